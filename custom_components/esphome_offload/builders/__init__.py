@@ -1,0 +1,1 @@
+"""Who compiles: the Builder protocol and what implements it."""

@@ -1,0 +1,128 @@
+"""The words that jobs and builders exchange."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from ..const import FailureReason, Source, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """All that decides what a build produces.
+
+    ``configuration`` is a file name inside ``config_dir``; ``time_zone`` is the requester's
+    IANA zone, because ESPHome's ``time:`` takes the build host's when the YAML names none.
+    """
+
+    job_id: str
+    attempt_id: str
+    configuration: str
+    config_dir: Path
+    device_name: str
+    esphome_version: str
+    time_zone: str
+    clean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BuildInfo:
+    """What ESPHome wrote to ``build_info.json``; ``build_time`` as the device reports it."""
+
+    esphome_version: str
+    build_time: str
+    config_hash: int
+
+
+@dataclass(frozen=True, slots=True)
+class Firmware:
+    """One build's result, immutable and named by the SHA-256 (hex) of its OTA image.
+
+    The files lie in a folder of their own that no later build touches.
+    """
+
+    sha256: str
+    configuration: str
+    device_name: str
+    ota: Path
+    factory: Path | None
+    elf: Path | None
+    build_info: BuildInfo
+
+
+@dataclass(frozen=True, slots=True)
+class FlashRequest:
+    """One flash of ``firmware``; ``address`` is a host name or IP, None for ESPHome's own choice."""
+
+    job_id: str
+    attempt_id: str
+    configuration: str
+    config_dir: Path
+    firmware: Firmware
+    address: str | None
+    time_zone: str
+
+
+class BuildSink(Protocol):
+    """Where a builder or the flasher reports while it works; called on the event loop."""
+
+    def stage(self, stage: Stage) -> None:
+        """Enter a stage."""
+
+    def progress(self, percent: float) -> None:
+        """Report how far the current stage is, 0 to 100; may go backwards (sub-builds)."""
+
+    def lines(self, lines: Sequence[str]) -> None:
+        """Report finished output lines, without terminators and escape codes."""
+
+
+class BuildError(Exception):
+    """A build or flash did not succeed. ``str(error)`` is for people."""
+
+    def __init__(self, reason: FailureReason, message: str, exit_code: int | None = None) -> None:
+        """Keep the machine's reason beside the person's message."""
+        super().__init__(message)
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderStatus:
+    """A builder at one moment. ``why_not`` is for people and set when not available.
+
+    ``busy`` and ``slots`` count builds, ``warm`` holds configurations with a build tree,
+    ``memory_mib`` and ``disk_mib`` are what is free, None when unknown.
+    """
+
+    available: bool
+    why_not: str | None = None
+    slots: int = 1
+    busy: int = 0
+    queue_length: int = 0
+    versions: tuple[str, ...] = ()
+    warm: frozenset[str] = field(default_factory=frozenset)
+    memory_mib: int | None = None
+    disk_mib: int | None = None
+    ccache: bool = False
+
+
+class Builder(Protocol):
+    """A machine that compiles. ``builder_id`` is "local" or a peer's pin."""
+
+    builder_id: str
+    label: str
+    source: Source
+    pin_sha256: str | None
+
+    def status(self) -> BuilderStatus:
+        """Return the last known status, without I/O."""
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` whenever the status may have changed; returns unsubscribe."""
+
+    async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        """Build, or raise BuildError. Cancelling ends every process within 5 s."""
+
+    async def clean(self, configuration: str) -> None:
+        """Forget the build tree of a configuration."""
