@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
 
 from ..builders.model import BuildInfo
@@ -16,6 +17,23 @@ from ..const import (
 )
 
 _NO_REASONS: Mapping[str, str] = MappingProxyType({})
+
+
+class JobEvent(StrEnum):
+    """What listeners hear of a job.
+
+    Of each job exactly one QUEUED, at most one STARTED and exactly one of the last three, also
+    across restarts. CHANGED is any other transition (stage, attempt, what it waits for).
+    PROGRESS comes at most once a second.
+    """
+
+    QUEUED = "queued"
+    STARTED = "started"
+    CHANGED = "changed"
+    PROGRESS = "progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 class IllegalTransitionError(Exception):

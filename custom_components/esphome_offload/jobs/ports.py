@@ -1,8 +1,9 @@
 """What jobs need from outside and get handed in: devices, firmware, persistence, time."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -78,8 +79,11 @@ class ConfigurationSource(Protocol):
     def config_dir(self) -> Path:
         """The folder they are in."""
 
-    async def fingerprint(self, configuration: str) -> str:
-        """Return a text that changes when any file of the configuration (also a secret) does."""
+    async def fingerprint(self, configuration: str) -> str | None:
+        """Return a text that changes when any file of the configuration (also a secret) does.
+
+        None when there is no such configuration any more.
+        """
 
 
 class Persistence(Protocol):
@@ -111,4 +115,33 @@ class QueueSettings:
     time_zone: str
 
 
-type Clock = Callable[[], datetime]
+class Time(Protocol):
+    """The clock and the timers, so that tests need not wait."""
+
+    def now(self) -> datetime:
+        """Return the present time in UTC."""
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+        """Call ``action`` on the event loop in so many seconds; returns cancel."""
+
+
+class SystemTime:
+    """The machine's clock and the running event loop's timers."""
+
+    def now(self) -> datetime:
+        """Return the present time in UTC."""
+        return datetime.now(UTC)
+
+    def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+        """Call ``action`` on the event loop in so many seconds; returns cancel."""
+        return asyncio.get_running_loop().call_later(seconds, action).cancel
+
+
+async def sleep(time: Time, seconds: float) -> None:
+    """Sleep by the given timers."""
+    over = asyncio.Event()
+    cancel = time.call_later(seconds, over.set)
+    try:
+        await over.wait()
+    finally:
+        cancel()
