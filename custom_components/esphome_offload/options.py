@@ -1,0 +1,92 @@
+"""What the owner of "this instance" chose, in the form that the rest of the code uses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Self
+
+ENTRY_KIND_INSTANCE: Final = "instance"
+
+MAX_PARALLEL_BUILDS: Final = 8
+MAX_PARALLEL_UPLOADS: Final = 16
+MAX_WAIT_HOURS: Final = 24 * 365
+
+
+class EntryKey(StrEnum):
+    """Keys of a config entry's data and options."""
+
+    KIND = "kind"
+    CONFIG_DIR = "config_dir"
+    VERSION_CHANNEL = "version_channel"
+    FIXED_VERSION = "fixed_version"
+    PARALLEL_BUILDS = "parallel_builds"
+    PARALLEL_UPLOADS = "parallel_uploads"
+    WAIT_FOR_DEVICE = "wait_for_device"
+    WAIT_HOURS = "wait_hours"
+
+
+class VersionChannel(StrEnum):
+    """Which ESPHome version firmware is built with when nobody asks for a certain one."""
+
+    STABLE = "stable"
+    PRERELEASE = "prerelease"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadOptions:
+    """The options of "this instance".
+
+    ``config_dir`` is as the owner typed it: absolute, or relative to Home Assistant's own
+    configuration folder (``Path(hass.config.path(options.config_dir))`` is right for both);
+    None on an instance that only lends. ``fixed_version`` is set when, and only when, the
+    channel is FIXED. ``wait_hours`` is how long built firmware waits for its device, 0 for
+    without limit.
+    """
+
+    config_dir: Path | None
+    version_channel: VersionChannel = VersionChannel.STABLE
+    fixed_version: str | None = None
+    parallel_builds: int = 1
+    parallel_uploads: int = 4
+    wait_for_device: bool = True
+    wait_hours: int = 0
+
+    @classmethod
+    def from_entry(cls, data: Mapping[str, object], options: Mapping[str, object]) -> Self:
+        """Read a config entry; what is missing or makes no sense gets its default."""
+        folder = data.get(EntryKey.CONFIG_DIR)
+        channel = _channel(options.get(EntryKey.VERSION_CHANNEL))
+        version = options.get(EntryKey.FIXED_VERSION)
+        if channel is not VersionChannel.FIXED:
+            version = None
+        elif not isinstance(version, str) or not version:
+            channel, version = VersionChannel.STABLE, None
+        wait = options.get(EntryKey.WAIT_FOR_DEVICE)
+        return cls(
+            config_dir=Path(folder) if isinstance(folder, str) and folder else None,
+            version_channel=channel,
+            fixed_version=version,
+            parallel_builds=_whole(options, EntryKey.PARALLEL_BUILDS, 1, 1, MAX_PARALLEL_BUILDS),
+            parallel_uploads=_whole(options, EntryKey.PARALLEL_UPLOADS, 4, 1, MAX_PARALLEL_UPLOADS),
+            wait_for_device=wait if isinstance(wait, bool) else True,
+            wait_hours=_whole(options, EntryKey.WAIT_HOURS, 0, 0, MAX_WAIT_HOURS),
+        )
+
+
+def _channel(value: object) -> VersionChannel:
+    try:
+        return VersionChannel(value)  # type: ignore[arg-type]  # anything may be in an old entry
+    except ValueError:
+        return VersionChannel.STABLE
+
+
+def _whole(
+    options: Mapping[str, object], key: EntryKey, default: int, least: int, most: int
+) -> int:
+    """Return a whole number within its bounds; the frontend's number boxes send floats."""
+    value = options.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return default
+    return int(min(max(value, least), most))
