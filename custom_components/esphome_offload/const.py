@@ -5,6 +5,8 @@ from typing import Final
 
 DOMAIN: Final = "esphome_offload"
 
+INSTANCE_UNIQUE_ID: Final = "instance"
+
 REQUESTED_AUTO: Final = "auto"
 REQUESTED_LOCAL: Final = "local"
 
