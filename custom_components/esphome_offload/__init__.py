@@ -1,0 +1,60 @@
+"""ESPHome Offload: build ESPHome firmware on a faster machine, flash it from this one."""
+
+from pathlib import Path
+
+from homeassistant.const import Platform
+from homeassistant.core import HassJob, HomeAssistant
+from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers.typing import ConfigType
+
+from . import websocket_api
+from .builders.layout import CacheLayout
+from .const import DOMAIN
+from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
+from .jobs.log import JobLogs
+from .services import async_setup_services
+from .workshop import make_workshop
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+
+_PLATFORMS = [Platform.UPDATE]
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Create what outlives every config entry."""
+    layout = CacheLayout(Path(hass.config.cache_path(DOMAIN)))
+    coordinator = hass.data[DATA_COORDINATOR] = OffloadCoordinator(
+        hass, make_workshop(layout), JobLogs(layout.logs)
+    )
+    hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
+    await coordinator.async_start()
+    async_setup_services(hass)
+    websocket_api.async_setup(hass)
+    return True
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> bool:
+    """Attach "this instance"."""
+    coordinator = entry.runtime_data = hass.data[DATA_COORDINATOR]
+    await coordinator.async_attach(entry)
+    await hass.config_entries.async_forward_entry_setups(entry, _PLATFORMS)
+    entry.async_on_unload(entry.add_update_listener(_async_options_updated))
+    return True
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> bool:
+    """Detach "this instance"; running jobs go on unless it was disabled."""
+    if not await hass.config_entries.async_unload_platforms(entry, _PLATFORMS):
+        return False
+    await entry.runtime_data.async_detach(entry)
+    return True
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
+    """Forget "this instance"."""
+    if (coordinator := hass.data.get(DATA_COORDINATOR)) is not None:
+        await coordinator.async_forget()
+
+
+async def _async_options_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
+    await entry.runtime_data.async_apply_options(entry)

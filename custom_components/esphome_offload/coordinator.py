@@ -1,0 +1,350 @@
+"""OffloadCoordinator owns devices, jobs and builders; Home Assistant talks to it alone."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import Context, HomeAssistant, callback
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.util import dt as dt_util
+from homeassistant.util.hass_dict import HassKey
+
+from . import events, registry
+from .builders.versions import VersionError, VersionProblem
+from .const import DOMAIN, REQUESTED_AUTO, Operation
+from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
+from .devices.core_esphome import CoreEsphome
+from .devices.links import CoreDeviceLink
+from .job_payload import JobDetails, event_payload, job_details
+from .jobs.log import JobLogs
+from .jobs.model import FirmwareJob, JobEvent, JobRequest
+from .jobs.pool import BuilderPool
+from .jobs.ports import QueueSettings
+from .jobs.queue import JobQueue, JobRefused
+from .options import OffloadOptions
+from .persistence import JobPersistence
+from .version_tracker import VersionTracker
+from .workshop import Workshop
+
+type OffloadConfigEntry = ConfigEntry[OffloadCoordinator]
+
+DATA_COORDINATOR: HassKey[OffloadCoordinator] = HassKey(DOMAIN)
+
+
+class OffloadCoordinator:
+    """The one owner. It lives as long as Home Assistant; config entries come and go.
+
+    ``options`` is None while no entry "this instance" is loaded, ``devices`` is by configuration
+    file name, ``latest_version`` is of the chosen channel, None until it was ever known.
+    """
+
+    def __init__(self, hass: HomeAssistant, workshop: Workshop, logs: JobLogs) -> None:
+        """Put the parts together; nothing runs before ``async_start``."""
+        self.hass = hass
+        self.workshop = workshop
+        self.logs = logs
+        self.builders = BuilderPool()
+        self.options: OffloadOptions | None = None
+        self._settings = OffloadOptions(config_dir=None)
+        self._entry: OffloadConfigEntry | None = None
+        self._listeners: list[Callable[[], None]] = []
+        self._job_listeners: dict[str, list[Callable[[], None]]] = {}
+        self._contexts: dict[str, Context] = {}
+        self._submitting: Context | None = None
+        core = CoreEsphome(hass)
+        self._versions = VersionTracker(hass, workshop.versions, self._notify)
+        self._tracker = DeviceTracker(
+            hass, core, scanned=self._configurations_changed, changed=self._devices_changed
+        )
+        self.queue = JobQueue(
+            persistence=JobPersistence(hass),
+            logs=logs,
+            builders=self.builders,
+            flasher=workshop.flasher,
+            firmware=workshop.firmware,
+            devices=CoreDeviceLink(core),
+            configurations=self._tracker,
+            settings=self._queue_settings,
+            on_event=self._job_event,
+            end_leftovers=workshop.end_leftovers,
+        )
+
+    @property
+    def devices(self) -> Mapping[str, OffloadDevice]:
+        """What can be flashed, by configuration file name; empty while nothing is attached."""
+        return MappingProxyType({}) if self._entry is None else self._tracker.devices
+
+    @property
+    def latest_version(self) -> str | None:
+        """The ESPHome version that is installed when nobody asks for a certain one."""
+        return self._versions.latest
+
+    async def async_start(self) -> None:
+        """Load the jobs. They wait for ``async_attach``, which says where the files are."""
+        self.queue.hold()
+        self.builders.register(self.workshop.builder)
+        self.builders.subscribe(self._notify)
+        await self._versions.async_load()
+        await self.queue.start()
+
+    async def async_stop(self) -> None:
+        """Home Assistant stops: end every process, keep every job for the next start."""
+        self._tracker.stop()
+        self._versions.stop()
+        await self.queue.stop()
+        await self.workshop.aclose()
+        await self.logs.aclose()
+
+    async def async_attach(self, entry: OffloadConfigEntry) -> None:
+        """Begin to work for "this instance"; returns when its folder was scanned once."""
+        self._entry = entry
+        await self._async_apply(entry)
+        registry.async_remove_stale(self.hass, entry.entry_id, self._tracker.known_files)
+        registry.async_relink(self.hass, entry.entry_id, self._tracker.devices)
+        self.queue.release()
+
+    async def async_detach(self, entry: OffloadConfigEntry) -> None:
+        """Start nothing more; what runs goes on, unless the owner disabled the entry."""
+        self.queue.hold()
+        self._tracker.stop()
+        self._versions.stop()
+        self._entry = None
+        self.options = None
+        if entry.disabled_by is not None:
+            await self.queue.cancel_all()
+
+    async def async_forget(self) -> None:
+        """ "This instance" was removed: nobody is left to want its jobs."""
+        await self.queue.cancel_all()
+
+    async def async_apply_options(self, entry: OffloadConfigEntry) -> None:
+        """Heed changed options at once; running jobs go on."""
+        await self._async_apply(entry)
+        self.queue.kick()
+
+    async def _async_apply(self, entry: OffloadConfigEntry) -> None:
+        options = OffloadOptions.from_entry(entry.data, entry.options)
+        before, self.options = self.options, options
+        self._settings = options
+        self.workshop.set_slots(options.parallel_builds)
+        if before is None or before.config_dir != options.config_dir:
+            folder = options.config_dir
+            await self._tracker.async_start(
+                None if folder is None else Path(self.hass.config.path(str(folder)))
+            )
+        self._versions.start(entry, options)
+
+    async def async_submit(
+        self,
+        configuration: str,
+        operation: Operation,
+        *,
+        version: str | None = None,
+        source: str = REQUESTED_AUTO,
+        clean: bool = False,
+        address: str | None = None,
+        user_id: str | None = None,
+        context: Context | None = None,
+    ) -> FirmwareJob:
+        """Check a wish and queue it: the one door to the queue.
+
+        ``source`` is "auto" or a builder's id, ``context`` (else one of ``user_id``) goes with
+        the job's events. Raises ServiceValidationError, translated, saying what to do.
+        """
+        device = self._device(configuration)
+        name = device.configuration.node_name
+        if source != REQUESTED_AUTO and self.builders.get(source) is None:
+            raise _invalid("unknown_source", device=name, source=source)
+        target = await self._async_target_version(configuration, name, operation, version)
+        self._device(configuration)  # it may have gone meanwhile
+        context = context or Context(user_id=user_id)
+        self._submitting = context
+        try:
+            return self.queue.submit(
+                JobRequest(
+                    operation=operation,
+                    configuration=configuration,
+                    device_name=name,
+                    esphome_version=target,
+                    requested_source=source,
+                    clean=clean,
+                    address=address,
+                    from_version=self.installed_version(configuration),
+                    user_id=user_id or context.user_id,
+                )
+            )
+        except JobRefused as refused:
+            raise _invalid(
+                f"job_{refused.reason.value}",
+                device=name,
+                job_id="" if refused.job is None else refused.job.job_id,
+            ) from refused
+        finally:
+            self._submitting = None
+
+    async def async_cancel(self, job_id: str) -> FirmwareJob:
+        """Cancel a job; returns when all of it has ended."""
+        try:
+            return await self.queue.cancel(job_id)
+        except JobRefused as refused:
+            raise _invalid(refused.reason.value, job_id=job_id) from refused
+
+    async def async_wait(self, job: FirmwareJob) -> FirmwareJob:
+        """Wait until a job is terminal or waits for its device; cancelling this leaves it be."""
+        return await self.queue.wait(job.job_id)
+
+    def installed_version(self, configuration: str) -> str | None:
+        """Return the ESPHome version that a device runs, else the one last put on it."""
+        device = self.devices.get(configuration)
+        if device is not None and device.core is not None and device.core.esphome_version:
+            return device.core.esphome_version
+        flashed = [
+            job
+            for job in self.queue.jobs()
+            if job.request.configuration == configuration
+            and job.request.operation.flashes
+            and job.outcome.failure_reason is None
+            and job.terminal
+        ]
+        return flashed[-1].request.esphome_version if flashed else None
+
+    def entity_id(self, configuration: str) -> str | None:
+        """Return the id of a configuration's update entity."""
+        entity = registry.async_entity(self.hass, configuration)
+        return None if entity is None else entity.entity_id
+
+    def device_id(self, configuration: str) -> str | None:
+        """Return the id of the device that the update entity hangs on."""
+        entity = registry.async_entity(self.hass, configuration)
+        return None if entity is None else entity.device_id
+
+    def job_details(self, job: FirmwareJob) -> JobDetails:
+        """Return all fields of a job, ready for JSON."""
+        entity = registry.async_entity(self.hass, job.request.configuration)
+        return job_details(
+            job,
+            None if entity is None else entity.device_id,
+            None if entity is None else entity.entity_id,
+            dt_util.utcnow(),
+        )
+
+    @callback
+    def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` when devices, versions or builders changed; returns unsubscribe."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    @callback
+    def async_subscribe_job(
+        self, configuration: str, listener: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Call ``listener`` when anything about a configuration's jobs changed."""
+        self._job_listeners.setdefault(configuration, []).append(listener)
+
+        def unsubscribe() -> None:
+            listeners = self._job_listeners[configuration]
+            listeners.remove(listener)
+            if not listeners:
+                del self._job_listeners[configuration]
+
+        return unsubscribe
+
+    def _device(self, configuration: str) -> OffloadDevice:
+        if self.options is None or self.options.config_dir is None:
+            raise _invalid("no_config_folder")
+        if (device := self.devices.get(configuration)) is None:
+            raise _invalid("unknown_configuration", configuration=configuration)
+        return device
+
+    async def _async_target_version(
+        self, configuration: str, device_name: str, operation: Operation, version: str | None
+    ) -> str:
+        if operation is Operation.UPLOAD:
+            if (firmware := await self.workshop.firmware.latest(configuration)) is None:
+                raise _invalid("nothing_built", device=device_name)
+            return firmware.build_info.esphome_version
+        target = version or self.latest_version
+        if not operation.builds:
+            return target or ""
+        if target is None:
+            raise _invalid("no_version_known", device=device_name)
+        if version is not None:
+            try:
+                await self.workshop.versions.check(version)
+            except VersionError as error:
+                raise _invalid(
+                    _VERSION_KEYS[error.problem],
+                    device=device_name,
+                    version=version,
+                    reason=str(error),
+                ) from error
+        return target
+
+    def _queue_settings(self) -> QueueSettings:
+        options = self._settings
+        wait: float | None = None if options.wait_hours == 0 else options.wait_hours * 3600.0
+        return QueueSettings(
+            parallel_uploads=options.parallel_uploads,
+            wait_for_device=wait if options.wait_for_device else 0.0,
+            wait_for_builder=0.0,
+            fall_back_to_local=True,
+            time_zone=self.hass.config.time_zone,
+        )
+
+    @callback
+    def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
+        if event is JobEvent.QUEUED and self._submitting is not None:
+            self._contexts[job.job_id] = self._submitting
+        context = self._contexts.get(job.job_id) or Context(user_id=job.request.user_id)
+        if job.terminal:
+            self._contexts.pop(job.job_id, None)
+        entity = registry.async_entity(self.hass, job.request.configuration)
+        payload = event_payload(
+            job,
+            None if entity is None else entity.device_id,
+            None if entity is None else entity.entity_id,
+            dt_util.utcnow(),
+        )
+        events.async_fire(self.hass, event, payload, context)
+        for listener in tuple(self._job_listeners.get(job.request.configuration, ())):
+            listener()
+
+    @callback
+    def _configurations_changed(self, changes: DeviceChanges) -> None:
+        if self._entry is None:
+            return
+        for new, old in changes.renamed.items():
+            registry.async_rename(self.hass, old, new)
+        registry.async_remove_stale(self.hass, self._entry.entry_id, self._tracker.known_files)
+        for configuration in changes.gone:
+            job = self.queue.active(configuration)
+            if job is not None and job.waiting:
+                self._entry.async_create_background_task(
+                    self.hass, self.queue.cancel(job.job_id), f"{DOMAIN} cancel {job.job_id}"
+                )
+        self.queue.kick()
+
+    @callback
+    def _devices_changed(self) -> None:
+        if self._entry is not None:
+            registry.async_relink(self.hass, self._entry.entry_id, self._tracker.devices)
+        self._notify()
+
+    @callback
+    def _notify(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()
+
+
+_VERSION_KEYS = {
+    VersionProblem.UNKNOWN: "version_not_found",
+    VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
+    VersionProblem.NO_NETWORK: "version_not_checked",
+}
+
+
+def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
+    return ServiceValidationError(
+        translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
+    )

@@ -1,0 +1,145 @@
+"""How a FirmwareJob looks to the outside: on the event bus, in responses, over the websocket."""
+
+from datetime import datetime
+from typing import TypedDict
+
+from .const import Stage
+from .jobs.model import Attempt, FirmwareJob
+
+
+class JobEventPayload(TypedDict):
+    """The data of every ``esphome_offload_job_*`` event; all keys are always there.
+
+    ``seconds`` counts from the start of the job, or from its creation while it is queued, to its
+    end, or to now. ``progress`` is whole percents of the whole job.
+    """
+
+    job_id: str
+    device_id: str | None
+    entity_id: str | None
+    configuration: str
+    device_name: str
+    operation: str
+    status: str
+    stage: str | None
+    progress: int | None
+    source: str
+    source_label: str | None
+    source_pin_sha256: str | None
+    esphome_version: str
+    from_version: str | None
+    verified: bool | None
+    failure_reason: str | None
+    error: str | None
+    seconds: float
+
+
+class AttemptDetails(TypedDict):
+    """One dispatch of a job to a builder; times are ISO 8601, UTC."""
+
+    attempt_id: str
+    builder_id: str
+    source: str
+    label: str
+    started_at: str
+    finished_at: str | None
+    failure: str | None
+    detail: str | None
+
+
+class JobDetails(JobEventPayload):
+    """All that is known of a job; times are ISO 8601, UTC, ``stages`` seconds by stage."""
+
+    requested_source: str
+    source_esphome_version: str | None
+    routing_reason: str | None
+    why_not: dict[str, str]
+    clean: bool
+    address: str | None
+    user_id: str | None
+    waiting_for: str | None
+    in_progress: bool
+    attempts: list[AttemptDetails]
+    exit_code: int | None
+    firmware_sha256: str | None
+    build_time: str | None
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    stages: dict[str, float]
+
+
+def event_payload(
+    job: FirmwareJob, device_id: str | None, entity_id: str | None, now: datetime
+) -> JobEventPayload:
+    """Return the flat payload of a job's events."""
+    since = job.started_at or job.created_at
+    return {
+        "job_id": job.job_id,
+        "device_id": device_id,
+        "entity_id": entity_id,
+        "configuration": job.request.configuration,
+        "device_name": job.request.device_name,
+        "operation": job.request.operation.value,
+        "status": job.status.value,
+        "stage": None if job.stage is None else job.stage.value,
+        "progress": job.progress,
+        "source": job.routing.source.value,
+        "source_label": job.routing.source_label,
+        "source_pin_sha256": job.routing.source_pin_sha256,
+        "esphome_version": job.request.esphome_version,
+        "from_version": job.request.from_version,
+        "verified": job.outcome.verified,
+        "failure_reason": (
+            None if job.outcome.failure_reason is None else job.outcome.failure_reason.value
+        ),
+        "error": job.outcome.error,
+        "seconds": round(((job.finished_at or now) - since).total_seconds(), 3),
+    }
+
+
+def job_details(
+    job: FirmwareJob, device_id: str | None, entity_id: str | None, now: datetime
+) -> JobDetails:
+    """Return all fields of a job, ready for JSON."""
+    return {
+        **event_payload(job, device_id, entity_id, now),
+        "requested_source": job.request.requested_source,
+        "source_esphome_version": job.routing.source_esphome_version,
+        "routing_reason": job.routing.reason,
+        "why_not": dict(job.routing.why_not),
+        "clean": job.request.clean,
+        "address": job.request.address,
+        "user_id": job.request.user_id,
+        "waiting_for": job.waiting_for,
+        "in_progress": job.in_progress,
+        "attempts": [_attempt(attempt) for attempt in job.attempts],
+        "exit_code": job.outcome.exit_code,
+        "firmware_sha256": job.firmware_sha256,
+        "build_time": None if job.build_info is None else job.build_info.build_time,
+        "created_at": job.created_at.isoformat(),
+        "started_at": _iso(job.started_at),
+        "finished_at": _iso(job.finished_at),
+        "stages": {
+            stage.value: round(job.stage_seconds[stage], 3)
+            for stage in Stage
+            if stage in job.stage_seconds
+        },
+    }
+
+
+def _attempt(attempt: Attempt) -> AttemptDetails:
+    return {
+        "attempt_id": attempt.attempt_id,
+        "builder_id": attempt.builder_id,
+        "source": attempt.source.value,
+        "label": attempt.label,
+        "started_at": attempt.started_at.isoformat(),
+        "finished_at": _iso(attempt.finished_at),
+        "failure": None if attempt.failure is None else attempt.failure.value,
+        "detail": attempt.detail,
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,75 @@
+"""Our entities and devices in Home Assistant's registries."""
+
+from collections.abc import Container, Mapping
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+
+from .const import DOMAIN
+from .device_tracker import OffloadDevice
+
+_UPDATE_DOMAIN = "update"
+
+
+def own_device_info(device: OffloadDevice) -> dr.DeviceInfo:
+    """Return the device that stands for a configuration which core's esphome does not know."""
+    configuration = device.configuration
+    return dr.DeviceInfo(
+        identifiers={(DOMAIN, configuration.node_name)},
+        name=configuration.friendly_name or configuration.node_name,
+        manufacturer="ESPHome",
+    )
+
+
+@callback
+def async_entity(hass: HomeAssistant, configuration: str) -> er.RegistryEntry | None:
+    """Return the update entity of a configuration."""
+    registry = er.async_get(hass)
+    entity_id = registry.async_get_entity_id(_UPDATE_DOMAIN, DOMAIN, configuration)
+    return None if entity_id is None else registry.async_get(entity_id)
+
+
+@callback
+def async_rename(hass: HomeAssistant, old: str, new: str) -> None:
+    """Hand the entity of a renamed configuration file on."""
+    if (entity := async_entity(hass, old)) and async_entity(hass, new) is None:
+        er.async_get(hass).async_update_entity(entity.entity_id, new_unique_id=new)
+
+
+@callback
+def async_remove_stale(hass: HomeAssistant, entry_id: str, keep: Container[str]) -> None:
+    """Remove the entities of configurations that are gone."""
+    registry = er.async_get(hass)
+    for entity in er.async_entries_for_config_entry(registry, entry_id):
+        if entity.unique_id not in keep:
+            registry.async_remove(entity.entity_id)
+    _remove_unused_devices(hass, entry_id)
+
+
+@callback
+def async_relink(hass: HomeAssistant, entry_id: str, devices: Mapping[str, OffloadDevice]) -> None:
+    """Hang every entity on the device that core's esphome has now, else on one of our own."""
+    registry = er.async_get(hass)
+    for entity in er.async_entries_for_config_entry(registry, entry_id):
+        if (device := devices.get(entity.unique_id)) is None:
+            continue
+        if device.core is not None and device.core.device_id is not None:
+            device_id = device.core.device_id
+        else:
+            device_id = (
+                dr.async_get(hass)
+                .async_get_or_create(config_entry_id=entry_id, **own_device_info(device))
+                .id
+            )
+        if entity.device_id != device_id:
+            registry.async_update_entity(entity.entity_id, device_id=device_id)
+    _remove_unused_devices(hass, entry_id)
+
+
+@callback
+def _remove_unused_devices(hass: HomeAssistant, entry_id: str) -> None:
+    entities = er.async_get(hass)
+    devices = dr.async_get(hass)
+    for device in dr.async_entries_for_config_entry(devices, entry_id):
+        if not er.async_entries_for_device(entities, device.id, include_disabled_entities=True):
+            devices.async_remove_device(device.id)

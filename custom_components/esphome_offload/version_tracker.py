@@ -1,0 +1,90 @@
+"""VersionTracker: the newest ESPHome version of the chosen channel, also when offline."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+import logging
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.event import async_track_time_interval
+
+from .builders.versions import VersionError
+from .const import DOMAIN
+from .options import OffloadOptions, VersionChannel
+from .persistence import version_store
+from .workshop import VersionSource
+
+_LOGGER = logging.getLogger(__name__)
+
+_INTERVAL = timedelta(hours=6)
+
+
+class VersionTracker:
+    """Asks every six hours and when the channel changes; what was known last stays known."""
+
+    def __init__(
+        self, hass: HomeAssistant, source: VersionSource, changed: Callable[[], None]
+    ) -> None:
+        """Ask nothing yet."""
+        self._hass = hass
+        self._source = source
+        self._changed = changed
+        self._store = version_store(hass)
+        self._newest: dict[str, str] = {}
+        self._channel = VersionChannel.STABLE
+        self._fixed: str | None = None
+        self._cancel_interval: Callable[[], None] | None = None
+        self._failing = False
+
+    @property
+    def latest(self) -> str | None:
+        """The version that is installed when nobody asks for a certain one."""
+        if self._channel is VersionChannel.FIXED:
+            return self._fixed
+        return self._newest.get(self._channel)
+
+    async def async_load(self) -> None:
+        """Read what was known before the restart."""
+        if (stored := await self._store.async_load()) is not None:
+            self._newest = dict(stored["newest"])
+
+    def start(self, entry: ConfigEntry, options: OffloadOptions) -> None:
+        """Follow the channel of ``options``; asks at once, in the background."""
+        self.stop()
+        self._channel = options.version_channel
+        self._fixed = options.fixed_version
+        self._changed()
+        if self._channel is VersionChannel.FIXED:
+            return
+
+        async def refresh(_now: datetime | None = None) -> None:
+            await self.async_refresh()
+
+        self._cancel_interval = async_track_time_interval(
+            self._hass, refresh, _INTERVAL, cancel_on_shutdown=True
+        )
+        entry.async_create_background_task(self._hass, refresh(), f"{DOMAIN} newest ESPHome")
+
+    def stop(self) -> None:
+        """Ask no more."""
+        if self._cancel_interval is not None:
+            self._cancel_interval()
+            self._cancel_interval = None
+
+    async def async_refresh(self) -> None:
+        """Ask for the newest version of the channel; a failure keeps the one that is known."""
+        channel = self._channel
+        try:
+            newest = await self._source.newest(prerelease=channel is VersionChannel.PRERELEASE)
+        except VersionError as error:
+            if not self._failing:
+                self._failing = True
+                _LOGGER.warning("The newest ESPHome version cannot be asked for: %s", error)
+            return
+        if self._failing:
+            self._failing = False
+            _LOGGER.info("The newest ESPHome version can be asked for again")
+        if self._newest.get(channel) != newest:
+            self._newest[channel] = newest
+            await self._store.async_save({"newest": dict(self._newest)})
+            self._changed()
