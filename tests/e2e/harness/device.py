@@ -1,0 +1,125 @@
+"""A real ESPHome device: the program that ESPHome builds for the platform ``host``."""
+
+import json
+from pathlib import Path
+import shutil
+
+from . import ports
+from .esphome_env import host_program
+from .processes import Child, environment
+
+# The first ESPHome that builds ``host`` without downloading anything but Python packages, and a
+# newer one: together a real upgrade.
+FIRST_VERSION = "2026.10.0b1"
+NEW_VERSION = "2026.10.0"
+
+_READY = 30.0
+
+_YAML = """\
+substitutions:
+  greeting: !secret greeting
+esphome:
+  name: {name}
+  friendly_name: {friendly_name}
+host:
+  mac_address: "{mac}"
+api:
+  port: {api_port}
+ota:
+  - platform: esphome
+    port: {ota_port}
+    password: !secret ota_password
+logger:
+switch:
+  - platform: template
+    name: Lamp
+    optimistic: true
+text_sensor:
+  - platform: template
+    name: Greeting
+    lambda: return {{"${{greeting}}"}};
+    update_interval: 1s
+"""
+_SECRETS = """\
+ota_password: {ota_password}
+greeting: {greeting}
+"""
+
+
+class Device:
+    """One device: its configuration in ``config_dir``, its program running in ``folder``."""
+
+    def __init__(self, name: str, folder: Path, config_dir: Path, *, number: int = 1) -> None:
+        """``number`` makes its MAC address. Writes the configuration."""
+        self.name = name
+        self.folder = folder
+        self.yaml = config_dir / f"{name}.yaml"
+        self.mac = f"02:00:00:00:00:{number:02x}"
+        self._child: Child | None = None
+        self.api_port, self.ota_port = self._ports()
+        self.configure()
+
+    @property
+    def configuration(self) -> str:
+        """The name of its configuration file."""
+        return self.yaml.name
+
+    @property
+    def log(self) -> str:
+        """What it printed since it was switched on."""
+        return self._child.output() if self._child else ""
+
+    def configure(self, *, ota_password: str = "first", greeting: str = "hello") -> None:
+        """Write the configuration, with these secrets in ``secrets.yaml``."""
+        text = _YAML.format(
+            name=self.name,
+            friendly_name=self.name.title(),
+            mac=self.mac,
+            api_port=self.api_port,
+            ota_port=self.ota_port,
+        )
+        if not self.yaml.exists() or self.yaml.read_text() != text:
+            self.yaml.write_text(text)
+        secrets = _SECRETS.format(ota_password=ota_password, greeting=greeting)
+        self.yaml.with_name("secrets.yaml").write_text(secrets)
+
+    async def flash(self, version: str = FIRST_VERSION) -> None:
+        """Put firmware of an ESPHome ``version`` on it, as if by cable; it must be off."""
+        program = await host_program(version, self.yaml, self.name)
+        shutil.copy2(program, self._program)
+
+    @property
+    def _program(self) -> Path:
+        return self.folder / "program"
+
+    async def switch_on(self) -> None:
+        """Start its program and return when it can be reached."""
+        self._child = child = await Child.start(
+            self.name,
+            [self._program],
+            log=self.folder / "device.log",
+            cwd=self.folder,
+            env=environment(ESPHOME_PREFDIR=str(self.folder / "preferences")),
+        )
+        await child.until(
+            lambda: (
+                ports.is_taken_by(self.api_port, child.pid)
+                and ports.is_taken_by(self.ota_port, child.pid)
+            ),
+            "listening",
+            _READY,
+        )
+
+    async def switch_off(self) -> None:
+        """Cut its power."""
+        if self._child is not None:
+            await self._child.kill()
+
+    def _ports(self) -> tuple[int, int]:
+        # Ports are compiled in: the same ones again mean the kept firmware again.
+        remembered = self.folder / "ports.json"
+        before = json.loads(remembered.read_text()) if remembered.exists() else []
+        api_port, ota_port = ports.pick(2, preferred=before)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        remembered.write_text(json.dumps([api_port, ota_port]))
+        return api_port, ota_port

@@ -1,0 +1,96 @@
+"""ESPHome on its own, without us: for the first firmware of a device and to compare with."""
+
+import asyncio
+from dataclasses import dataclass
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+import shutil
+import sys
+
+from .instance import REPOSITORY
+from .processes import environment, run
+
+_CACHE = REPOSITORY / ".cache"
+_INSTALL = 600.0
+_COMPILE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class EsphomeEnvironment:
+    """An ESPHome in its own virtual environment; ``home`` takes what it keeps between runs."""
+
+    python: Path
+    home: Path
+
+    @classmethod
+    async def of_version(cls, version: str) -> EsphomeEnvironment:
+        """Return the environment of a version, made at first use and kept in .cache."""
+        folder = _CACHE / "esphome" / version
+        stamp = folder / "complete"
+        environment_of_version = cls(folder / "bin" / "python", _CACHE / "esphome" / "home")
+        if stamp.exists():
+            return environment_of_version
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with (folder.parent / f"{version}.lock").open("w") as lock:
+            await asyncio.to_thread(fcntl.flock, lock, fcntl.LOCK_EX)
+            if not stamp.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                uv = [sys.executable, "-m", "uv"]
+                env = environment(UV_CACHE_DIR=str(_CACHE / "uv"), UV_NO_PROGRESS="1")
+                make = [*uv, "venv", "-q", "--python", sys.executable, str(folder)]
+                await run(make, cwd=_CACHE, env=env, seconds=_INSTALL)
+                install = [*uv, "pip", "install", "-q", "--compile-bytecode"]
+                python = str(environment_of_version.python)
+                install += ["--python", python, f"esphome=={version}"]
+                await run(install, cwd=_CACHE, env=env, seconds=_INSTALL)
+                stamp.touch()
+        return environment_of_version
+
+    def variables(self, data: Path, **extra: str) -> dict[str, str]:
+        """Return the environment variables for a run with ``data`` as its data folder."""
+        temporary = self.home / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        own = {
+            "HOME": str(self.home),
+            "TMPDIR": str(temporary),
+            "PATH": f"{self.python.parent}{os.pathsep}{os.environ['PATH']}",
+            "ESPHOME_DATA_DIR": str(data),
+            "ESPHOME_NOGITIGNORE": "1",
+            "PLATFORMIO_CORE_DIR": str(self.home / "platformio"),
+        }
+        return environment(**(own | extra))
+
+    async def esphome(self, *arguments: str | Path, cwd: Path, env: dict[str, str]) -> str:
+        """Run ``esphome`` and return its output; raises ProcessFailedError."""
+        argv = [self.python, "-m", "esphome", *arguments]
+        return await run(argv, cwd=cwd, env=env, seconds=_COMPILE)
+
+
+async def host_program(version: str, yaml: Path, node_name: str) -> Path:
+    """Return the device program of ``yaml`` as ESPHome ``version`` builds it.
+
+    It is kept in .cache by its content (and that of secrets.yaml beside it), so that only the
+    first call compiles.
+    """
+    kept = _CACHE / "first-firmware" / _digest(version, yaml)
+    program = kept / "program"
+    if not program.exists():
+        esphome = await EsphomeEnvironment.of_version(version)
+        data = kept / "data"
+        shutil.rmtree(kept, ignore_errors=True)
+        data.mkdir(parents=True)
+        await esphome.esphome("compile", yaml, cwd=kept, env=esphome.variables(data))
+        built = data / "build" / node_name / ".pioenvs" / node_name / "program"
+        shutil.copy2(built, kept / "program.part")
+        (kept / "program.part").rename(program)
+        shutil.rmtree(data)
+    return program
+
+
+def _digest(version: str, yaml: Path) -> str:
+    secrets = yaml.with_name("secrets.yaml")
+    content = version.encode() + yaml.read_bytes()
+    content += secrets.read_bytes() if secrets.exists() else b""
+    return hashlib.sha256(content).hexdigest()[:20]
