@@ -147,37 +147,66 @@ class OffloadCoordinator:
         user_id: str | None = None,
         context: Context | None = None,
     ) -> FirmwareJob:
-        """Check a wish and queue it: the one door to the queue.
+        """Check a wish and queue it; see ``async_prepare`` and ``submit``."""
+        context = context or Context(user_id=user_id)
+        request = await self.async_prepare(
+            configuration,
+            operation,
+            version=version,
+            source=source,
+            clean=clean,
+            address=address,
+            user_id=user_id or context.user_id,
+        )
+        return self.submit(request, context)
 
-        ``source`` is "auto" or a builder's id, ``context`` (else one of ``user_id``) goes with
-        the job's events. Raises ServiceValidationError, translated, saying what to do.
+    async def async_prepare(
+        self,
+        configuration: str,
+        operation: Operation,
+        *,
+        version: str | None = None,
+        source: str = REQUESTED_AUTO,
+        clean: bool = False,
+        address: str | None = None,
+        user_id: str | None = None,
+    ) -> JobRequest:
+        """Check a wish and return it ready to be submitted.
+
+        ``source`` is "auto" or a builder's id. Raises ServiceValidationError, translated, saying
+        what to do.
         """
         device = self._device(configuration)
         name = device.configuration.node_name
         if source != REQUESTED_AUTO and self.builders.get(source) is None:
             raise _invalid("unknown_source", device=name, source=source)
         target = await self._async_target_version(configuration, name, operation, version)
-        self._device(configuration)  # it may have gone meanwhile
-        context = context or Context(user_id=user_id)
+        return JobRequest(
+            operation=operation,
+            configuration=configuration,
+            device_name=name,
+            esphome_version=target,
+            requested_source=source,
+            clean=clean,
+            address=address,
+            from_version=self.installed_version(configuration),
+            user_id=user_id,
+        )
+
+    @callback
+    def submit(self, request: JobRequest, context: Context) -> FirmwareJob:
+        """Queue what was prepared: the one door to the queue.
+
+        ``context`` goes with the job's events. Raises ServiceValidationError.
+        """
+        self._device(request.configuration)  # it may have gone meanwhile
         self._submitting = context
         try:
-            return self.queue.submit(
-                JobRequest(
-                    operation=operation,
-                    configuration=configuration,
-                    device_name=name,
-                    esphome_version=target,
-                    requested_source=source,
-                    clean=clean,
-                    address=address,
-                    from_version=self.installed_version(configuration),
-                    user_id=user_id or context.user_id,
-                )
-            )
+            return self.queue.submit(request)
         except JobRefused as refused:
             raise _invalid(
                 f"job_{refused.reason.value}",
-                device=name,
+                device=request.device_name,
                 job_id="" if refused.job is None else refused.job.job_id,
             ) from refused
         finally:
@@ -188,7 +217,11 @@ class OffloadCoordinator:
         try:
             return await self.queue.cancel(job_id)
         except JobRefused as refused:
-            raise _invalid(refused.reason.value, job_id=job_id) from refused
+            raise _invalid(
+                refused.reason.value,
+                job_id=job_id,
+                devices=job_id if refused.job is None else refused.job.request.device_name,
+            ) from refused
 
     async def async_wait(self, job: FirmwareJob) -> FirmwareJob:
         """Wait until a job is terminal or waits for its device; cancelling this leaves it be."""
