@@ -1,10 +1,27 @@
 """JobLog: what a job printed, numbered, on disk, readable from any line."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+import logging
 from pathlib import Path
 
 from .ports import SystemTime, Time
+
+_LOGGER = logging.getLogger(__name__)
+
+# On disk a log has at most 1 MiB. The beginning and the end are kept; what is between them
+# makes room for appending, so that the file is rewritten once in a while and not at every line.
+FILE_LIMIT = 1024 * 1024
+HEAD_LIMIT = 320 * 1024
+TAIL_LIMIT = 320 * 1024
+LINE_LIMIT = 4000
+WRITE_EVERY = 0.5
+
+# The line's number, a tabulator and the line end.
+_OVERHEAD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +38,116 @@ class LogPage:
     total: int
 
 
+@dataclass(slots=True)
+class NumberedLines:
+    """The first and the last lines of a log, with their numbers."""
+
+    head: list[str] = field(default_factory=list)
+    tail: deque[str] = field(default_factory=deque)
+    tail_first: int = 0
+    total: int = 0
+    _head_bytes: int = 0
+    _tail_bytes: int = 0
+    _head_full: bool = False
+
+    def add(self, number: int, line: str) -> int:
+        """Add a line, whose number is ``total`` unless lines were left out; returns its bytes."""
+        size = _size(line)
+        if not self._head_full and number == len(self.head):
+            if self._head_bytes + size <= HEAD_LIMIT:
+                self.head.append(line)
+                self._head_bytes += size
+                self.total = self.tail_first = number + 1
+                return size
+            self._head_full = True
+        if number != self.total or not self.tail:
+            self._head_full = True
+            self.tail.clear()
+            self._tail_bytes = 0
+            self.tail_first = number
+        self.tail.append(line)
+        self._tail_bytes += size
+        self.total = number + 1
+        while self._tail_bytes > TAIL_LIMIT:
+            self._tail_bytes -= _size(self.tail.popleft())
+            self.tail_first += 1
+        return size
+
+    def numbered(self) -> list[tuple[int, str]]:
+        """Return all lines that are kept."""
+        return [*enumerate(self.head), *enumerate(self.tail, self.tail_first)]
+
+    def page(self, from_line: int, limit: int) -> LogPage:
+        """Return lines from a number on, up to where some were left out."""
+        first = min(max(from_line, 0), self.total)
+        if len(self.head) <= first < self.tail_first:
+            first = self.tail_first
+        lines = self.head[first : first + limit]
+        if len(lines) < limit and first + len(lines) >= self.tail_first:
+            begin = first + len(lines) - self.tail_first
+            lines.extend(islice(self.tail, begin, begin + limit - len(lines)))
+        return LogPage(first, tuple(lines), first + len(lines), self.total)
+
+
+def _size(line: str) -> int:
+    return _OVERHEAD + (len(line) if line.isascii() else len(line.encode(errors="replace")))
+
+
+def _text(numbered: Iterable[tuple[int, str]]) -> bytes:
+    return "".join(f"{number}\t{line}\n" for number, line in numbered).encode(errors="replace")
+
+
+def _append(path: Path, numbered: Sequence[tuple[int, str]]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(_text(numbered))
+        return file.tell()
+
+
+def _rewrite(path: Path, numbered: Sequence[tuple[int, str]]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    text = _text(numbered)
+    fresh.write_bytes(text)
+    fresh.replace(path)
+    return len(text)
+
+
+def _load(path: Path) -> NumberedLines:
+    """Read a log; a last line without its end (written when the machine stopped) is left out."""
+    lines = NumberedLines()
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return lines
+    for entry in text.split("\n")[:-1]:
+        number, separator, line = entry.partition("\t")
+        if separator and number.isascii() and number.isdigit() and int(number) >= lines.total:
+            lines.add(int(number), line)
+    return lines
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """The log of a job that has not ended."""
+
+    job_id: str
+    path: Path
+    lines: NumberedLines = field(default_factory=NumberedLines)
+    pending: list[tuple[int, str]] = field(default_factory=list)
+    pending_bytes: int = 0
+    file_bytes: int = 0
+    rewrite: bool = False
+    ended: bool = False
+    timer: Callable[[], None] | None = None
+    writer: asyncio.Task[None] | None = None
+    waiters: set[asyncio.Event] = field(default_factory=set)
+
+    def wake(self) -> None:
+        for waiter in self.waiters:
+            waiter.set()
+
+
 class JobLogs:
     """The logs of all jobs, one file each in ``folder``."""
 
@@ -28,23 +155,151 @@ class JobLogs:
         """Touch nothing yet."""
         self._folder = folder
         self._time = time or SystemTime()
+        self._live: dict[str, _Live] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, job_id: str) -> None:
+        """Begin the log of a new job."""
+        self._live[job_id] = _Live(job_id, self._path(job_id))
+
+    async def resume(self, job_id: str) -> None:
+        """Go on with the log of an earlier run."""
+        live = _Live(job_id, self._path(job_id))
+        live.lines = await asyncio.to_thread(_load, live.path)
+        # The file may end in half a line.
+        live.rewrite = True
+        self._live[job_id] = live
 
     def append(self, job_id: str, lines: Sequence[str]) -> None:
-        """Add lines; cheap, they reach the disk within half a second."""
-        raise NotImplementedError
+        """Add lines; cheap, they reach the disk within half a second or so.
+
+        Lines for a log that has ended, or that was never opened, are dropped.
+        """
+        live = self._live.get(job_id)
+        if live is None or live.ended or not lines:
+            return
+        for line in lines:
+            clean = " ".join(line[:LINE_LIMIT].splitlines()) if line else line
+            number = live.lines.total
+            live.pending_bytes += live.lines.add(number, clean)
+            live.pending.append((number, clean))
+        if live.pending_bytes > FILE_LIMIT:
+            # All that is kept is in ``lines``.
+            live.pending.clear()
+            live.pending_bytes = 0
+            live.rewrite = True
+        live.wake()
+        self._schedule(live)
+
+    def finish(self, job_id: str) -> None:
+        """End a log; what is in memory is written out soon."""
+        live = self._live.get(job_id)
+        if live is None or live.ended:
+            return
+        live.ended = True
+        live.wake()
+        self._write_now(live)
 
     async def read(self, job_id: str, from_line: int = 0, limit: int = 1000) -> LogPage:
         """Return at most ``limit`` lines; an unknown job has none."""
-        raise NotImplementedError
+        live = self._live.get(job_id)
+        lines = live.lines if live else await asyncio.to_thread(_load, self._path(job_id))
+        return lines.page(from_line, limit)
 
     async def changed(self, job_id: str, seen: int) -> bool:
-        """Wait until there are more than ``seen`` lines (True) or the log has ended (False)."""
-        raise NotImplementedError
+        """Wait until there are more than ``seen`` lines (True) or the log has ended (False).
+
+        After False nothing more comes, but lines not yet read may be there.
+        """
+        live = self._live.get(job_id)
+        if live is None:
+            return False
+        waiter = asyncio.Event()
+        live.waiters.add(waiter)
+        try:
+            while not live.ended:
+                if live.lines.total > seen:
+                    return True
+                waiter.clear()
+                await waiter.wait()
+        finally:
+            live.waiters.discard(waiter)
+        return False
+
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Delete logs."""
+        paths = [self._path(job_id) for job_id in job_ids]
+        if paths:
+            self._own(asyncio.create_task(asyncio.to_thread(_delete, paths)))
 
     async def prune(self, keep: Iterable[str]) -> None:
         """Delete the logs of all other jobs."""
-        raise NotImplementedError
+        names = {self._path(job_id).name for job_id in keep}
+
+        def others() -> None:
+            if self._folder.is_dir():
+                _delete([path for path in self._folder.iterdir() if path.name not in names])
+
+        await asyncio.to_thread(others)
 
     async def aclose(self) -> None:
-        """Write out what is still in memory."""
-        raise NotImplementedError
+        """End all logs and return when they are on disk."""
+        for job_id in tuple(self._live):
+            self.finish(job_id)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _path(self, job_id: str) -> Path:
+        return self._folder / f"{job_id}.log"
+
+    def _schedule(self, live: _Live) -> None:
+        if live.timer is None and live.writer is None:
+            live.timer = self._time.call_later(WRITE_EVERY, lambda: self._write_now(live))
+
+    def _write_now(self, live: _Live) -> None:
+        if live.timer is not None:
+            live.timer()
+            live.timer = None
+        if live.writer is None:
+            live.writer = self._own(asyncio.create_task(self._write(live)))
+
+    async def _write(self, live: _Live) -> None:
+        try:
+            await self._write_pending(live)
+            if live.ended:
+                await self._write_pending(live)
+        except OSError as err:
+            _LOGGER.warning("The log %s cannot be written: %s", live.path, err)
+        finally:
+            live.writer = None
+        if live.ended:
+            if self._live.get(live.job_id) is live:
+                del self._live[live.job_id]
+        elif live.pending or live.rewrite:
+            self._schedule(live)
+
+    async def _write_pending(self, live: _Live) -> None:
+        numbered = live.pending
+        if not numbered and not live.rewrite:
+            return
+        size = live.pending_bytes
+        live.pending = []
+        live.pending_bytes = 0
+        if live.rewrite or live.file_bytes + size > FILE_LIMIT:
+            live.rewrite = False
+            live.file_bytes = await asyncio.to_thread(_rewrite, live.path, live.lines.numbered())
+        else:
+            live.file_bytes = await asyncio.to_thread(_append, live.path, numbered)
+
+    def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as err:
+            _LOGGER.warning("The log %s cannot be deleted: %s", path, err)

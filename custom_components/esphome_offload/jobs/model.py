@@ -99,8 +99,10 @@ class FirmwareJob:
     """One job. Read it anywhere; move it only through its transitions.
 
     Times are UTC. ``progress`` is whole percents over the whole job or None while unknown;
-    ``firmware_sha256`` names the kept firmware once there is one. ``stage_seconds`` adds up
-    the time in each stage.
+    ``firmware_sha256`` names the kept firmware once there is one, ``fingerprint`` the state
+    of the configuration that it was built from. ``flashed_at`` is when the device had taken it.
+    ``stage_seconds`` adds up the time in each stage. ``waiting_for`` says to people what a
+    queued or waiting job waits for.
     """
 
     job_id: str
@@ -116,6 +118,8 @@ class FirmwareJob:
     outcome: Outcome = field(default_factory=Outcome)
     firmware_sha256: str | None = None
     build_info: BuildInfo | None = None
+    fingerprint: str | None = None
+    flashed_at: datetime | None = None
     waiting_for: str | None = None
     stage_seconds: dict[Stage, float] = field(default_factory=dict)
     _stage_since: datetime | None = None
@@ -144,18 +148,34 @@ class FirmwareJob:
             return self.attempts[-1]
         return None
 
+    def seconds_in(self, stage: Stage, now: datetime) -> float:
+        """Return the seconds spent in a stage until now."""
+        seconds = self.stage_seconds.get(stage, 0.0)
+        if self.stage is stage and self._stage_since is not None:
+            seconds += (now - self._stage_since).total_seconds()
+        return seconds
+
+    def wait_in_queue(self, waiting_for: str) -> bool:
+        """Say what a queued job waits for; returns whether that is new."""
+        self._require(JobStatus.QUEUED)
+        changed = waiting_for != self.waiting_for
+        self.waiting_for = waiting_for
+        return changed
+
     def start(self, now: datetime) -> None:
         """Leave the queue."""
         self._require(JobStatus.QUEUED)
         self.status = JobStatus.RUNNING
         self.started_at = self.started_at or now
-        self._enter(Stage.PREPARING, now)
+        self._enter(Stage.PREPARING, now, None)
 
-    def enter(self, stage: Stage, now: datetime, waiting_for: str | None = None) -> None:
-        """Enter a stage; ``waiting_for`` says to people what a waiting stage waits for."""
+    def enter(self, stage: Stage, now: datetime, waiting_for: str | None = None) -> bool:
+        """Enter a stage; returns whether anything changed."""
         self._require(JobStatus.RUNNING)
-        self._enter(stage, now)
-        self.waiting_for = waiting_for
+        if stage is self.stage and waiting_for == self.waiting_for:
+            return False
+        self._enter(stage, now, waiting_for)
+        return True
 
     def begin_attempt(self, attempt: Attempt, routing: Routing) -> None:
         """Bind the job to a builder."""
@@ -175,32 +195,43 @@ class FirmwareJob:
         ended = replace(attempt, finished_at=now, failure=failure, detail=detail)
         self.attempts = (*self.attempts[:-1], ended)
 
-    def built(self, firmware_sha256: str | None, build_info: BuildInfo | None) -> None:
-        """Keep the name of the firmware; None when it has to be built again."""
+    def built(
+        self, firmware_sha256: str, build_info: BuildInfo, fingerprint: str | None = None
+    ) -> None:
+        """Keep the name of the firmware to flash and what it was built from."""
         self._require(JobStatus.RUNNING)
         self.firmware_sha256 = firmware_sha256
         self.build_info = build_info
+        self.fingerprint = fingerprint
 
-    def advance(self, progress: int | None) -> bool:
+    def flashed(self, now: datetime) -> None:
+        """Note that the device has taken the firmware; it still has to come back with it."""
+        self._require(JobStatus.RUNNING)
+        self.flashed_at = now
+        self._enter(Stage.VERIFYING, now, None)
+
+    def advance(self, progress: int) -> bool:
         """Show progress, never backwards; returns whether it changed."""
         self._require(JobStatus.RUNNING)
-        if progress is not None and self.progress is not None and progress <= self.progress:
+        if self.progress is not None and progress <= self.progress:
             return False
-        changed = progress != self.progress
         self.progress = progress
-        return changed
+        return True
+
+    def suspend(self, now: datetime) -> None:
+        """Stop the clock of the current stage: what follows is not time spent on the job."""
+        self._leave_stage(now)
 
     def requeue(self, now: datetime) -> None:
         """Start over after Home Assistant was stopped in between; what was built is kept."""
-        if self.terminal:
-            raise IllegalTransitionError(f"{self.job_id}: {self.status} is final")
+        self._require(JobStatus.QUEUED, JobStatus.RUNNING)
         if self.current_attempt is not None:
-            self.end_attempt(now, FailureReason.BUILDER_UNAVAILABLE, "Home Assistant was restarted")
+            self.end_attempt(now, FailureReason.BUILDER_UNAVAILABLE, "Home Assistant was stopped")
+        if self.firmware_sha256 is None:
+            self.routing = Routing()
         self.status = JobStatus.QUEUED
-        self.routing = Routing()
         self.stage = None
         self._stage_since = None
-        self.progress = None
         self.waiting_for = None
 
     def complete(self, now: datetime, *, verified: bool | None) -> None:
@@ -230,11 +261,11 @@ class FirmwareJob:
         if self.status not in allowed:
             raise IllegalTransitionError(f"{self.job_id}: not possible while {self.status}")
 
-    def _enter(self, stage: Stage, now: datetime) -> None:
+    def _enter(self, stage: Stage, now: datetime, waiting_for: str | None) -> None:
         self._leave_stage(now)
         self.stage = stage
         self._stage_since = now
-        self.waiting_for = None
+        self.waiting_for = waiting_for
 
     def _leave_stage(self, now: datetime) -> None:
         if self.stage is not None and self._stage_since is not None:

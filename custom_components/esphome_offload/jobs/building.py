@@ -1,0 +1,159 @@
+"""The first half of a job: from a request to firmware."""
+
+from collections.abc import Callable
+import logging
+
+from ..builders.model import BuildError, BuildRequest, Firmware
+from ..const import FailureReason
+from .attempt import AttemptSink, attempt_boundary, new_id
+from .failures import Action, Failures, Step
+from .lanes import Binding, BuildLane
+from .ledger import Ledger
+from .log import JobLogs
+from .model import Attempt, FirmwareJob, Routing
+from .pool import BuilderPool
+from .ports import ConfigurationSource, FirmwareKeeper, QueueSettings, Time
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class Building:
+    """Gets firmware for a job: what is kept, or what a builder makes."""
+
+    def __init__(
+        self,
+        *,
+        lane: BuildLane,
+        ledger: Ledger,
+        logs: JobLogs,
+        builders: BuilderPool,
+        firmware: FirmwareKeeper,
+        configurations: ConfigurationSource,
+        settings: Callable[[], QueueSettings],
+        time: Time,
+    ) -> None:
+        """Keep what is needed."""
+        self._lane = lane
+        self._ledger = ledger
+        self._logs = logs
+        self._builders = builders
+        self._firmware = firmware
+        self._configurations = configurations
+        self._settings = settings
+        self._time = time
+
+    async def build(self, job: FirmwareJob, failures: Failures) -> Firmware:
+        """Build at one builder after the other; raises BuildError when that is over."""
+        failed: dict[str, str] = {}
+        last: BuildError | None = None
+        while True:
+            try:
+                async with self._lane.slot(job, failed) as binding:
+                    builder_id = binding.builder.builder_id
+                    try:
+                        return await self._attempt(job, binding)
+                    except BuildError as err:
+                        last = err
+            except BuildError as nobody:
+                # That nobody else takes it says less than what went wrong where it was tried.
+                raise (last or nobody) from nobody
+            if failures.decide(Step.BUILD, last.reason).action is not Action.NEXT_BUILDER:
+                raise last
+            failed[builder_id] = str(last)
+
+    async def kept(self, job: FirmwareJob, failures: Failures) -> Firmware | None:
+        """Return what this job built before a restart; None when it has to be built (again)."""
+        sha256 = job.firmware_sha256
+        if sha256 is None:
+            return None
+        gone = BuildError(FailureReason.NO_FIRMWARE, "What was built is not there any more")
+        try:
+            firmware = await self._firmware.load(job.request.configuration, sha256)
+        except BuildError as err:
+            firmware, gone = None, err
+        if firmware is not None:
+            return firmware
+        again = failures.decide(Step.KEPT, gone.reason).action is Action.BUILD_AGAIN
+        if not again or not job.request.operation.builds:
+            raise gone
+        _LOGGER.warning("Job %s is built again: %s", job.job_id, gone)
+        return None
+
+    async def latest(self, job: FirmwareJob) -> Firmware:
+        """Return what was built last for the configuration of a job."""
+        configuration = job.request.configuration
+        firmware = await self._firmware.latest(configuration)
+        if firmware is None:
+            raise BuildError(
+                FailureReason.NO_FIRMWARE, f"Nothing has been built for {configuration} yet"
+            )
+        return firmware
+
+    async def fingerprint(self, job: FirmwareJob) -> str:
+        """Return the present state of a job's configuration; BuildError when it is gone."""
+        configuration = job.request.configuration
+        fingerprint = await self._configurations.fingerprint(configuration)
+        if fingerprint is None:
+            raise BuildError(
+                FailureReason.CONFIG_INVALID,
+                f"{configuration} is not in the configuration folder any more",
+            )
+        return fingerprint
+
+    async def clean(self, job: FirmwareJob) -> None:
+        """Forget the build trees of a configuration everywhere; raises the first BuildError."""
+        first: BuildError | None = None
+        for builder in self._builders.builders:
+            try:
+                await builder.clean(job.request.configuration)
+            except BuildError as err:
+                self._logs.append(job.job_id, (f"{builder.label}: {err}",))
+                first = first or err
+        if first is not None:
+            raise first
+
+    async def _attempt(self, job: FirmwareJob, binding: Binding) -> Firmware:
+        builder = binding.builder
+        attempt_id = new_id()
+        first_build = job.firmware_sha256 is None
+        self._ledger.begin_attempt(
+            job,
+            Attempt(
+                attempt_id=attempt_id,
+                builder_id=builder.builder_id,
+                source=builder.source,
+                label=builder.label,
+                started_at=self._time.now(),
+            ),
+            Routing(
+                source=builder.source,
+                source_pin_sha256=builder.pin_sha256,
+                source_label=builder.label,
+                source_esphome_version=job.request.esphome_version,
+                reason=binding.choice.reason,
+                why_not=binding.choice.why_not,
+            ),
+        )
+        try:
+            # Before the build: what changes while it runs counts as changed.
+            fingerprint = await self.fingerprint(job)
+            sink = AttemptSink(self._ledger, self._logs, job)
+            with attempt_boundary(sink, builder.label):
+                firmware = await builder.build(
+                    BuildRequest(
+                        job_id=job.job_id,
+                        attempt_id=attempt_id,
+                        configuration=job.request.configuration,
+                        config_dir=self._configurations.config_dir,
+                        device_name=job.request.device_name,
+                        esphome_version=job.request.esphome_version,
+                        time_zone=self._settings().time_zone,
+                        clean=job.request.clean and first_build,
+                    ),
+                    sink,
+                )
+        except BuildError as err:
+            self._ledger.end_attempt(job, err.reason, str(err))
+            raise
+        self._ledger.built(job, firmware.sha256, firmware.build_info, fingerprint)
+        return firmware

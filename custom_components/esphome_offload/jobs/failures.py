@@ -1,0 +1,92 @@
+"""The one table of what a job does when something goes wrong; no retry lives anywhere else."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..const import FailureReason
+
+
+class Step(StrEnum):
+    """Which part of a job failed."""
+
+    KEPT = "kept"
+    """Taking up firmware that was built before a restart."""
+    BUILD = "build"
+    FLASH = "flash"
+
+
+class Action(StrEnum):
+    """What a job does about a failure."""
+
+    FAIL = "fail"
+    NEXT_BUILDER = "next_builder"
+    BUILD_AGAIN = "build_again"
+    RETRY_UPLOAD = "retry_upload"
+    WAIT_FOR_DEVICE = "wait_for_device"
+
+
+@dataclass(frozen=True, slots=True)
+class Remedy:
+    """An action, how often per job (None: without limit), then the job fails.
+
+    ``delays`` are the seconds to wait before the first, second … time. ``unknown_is_free``: with
+    a device that Home Assistant does not know, a failure was to be expected and does not count.
+    """
+
+    action: Action
+    times: int | None = None
+    delays: tuple[float, ...] = ()
+    unknown_is_free: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do now, after ``delay`` seconds."""
+
+    action: Action
+    delay: float = 0.0
+
+
+# Five tries for a device that should have answered. One that Home Assistant does not know is
+# tried for as long as the options let firmware wait.
+_WAIT_FOR_DEVICE = Remedy(Action.WAIT_FOR_DEVICE, times=5, unknown_is_free=True)
+_NEXT_BUILDER = Remedy(Action.NEXT_BUILDER)
+
+_REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
+    (Step.KEPT, FailureReason.NO_FIRMWARE): Remedy(Action.BUILD_AGAIN),
+    (Step.KEPT, FailureReason.INTEGRITY): Remedy(Action.BUILD_AGAIN),
+    (Step.BUILD, FailureReason.BUNDLE_INCOMPLETE): _NEXT_BUILDER,
+    (Step.BUILD, FailureReason.BUILDER_UNAVAILABLE): _NEXT_BUILDER,
+    (Step.BUILD, FailureReason.BUILDER_ENVIRONMENT): _NEXT_BUILDER,
+    (Step.BUILD, FailureReason.VERSION_UNAVAILABLE): _NEXT_BUILDER,
+    (Step.BUILD, FailureReason.OUT_OF_MEMORY): Remedy(Action.NEXT_BUILDER, times=1),
+    (Step.FLASH, FailureReason.DEVICE_OFFLINE): _WAIT_FOR_DEVICE,
+    # Ten seconds are enough for a device that restarted half-way through to be back.
+    (Step.FLASH, FailureReason.UPLOAD_FAILED): Remedy(
+        Action.RETRY_UPLOAD, times=2, delays=(10.0, 30.0)
+    ),
+}
+"""Whatever is not here fails at once: nothing would get better by itself."""
+
+
+class Failures:
+    """What went wrong in one job so far, to decide what comes next."""
+
+    def __init__(self) -> None:
+        """Start without any failure."""
+        self._seen: Counter[tuple[Step, FailureReason]] = Counter()
+
+    def decide(self, step: Step, reason: FailureReason, *, device_known: bool = True) -> Decision:
+        """Return what to do about a failure."""
+        remedy = _REMEDIES.get((step, reason))
+        if remedy is None:
+            return Decision(Action.FAIL)
+        seen = self._seen[step, reason]
+        if remedy.times is not None and seen >= remedy.times:
+            return Decision(Action.FAIL)
+        if device_known or not remedy.unknown_is_free:
+            self._seen[step, reason] += 1
+        delay = remedy.delays[min(seen, len(remedy.delays) - 1)] if remedy.delays else 0.0
+        return Decision(remedy.action, delay)

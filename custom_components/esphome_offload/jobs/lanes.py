@@ -1,0 +1,256 @@
+"""Who may work now: build slots per builder, upload slots, and the gate before both."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..builders.model import Builder, BuildError
+from ..const import FailureReason
+from .ledger import Ledger
+from .model import FirmwareJob
+from .pool import BuilderPool
+from .ports import QueueSettings, Time
+from .router import Bind, Candidate, Fail, Snapshot, Wait, choose
+
+
+class Gate:
+    """Closed while nothing may start; what runs goes on."""
+
+    def __init__(self) -> None:
+        """Start closed."""
+        self._opened = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work may start."""
+        return self._opened.is_set()
+
+    def set(self, *, is_open: bool) -> None:
+        """Open or close."""
+        if is_open:
+            self._opened.set()
+        else:
+            self._opened.clear()
+
+    async def passed(self) -> None:
+        """Return when work may start."""
+        while not self.is_open:
+            await self._opened.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A slot on a builder, and why it is this one."""
+
+    builder: Builder
+    choice: Bind
+
+
+def _new_future[T]() -> asyncio.Future[T]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _granted[T](future: asyncio.Future[T]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+@dataclass(slots=True, eq=False)
+class _BuildTicket:
+    job: FirmwareJob
+    failed: Mapping[str, str]
+    since: datetime
+    binding: asyncio.Future[Binding] = field(default_factory=_new_future)
+
+
+class BuildLane:
+    """One queue for all builders; first come, first served by whoever suits the job."""
+
+    def __init__(
+        self,
+        builders: BuilderPool,
+        ledger: Ledger,
+        gate: Gate,
+        settings: Callable[[], QueueSettings],
+        time: Time,
+    ) -> None:
+        """Start empty."""
+        self._builders = builders
+        self._ledger = ledger
+        self._gate = gate
+        self._settings = settings
+        self._time = time
+        self._tickets: list[_BuildTicket] = []
+        self._bound: Counter[str] = Counter()
+        self._serving = False
+        self._again = False
+        self._timer: Callable[[], None] | None = None
+
+    @asynccontextmanager
+    async def slot(self, job: FirmwareJob, failed: Mapping[str, str]) -> AsyncIterator[Binding]:
+        """Hold a slot on a builder that is not in ``failed`` (what went wrong, by builder id).
+
+        Raises BuildError (no_builder) when no builder will take the job.
+        """
+        ticket = _BuildTicket(job, failed, self._time.now())
+        self._tickets.append(ticket)
+        self.serve()
+        try:
+            yield await ticket.binding
+        finally:
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
+            if _granted(ticket.binding):
+                self._bound[ticket.binding.result().builder.builder_id] -= 1
+            self.serve()
+
+    def serve(self) -> None:
+        """Look at everybody who waits; to be called after any change."""
+        if self._serving:
+            # Showing what a job waits for calls listeners, and those may change something.
+            self._again = True
+            return
+        self._serving = True
+        try:
+            again = True
+            while again:
+                self._again = False
+                self._serve()
+                again = self._again
+        finally:
+            self._serving = False
+
+    def close(self) -> None:
+        """Drop the timer."""
+        if self._timer is not None:
+            self._timer()
+            self._timer = None
+
+    def _serve(self) -> None:
+        self.close()
+        if not self._gate.is_open:
+            return
+        looks: list[float] = []
+        for ticket in tuple(self._tickets):
+            if ticket.binding.done() or ticket.job.terminal:
+                continue
+            choice = choose(self._snapshot(ticket))
+            match choice:
+                case Bind(builder_id=builder_id):
+                    self._bind(ticket, builder_id, choice)
+                case Fail(reasons=reasons):
+                    listed = "; ".join(f"{label}: {why}" for label, why in reasons.items())
+                    ticket.binding.set_exception(
+                        BuildError(
+                            FailureReason.NO_BUILDER,
+                            f"No builder takes this job. {listed or 'There is none.'}",
+                        )
+                    )
+                case Wait(why=why, look_again=look_again):
+                    if look_again is not None:
+                        looks.append(look_again)
+                    self._ledger.wait_for_builder(ticket.job, why)
+        if looks:
+            self._timer = self._time.call_later(min(looks), self.serve)
+
+    def _bind(self, ticket: _BuildTicket, builder_id: str, choice: Bind) -> None:
+        builder = self._builders.get(builder_id)
+        assert builder is not None  # noqa: S101 - the snapshot was made in this very moment
+        self._bound[builder_id] += 1
+        self._tickets.remove(ticket)
+        ticket.binding.set_result(Binding(builder, choice))
+
+    def _snapshot(self, ticket: _BuildTicket) -> Snapshot:
+        settings = self._settings()
+        return Snapshot(
+            configuration=ticket.job.request.configuration,
+            requested_source=ticket.job.request.requested_source,
+            candidates=tuple(
+                Candidate(
+                    builder_id=builder.builder_id,
+                    label=builder.label,
+                    source=builder.source,
+                    status=builder.status(),
+                    ours=self._bound[builder.builder_id],
+                    failed=ticket.failed.get(builder.builder_id),
+                )
+                for builder in self._builders.builders
+            ),
+            waited=(self._time.now() - ticket.since).total_seconds(),
+            wait_for_builder=settings.wait_for_builder,
+            fall_back_to_local=settings.fall_back_to_local,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class UploadLease:
+    """The right to flash one device."""
+
+    device_name: str
+    granted: asyncio.Future[None] = field(default_factory=_new_future)
+    uploading: bool = True
+
+
+class UploadLane:
+    """As many uploads at a time as the options say, never two to the same device."""
+
+    def __init__(self, gate: Gate, settings: Callable[[], QueueSettings]) -> None:
+        """Start empty."""
+        self._gate = gate
+        self._settings = settings
+        self._waiting: list[UploadLease] = []
+        self._leases: set[UploadLease] = set()
+
+    @asynccontextmanager
+    async def lease(
+        self, device_name: str, on_wait: Callable[[str], None]
+    ) -> AsyncIterator[UploadLease]:
+        """Hold the device and an upload slot; ``on_wait`` gets told what has to be waited for."""
+        lease = UploadLease(device_name)
+        self._waiting.append(lease)
+        self.serve()
+        if not lease.granted.done():
+            on_wait(self._waits_for(lease))
+        try:
+            await lease.granted
+            yield lease
+        finally:
+            if lease in self._waiting:
+                self._waiting.remove(lease)
+            self._leases.discard(lease)
+            self.serve()
+
+    def uploaded(self, lease: UploadLease) -> None:
+        """Give the slot to the next one; the device stays held until it is back."""
+        lease.uploading = False
+        self.serve()
+
+    def serve(self) -> None:
+        """Look at everybody who waits; to be called after any change."""
+        if not self._gate.is_open:
+            return
+        for lease in tuple(self._waiting):
+            if lease.granted.done():
+                continue
+            if self._free_slots() <= 0:
+                return
+            if self._held(lease.device_name):
+                continue
+            self._waiting.remove(lease)
+            self._leases.add(lease)
+            lease.granted.set_result(None)
+
+    def _free_slots(self) -> int:
+        return max(1, self._settings().parallel_uploads) - sum(
+            lease.uploading for lease in self._leases
+        )
+
+    def _held(self, device_name: str) -> bool:
+        return any(lease.device_name == device_name for lease in self._leases)
+
+    def _waits_for(self, lease: UploadLease) -> str:
+        if self._held(lease.device_name):
+            return "another job that flashes this device"
+        return "a free upload slot"
