@@ -1,0 +1,324 @@
+"""Actions: install and its siblings, for admins."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from enum import StrEnum
+from functools import partial
+from itertools import islice
+from typing import Any, cast
+
+from homeassistant.core import (
+    HomeAssistant,
+    ServiceCall,
+    ServiceResponse,
+    SupportsResponse,
+    callback,
+)
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import config_validation as cv, service
+from homeassistant.helpers.typing import VolDictType
+from homeassistant.util.json import JsonValueType
+from homeassistant.util.network import is_host_valid, is_ip_address
+from packaging.version import InvalidVersion, Version
+import probatio
+
+from .const import DOMAIN, REQUESTED_AUTO, REQUESTED_LOCAL, JobStatus, Operation
+from .coordinator import DATA_COORDINATOR, OffloadCoordinator
+from .jobs.model import FirmwareJob
+from .targets import async_configurations, has_target
+
+
+class OffloadService(StrEnum):
+    """The actions."""
+
+    INSTALL = "install"
+    COMPILE = "compile"
+    UPLOAD = "upload"
+    CLEAN = "clean"
+    CANCEL = "cancel"
+    GET_JOBS = "get_jobs"
+    GET_LOG = "get_log"
+
+
+class ServiceField(StrEnum):
+    """The fields of the actions, besides the target."""
+
+    VERSION = "version"
+    SOURCE = "source"
+    CLEAN = "clean"
+    ADDRESS = "address"
+    WAIT = "wait"
+    JOB_ID = "job_id"
+    STATUS = "status"
+    LIMIT = "limit"
+    FROM_LINE = "from_line"
+
+
+_TARGET: VolDictType = {probatio.Remove("metadata"): dict, **cv.TARGET_SERVICE_FIELDS}
+_VERSION: VolDictType = {probatio.Optional(ServiceField.VERSION): cv.string}
+_SOURCE: VolDictType = {probatio.Optional(ServiceField.SOURCE, default=REQUESTED_AUTO): cv.string}
+_CLEAN: VolDictType = {probatio.Optional(ServiceField.CLEAN, default=False): cv.boolean}
+_ADDRESS: VolDictType = {probatio.Optional(ServiceField.ADDRESS): cv.string}
+_WAIT: VolDictType = {probatio.Optional(ServiceField.WAIT, default=False): cv.boolean}
+_JOB_ID: VolDictType = {probatio.Optional(ServiceField.JOB_ID): cv.string}
+
+_SUBMIT_FIELDS: dict[Operation, VolDictType] = {
+    Operation.INSTALL: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_ADDRESS, **_WAIT},
+    Operation.COMPILE: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_WAIT},
+    Operation.UPLOAD: {**_TARGET, **_ADDRESS, **_WAIT},
+    Operation.CLEAN: {**_TARGET, **_WAIT},
+}
+_CANCEL_FIELDS: VolDictType = {**_TARGET, **_JOB_ID}
+_GET_JOBS_FIELDS: VolDictType = {
+    **_TARGET,
+    probatio.Optional(ServiceField.STATUS): probatio.All(
+        probatio.EnsureList(), [probatio.Coerce(JobStatus)]
+    ),
+    probatio.Optional(ServiceField.LIMIT, default=50): probatio.All(
+        probatio.Coerce(int), probatio.Range(min=1, max=500)
+    ),
+}
+_GET_LOG_FIELDS: VolDictType = {
+    **_TARGET,
+    **_JOB_ID,
+    probatio.Optional(ServiceField.FROM_LINE, default=0): probatio.All(
+        probatio.Coerce(int), probatio.Range(min=0)
+    ),
+    probatio.Optional(ServiceField.LIMIT, default=1000): probatio.All(
+        probatio.Coerce(int), probatio.Range(min=1, max=5000)
+    ),
+}
+
+
+@callback
+def async_setup_services(hass: HomeAssistant) -> None:
+    """Register the actions, for as long as Home Assistant runs."""
+
+    def register(
+        name: OffloadService,
+        handler: Callable[[ServiceCall], Coroutine[Any, Any, ServiceResponse]],
+        fields: VolDictType,
+        response: SupportsResponse = SupportsResponse.OPTIONAL,
+    ) -> None:
+        service.async_register_admin_service(
+            hass, DOMAIN, name, handler, probatio.Schema(fields), response
+        )
+
+    for operation, fields in _SUBMIT_FIELDS.items():
+        register(OffloadService(operation), partial(_async_submit, operation), fields)
+    register(OffloadService.CANCEL, _async_cancel, _CANCEL_FIELDS)
+    register(OffloadService.GET_JOBS, _async_get_jobs, _GET_JOBS_FIELDS, SupportsResponse.ONLY)
+    register(OffloadService.GET_LOG, _async_get_log, _GET_LOG_FIELDS, SupportsResponse.ONLY)
+
+
+async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceResponse:
+    """Start one job per target: all of them, or none when any cannot be started."""
+    coordinator = call.hass.data[DATA_COORDINATOR]
+    configurations = _configurations(call, coordinator)
+    address = _address(call, coordinator, configurations)
+    version = _version(call)
+    source = _source(call, coordinator)
+    requests = [
+        await coordinator.async_prepare(
+            configuration,
+            operation,
+            version=version,
+            source=source,
+            clean=call.data.get(ServiceField.CLEAN, False),
+            address=address,
+            user_id=call.context.user_id,
+        )
+        for configuration in configurations
+    ]
+    # From here to the last submit nothing is awaited, so nothing can get in between.
+    _refuse_running(coordinator, configurations)
+    jobs = [coordinator.submit(request, call.context) for request in requests]
+    if call.data[ServiceField.WAIT]:
+        jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
+        _raise_if_failed(jobs)
+    return _jobs_response(call, coordinator, jobs)
+
+
+async def _async_cancel(call: ServiceCall) -> ServiceResponse:
+    """Cancel one job, or whatever has not ended of the targets."""
+    coordinator = call.hass.data[DATA_COORDINATOR]
+    job_id: str | None = call.data.get(ServiceField.JOB_ID)
+    if (job_id is not None) == has_target(call.data):
+        raise _invalid("cancel_needs_one_way")
+    if job_id is not None:
+        return _jobs_response(call, coordinator, [await coordinator.async_cancel(job_id)])
+
+    configurations = _configurations(call, coordinator)
+    jobs = [job for name in configurations if (job := coordinator.queue.active(name)) is not None]
+    # A job may end by itself in between; that is no reason not to cancel the others.
+    results = await asyncio.gather(
+        *(coordinator.async_cancel(job.job_id) for job in jobs), return_exceptions=True
+    )
+    cancelled = [result for result in results if isinstance(result, FirmwareJob)]
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, ServiceValidationError):
+            raise result
+    if not cancelled:
+        raise _invalid("nothing_to_cancel", devices=_names(coordinator, configurations))
+    return _jobs_response(call, coordinator, cancelled)
+
+
+async def _async_get_jobs(call: ServiceCall) -> ServiceResponse:
+    """Return jobs, newest first."""
+    coordinator = call.hass.data[DATA_COORDINATOR]
+    jobs: Iterable[FirmwareJob] = reversed(coordinator.queue.jobs())
+    if has_target(call.data):
+        wanted = set(_configurations(call, coordinator))
+        jobs = (job for job in jobs if job.request.configuration in wanted)
+    if statuses := call.data.get(ServiceField.STATUS):
+        jobs = (job for job in jobs if job.status in statuses)
+    limit: int = call.data[ServiceField.LIMIT]
+    return _jobs_response(call, coordinator, list(islice(jobs, limit)))
+
+
+async def _async_get_log(call: ServiceCall) -> ServiceResponse:
+    """Return a page of a job's output."""
+    coordinator = call.hass.data[DATA_COORDINATOR]
+    job = _job_to_read(call, coordinator)
+    complete = job.terminal  # asked before the log, so that no last line is missed
+    page = await coordinator.logs.read(
+        job.job_id, call.data[ServiceField.FROM_LINE], call.data[ServiceField.LIMIT]
+    )
+    return {
+        "job_id": job.job_id,
+        "first_line": page.first_line,
+        "lines": list(page.lines),
+        "next_line": page.next_line,
+        "complete": complete and page.next_line >= page.total,
+    }
+
+
+def _configurations(call: ServiceCall, coordinator: OffloadCoordinator) -> list[str]:
+    if coordinator.options is None:
+        raise _invalid("not_set_up")
+    if coordinator.options.config_dir is None:
+        raise _invalid("no_config_folder")
+    return async_configurations(call.hass, call.data, coordinator.devices)
+
+
+def _address(
+    call: ServiceCall, coordinator: OffloadCoordinator, configurations: Sequence[str]
+) -> str | None:
+    given: str | None = call.data.get(ServiceField.ADDRESS)
+    if given is None:
+        return None
+    if len(configurations) > 1:
+        raise _invalid(
+            "address_needs_one_target",
+            count=str(len(configurations)),
+            devices=_names(coordinator, configurations),
+        )
+    # In lower case, because ESPHome takes the words SERIAL, OTA, MQTT and BOOTSEL for something
+    # else. mDNS names of older devices have underscores.
+    address = given.strip().lower()
+    if not (is_ip_address(address) or is_host_valid(address.replace("_", "-"))):
+        raise _invalid("invalid_address", address=given)
+    return address
+
+
+def _version(call: ServiceCall) -> str | None:
+    given: str | None = call.data.get(ServiceField.VERSION)
+    if given is None:
+        return None
+    try:
+        return str(Version(given.strip()))
+    except InvalidVersion as error:
+        raise _invalid("version_invalid", version=given) from error
+
+
+def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
+    """Return "auto" or a builder's id; people name builders by their label."""
+    given: str = call.data.get(ServiceField.SOURCE, REQUESTED_AUTO).strip()
+    if given.lower() in (REQUESTED_AUTO, REQUESTED_LOCAL):
+        return given.lower()
+    matching = [
+        builder.builder_id
+        for builder in coordinator.builders.builders
+        if given in (builder.builder_id, builder.pin_sha256)
+        or given.casefold() == builder.label.casefold()
+    ]
+    if len(matching) > 1:
+        raise _invalid("ambiguous_source", source=given, pins=", ".join(matching))
+    # What matches nothing is refused by the coordinator.
+    return matching[0] if matching else given
+
+
+def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
+    running = [
+        configuration
+        for configuration in configurations
+        if (job := coordinator.queue.active(configuration)) is not None and not job.waiting
+    ]
+    if running:
+        raise _invalid("jobs_running", devices=_names(coordinator, running))
+
+
+def _raise_if_failed(jobs: Iterable[FirmwareJob]) -> None:
+    errors = [
+        (job.request.device_name, job.outcome.error or str(job.outcome.failure_reason))
+        for job in jobs
+        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+    ]
+    if len(errors) == 1:
+        device, error = errors[0]
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="job_failed",
+            translation_placeholders={"device": device, "error": error},
+        )
+    if errors:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="jobs_failed",
+            translation_placeholders={
+                "count": str(len(errors)),
+                "errors": "; ".join(f"{device}: {error}" for device, error in errors),
+            },
+        )
+
+
+def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> FirmwareJob:
+    job_id: str | None = call.data.get(ServiceField.JOB_ID)
+    if (job_id is not None) == has_target(call.data):
+        raise _invalid("log_needs_one_way")
+    if job_id is not None:
+        if (job := coordinator.queue.get(job_id)) is None:
+            raise _invalid("unknown_job", job_id=job_id)
+        return job
+    configurations = _configurations(call, coordinator)
+    if len(configurations) > 1:
+        raise _invalid("log_needs_one_way")
+    configuration = configurations[0]
+    newest = coordinator.queue.active(configuration) or coordinator.queue.last(configuration)
+    if newest is None:
+        raise _invalid("no_job_yet", device=_names(coordinator, configurations))
+    return newest
+
+
+def _names(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> str:
+    """Return how people know the configurations; one that has just gone keeps its file name."""
+    devices = coordinator.devices
+    return ", ".join(
+        devices[name].configuration.node_name if name in devices else name
+        for name in configurations
+    )
+
+
+def _jobs_response(
+    call: ServiceCall, coordinator: OffloadCoordinator, jobs: Iterable[FirmwareJob]
+) -> ServiceResponse:
+    if not call.return_response:
+        return None
+    # JobDetails is made of JSON values alone, which its type cannot say.
+    return {"jobs": [cast("JsonValueType", coordinator.job_details(job)) for job in jobs]}
+
+
+def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
+    return ServiceValidationError(
+        translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
+    )

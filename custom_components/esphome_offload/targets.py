@@ -1,0 +1,130 @@
+"""From the target of a service call to configurations."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from homeassistant.const import ATTR_ENTITY_ID, ENTITY_MATCH_ALL, Platform
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers.target import TargetSelection, async_extract_referenced_entity_ids
+
+from .const import DOMAIN
+
+
+def has_target(data: Mapping[str, Any]) -> bool:
+    """Whether a service call names any target, "all" included."""
+    return TargetSelection(dict(data)).has_any_target
+
+
+@callback
+def async_configurations(
+    hass: HomeAssistant, data: Mapping[str, Any], known: Collection[str]
+) -> list[str]:
+    """Return the configurations (file names, sorted) that a service call is about.
+
+    ``known`` are the configurations that there are. What is named itself, an entity or a device,
+    must be ours; what is meant by way of an area, a floor, a label or a group is filtered.
+    Raises ServiceValidationError for what is missing or foreign, and when nothing is left.
+    """
+    selection = TargetSelection(dict(data))
+    # Update entities are configuration entities: the default would leave them out of every
+    # device, area and floor.
+    selected = async_extract_referenced_entity_ids(hass, selection, primary_entities_only=False)
+    _refuse_missing("device_not_found", selected.missing_devices)
+    _refuse_missing("area_not_found", selected.missing_areas)
+    _refuse_missing("floor_not_found", selected.missing_floors)
+    _refuse_missing("label_not_found", selected.missing_labels)
+
+    ours = {
+        entity.entity_id: entity
+        for entity in er.async_get(hass).entities.values()
+        if entity.platform == DOMAIN and entity.domain == Platform.UPDATE
+    }
+    found: set[str] = set()
+    for entity_id in sorted(selection.entity_ids - {ENTITY_MATCH_ALL}):
+        if entity_id in selected.referenced:  # a group is not: its members are
+            found.add(_own_entity(hass, ours, entity_id, known))
+    for device_id in sorted(selection.device_ids):
+        found.update(_of_device(hass, ours, device_id, known))
+
+    meant = selected.referenced | selected.indirectly_referenced
+    if data.get(ATTR_ENTITY_ID) == ENTITY_MATCH_ALL:
+        meant |= ours.keys()
+    found.update(
+        entity.unique_id
+        for entity_id in meant & ours.keys()
+        if not (entity := ours[entity_id]).disabled and entity.unique_id in known
+    )
+    if not found:
+        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_target")
+    return sorted(found)
+
+
+def _refuse_missing(translation_key: str, missing: Collection[str]) -> None:
+    if missing:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key=translation_key,
+            translation_placeholders={"ids": ", ".join(sorted(missing))},
+        )
+
+
+def _own_entity(
+    hass: HomeAssistant,
+    ours: Mapping[str, er.RegistryEntry],
+    entity_id: str,
+    known: Collection[str],
+) -> str:
+    if (entity := ours.get(entity_id)) is not None:
+        return _usable(entity, known)
+    exists = er.async_get(hass).async_get(entity_id) or hass.states.get(entity_id)
+    raise ServiceValidationError(
+        translation_domain=DOMAIN,
+        translation_key="foreign_entity" if exists else "entity_not_found",
+        translation_placeholders={"entity": entity_id},
+    )
+
+
+def _of_device(
+    hass: HomeAssistant,
+    ours: Mapping[str, er.RegistryEntry],
+    device_id: str,
+    known: Collection[str],
+) -> list[str]:
+    """Return the configurations of a device; its page is core's, so the entities tell."""
+    # A device may stand for others: its children, and the parts that an old one was split into.
+    devices = async_extract_referenced_entity_ids(
+        hass, TargetSelection({"device_id": [device_id]}), primary_entities_only=False
+    ).referenced_devices
+    entities = [entity for entity in ours.values() if entity.device_id in devices]
+    if not entities:
+        device = dr.async_get(hass).async_get(device_id)
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="foreign_device",
+            translation_placeholders={
+                "device": (device and (device.name_by_user or device.name)) or device_id
+            },
+        )
+    enabled = [entity for entity in entities if not entity.disabled]
+    return [_usable(entity, known) for entity in enabled or entities]
+
+
+def _usable(entity: er.RegistryEntry, known: Collection[str]) -> str:
+    if entity.disabled:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="entity_disabled",
+            translation_placeholders={"entity": entity.entity_id},
+        )
+    if entity.unique_id not in known:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="configuration_gone",
+            translation_placeholders={
+                "entity": entity.entity_id,
+                "configuration": entity.unique_id,
+            },
+        )
+    return entity.unique_id
