@@ -143,14 +143,15 @@ class Client:
         self,
         name: str,
         target: Mapping[str, Json] | None = None,
+        data: Mapping[str, Json] | None = None,
         *,
         response: bool = False,
         seconds: float = _ANSWER,
-        **data: Json,
     ) -> Json:
         """Call an action, "domain.name"; with ``response`` returns what it answers."""
         domain, _, service = name.partition(".")
-        fields: dict[str, Json] = {"domain": domain, "service": service, "service_data": data}
+        fields: dict[str, Json] = {"domain": domain, "service": service}
+        fields["service_data"] = data or {}
         if target is not None:
             fields["target"] = target
         if response:
@@ -228,6 +229,8 @@ class Client:
                 answer = self._answers.get(number)
                 if message["type"] == "result" and answer is not None and not answer.done():
                     answer.set_result(message)
+        for events in self._events.values():
+            events.shutdown()
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(ConnectionError("Home Assistant closed the websocket"))

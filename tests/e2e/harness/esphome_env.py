@@ -9,10 +9,9 @@ from pathlib import Path
 import shutil
 import sys
 
-from .instance import REPOSITORY
 from .processes import environment, run
+from .workspace import CACHE
 
-_CACHE = REPOSITORY / ".cache"
 _INSTALL = 600.0
 _COMPILE = 600.0
 
@@ -27,9 +26,9 @@ class EsphomeEnvironment:
     @classmethod
     async def of_version(cls, version: str) -> EsphomeEnvironment:
         """Return the environment of a version, made at first use and kept in .cache."""
-        folder = _CACHE / "esphome" / version
+        folder = CACHE / "esphome" / version
         stamp = folder / "complete"
-        environment_of_version = cls(folder / "bin" / "python", _CACHE / "esphome" / "home")
+        environment_of_version = cls(folder / "bin" / "python", CACHE / "esphome" / "home")
         if stamp.exists():
             return environment_of_version
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -38,13 +37,13 @@ class EsphomeEnvironment:
             if not stamp.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 uv = [sys.executable, "-m", "uv"]
-                env = environment(UV_CACHE_DIR=str(_CACHE / "uv"), UV_NO_PROGRESS="1")
+                env = environment(UVCACHE_DIR=str(CACHE / "uv"), UV_NO_PROGRESS="1")
                 make = [*uv, "venv", "-q", "--python", sys.executable, str(folder)]
-                await run(make, cwd=_CACHE, env=env, seconds=_INSTALL)
+                await run(make, cwd=CACHE, env=env, seconds=_INSTALL)
                 install = [*uv, "pip", "install", "-q", "--compile-bytecode"]
                 python = str(environment_of_version.python)
                 install += ["--python", python, f"esphome=={version}"]
-                await run(install, cwd=_CACHE, env=env, seconds=_INSTALL)
+                await run(install, cwd=CACHE, env=env, seconds=_INSTALL)
                 stamp.touch()
         return environment_of_version
 
@@ -74,7 +73,7 @@ async def host_program(version: str, yaml: Path, node_name: str) -> Path:
     It is kept in .cache by its content (and that of secrets.yaml beside it), so that only the
     first call compiles.
     """
-    kept = _CACHE / "first-firmware" / _digest(version, yaml)
+    kept = CACHE / "first-firmware" / _digest(version, yaml)
     program = kept / "program"
     if not program.exists():
         esphome = await EsphomeEnvironment.of_version(version)

@@ -10,8 +10,8 @@ import sys
 from . import ports
 from .client import Client
 from .processes import Child, ProcessFailedError, environment
+from .workspace import CACHE, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 COMPONENT = REPOSITORY / "custom_components" / "esphome_offload"
 
 # Generous: two cores may have a compile on them while Home Assistant boots.
@@ -78,7 +78,7 @@ class Instance:
                 saved.rename(self.offload_cache / saved.name)
             kept.rmdir()
         # The packages that script/setup has downloaded need not come again.
-        downloads = REPOSITORY / ".cache" / "uv"
+        downloads = CACHE / "uv"
         downloads.mkdir(parents=True, exist_ok=True)
         (self.offload_cache / "uv-cache").symlink_to(downloads)
         self.esphome.mkdir()

@@ -1,0 +1,214 @@
+"""The demo: one real install from start to end, shown as it happens.
+
+Run it as ``script/demo``. The last line of its output is one JSON object; the exit code is 0 only
+if Home Assistant's own esphome integration reports the new version.
+"""
+
+import argparse
+import asyncio
+from contextlib import suppress
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+
+from tests.e2e.harness.client import PASSWORD, USERNAME, Client, Json, RequestFailedError
+from tests.e2e.harness.device import FIRST_VERSION, NEW_VERSION, Device
+from tests.e2e.harness.home import Home, until
+from tests.e2e.harness.instance import Instance
+from tests.e2e.harness.jobs import LONGEST_JOB, Job, follow
+from tests.e2e.harness.processes import ProcessFailedError
+from tests.e2e.harness.workspace import claim
+
+# The newest version is asked of the package index, which may be slow.
+_VERSION_KNOWN = 180.0
+_REPORTED = 60.0
+
+_COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+class DemoFailedError(Exception):
+    """The install did not end as it has to."""
+
+
+_FAILURES = (DemoFailedError, ProcessFailedError, RequestFailedError, TimeoutError, OSError)
+
+
+class Screen:
+    """What a person sees: numbered steps with times, and the job's output below them."""
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._began
+
+    def step(self, text: str) -> None:
+        """Say what happens now."""
+        print(_styled("1", f"{self.seconds:6.1f} s  {text}"))
+
+    def job(self, stage: str | None, progress: int | None, line: str) -> None:
+        """Show a line of the job's output with where the job stands."""
+        percent = "" if progress is None else f"{progress} %"
+        print(
+            _styled("36", f"{self.seconds:6.1f} s  {stage or 'queued':<11}{percent:>6} │ ") + line
+        )
+
+
+def _styled(style: str, text: str) -> str:
+    return f"\033[{style}m{text}\033[0m" if _COLOURS else text
+
+
+async def demonstrate(folder: Path, screen: Screen, *, keep: bool) -> dict[str, Json]:
+    """Run the whole story and return the result to print."""
+    print(_styled("1", f"One install: an ESPHome device from {FIRST_VERSION} to {NEW_VERSION}"))
+    instance = Instance(folder)
+    instance.reset()
+    device = Device("kitchen", folder / "kitchen", instance.esphome)
+    home = Home(instance, device)
+    try:
+        screen.step(f"getting the device's first program, ESPHome {FIRST_VERSION}")
+        await device.flash(FIRST_VERSION)
+        await device.switch_on()
+        screen.step(f"the device “{device.name}” is on, API port {device.api_port}")
+        await home.boot()
+        version = (await home.client.get("config"))["version"]
+        screen.step(f"Home Assistant {version} answers at {instance.url}")
+        await home.adopt()
+        before = await until(home.reported_version, "the device in Home Assistant")
+        screen.step(f"its esphome integration is connected and reports {before}")
+        await home.set_up()
+        entity = await home.update_entity()
+        screen.step(f"ESPHome Offload is set up: {entity}")
+        result = await install(home, entity, screen)
+        screen.step(f"done: Home Assistant reports {result['to_version']}")
+        if keep:
+            print(f"\nOpen {instance.url}  user: {USERNAME}  password: {PASSWORD}")
+            print("Everything keeps running until Ctrl-C.", flush=True)
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        return result
+    finally:
+        await home.close()
+
+
+async def install(home: Home, entity: str, screen: Screen) -> dict[str, Json]:
+    """Press Install, show what happens, and return once Home Assistant reports the new version."""
+    client = home.client
+    from_version = await home.reported_version()
+    if from_version != FIRST_VERSION:
+        raise DemoFailedError(f"the device reports {from_version} at the start")
+    offered = await until(lambda: _latest(client, entity), "the newest version", _VERSION_KNOWN)
+    # What the Install button sends; a version only when a newer one than ours is out by now.
+    wanted = {} if offered == NEW_VERSION else {"version": NEW_VERSION}
+    screen.step(f"calling update.install: {from_version} → {NEW_VERSION}")
+    began = time.monotonic()
+    async with client.subscribe(
+        "subscribe_events", event_type="esphome_offload_job_queued"
+    ) as queued:
+        pressed = asyncio.create_task(
+            client.service("update.install", {"entity_id": entity}, wanted, seconds=LONGEST_JOB)
+        )
+        try:
+            job_id = await _job_id(queued, pressed)
+            job = await show(client, job_id, screen)
+            with suppress(RequestFailedError):  # what went wrong is in the job
+                await pressed
+        finally:
+            pressed.cancel()
+    if job["status"] != "completed":
+        raise DemoFailedError(f"{job['failure_reason']}: {job['error']}")
+
+    async def updated() -> str | None:
+        version = await home.reported_version()
+        return version if version == NEW_VERSION else None
+
+    to_version = await until(updated, f"{NEW_VERSION} in Home Assistant's device", _REPORTED)
+    return {
+        "result": "ok",
+        "source": job["source"],
+        "from_version": from_version,
+        "to_version": to_version,
+        "seconds": round(time.monotonic() - began, 1),
+        "stages": job["stages"],
+    }
+
+
+async def show(client: Client, job_id: str, screen: Screen) -> Job:
+    """Print a job's output as it comes, with stage and percentage; returns the job at its end."""
+    stage: str | None = None
+
+    def shown(event: Json) -> None:
+        nonlocal stage
+        job = event["job"]
+        if job["stage"] != stage and not event["terminal"]:
+            stage = job["stage"]
+            screen.step(str(stage))
+        for line in event["lines"]:
+            screen.job(stage, job["progress"], line)
+
+    return await follow(client, job_id, shown=shown)
+
+
+async def _latest(client: Client, entity: str) -> str | None:
+    state = await client.state(entity)
+    return None if state is None else state["attributes"].get("latest_version")
+
+
+async def _job_id(queued: asyncio.Queue[Json], pressed: asyncio.Task[Json]) -> str:
+    event = asyncio.create_task(queued.get())
+    await asyncio.wait({event, pressed}, return_when=asyncio.FIRST_COMPLETED)
+    if not event.done():
+        event.cancel()
+        await pressed  # raises what Home Assistant had against it
+        raise DemoFailedError("update.install returned without starting a job")
+    job_id: str = event.result()["data"]["job_id"]
+    return job_id
+
+
+async def _main(*, keep: bool) -> int:
+    _cancel_on_signals()
+    result: dict[str, Json]
+    try:
+        with claim("demo") as folder:
+            result = await demonstrate(folder, Screen(), keep=keep)
+    except asyncio.CancelledError:
+        result = {"result": "failed", "reason": "interrupted"}
+    except _FAILURES as error:
+        result = {"result": "failed", "reason": str(error) or type(error).__name__}
+    print(json.dumps(result, ensure_ascii=False), flush=True)
+    return 0 if result["result"] == "ok" else 1
+
+
+def _cancel_on_signals() -> None:
+    """Let the first signal end the current task, which then stops everything it has started."""
+    task = asyncio.current_task()
+    assert task is not None
+    cancel = task.cancel
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if not interrupted:  # an impatient second Ctrl-C must not keep it from stopping things
+            interrupted = True
+            cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, interrupt)
+
+
+def main() -> int:
+    """Read the arguments and run."""
+    parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    return asyncio.run(_main(keep=parser.parse_args().keep))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""A home: a real Home Assistant with both esphome integrations, and a real device in it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+import time
+
+from .client import Client
+from .device import Device
+from .instance import Instance
+from .jobs import DOMAIN
+
+# Noticing a new file takes up to half a minute by specification, a busy machine needs longer.
+_PATIENCE = 90.0
+
+
+class Home:
+    """One instance, one device, one client. Made by ``open_home``; ``entry_id`` is ours."""
+
+    def __init__(self, instance: Instance, device: Device) -> None:
+        """Nothing is started yet."""
+        self.instance = instance
+        self.device = device
+        self.entry_id = ""
+        self._client: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The session of the owner."""
+        assert self._client is not None
+        return self._client
+
+    async def boot(self) -> None:
+        """Start Home Assistant and log in."""
+        await self.instance.start()
+        self._client = await self.instance.client()
+
+    async def adopt(self) -> None:
+        """Add the device to Home Assistant's own esphome integration."""
+        where = {"host": "127.0.0.1", "port": self.device.api_port}
+        await self.client.add_entry("esphome", where)
+
+    async def set_up(self) -> None:
+        """Add our integration through its config flow."""
+        entry = await self.client.add_entry(DOMAIN, {"config_dir": self.instance.esphome.name})
+        self.entry_id = entry["entry_id"]
+
+    async def hang_up(self) -> None:
+        """Close the session."""
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def crash(self) -> None:
+        """End Home Assistant by SIGKILL."""
+        await self.hang_up()
+        await self.instance.kill()
+
+    async def close(self) -> None:
+        """Stop all of it."""
+        await self.hang_up()
+        await self.instance.stop()
+        await self.device.switch_off()
+
+    async def reported_version(self) -> str | None:
+        """Return the ESPHome version that Home Assistant's own esphome integration reports."""
+        for device in await self.client.call("config/device_registry/list"):
+            if ["mac", self.device.mac] in device["connections"] and device["sw_version"]:
+                version: str = device["sw_version"].split(" ")[0]
+                return version
+        return None
+
+    async def update_entity(self, configuration: str | None = None) -> str:
+        """Return the entity id of our update entity, once it is there and has a state."""
+        name = configuration or self.device.configuration
+
+        async def look() -> str | None:
+            for entity in await self.client.call("config/entity_registry/list"):
+                if entity["platform"] == DOMAIN and entity["unique_id"] == name:
+                    entity_id: str = entity["entity_id"]
+                    state = await self.client.state(entity_id)
+                    if state is not None and state["state"] != "unavailable":
+                        return entity_id
+            return None
+
+        return await until(look, f"an update entity for {name}")
+
+
+async def until[T](
+    look: Callable[[], Awaitable[T | None]], what: str, seconds: float = _PATIENCE
+) -> T:
+    """Return what the coroutine function ``look`` returns once that is not None or False."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await look()
+        if found is not None and found is not False:
+            return found
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds:.0f} s for {what}")
+        await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def open_home(folder: Path, device_name: str = "kitchen") -> AsyncIterator[Home]:
+    """Open a fresh home in ``folder``: a device on its first version, all integrations set up."""
+    instance = Instance(folder)
+    instance.reset()
+    device = Device(device_name, folder / device_name, instance.esphome)
+    home = Home(instance, device)
+    try:
+        await device.flash()
+        await device.switch_on()
+        await home.boot()
+        await home.adopt()
+        await home.set_up()
+        yield home
+    finally:
+        await home.close()
