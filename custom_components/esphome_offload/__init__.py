@@ -7,12 +7,12 @@ from homeassistant.core import HassJob, HomeAssistant
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
-from . import websocket_api
 from .builders.layout import CacheLayout
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
 from .jobs.log import JobLogs
 from .services import async_setup_services
+from .websocket_api import async_setup_websocket_api
 from .workshop import make_workshop
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
@@ -29,7 +29,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
     await coordinator.async_start()
     async_setup_services(hass)
-    websocket_api.async_setup(hass)
+    async_setup_websocket_api(hass)
     return True
 
 

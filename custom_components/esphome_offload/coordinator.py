@@ -1,6 +1,7 @@
 """OffloadCoordinator owns devices, jobs and builders; Home Assistant talks to it alone."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,7 +13,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from . import events, registry
 from .builders.versions import VersionError, VersionProblem
-from .const import DOMAIN, REQUESTED_AUTO, Operation
+from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
 from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
 from .devices.core_esphome import CoreEsphome
 from .devices.links import CoreDeviceLink
@@ -49,7 +50,8 @@ class OffloadCoordinator:
         self._settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
         self._listeners: list[Callable[[], None]] = []
-        self._job_listeners: dict[str, list[Callable[[], None]]] = {}
+        self._job_listeners: list[Callable[[str], None]] = []
+        self._flashed: dict[str, str] = {}
         self._contexts: dict[str, Context] = {}
         self._submitting: Context | None = None
         core = CoreEsphome(hass)
@@ -76,6 +78,11 @@ class OffloadCoordinator:
         return MappingProxyType({}) if self._entry is None else self._tracker.devices
 
     @property
+    def unreadable(self) -> frozenset[str]:
+        """The files in the configuration folder that cannot be read for the moment."""
+        return self._tracker.problems
+
+    @property
     def latest_version(self) -> str | None:
         """The ESPHome version that is installed when nobody asks for a certain one."""
         return self._versions.latest
@@ -87,6 +94,8 @@ class OffloadCoordinator:
         self.builders.subscribe(self._notify)
         await self._versions.async_load()
         await self.queue.start()
+        for job in self.queue.jobs():
+            self._note_flashed(job)
 
     async def async_stop(self) -> None:
         """Home Assistant stops: end every process, keep every job for the next start."""
@@ -100,8 +109,6 @@ class OffloadCoordinator:
         """Begin to work for "this instance"; returns when its folder was scanned once."""
         self._entry = entry
         await self._async_apply(entry)
-        registry.async_remove_stale(self.hass, entry.entry_id, self._tracker.known_files)
-        registry.async_relink(self.hass, entry.entry_id, self._tracker.devices)
         self.queue.release()
 
     async def async_detach(self, entry: OffloadConfigEntry) -> None:
@@ -115,7 +122,7 @@ class OffloadCoordinator:
             await self.queue.cancel_all()
 
     async def async_forget(self) -> None:
-        """ "This instance" was removed: nobody is left to want its jobs."""
+        """Cancel all jobs: "this instance" was removed, nobody is left to want them."""
         await self.queue.cancel_all()
 
     async def async_apply_options(self, entry: OffloadConfigEntry) -> None:
@@ -133,6 +140,8 @@ class OffloadCoordinator:
             await self._tracker.async_start(
                 None if folder is None else Path(self.hass.config.path(str(folder)))
             )
+            self._remove_stale(entry)
+            registry.async_relink(self.hass, entry.entry_id, self._tracker.devices)
         self._versions.start(entry, options)
 
     async def async_submit(
@@ -232,15 +241,16 @@ class OffloadCoordinator:
         device = self.devices.get(configuration)
         if device is not None and device.core is not None and device.core.esphome_version:
             return device.core.esphome_version
-        flashed = [
-            job
-            for job in self.queue.jobs()
-            if job.request.configuration == configuration
-            and job.request.operation.flashes
-            and job.outcome.failure_reason is None
-            and job.terminal
-        ]
-        return flashed[-1].request.esphome_version if flashed else None
+        return self.flashed_version(configuration)
+
+    def flashed_version(self, configuration: str) -> str | None:
+        """Return the ESPHome version that we last put on a device."""
+        return self._flashed.get(configuration)
+
+    @callback
+    def restore_flashed(self, configuration: str, version: str) -> None:
+        """Take over what was known before a restart, unless a job says better."""
+        self._flashed.setdefault(configuration, version)
 
     def entity_id(self, configuration: str) -> str | None:
         """Return the id of a configuration's update entity."""
@@ -269,19 +279,22 @@ class OffloadCoordinator:
         return lambda: self._listeners.remove(listener)
 
     @callback
+    def async_subscribe_jobs(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Call ``listener`` with the configuration whose job changed; returns unsubscribe."""
+        self._job_listeners.append(listener)
+        return lambda: self._job_listeners.remove(listener)
+
+    @callback
     def async_subscribe_job(
         self, configuration: str, listener: Callable[[], None]
     ) -> Callable[[], None]:
         """Call ``listener`` when anything about a configuration's jobs changed."""
-        self._job_listeners.setdefault(configuration, []).append(listener)
 
-        def unsubscribe() -> None:
-            listeners = self._job_listeners[configuration]
-            listeners.remove(listener)
-            if not listeners:
-                del self._job_listeners[configuration]
+        def job_changed(changed: str) -> None:
+            if changed == configuration:
+                listener()
 
-        return unsubscribe
+        return self.async_subscribe_jobs(job_changed)
 
     def _device(self, configuration: str) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
@@ -332,6 +345,7 @@ class OffloadCoordinator:
         context = self._contexts.get(job.job_id) or Context(user_id=job.request.user_id)
         if job.terminal:
             self._contexts.pop(job.job_id, None)
+            self._note_flashed(job)
         entity = registry.async_entity(self.hass, job.request.configuration)
         payload = event_payload(
             job,
@@ -340,8 +354,12 @@ class OffloadCoordinator:
             dt_util.utcnow(),
         )
         events.async_fire(self.hass, event, payload, context)
-        for listener in tuple(self._job_listeners.get(job.request.configuration, ())):
-            listener()
+        for listener in tuple(self._job_listeners):
+            listener(job.request.configuration)
+
+    def _note_flashed(self, job: FirmwareJob) -> None:
+        if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
+            self._flashed[job.request.configuration] = job.request.esphome_version
 
     @callback
     def _configurations_changed(self, changes: DeviceChanges) -> None:
@@ -349,14 +367,22 @@ class OffloadCoordinator:
             return
         for new, old in changes.renamed.items():
             registry.async_rename(self.hass, old, new)
-        registry.async_remove_stale(self.hass, self._entry.entry_id, self._tracker.known_files)
+        self._remove_stale(self._entry)
         for configuration in changes.gone:
             job = self.queue.active(configuration)
             if job is not None and job.waiting:
+                self.logs.append(job.job_id, (f"{configuration} is gone, so nobody waits on",))
                 self._entry.async_create_background_task(
-                    self.hass, self.queue.cancel(job.job_id), f"{DOMAIN} cancel {job.job_id}"
+                    self.hass, self._async_drop(job.job_id), f"{DOMAIN} drop {job.job_id}"
                 )
-        self.queue.kick()
+
+    async def _async_drop(self, job_id: str) -> None:
+        with suppress(JobRefused):  # it has ended meanwhile
+            await self.queue.cancel(job_id)
+
+    def _remove_stale(self, entry: OffloadConfigEntry) -> None:
+        if (known := self._tracker.known_files) is not None:
+            registry.async_remove_stale(self.hass, entry.entry_id, known)
 
     @callback
     def _devices_changed(self) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-import hashlib
 from pathlib import Path
 from types import MappingProxyType
 from typing import override
@@ -16,7 +15,7 @@ from homeassistant.helpers.event import async_track_time_interval
 from .const import DOMAIN
 from .devices.core_esphome import CoreDevice, CoreEsphome
 from .devices.model import Configuration, ScanResult
-from .devices.scanner import Scanner
+from .devices.scanner import FOLDER, Scanner
 from .jobs.ports import ConfigurationSource
 
 _SCAN_INTERVAL = timedelta(seconds=30)
@@ -25,6 +24,7 @@ _SCAN_INTERVAL = timedelta(seconds=30)
 _COALESCE_SECONDS = 0.2
 
 ISSUE_CONFIGURATION = "configuration_unreadable"
+ISSUE_FOLDER = "folder_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +65,12 @@ class DeviceTracker(ConfigurationSource):
         self._changed = changed
         self._config_dir: Path | None = None
         self._scanner: Scanner | None = None
+        self._following = False
         self._scan_lock = asyncio.Lock()
         self._configurations: Mapping[str, Configuration] = MappingProxyType({})
         self._devices: Mapping[str, OffloadDevice] = MappingProxyType({})
         self._problems: frozenset[str] = frozenset()
+        self._folder_missing = False
         self._unsubscribes: list[Callable[[], None]] = []
         self._match_timer: asyncio.TimerHandle | None = None
 
@@ -78,9 +80,14 @@ class DeviceTracker(ConfigurationSource):
         return self._devices
 
     @property
-    def known_files(self) -> frozenset[str]:
-        """All configuration files, also those that cannot be read for the moment."""
-        return self._problems.union(self._configurations)
+    def known_files(self) -> frozenset[str] | None:
+        """All files that count, also those that cannot be read; None while the folder is gone."""
+        return None if self._folder_missing else self._problems.union(self._configurations)
+
+    @property
+    def problems(self) -> frozenset[str]:
+        """The files that cannot be read for the moment."""
+        return self._problems
 
     @property
     @override
@@ -90,57 +97,68 @@ class DeviceTracker(ConfigurationSource):
         return self._config_dir
 
     @override
-    async def fingerprint(self, configuration: str) -> str:
-        known = self._configurations.get(configuration)
-        files = () if known is None else known.files
-        return await asyncio.to_thread(_fingerprint, self.config_dir, configuration, files)
+    async def fingerprint(self, configuration: str) -> str | None:
+        if (scanner := self._scanner) is None:
+            return None
+        path = self.config_dir / configuration
+
+        def read() -> str | None:
+            return scanner.fingerprint(configuration) if path.is_file() else None
+
+        return await asyncio.to_thread(read)
 
     async def async_start(self, config_dir: Path | None) -> None:
         """Begin to follow a folder (None: there is none); returns when it was scanned once."""
         self.stop()
-        if config_dir != self._config_dir:
+        if config_dir is None or config_dir != self._config_dir:
             self._configurations = MappingProxyType({})
-        if config_dir is None:
-            self._match()
-            return
-        self._config_dir = config_dir
-        self._scanner = Scanner(config_dir)
-        await self.async_rescan()
-        self._unsubscribes = [
-            async_track_time_interval(
-                self._hass, self._async_interval, _SCAN_INTERVAL, cancel_on_shutdown=True
-            ),
-            self._core.subscribe(self._match_soon),
-        ]
+            self._scanner = None if config_dir is None else Scanner(config_dir)
+        if config_dir is not None:
+            self._config_dir = config_dir
+            self._following = True
+            await self.async_rescan()
+            self._unsubscribes = [
+                async_track_time_interval(
+                    self._hass, self._async_interval, _SCAN_INTERVAL, cancel_on_shutdown=True
+                ),
+                self._core.subscribe(self._match_soon),
+            ]
+        self._match()
 
     @callback
     def stop(self) -> None:
         """Follow nothing; what is known stays, for the jobs that still run."""
+        self._following = False
         for unsubscribe in self._unsubscribes:
             unsubscribe()
         self._unsubscribes = []
-        self._scanner = None
         if self._match_timer is not None:
             self._match_timer.cancel()
             self._match_timer = None
         self._show_problems({})
+        self._show_folder(None)
 
     async def async_rescan(self) -> None:
         """Look at the folder now."""
         async with self._scan_lock:
-            if (scanner := self._scanner) is None:
+            scanner = self._scanner
+            if scanner is None or not self._following:
                 return
             result = await self._hass.async_add_executor_job(scanner.scan)
             if self._scanner is scanner:
                 self._take(result)
 
     async def _async_interval(self, _now: datetime) -> None:
-        if not self._scan_lock.locked():  # a slow folder is not scanned twice at a time
+        if not self._scan_lock.locked():  # a slow folder is not scanned by two at a time
             await self.async_rescan()
 
     @callback
     def _take(self, result: ScanResult) -> None:
-        self._show_problems({name: problem.reason for name, problem in result.problems.items()})
+        if not self._following:  # stopped during the scan
+            return
+        reasons = {name: problem.reason for name, problem in result.problems.items()}
+        self._show_folder(reasons.pop(FOLDER, None))
+        self._show_problems(reasons)
         before = self._configurations
         # A file that cannot be read for the moment keeps its device.
         now = {
@@ -170,6 +188,23 @@ class DeviceTracker(ConfigurationSource):
         if devices != self._devices:
             self._devices = MappingProxyType(devices)
             self._changed()
+
+    @callback
+    def _show_folder(self, reason: str | None) -> None:
+        # A folder that is gone, say a share that is not mounted, takes no device with it.
+        self._folder_missing = reason is not None
+        if reason is not None:
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                ISSUE_FOLDER,
+                is_fixable=False,
+                severity=ir.IssueSeverity.ERROR,
+                translation_key=ISSUE_FOLDER,
+                translation_placeholders={"folder": str(self.config_dir), "reason": reason},
+            )
+        else:
+            ir.async_delete_issue(self._hass, DOMAIN, ISSUE_FOLDER)
 
     @callback
     def _show_problems(self, problems: Mapping[str, str]) -> None:
@@ -203,14 +238,3 @@ def _renamed(
         for node, names in gone.items()
         if len(names) == 1 and len(new.get(node, ())) == 1
     }
-
-
-def _fingerprint(config_dir: Path, configuration: str, files: tuple[Path, ...]) -> str:
-    digest = hashlib.sha256()
-    for path in sorted({config_dir / configuration, *(config_dir / file for file in files)}):
-        digest.update(f"{path}\0".encode())
-        try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError:
-            digest.update(b"\0")
-    return digest.hexdigest()

@@ -1,0 +1,28 @@
+"""The state of the integration on Home Assistant's system information page."""
+
+from typing import Any
+
+from homeassistant.components import system_health
+from homeassistant.core import HomeAssistant, callback
+
+from .coordinator import DATA_COORDINATOR
+
+
+@callback
+def async_register(hass: HomeAssistant, register: system_health.SystemHealthRegistration) -> None:
+    """Register the information."""
+    register.async_register_info(_info)
+
+
+async def _info(hass: HomeAssistant) -> dict[str, Any]:
+    coordinator = hass.data[DATA_COORDINATOR]
+    jobs = [job for job in coordinator.queue.jobs() if not job.terminal]
+    local = coordinator.workshop.builder.status()
+    return {
+        "devices": len(coordinator.devices),
+        "jobs_running": sum(not job.waiting for job in jobs),
+        "jobs_waiting": sum(job.waiting for job in jobs),
+        "latest_version": coordinator.latest_version or "unknown",
+        "toolchains": ", ".join(coordinator.workshop.toolchains()) or "none",
+        "local_builder": "available" if local.available else local.why_not,
+    }

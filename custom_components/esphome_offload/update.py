@@ -1,0 +1,211 @@
+"""The update entity of each configuration."""
+
+from dataclasses import dataclass
+import re
+from typing import Any, override
+
+from homeassistant.components.update import (
+    UpdateDeviceClass,
+    UpdateEntity,
+    UpdateEntityFeature,
+)
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.restore_state import ExtraStoredData
+
+from .const import DOMAIN, FailureReason, JobStatus, Operation
+from .coordinator import OffloadConfigEntry, OffloadCoordinator
+from .device_tracker import OffloadDevice
+from .entity import OffloadEntity
+from .jobs.model import FirmwareJob
+
+# The job queue decides what runs at the same time.
+PARALLEL_UPDATES = 0
+
+_CHANGELOG = "https://esphome.io/changelog/"
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: OffloadConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add an entity for every configuration that is there or appears."""
+    coordinator = entry.runtime_data
+    entities: dict[str, OffloadUpdate] = {}
+
+    @callback
+    def follow() -> None:
+        nonlocal entities
+        devices = coordinator.devices
+        # A renamed configuration took its entity with it.
+        entities = {
+            entity.configuration: entity
+            for entity in entities.values()
+            if entity.configuration in devices
+        }
+        new = {
+            name: OffloadUpdate(coordinator, device)
+            for name, device in devices.items()
+            if name not in entities
+        }
+        entities |= new
+        if new:
+            async_add_entities(new.values())
+
+    entry.async_on_unload(coordinator.async_add_listener(follow))
+    follow()
+
+
+@dataclass(frozen=True, slots=True)
+class _FlashedVersion(ExtraStoredData):
+    """What a device was last flashed with, for devices that Home Assistant cannot ask."""
+
+    version: str | None
+
+    @override
+    def as_dict(self) -> dict[str, Any]:
+        return {"flashed_version": self.version}
+
+
+class OffloadUpdate(OffloadEntity, UpdateEntity):
+    """Installs ESPHome on one device; all that it shows of an installation is the job's."""
+
+    _attr_device_class = UpdateDeviceClass.FIRMWARE
+    _attr_supported_features = (
+        UpdateEntityFeature.INSTALL
+        | UpdateEntityFeature.PROGRESS
+        | UpdateEntityFeature.SPECIFIC_VERSION
+        | UpdateEntityFeature.RELEASE_NOTES
+    )
+    _attr_title = "ESPHome"
+    _attr_translation_key = "esphome"
+    _unrecorded_attributes = frozenset({"job_id", "job_stage", "source_label", "waiting_for"})
+
+    def __init__(self, coordinator: OffloadCoordinator, device: OffloadDevice) -> None:
+        """Follow the jobs of a configuration."""
+        super().__init__(coordinator, device)
+        self._restored_version: str | None = None
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        await super().async_added_to_hass()
+        if (stored := await self.async_get_last_extra_data()) is not None:
+            version = stored.as_dict().get("flashed_version")
+            if isinstance(version, str):
+                self.coordinator.restore_flashed(self.configuration, version)
+
+    @property
+    @override
+    def extra_restore_state_data(self) -> ExtraStoredData:
+        return _FlashedVersion(self.coordinator.flashed_version(self.configuration))
+
+    @property
+    def job(self) -> FirmwareJob | None:
+        """The job that goes on or waits, else the one that ended last."""
+        queue = self.coordinator.queue
+        return queue.active(self.configuration) or queue.last(self.configuration)
+
+    @property
+    @override
+    def installed_version(self) -> str | None:
+        return self.coordinator.installed_version(self.configuration)
+
+    @property
+    @override
+    def latest_version(self) -> str | None:
+        return self.coordinator.latest_version
+
+    @property
+    @override
+    def release_url(self) -> str | None:
+        return _changelog(self.latest_version)
+
+    @property
+    @override
+    def in_progress(self) -> bool:
+        job = self.coordinator.queue.active(self.configuration)
+        return job is not None and job.in_progress
+
+    @property
+    @override
+    def update_percentage(self) -> int | None:
+        job = self.coordinator.queue.active(self.configuration)
+        return None if job is None else job.progress
+
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, Any]:
+        job = self.job
+        if job is None:
+            return dict.fromkeys(sorted(self._unrecorded_attributes))
+        return {
+            "job_id": job.job_id,
+            "job_stage": None if job.terminal else job.stage,
+            "source_label": job.routing.source_label,
+            "waiting_for": job.waiting_for,
+        }
+
+    @override
+    async def async_install(self, version: str | None, backup: bool, **kwargs: Any) -> None:
+        """Install, and return when the device runs the firmware or is waited for.
+
+        Cancelling this leaves the job running: it belongs to the queue.
+        """
+        job = await self.coordinator.async_submit(
+            self.configuration, Operation.INSTALL, version=version, context=self._context
+        )
+        job = await self.coordinator.async_wait(job)
+        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
+            reason = job.outcome.failure_reason or FailureReason.INTERNAL
+            raise HomeAssistantError(
+                translation_domain=DOMAIN,
+                translation_key=f"install_failed_{reason.value}",
+                translation_placeholders={
+                    "device": job.request.device_name,
+                    "configuration": job.request.configuration,
+                    "version": job.request.esphome_version,
+                    "error": job.outcome.error or "",
+                },
+            )
+
+    @override
+    async def async_release_notes(self) -> str | None:
+        notes = [f"[What is new in ESPHome {self.latest_version}]({self.release_url})"]
+        notes.extend(_builders(self.coordinator))
+        if (job := self.job) is not None:
+            notes.append(_job_note(job))
+        return "\n\n".join(notes)
+
+
+def _changelog(version: str | None) -> str:
+    """Return the page of a version's release series, pre-releases and patches included."""
+    series = re.match(r"(\d{4})\.(\d{1,2})\.", version or "")
+    if series is None:
+        return _CHANGELOG
+    return f"{_CHANGELOG}{series[1]}.{series[2]}.0/"
+
+
+def _builders(coordinator: OffloadCoordinator) -> list[str]:
+    builders = [(builder.label, builder.status()) for builder in coordinator.builders.builders]
+    able = [label for label, status in builders if status.available]
+    notes = [f"It can be built on: {', '.join(able)}."] if able else []
+    notes.extend(
+        f"It cannot be built on {label}: {status.why_not}"
+        for label, status in builders
+        if not status.available
+    )
+    return notes
+
+
+def _job_note(job: FirmwareJob) -> str:
+    what = f"{job.request.operation.capitalize()} of {job.request.esphome_version}"
+    if not job.terminal:
+        what = f"{what}: {(job.stage or job.status).replace('_', ' ')}"
+        return f"{what}, waiting for {job.waiting_for}." if job.waiting_for else f"{what}."
+    if job.status is JobStatus.COMPLETED:
+        return f"Last job: {what}, completed."
+    if job.status is JobStatus.CANCELLED:
+        return f"Last job: {what}, cancelled."
+    return f"Last job: {what}, failed. {job.outcome.error}"

@@ -1,0 +1,211 @@
+"""Commands for our own web page: follow one job, list and follow all."""
+
+import asyncio
+from collections.abc import Coroutine, Sized
+from typing import Any
+
+from homeassistant.components import websocket_api
+from homeassistant.core import HomeAssistant, callback
+import probatio
+
+from .const import DOMAIN
+from .coordinator import DATA_COORDINATOR, OffloadCoordinator
+from .jobs.log import LogPage
+from .jobs.model import FirmwareJob
+
+_MESSAGE_INTERVAL = 0.1
+_LIST_INTERVAL = 0.5
+_LINES_PER_MESSAGE = 500
+_BYTES_PER_MESSAGE = 96 * 1024
+
+# Home Assistant disconnects a client with 4096 unread messages, or 1024 for 10 seconds. With
+# this many unread, nothing more is sent; what was not sent is read from the log later.
+_MAX_UNREAD = 16
+
+# When the unread messages cannot be counted any more: Home Assistant's heartbeat cuts a client
+# off that reads nothing for 83 seconds, so that at this pace it never has even 100 unread.
+_BLIND_INTERVAL = 1.0
+
+
+@callback
+def async_setup_websocket_api(hass: HomeAssistant) -> None:
+    """Register the commands."""
+    websocket_api.async_register_command(hass, follow_job)
+    websocket_api.async_register_command(hass, list_jobs)
+    websocket_api.async_register_command(hass, subscribe_jobs)
+
+
+@websocket_api.websocket_command(
+    {
+        probatio.Required("type"): f"{DOMAIN}/job/follow",
+        probatio.Required("job_id"): str,
+        probatio.Optional("from_line", default=0): probatio.All(int, probatio.Range(min=0)),
+    }
+)
+@websocket_api.require_admin
+@callback
+def follow_job(
+    hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
+) -> None:
+    """Send a job and its output from a line on, then what changes, until it has ended."""
+    coordinator = hass.data[DATA_COORDINATOR]
+    if (job := coordinator.queue.get(msg["job_id"])) is None:
+        connection.send_error(
+            msg["id"], websocket_api.ERR_NOT_FOUND, f"There is no job {msg['job_id']}"
+        )
+        return
+    outlet = _Outlet(connection, msg["id"], _MESSAGE_INTERVAL)
+    connection.send_result(msg["id"])
+    outlet.own(hass, _follow(coordinator, job, msg["from_line"], outlet))
+
+
+@websocket_api.websocket_command(
+    {
+        probatio.Required("type"): f"{DOMAIN}/jobs/list",
+        probatio.Optional("limit", default=100): probatio.All(int, probatio.Range(1, 1000)),
+    }
+)
+@websocket_api.require_admin
+@callback
+def list_jobs(
+    hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
+) -> None:
+    """Answer with the newest jobs, newest first."""
+    connection.send_result(msg["id"], {"jobs": _newest(hass.data[DATA_COORDINATOR], msg["limit"])})
+
+
+@websocket_api.websocket_command(
+    {
+        probatio.Required("type"): f"{DOMAIN}/jobs/subscribe",
+        probatio.Optional("limit", default=100): probatio.All(int, probatio.Range(1, 1000)),
+    }
+)
+@websocket_api.require_admin
+@callback
+def subscribe_jobs(
+    hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
+) -> None:
+    """Send the newest jobs, newest first, then those that changed, as they are by then."""
+    outlet = _Outlet(connection, msg["id"], _LIST_INTERVAL)
+    connection.send_result(msg["id"])
+    outlet.own(hass, _follow_all(hass.data[DATA_COORDINATOR], msg["limit"], outlet))
+
+
+class _Outlet:
+    """Sends events to one subscriber, no faster than the interval and than it reads."""
+
+    def __init__(
+        self, connection: websocket_api.ActiveConnection, msg_id: int, interval: float
+    ) -> None:
+        self._connection = connection
+        self._msg_id = msg_id
+        self._interval = interval
+
+    def own(self, hass: HomeAssistant, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` until it is done, or the subscription or the connection ends."""
+        task = hass.async_create_background_task(work, f"{DOMAIN} websocket subscription")
+        self._connection.subscriptions[self._msg_id] = task.cancel
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Send one event."""
+        self._connection.send_event(self._msg_id, event)
+
+    async def ready(self) -> None:
+        """Return when the next event may be sent."""
+        while True:
+            unread = _unread(self._connection)
+            await asyncio.sleep(_BLIND_INTERVAL if unread is None else self._interval)
+            if unread is None or len(unread) <= _MAX_UNREAD:
+                return
+
+
+def _unread(connection: websocket_api.ActiveConnection) -> Sized | None:
+    """Return the messages that wait to be sent; None when Home Assistant keeps them elsewhere."""
+    handler = getattr(connection.send_message, "__self__", None)
+    queue = getattr(handler, "_message_queue", None)
+    return queue if isinstance(queue, Sized) else None
+
+
+async def _follow(
+    coordinator: OffloadCoordinator, job: FirmwareJob, next_line: int, outlet: _Outlet
+) -> None:
+    changed = asyncio.Event()
+    changed.set()
+    unsubscribe = coordinator.queue.subscribe(job.job_id, lambda _event, _job: changed.set())
+    try:
+        while True:
+            await _either(changed, coordinator.logs.changed(job.job_id, next_line))
+            changed.clear()
+            terminal = job.terminal  # before the lines: of a job that has ended no more come
+            page = await coordinator.logs.read(job.job_id, next_line, _LINES_PER_MESSAGE)
+            lines, next_line = _bounded(page)
+            complete = next_line >= page.total
+            outlet.send(
+                {
+                    "job": coordinator.job_details(job),
+                    "first_line": page.first_line,
+                    "lines": lines,
+                    "next_line": next_line,
+                    "terminal": terminal and complete,
+                }
+            )
+            if terminal and complete:
+                return
+            if not complete:
+                changed.set()
+            await outlet.ready()
+    finally:
+        unsubscribe()
+
+
+async def _either(changed: asyncio.Event, more_lines: Coroutine[Any, Any, bool]) -> None:
+    """Wait until the job changed or its log grew; a log that has ended grows no more."""
+    job = asyncio.ensure_future(changed.wait())
+    log = asyncio.ensure_future(more_lines)
+    try:
+        await asyncio.wait({job, log}, return_when=asyncio.FIRST_COMPLETED)
+        if not job.done() and not log.result():
+            await job
+    finally:
+        job.cancel()
+        log.cancel()
+        await asyncio.gather(job, log, return_exceptions=True)
+
+
+def _bounded(page: LogPage) -> tuple[list[str], int]:
+    """Return as many of the lines as fit into one message, at least one, and the next number."""
+    lines: list[str] = []
+    size = 0
+    for line in page.lines:
+        size += len(line.encode(errors="replace")) + 3
+        if lines and size > _BYTES_PER_MESSAGE:
+            return lines, page.first_line + len(lines)
+        lines.append(line)
+    return lines, page.next_line
+
+
+async def _follow_all(coordinator: OffloadCoordinator, limit: int, outlet: _Outlet) -> None:
+    changed = asyncio.Event()
+    jobs: dict[str, FirmwareJob] = {}
+
+    def take(_event: object, job: FirmwareJob) -> None:
+        jobs[job.job_id] = job
+        changed.set()
+
+    unsubscribe = coordinator.queue.subscribe(None, take)
+    try:
+        outlet.send({"jobs": _newest(coordinator, limit), "snapshot": True})
+        while True:
+            await outlet.ready()
+            await changed.wait()
+            changed.clear()
+            details = [coordinator.job_details(job) for job in jobs.values()]
+            jobs.clear()
+            outlet.send({"jobs": details, "snapshot": False})
+    finally:
+        unsubscribe()
+
+
+def _newest(coordinator: OffloadCoordinator, limit: int) -> list[dict[str, Any]]:
+    jobs = coordinator.queue.jobs()[-limit:]
+    return [dict(coordinator.job_details(job)) for job in reversed(jobs)]
