@@ -1,0 +1,65 @@
+"""The words for what can be flashed: configurations, what is wrong with them, live devices."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One ESPHome configuration that describes a device.
+
+    ``file_name`` is its name inside the configuration folder, ``node_name`` what the device
+    calls itself (plus a part of its MAC address when ``adds_mac_suffix``). ``files`` are all
+    YAML files that it consists of, itself first, secrets included.
+    """
+
+    file_name: str
+    node_name: str
+    friendly_name: str | None
+    comment: str | None
+    platform: str | None
+    deep_sleep: bool
+    files: tuple[Path, ...]
+    adds_mac_suffix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a file cannot be used, for people; ``file_name`` is relative to the folder."""
+
+    file_name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a folder holds, by file name.
+
+    A configuration whose name is known stays in ``configurations`` while one of the files that
+    it includes is broken; ``problems`` then names the broken file.
+    """
+
+    configurations: Mapping[str, Configuration]
+    problems: Mapping[str, Problem]
+
+
+@dataclass(frozen=True, slots=True)
+class CoreDevice:
+    """A device that Home Assistant's own ``esphome`` integration knows.
+
+    ``mac`` is lower case with colons, ``build_time`` as the device reports it. ``online`` is
+    None when that cannot be told. ``connections`` counts how often it was seen to connect.
+    """
+
+    entry_id: str
+    device_id: str | None
+    node_name: str
+    mac: str | None
+    friendly_name: str
+    esphome_version: str | None
+    build_time: str | None
+    online: bool | None
+    deep_sleep: bool
+    host: str | None
+    connections: int = 0
