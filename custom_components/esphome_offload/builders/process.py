@@ -7,15 +7,16 @@ import json
 import logging
 import os
 from pathlib import Path
-import signal
 import sys
 from typing import TypedDict, cast
 
-from . import launcher
+from .launcher.descendants import sweep
 from .output import OutputParser
 
 _LOGGER = logging.getLogger(__name__)
 
+_LAUNCHER = "import sys; sys.path.append(sys.argv[1]); from launcher.program import main; main()"
+"""Imported, not run as a script, because only that uses the bytecode that is there already."""
 _CHUNK = 16 * 1024
 """Bytes handled between two turns of the event loop: about 200 lines, well under 10 ms."""
 _BUFFER = 64 * 1024
@@ -76,7 +77,7 @@ class _Report(TypedDict, total=False):
 
 async def end_leftovers(root: Path) -> int:
     """End what commands of a killed Home Assistant left below ``root``; return how many."""
-    return await asyncio.to_thread(launcher.sweep, str(root))
+    return await asyncio.to_thread(sweep, str(root))
 
 
 class Processes:
@@ -174,7 +175,9 @@ class Processes:
             sys.executable,
             "-I",
             "-S",
-            launcher.__file__,
+            "-c",
+            _LAUNCHER,
+            str(Path(__file__).parent),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -323,9 +326,6 @@ def _result(code: int, said: bytes) -> ProcessResult:
     """Read the launcher's report; ``code`` is its own, negative when a signal ended it."""
     if code < 0:
         return ProcessResult(exit_code=128 - code, signal=-code, terminated=True)
-    if not said:
-        # Told to end before there was anything to run.
-        return ProcessResult(exit_code=128 + signal.SIGTERM, signal=signal.SIGTERM, terminated=True)
     try:
         report: _Report = json.loads(said)
     except ValueError as error:

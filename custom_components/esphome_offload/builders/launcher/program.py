@@ -1,16 +1,16 @@
 """Run one command so that nothing of it outlives this program or the one that started it.
 
-Started as ``python -I -S launcher.py``, with the standard library only. Standard input is a
-control pipe: one JSON object on one line says what to run (``Spec``), and after that its
-end, or any further byte, ends everything. So do SIGTERM, SIGINT, SIGHUP and the death of the
-program that started this one. Whatever is still there when the command itself has ended is
-ended too, also what left the session or was orphaned: this program is its subreaper.
+``main`` runs in a Python of its own, started with ``-I -S``. Standard input is a control pipe:
+one JSON object on one line says what to run (``Spec``), and after that its end, or any further
+byte, ends everything. So do SIGTERM, SIGINT, SIGHUP and the death of the program that started
+this one. Whatever is still there when the command itself has ended is ended too, also what left
+the session or was orphaned: this program is its subreaper.
 
 The command writes to standard output; standard error carries one JSON object when all is over:
 ``{"exit_code", "signal", "terminated", "out_of_memory"}``, or ``{"error", "message"}`` with
 "spec", "lock" or "start" when nothing was run.
 """
-# ruff: noqa: PTH103, PTH116, PTH120, PTH123, PTH208, SIM105
+# ruff: noqa: PTH103, PTH116, PTH120, PTH123, SIM105
 # Without pathlib and contextlib, because every command pays for the start of this program.
 
 import ctypes
@@ -19,18 +19,17 @@ import json
 import os
 import select
 import signal
-import sys
 import time
 
-TREE_VARIABLE = "ESPHOME_OFFLOAD_TREE"
-"""Set for every command: the path of its lock, else its working directory."""
-OWNERS_VARIABLE = "ESPHOME_OFFLOAD_OWNERS"
-"""Set for every command: the launcher and what started it, each as ``pid:start time``."""
-
-GRACE = 3.0
-"""Seconds between SIGTERM and SIGKILL; ninja and gcc use them to remove half-written files."""
-GIVE_UP = 5.0
-"""Seconds after which a sweep leaves what even SIGKILL did not end (uninterruptible sleep)."""
+from .descendants import (
+    OWNERS_VARIABLE,
+    TREE_VARIABLE,
+    WALK_POLL,
+    Ending,
+    descendants,
+    identity,
+    sweep,
+)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -38,10 +37,13 @@ _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Python ignores the last two, and what is ignored stays ignored across exec.
 _DEFAULTED_SIGNALS = (*_ENDING_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 _LOCK_POLL = 0.05
-_WALK_POLL = 0.05
 
-type Identity = tuple[int, str]
-"""A process that cannot be mistaken for a later one with the same pid: pid, start time."""
+_ENDED_BEFORE_START: dict[str, object] = {
+    "exit_code": 128 + signal.SIGTERM,
+    "signal": int(signal.SIGTERM),
+    "terminated": True,
+    "out_of_memory": False,
+}
 
 
 class LauncherError(Exception):
@@ -88,129 +90,6 @@ class Spec:
             raise LauncherError("spec", str(error)) from error
 
 
-def _stat(pid: int) -> tuple[str, int, str] | None:
-    """Return state, parent and start time of a process; None when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The command name is in parentheses and may hold any character, also ")".
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return fields[0].decode(), int(fields[1]), fields[19].decode()
-
-
-def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _identity(pid: int) -> str:
-    stat = _stat(pid)
-    return f"{pid}:{stat[2] if stat else 0}"
-
-
-def _alive(identity: str) -> bool:
-    pid, _, start = identity.partition(":")
-    stat = _stat(int(pid))
-    return stat is not None and stat[2] == start and stat[0] not in "ZX"
-
-
-def _send(process: Identity, number: int) -> None:
-    """Signal a process, and never a later one that was given its pid."""
-    pid, start = process
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    except OSError:
-        # No pidfd here (an old kernel, a seccomp filter): the moment between check and signal
-        # is then the best there is.
-        handle = -1
-    try:
-        stat = _stat(pid)
-        if stat is None or stat[2] != start:
-            return
-        if handle >= 0:
-            signal.pidfd_send_signal(handle, number)
-        else:
-            os.kill(pid, number)
-    except ProcessLookupError, PermissionError:
-        return
-    finally:
-        if handle >= 0:
-            os.close(handle)
-
-
-def _descendants(ancestor: int) -> list[Identity]:
-    children: dict[int, list[Identity]] = {}
-    for pid in _pids():
-        if stat := _stat(pid):
-            children.setdefault(stat[1], []).append((pid, stat[2]))
-    found: list[Identity] = []
-    parents = [ancestor]
-    while parents:
-        for child in children.pop(parents.pop(), ()):
-            found.append(child)
-            parents.append(child[0])
-    return found
-
-
-class _Ending:
-    """SIGTERM to each process once, SIGKILL to all from ``GRACE`` seconds on."""
-
-    def __init__(self) -> None:
-        self.told: set[Identity] = set()
-        self.since = time.monotonic()
-
-    def send(self, processes: list[Identity]) -> None:
-        killing = time.monotonic() - self.since >= GRACE
-        for process in processes:
-            if killing:
-                _send(process, signal.SIGKILL)
-            elif process not in self.told:
-                _send(process, signal.SIGTERM)
-            self.told.add(process)
-
-
-def _leftovers(root: str) -> list[Identity]:
-    """Return the processes of commands below ``root`` that have lost one of their owners."""
-    found: list[Identity] = []
-    for pid in _pids():
-        try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                content = file.read()
-        except OSError:
-            continue
-        if TREE_VARIABLE.encode() not in content:
-            continue
-        environment = dict(
-            entry.partition("=")[::2] for entry in os.fsdecode(content).split("\0") if entry
-        )
-        tree = environment.get(TREE_VARIABLE, "")
-        if tree != root and not tree.startswith(root.rstrip("/") + "/"):
-            continue
-        stat = _stat(pid)
-        if stat is None or stat[0] in "ZX":
-            continue
-        if not all(map(_alive, environment.get(OWNERS_VARIABLE, "0:0").split(","))):
-            found.append((pid, stat[2]))
-    return found
-
-
-def sweep(root: str) -> int:
-    """End what commands below ``root`` (an absolute path) left behind; return how many.
-
-    Left behind is a process whose launcher, or the program that started the launcher, is gone.
-    Blocks up to ``GIVE_UP`` seconds.
-    """
-    ending = _Ending()
-    while left := _leftovers(root):
-        ending.send(left)
-        if time.monotonic() - ending.since > GIVE_UP:
-            break
-        time.sleep(_WALK_POLL)
-    return len(ending.told)
-
-
 def _oom_kills() -> int:
     """Return the number of processes killed for memory so far, in this control group if known."""
     try:
@@ -237,8 +116,9 @@ class Launcher:
         self._ending = False
         self._status: int | None = None
         self._main = 0
-        self._libc = ctypes.CDLL(None)
-        self._libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._prctl = ctypes.CDLL(None).prctl
+        self._prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+        self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if os.getsid(0) != os.getpid():
             os.setsid()
         self._wake, wakeup = os.pipe()
@@ -249,7 +129,7 @@ class Launcher:
             signal.signal(number, self._on_ending_signal)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         parent = os.getppid()
-        self._owners = f"{_identity(os.getpid())},{_identity(parent)}"
+        self._owners = f"{identity(os.getpid())},{identity(parent)}"
         self._watched = [0]
         try:
             # The control pipe alone is not enough: a fork of the parent may hold its other end.
@@ -257,15 +137,15 @@ class Launcher:
         except OSError:
             pass
 
-    def run(self) -> dict[str, object] | None:
-        """Run the command and return the report; None when there was nothing to run."""
+    def run(self) -> dict[str, object]:
+        """Run the command and return the report."""
         line = self._read_line()
         if line is None:
-            return None
+            return _ENDED_BEFORE_START
         spec = Spec.parse(line)
         if spec.lock_path is not None:
             if not self._lock(spec.lock_path, spec.lock_timeout):
-                return _report(-signal.SIGTERM, terminated=True, out_of_memory=False)
+                return _ENDED_BEFORE_START
             # Who holds the lock is alone here, unless a launcher was killed before its command.
             sweep(spec.lock_path)
         oom_kills = _oom_kills()
@@ -276,11 +156,12 @@ class Launcher:
         terminated = self._status is None
         self._end_descendants()
         code = os.waitstatus_to_exitcode(self._status or 0)
-        return _report(
-            code,
-            terminated=terminated,
-            out_of_memory=not terminated and code != 0 and _oom_kills() > oom_kills,
-        )
+        return {
+            "exit_code": 128 - code if code < 0 else code,
+            "signal": -code if code < 0 else None,
+            "terminated": terminated,
+            "out_of_memory": not terminated and code != 0 and _oom_kills() > oom_kills,
+        }
 
     def _on_ending_signal(self, _number: int, _frame: object) -> None:
         self._ending = True
@@ -351,7 +232,7 @@ class Launcher:
 
     def _become(self, spec: Spec, launcher: int) -> None:
         """Turn the forked child into the command; limits of any kind are set here."""
-        self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != launcher:
             os._exit(127)
         os.setsid()
@@ -384,11 +265,11 @@ class Launcher:
 
     def _end_descendants(self) -> None:
         """End all processes below. None is left when there is no child: orphans come here."""
-        ending = _Ending()
+        ending = Ending()
         while self._reap():
-            ending.send(_descendants(os.getpid()))
+            ending.send(descendants(os.getpid()))
             # Without the control pipe, which has nothing more to say.
-            if select.select([self._wake], (), (), _WALK_POLL)[0]:
+            if select.select([self._wake], (), (), WALK_POLL)[0]:
                 os.read(self._wake, 4096)
 
 
@@ -404,29 +285,17 @@ def _raise_oom_score(score: int) -> None:
         pass
 
 
-def _report(code: int, *, terminated: bool, out_of_memory: bool) -> dict[str, object]:
-    """Make the report; ``code`` is negative for a signal, as ``waitstatus_to_exitcode`` has it."""
-    return {
-        "exit_code": 128 - code if code < 0 else code,
-        "signal": -code if code < 0 else None,
-        "terminated": terminated,
-        "out_of_memory": out_of_memory,
-    }
-
-
-def main() -> int:
-    """Run as a program; the exit status says whether there is a report of a run."""
+def main() -> None:
+    """Run as a program; never returns."""
     try:
         report = Launcher().run()
     except LauncherError as error:
         report = {"error": error.kind, "message": str(error)}
-    if report is not None:
-        try:
-            os.write(2, json.dumps(report).encode() + b"\n")
-        except BrokenPipeError:
-            pass
-    return 0 if report and "error" not in report else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    except OSError as error:
+        report = {"error": "start", "message": str(error)}
+    try:
+        os.write(2, json.dumps(report).encode())
+    except BrokenPipeError:
+        pass
+    # Nothing is buffered or to be cleaned up, and taking the interpreter down costs time.
+    os._exit(0)
