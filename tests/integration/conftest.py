@@ -1,0 +1,129 @@
+"""A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
+
+from collections.abc import AsyncGenerator, Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest.mock import patch
+
+from homeassistant.core import HomeAssistant
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.builders.versions import VersionError
+from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
+from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.workshop import Workshop
+
+from ..jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+
+NEWEST = "2026.10.0"
+NEWEST_PRERELEASE = "2026.11.0b1"
+
+LAMP = """
+esphome:
+  name: lamp
+  friendly_name: Desk lamp
+host:
+"""
+
+
+@dataclass
+class ScriptedVersions:
+    """Knows versions without a network; ``error`` is what asking ends with."""
+
+    newest_stable: str = NEWEST
+    newest_prerelease: str = NEWEST_PRERELEASE
+    error: VersionError | None = None
+    unknown: dict[str, VersionError] = field(default_factory=dict)
+    asked: list[bool] = field(default_factory=list)
+
+    async def newest(self, *, prerelease: bool) -> str:
+        self.asked.append(prerelease)
+        if self.error is not None:
+            raise self.error
+        return self.newest_prerelease if prerelease else self.newest_stable
+
+    async def check(self, version: str) -> None:
+        if (error := self.unknown.get(version)) is not None:
+            raise error
+
+
+@dataclass
+class Stage:
+    """The scripted outside, and what the coordinator told it."""
+
+    builder: ScriptedBuilder
+    flasher: ScriptedFlasher
+    keeper: ScriptedKeeper
+    versions: ScriptedVersions
+    slots: list[int] = field(default_factory=list)
+    leftovers_ended: int = 0
+    closed: int = 0
+
+    @property
+    def workshop(self) -> Workshop:
+        return Workshop(
+            builder=self.builder,
+            flasher=self.flasher,
+            firmware=self.keeper,
+            versions=self.versions,
+            toolchains=lambda: (NEWEST,),
+            set_slots=self.slots.append,
+            end_leftovers=self._end_leftovers,
+            aclose=self._aclose,
+        )
+
+    async def _end_leftovers(self) -> None:
+        self.leftovers_ended += 1
+
+    async def _aclose(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture(autouse=True)
+def _custom_integrations(enable_custom_integrations: None) -> None:
+    """Let Home Assistant load this integration."""
+
+
+@pytest.fixture
+def stage() -> Generator[Stage]:
+    """What compiles and flashes, under the control of the test."""
+    keeper = ScriptedKeeper()
+    stage = Stage(ScriptedBuilder(keeper=keeper), ScriptedFlasher(), keeper, ScriptedVersions())
+    with patch("custom_components.esphome_offload.make_workshop", lambda _layout: stage.workshop):
+        yield stage
+
+
+@pytest.fixture
+def config_dir(hass: HomeAssistant, tmp_path: Path) -> Path:
+    """Return ESPHome's folder with one configuration; Home Assistant's own is beside it."""
+    hass.config.config_dir = str(tmp_path / "config")
+    folder = tmp_path / "config" / "esphome"
+    folder.mkdir(parents=True)
+    (folder / "lamp.yaml").write_text(LAMP)
+    return folder
+
+
+@pytest.fixture
+def entry(hass: HomeAssistant, config_dir: Path) -> MockConfigEntry:
+    """Return the entry "this instance", added but not set up."""
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        unique_id=INSTANCE_UNIQUE_ID,
+        title="This instance",
+        data={"kind": "instance", "config_dir": "esphome"},
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+@pytest.fixture
+async def coordinator(
+    hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
+) -> AsyncGenerator[OffloadCoordinator]:
+    """Return the coordinator of an instance that is set up."""
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    yield hass.data[DATA_COORDINATOR]
+
+

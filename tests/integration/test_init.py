@@ -1,0 +1,157 @@
+"""Setting up, reloading, disabling, removing, stopping."""
+
+from pathlib import Path
+
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
+from homeassistant.core import HomeAssistant
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.const import JobStatus, Operation
+from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+
+from ..jobs.fakes import Block
+from .conftest import LAMP, NEWEST, Stage
+
+ENTITY = "update.desk_lamp_esphome"
+
+
+async def test_every_entity_has_a_live_state_after_setup_reload_and_setup_anew(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    def live() -> bool:
+        state = hass.states.get(ENTITY)
+        return state is not None and state.attributes["latest_version"] == NEWEST
+
+    assert live()
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert live()
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    assert hass.states.get(ENTITY).state == "unavailable"
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert live()
+
+
+async def test_a_reload_leaves_a_running_build_alone_and_starts_none(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    stage: Stage,
+    config_dir: Path,
+) -> None:
+    (config_dir / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await block.entered.wait()
+    other = await coordinator.async_submit("plug.yaml", Operation.INSTALL)
+
+    assert await hass.config_entries.async_unload(entry.entry_id)
+    block.release.set()
+    await hass.async_block_till_done()
+    assert not block.cancelled
+    assert len(stage.builder.requests) == 1
+    assert other.status is JobStatus.QUEUED
+
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await coordinator.async_wait(job)
+    await coordinator.async_wait(other)
+    assert (job.status, other.status) == (JobStatus.COMPLETED, JobStatus.COMPLETED)
+
+
+async def test_disabling_the_entry_cancels_its_jobs(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await block.entered.wait()
+
+    await hass.config_entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
+
+    assert block.cancelled
+    assert job.status is JobStatus.CANCELLED
+
+
+async def test_removing_the_entry_cancels_its_jobs(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await block.entered.wait()
+
+    await hass.config_entries.async_remove(entry.entry_id)
+
+    assert block.cancelled
+    assert job.status is JobStatus.CANCELLED
+    assert hass.states.get(ENTITY) is None
+
+
+async def test_changed_options_count_at_once_and_leave_a_running_build_alone(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await block.entered.wait()
+
+    hass.config_entries.async_update_entry(
+        entry,
+        options={"version_channel": "fixed", "fixed_version": "2026.9.1", "parallel_builds": 3},
+    )
+    await hass.async_block_till_done()
+
+    assert stage.slots == [1, 3]
+    assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.9.1"
+    assert not block.cancelled
+    block.release.set()
+    assert (await coordinator.async_wait(job)).status is JobStatus.COMPLETED
+
+
+async def test_another_folder_counts_at_once(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
+
+    hass.config_entries.async_update_entry(
+        entry, data={"kind": "instance", "config_dir": str(other)}
+    )
+    await hass.async_block_till_done()
+
+    assert set(coordinator.devices) == {"plug.yaml"}
+    assert hass.states.get(ENTITY) is None
+    assert hass.states.get("update.desk_plug_esphome") is not None
+
+
+async def test_an_instance_without_a_folder_has_no_devices(
+    hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
+) -> None:
+    hass.config_entries.async_update_entry(entry, data={"kind": "instance", "config_dir": ""})
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.LOADED
+    assert not hass.data[DATA_COORDINATOR].devices
+
+
+async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    hass_storage: dict[str, dict[str, object]],
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await block.entered.wait()
+
+    await hass.async_stop(force=True)
+
+    assert block.cancelled
+    assert stage.closed == 1
+    assert not job.terminal
+    stored = hass_storage["esphome_offload.jobs"]["data"]
+    assert [each["job_id"] for each in stored["jobs"]] == [job.job_id]
+
+
