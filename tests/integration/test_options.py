@@ -1,0 +1,82 @@
+"""What an entry's data and options mean."""
+
+from pathlib import Path
+
+import pytest
+
+from custom_components.esphome_offload.options import OffloadOptions, VersionChannel
+
+DATA = {"kind": "instance", "config_dir": "esphome"}
+
+
+def test_a_fresh_entry_means_the_defaults() -> None:
+    assert OffloadOptions.from_entry(DATA, {}) == OffloadOptions(
+        config_dir=Path("esphome"),
+        version_channel=VersionChannel.STABLE,
+        fixed_version=None,
+        parallel_builds=1,
+        parallel_uploads=4,
+        wait_for_device=True,
+        wait_hours=0,
+    )
+
+
+def test_everything_that_was_chosen_is_heeded() -> None:
+    chosen = {
+        "version_channel": "fixed",
+        "fixed_version": "2026.10.0",
+        "parallel_builds": 3,
+        "parallel_uploads": 7,
+        "wait_for_device": False,
+        "wait_hours": 12,
+    }
+    assert OffloadOptions.from_entry(DATA, chosen) == OffloadOptions(
+        config_dir=Path("esphome"),
+        version_channel=VersionChannel.FIXED,
+        fixed_version="2026.10.0",
+        parallel_builds=3,
+        parallel_uploads=7,
+        wait_for_device=False,
+        wait_hours=12,
+    )
+
+
+@pytest.mark.parametrize("data", [{}, {"config_dir": ""}, {"config_dir": None}])
+def test_without_a_folder_the_instance_only_lends(data: dict[str, object]) -> None:
+    assert OffloadOptions.from_entry(data, {}).config_dir is None
+
+
+def test_a_version_counts_only_with_the_fixed_channel() -> None:
+    options = OffloadOptions.from_entry(
+        DATA, {"version_channel": "prerelease", "fixed_version": "2026.10.0"}
+    )
+    assert options.version_channel is VersionChannel.PRERELEASE
+    assert options.fixed_version is None
+
+
+@pytest.mark.parametrize("version", [None, "", 2026])
+def test_a_fixed_channel_without_a_version_is_the_stable_one(version: object) -> None:
+    options = OffloadOptions.from_entry(
+        DATA, {"version_channel": "fixed", "fixed_version": version}
+    )
+    assert options.version_channel is VersionChannel.STABLE
+    assert options.fixed_version is None
+
+
+@pytest.mark.parametrize("channel", ["nightly", 7, None])
+def test_an_unknown_channel_is_the_stable_one(channel: object) -> None:
+    options = OffloadOptions.from_entry(DATA, {"version_channel": channel})
+    assert options.version_channel is VersionChannel.STABLE
+
+
+@pytest.mark.parametrize(
+    ("stored", "used"), [(0, 1), (2.0, 2), (99, 8), ("4", 1), (True, 1), (None, 1)]
+)
+def test_numbers_are_kept_within_their_bounds(stored: object, used: int) -> None:
+    options = OffloadOptions.from_entry(DATA, {"parallel_builds": stored})
+    assert options.parallel_builds == used
+    assert type(options.parallel_builds) is int
+
+
+def test_a_wait_that_is_no_boolean_is_ignored() -> None:
+    assert OffloadOptions.from_entry(DATA, {"wait_for_device": "no"}).wait_for_device is True
