@@ -40,6 +40,30 @@ text_sensor:
     lambda: return {{"${{greeting}}"}};
     update_interval: 1s
 """
+# A component that makes every build compile everything (a new number in a header that all sources
+# include, so that no compiler cache helps) and that leaves a process behind as far as it can: in
+# its own session, deaf to SIGTERM, holding on to the build's output.
+_SLOW_YAML = """\
+external_components:
+  - source: components
+slow:
+"""
+_SLOW_COMPONENT = """\
+import random
+import subprocess
+import sys
+
+import esphome.codegen as cg
+import esphome.config_validation as cv
+
+CONFIG_SCHEMA = cv.Schema({})
+_DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
+
+
+async def to_code(config):
+    cg.add_define("BUILD_NUMBER", random.getrandbits(30))
+    subprocess.Popen([sys.executable, "-c", _DEAF, "escapee"], start_new_session=True)
+"""
 _SECRETS = """\
 ota_password: {ota_password}
 greeting: {greeting}
@@ -65,12 +89,23 @@ class Device:
         return self.yaml.name
 
     @property
+    def running(self) -> bool:
+        """Whether it is on."""
+        return self._child is not None and self._child.running
+
+    @property
     def log(self) -> str:
         """What it printed since it was switched on."""
         return self._child.output() if self._child else ""
 
-    def configure(self, *, ota_password: str = "first", greeting: str = "hello") -> None:
-        """Write the configuration, with these secrets in ``secrets.yaml``."""
+    def configure(
+        self, *, ota_password: str = "first", greeting: str = "hello", slow: bool = False
+    ) -> None:
+        """Write the configuration, with these secrets in ``secrets.yaml``.
+
+        ``slow`` makes every build compile everything, and start a process in its own session
+        (with "escapee" in its command line) that ends only by SIGKILL.
+        """
         text = _YAML.format(
             name=self.name,
             friendly_name=self.name.title(),
@@ -78,6 +113,11 @@ class Device:
             api_port=self.api_port,
             ota_port=self.ota_port,
         )
+        if slow:
+            text += _SLOW_YAML
+            component = self.yaml.with_name("components") / "slow" / "__init__.py"
+            component.parent.mkdir(parents=True, exist_ok=True)
+            component.write_text(_SLOW_COMPONENT)
         if not self.yaml.exists() or self.yaml.read_text() != text:
             self.yaml.write_text(text)
         secrets = _SECRETS.format(ota_password=ota_password, greeting=greeting)

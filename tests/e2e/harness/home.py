@@ -31,9 +31,9 @@ class Home:
         assert self._client is not None
         return self._client
 
-    async def boot(self) -> None:
-        """Start Home Assistant and log in."""
-        await self.instance.start()
+    async def boot(self, **extra: str) -> None:
+        """Start Home Assistant and log in; ``extra`` goes into its environment."""
+        await self.instance.start(**extra)
         self._client = await self.instance.client()
 
     async def adopt(self) -> None:

@@ -59,6 +59,16 @@ class Instance:
         return self._child.pid
 
     @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._child is not None and self._child.running
+
+    @property
+    def builds(self) -> str:
+        """The folder of all build trees; a process at work on one has its name about it."""
+        return str(self.offload_cache / "trees")
+
+    @property
     def log(self) -> str:
         """What it printed since it was started last."""
         return self._child.output() if self._child else ""
@@ -82,10 +92,19 @@ class Instance:
         downloads.mkdir(parents=True, exist_ok=True)
         (self.offload_cache / "uv-cache").symlink_to(downloads)
         self.esphome.mkdir()
-        (self.config / "custom_components").mkdir()
-        (self.config / "custom_components" / COMPONENT.name).symlink_to(COMPONENT)
         text = _CONFIGURATION.format(name=self._name)
         (self.config / "configuration.yaml").write_text(text)
+        (self.config / "custom_components").mkdir()
+        self._link(COMPONENT)
+
+    def add_component(self, component: Path) -> None:
+        """Let it load another custom component, set up without configuration."""
+        self._link(component)
+        with (self.config / "configuration.yaml").open("a") as configuration:
+            configuration.write(f"{component.name}:\n")
+
+    def _link(self, component: Path) -> None:
+        (self.config / "custom_components" / component.name).symlink_to(component)
 
     async def start(self, **extra: str) -> None:
         """Boot it and return when it answers; ``extra`` goes into its environment."""

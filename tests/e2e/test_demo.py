@@ -1,0 +1,71 @@
+"""The demo as a newcomer runs it."""
+
+import asyncio
+import json
+import signal
+import sys
+
+from .harness.device import FIRST_VERSION, NEW_VERSION
+from .harness.home import until
+from .harness.processes import environment, mentioning
+from .harness.workspace import CACHE, REPOSITORY
+
+
+async def test_demo_installs_and_leaves_nothing_behind() -> None:
+    demo = await start()
+    text, _ = await demo.communicate()
+    lines = text.decode().splitlines()
+    result = json.loads(lines[-1])
+    assert demo.returncode == 0, lines[-20:]
+    assert result["result"] == "ok"
+    assert result["source"] == "local"
+    assert (result["from_version"], result["to_version"]) == (FIRST_VERSION, NEW_VERSION)
+    assert result["seconds"] > 0
+    assert {"compiling", "uploading", "verifying"} <= set(result["stages"])
+    assert any("] CXX " in line for line in lines)
+    assert mentioning(str(CACHE / "demo")) == {}
+
+
+async def test_interrupted_demo_says_so_and_leaves_nothing_behind() -> None:
+    demo = await start()
+    await printed(demo, "Home Assistant")
+    demo.send_signal(signal.SIGTERM)
+    text, _ = await demo.communicate()
+    assert demo.returncode == 1
+    assert json.loads(text.decode().splitlines()[-1])["result"] == "failed"
+    assert mentioning(str(CACHE / "demo")) == {}
+
+
+async def test_killed_demo_leaves_nothing_behind() -> None:
+    demo = await start()
+    await printed(demo, "compiling")
+    demo.kill()
+    await demo.wait()
+
+    async def gone() -> bool:
+        return not mentioning(str(CACHE / "demo"))
+
+    # Nobody is left to ask: what it had started ends by itself.
+    await until(gone, "the end of all that the demo had started", 30)
+
+
+async def start() -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-u",
+        "-m",
+        "script.demo_install",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=REPOSITORY,
+        env=environment(NO_COLOR="1"),
+    )
+
+
+async def printed(demo: asyncio.subprocess.Process, text: str) -> None:
+    """Wait until it has printed a line with ``text`` in it."""
+    assert demo.stdout is not None
+    async for line in demo.stdout:
+        if text in line.decode():
+            return
+    raise AssertionError(f"it ended without printing {text!r}")

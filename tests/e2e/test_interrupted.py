@@ -1,0 +1,100 @@
+"""An install that is interrupted while it compiles: by its owner, by a reload, by a crash."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+import os
+import threading
+
+from .conftest import connected
+from .harness.device import Device
+from .harness.home import Home, until
+from .harness.jobs import follow
+from .harness.processes import mentioning
+
+OTHER_OPTIONS = {
+    "version": {"version_channel": "stable"},
+    "parallel": {"parallel_builds": 2, "parallel_uploads": 3},
+    "waiting": {"wait_for_device": True, "wait_hours": 12},
+}
+
+
+def at_work(home: Home) -> dict[int, str]:
+    """Return the processes of builds, also those that tried to get away."""
+    return mentioning(home.instance.builds) | mentioning("escapee")
+
+
+@contextmanager
+def watching_for_two_builds(home: Home) -> Iterator[list[str]]:
+    """Yield a list that gets an entry whenever two builds work in one tree at a time.
+
+    All processes of a build are in one session, but for what the configuration lets loose.
+    """
+    seen: list[str] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            sessions: dict[int, str] = {}
+            for pid, command in mentioning(home.instance.builds).items():
+                if "escapee" not in command:
+                    with suppress(ProcessLookupError):
+                        sessions[os.getsid(pid)] = command
+            if len(sessions) > 1:
+                seen.append(" | ".join(sessions.values()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+async def test_cancel_leaves_no_process_behind(home: Home, compiling: str, entity: str) -> None:
+    before = at_work(home)
+    assert any("cc1plus" in command for command in before.values())
+    assert any("escapee" in command for command in before.values())
+    await home.client.service("esphome_offload.cancel", {"entity_id": entity})
+    assert at_work(home) == {}
+    job = await follow(home.client, compiling)
+    assert (job["status"], job["failure_reason"]) == ("cancelled", "cancelled")
+
+
+async def test_build_goes_on_while_the_entry_is_reloaded_and_its_options_change(
+    home: Home, compiling: str, entity: str
+) -> None:
+    builders = set(mentioning(home.instance.builds))
+    await home.client.reload(home.entry_id)
+    await home.client.change_options(home.entry_id, OTHER_OPTIONS)
+    await home.client.reload(home.entry_id)
+    # Still the same processes, so it was not started over.
+    assert builders & set(mentioning(home.instance.builds))
+    job = await follow(home.client, compiling)
+    assert job["status"] == "completed", job["error"]
+    assert job["verified"] is True
+    assert len(job["attempts"]) == 1
+    assert await home.update_entity() == entity
+
+
+async def test_killed_home_assistant_ends_the_job_well_when_it_is_back(
+    home: Home, device: Device, compiling: str, entity: str
+) -> None:
+    with watching_for_two_builds(home) as two_builds:
+        await home.crash()
+        await home.boot()
+        job = await follow(home.client, compiling)
+    assert job["status"] == "completed", job["error"]
+    assert job["verified"] is True
+    assert two_builds == []
+    assert len(job["attempts"]) == 2
+    assert at_work(home) == {}
+    await connected(home)
+
+
+async def test_nothing_runs_when_there_is_nothing_to_do(home: Home) -> None:
+    async def idle() -> bool:
+        return not mentioning(str(home.instance.offload_cache))
+
+    # The question for the newest version, asked when the entry is set up, may still be open.
+    await until(idle, "the end of all that Home Assistant had started", 120)
