@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import override
 import uuid
 
 from ..builders.model import BuildError, BuildSink
@@ -32,6 +33,7 @@ class AttemptSink(BuildSink):
         """Let nothing through any more: the job may be at another attempt already."""
         self._open = False
 
+    @override
     def stage(self, stage: Stage) -> None:
         """Enter a stage; the percentage moves along only where one is shown already."""
         if not self._live():
@@ -40,6 +42,7 @@ class AttemptSink(BuildSink):
         if self._job.progress is not None or stage is Stage.UPLOADING:
             self.progress(0.0)
 
+    @override
     def progress(self, percent: float) -> None:
         """Show how far the job is, from how far its stage is."""
         if not self._live() or self._job.stage is None:
@@ -48,6 +51,7 @@ class AttemptSink(BuildSink):
         if whole is not None:
             self._ledger.advance(self._job, whole)
 
+    @override
     def lines(self, lines: Sequence[str]) -> None:
         """Add to the job's log."""
         if self._live():

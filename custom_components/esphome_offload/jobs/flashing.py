@@ -132,16 +132,16 @@ class Flashing:
             stop_if_cancelled()
         finally:
             watch.close()
-        match verdict:
-            case Verdict.CONFIRMED:
-                return Flashed.VERIFIED
-            case Verdict.UNKNOWN:
-                return Flashed.UNVERIFIED
-            case Verdict.ANOTHER_BUILD:
-                error = f"{request.device_name} came back, but with another build"
-            case Verdict.NOT_BACK:
-                error = f"{request.device_name} was flashed, but did not come back"
-        raise BuildError(FailureReason.NOT_VERIFIED, error)
+        if verdict is Verdict.CONFIRMED:
+            return Flashed.VERIFIED
+        if verdict is Verdict.UNKNOWN:
+            return Flashed.UNVERIFIED
+        what = (
+            "came back, but with another build"
+            if verdict is Verdict.ANOTHER_BUILD
+            else "was flashed, but did not come back"
+        )
+        raise BuildError(FailureReason.NOT_VERIFIED, f"{request.device_name} {what}")
 
     def _presence(self, job: FirmwareJob) -> Presence:
         presence = self._devices.presence(job.request.device_name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 import logging
 from pathlib import Path
+import re
 
 from .ports import SystemTime, Time
 
@@ -22,6 +23,8 @@ WRITE_EVERY = 0.5
 
 # The line's number, a tabulator and the line end.
 _OVERHEAD = 10
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,7 @@ def _load(path: Path) -> NumberedLines:
         return lines
     for entry in text.split("\n")[:-1]:
         number, separator, line = entry.partition("\t")
-        if separator and number.isascii() and number.isdigit() and int(number) >= lines.total:
+        if separator and _NUMBER.fullmatch(number) and int(number) >= lines.total:
             lines.add(int(number), line)
     return lines
 

@@ -120,7 +120,7 @@ class JobQueue:
 
     async def start(self) -> None:
         """Load the stored jobs, take up those that had not ended, begin to dispatch."""
-        jobs = decode_all(await self._persistence.load())
+        jobs = await asyncio.to_thread(decode_all, await self._persistence.load())
         await self._logs.prune([job.job_id for job in jobs])
         for job in jobs:
             if not job.terminal:

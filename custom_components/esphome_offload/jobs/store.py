@@ -132,7 +132,7 @@ def _decode_dataclass(kind: type, record: dict[object, object]) -> object:
 
 def _decode_scalar(kind: type, value: object) -> object:
     if issubclass(kind, StrEnum):
-        return kind(value)
+        return kind(str(value))
     if kind is datetime:
         if not isinstance(value, str):
             raise ValueError("not a time")
