@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .fakes import House
+from .house import House
 
 
 @pytest.fixture

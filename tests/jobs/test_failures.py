@@ -12,7 +12,8 @@ from custom_components.esphome_offload.builders.model import (
 from custom_components.esphome_offload.const import FailureReason, JobStatus, Source, Stage
 from custom_components.esphome_offload.jobs.failures import Action, Failures, Step
 
-from .fakes import Block, House, ScriptedBuilder, failing, settle
+from .fakes import Block, ScriptedBuilder, failing, settle
+from .house import House
 
 NEXT = [
     FailureReason.BUNDLE_INCOMPLETE,

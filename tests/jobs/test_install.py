@@ -14,7 +14,8 @@ from custom_components.esphome_offload.const import (
 from custom_components.esphome_offload.jobs.model import JobEvent
 from custom_components.esphome_offload.jobs.ports import Presence, Verdict
 
-from .fakes import Block, House, failing, settle
+from .fakes import Block, failing, settle
+from .house import House
 
 
 async def test_an_install_builds_flashes_and_verifies(house: House) -> None:

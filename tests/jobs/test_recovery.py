@@ -16,7 +16,8 @@ from custom_components.esphome_offload.jobs.model import JobEvent
 from custom_components.esphome_offload.jobs.ports import Presence
 from custom_components.esphome_offload.jobs.store import to_drop
 
-from .fakes import Block, House, settle
+from .fakes import Block, settle
+from .house import House
 
 
 async def test_a_queued_job_queues_again(house: House) -> None:

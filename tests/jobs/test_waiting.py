@@ -11,7 +11,8 @@ from custom_components.esphome_offload.const import (
 )
 from custom_components.esphome_offload.jobs.ports import Presence
 
-from .fakes import Block, House, flash_failing, settle
+from .fakes import Block, flash_failing, settle
+from .house import House
 
 
 async def test_firmware_waits_for_a_device_that_is_offline_and_holds_no_slot(house: House) -> None:
