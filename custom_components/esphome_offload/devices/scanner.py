@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 import hashlib
+import logging
 import os
 from pathlib import Path
 import threading
@@ -12,6 +13,8 @@ from .model import Configuration, Problem, ScanResult
 from .resolver import ConfigurationResolver, Resolution
 from .yaml_nodes import SourceError
 from .yaml_reader import Signature, YamlReader
+
+_LOGGER = logging.getLogger(__name__)
 
 _SECRETS_FILES: Final = frozenset({"secrets.yaml", "secrets.yml"})
 _SUFFIXES: Final = (".yaml", ".yml")
@@ -110,6 +113,19 @@ class Scanner:
             reader.signature(path) == signature for path, signature in known.signatures.items()
         ):
             return known
+        try:
+            return self._read(name, reader)
+        except Exception as error:
+            # Files are made by people: one that nobody thought of must not cost the others.
+            _LOGGER.exception("The configuration %s cannot be understood", name)
+            path = self._own(name)
+            return _Known(
+                {path: reader.signature(path)},
+                problem=f"it cannot be understood: {error!r}",
+                broken=True,
+            )
+
+    def _read(self, name: str, reader: YamlReader) -> _Known:
         path = self._own(name)
         document = reader.document(path)
         if document.error is not None:

@@ -1,0 +1,398 @@
+"""The node name is what ESPHome itself would come to.
+
+Each of these was compared with ESPHome 2026.10.0.
+"""
+
+import pytest
+
+from .folder import Folder
+
+HOST = "host:\n"
+
+# what, files, node name, friendly name
+CASES: list[tuple[str, dict[str, str], str, str | None]] = [
+    ("a plain name", {"a.yaml": "esphome: {name: kitchen}\n"}, "kitchen", None),
+    (
+        "substitutions that use each other, in any order",
+        {
+            "a.yaml": "substitutions: {m: '${n}-light', n: kitchen}\n"
+            "esphome: {name: $m, friendly_name: '${n} at $m'}\n"
+        },
+        "kitchen-light",
+        "kitchen at kitchen-light",
+    ),
+    (
+        "an expression",
+        {
+            "a.yaml": "substitutions: {n: Kitchen, i: 3}\n"
+            "esphome: {name: '${ n | lower }-${ i + 1 }', friendly_name: '${ n ~ \" x\" }'}\n"
+        },
+        "kitchen-4",
+        "Kitchen x",
+    ),
+    (
+        "a statement",
+        {
+            "a.yaml": "substitutions: {n: Kit Chen}\n"
+            "esphome: {name: \"<% set x = n | lower | replace(' ', '-') %>${x}\"}\n"
+        },
+        "kit-chen",
+        None,
+    ),
+    (
+        "a default for what is not defined",
+        {"a.yaml": "esphome: {name: \"${ zz | default('spare') }\"}\n"},
+        "spare",
+        None,
+    ),
+    (
+        "a substitution that is a mapping",
+        {
+            "a.yaml": "substitutions:\n  d: {name: foo, room: 'Bar ${d.name}'}\n"
+            "esphome: {name: '${d.name}', friendly_name: \"${ d['room'] }\"}\n"
+        },
+        "foo",
+        "Bar foo",
+    ),
+    (
+        "a whole block from a substitution",
+        {"a.yaml": "substitutions:\n  b: {name: block, friendly_name: Block}\nesphome: ${b}\n"},
+        "block",
+        "Block",
+    ),
+    (
+        "a key from a substitution",
+        {"a.yaml": "substitutions: {p: esphome}\n${p}: {name: keyed}\n"},
+        "keyed",
+        None,
+    ),
+    (
+        "what is not defined stays in texts",
+        {"a.yaml": "esphome: {name: shop, friendly_name: 'Costs $5 ${nothing}'}\n"},
+        "shop",
+        "Costs $5 ${nothing}",
+    ),
+    (
+        "a package",
+        {
+            "a.yaml": "packages: {b: !include b.yaml}\nesphome: {friendly_name: Mine}\n",
+            "b.yaml": "esphome: {name: packed, friendly_name: Theirs}\n",
+        },
+        "packed",
+        "Mine",
+    ),
+    (
+        "an inline package",
+        {"a.yaml": "substitutions: {n: in}\npackages:\n  x: {esphome: {name: '${n}line'}}\n"},
+        "inline",
+        None,
+    ),
+    (
+        "substitutions of the main file over those of packages",
+        {
+            "a.yaml": "substitutions: {name: main}\npackages: {b: !include b.yaml}\n",
+            "b.yaml": "substitutions: {name: pkg, title: 'Title ${name}'}\n"
+            "esphome: {name: '${name}', friendly_name: '${title}'}\n",
+        },
+        "main",
+        "Title main",
+    ),
+    (
+        "variables of an include over its own substitutions",
+        {
+            "a.yaml": "packages:\n  - !include {file: b.yaml, vars: {name: var}}\n",
+            "b.yaml": "substitutions: {name: pkg}\nesphome: {name: '${name}'}\n",
+        },
+        "var",
+        None,
+    ),
+    (
+        "a later package over an earlier one",
+        {
+            "a.yaml": "packages:\n  one: !include b.yaml\n  two: !include c.yaml\n",
+            "b.yaml": "esphome: {name: bb, friendly_name: BB}\n",
+            "c.yaml": "esphome: {name: cc}\n",
+        },
+        "cc",
+        "BB",
+    ),
+    (
+        "nested packages, file names from substitutions, inherited variables",
+        {
+            "a.yaml": "substitutions: {board: esp}\n"
+            "packages: {b: !include {file: b.yaml, vars: {p: one}}}\n",
+            "b.yaml": "packages: {c: !include {file: 'c-${board}.yaml', vars: {q: '${p}-two'}}}\n",
+            "c-esp.yaml": "esphome: {name: '${p}-${q}-${board}'}\n",
+        },
+        "one-one-two-esp",
+        None,
+    ),
+    (
+        "defaults of an included file",
+        {
+            "a.yaml": "packages:\n  one: !include {file: b.yaml, vars: {n: given}}\n",
+            "b.yaml": "defaults: {n: dn, m: dm}\nesphome: {name: '${n}-${m}'}\n",
+        },
+        "given-dm",
+        None,
+    ),
+    (
+        "a variable that uses its own name means the outer one",
+        {
+            "a.yaml": "substitutions: {n: outer}\n"
+            "packages: {b: !include {file: b.yaml, vars: {n: '${n}-in'}}}\n",
+            "b.yaml": "esphome: {name: '${n}'}\n",
+        },
+        "outer-in",
+        None,
+    ),
+    (
+        "a variable that stands later than its user means the outer one",
+        {
+            "a.yaml": "substitutions: {n: outer}\n"
+            "packages: {b: !include {file: b.yaml, vars: {t: '${n}-in', n: bar}}}\n",
+            "b.yaml": "esphome: {name: '${t}', friendly_name: '${n}'}\n",
+        },
+        "outer-in",
+        "bar",
+    ),
+    (
+        "substitutions of a lower package that need those of a higher one",
+        {
+            "a.yaml": "substitutions: {room: r}\n"
+            "packages:\n  a: !include b.yaml\n  b: !include c.yaml\n",
+            "b.yaml": "substitutions: {n: '${k}-${room}', k: low}\nesphome: {name: '${n}'}\n",
+            "c.yaml": "substitutions: {k: high}\n",
+        },
+        "high-r",
+        None,
+    ),
+    (
+        "mappings in substitutions are merged",
+        {
+            "a.yaml": "substitutions: {d: {a: main}}\npackages:\n  a: !include b.yaml\n",
+            "b.yaml": "substitutions: {d: {a: pk, b: two}}\nesphome: {name: '${d.a}-${d.b}'}\n",
+        },
+        "main-two",
+        None,
+    ),
+    (
+        "an include with a condition",
+        {
+            "a.yaml": "substitutions: {c: 'false'}\npackages:\n"
+            "  - !include {file: c.yaml, condition: true}\n"
+            "  - !include {file: b.yaml, condition: '${c}'}\n",
+            "b.yaml": "esphome: {name: bb}\n",
+            "c.yaml": "packages:\n  - esphome: {name: cc}\n",
+        },
+        "cc",
+        None,
+    ),
+    (
+        "packages from another file",
+        {
+            "a.yaml": "packages: !include p.yaml\n",
+            "p.yaml": "one:\n  esphome: {name: one}\ntwo: !include t.yaml\n",
+            "t.yaml": "esphome: {friendly_name: Two}\n",
+        },
+        "one",
+        "Two",
+    ),
+    (
+        "packages from a folder",
+        {"a.yaml": "packages: !include_dir_named pk\n", "pk/x.yaml": "esphome: {name: dirn}\n"},
+        "dirn",
+        None,
+    ),
+    (
+        "substitutions from another file",
+        {
+            "a.yaml": "substitutions: !include s.yaml\nesphome: {name: '${n}'}\n",
+            "s.yaml": "n: elsewhere\n",
+        },
+        "elsewhere",
+        None,
+    ),
+    (
+        "substitutions merged from another file",
+        {
+            "a.yaml": "substitutions:\n  <<: !include s.yaml\n  n: own\n"
+            "esphome: {name: '${n}-${k}'}\n",
+            "s.yaml": "n: theirs\nk: kk\n",
+        },
+        "own-kk",
+        None,
+    ),
+    (
+        "a merged file with variables",
+        {
+            "a.yaml": "substitutions: {n: global}\n<<: !include {file: b.yaml, vars: {n: mv}}\n",
+            "b.yaml": "esphome: {name: '${n}'}\n",
+        },
+        "mv",
+        None,
+    ),
+    (
+        "the block from another file",
+        {
+            "a.yaml": "substitutions: {n: abc}\nesphome: !include e.yaml\n",
+            "e.yaml": "name: ${n}\n",
+        },
+        "abc",
+        None,
+    ),
+    (
+        "anchors, an earlier one first",
+        {
+            "a.yaml": ".a: &a {name: a1}\n.b: &b {name: b1, friendly_name: FB}\n"
+            "esphome:\n  <<: [*a, *b]\n"
+        },
+        "a1",
+        "FB",
+    ),
+    (
+        "something taken away",
+        {
+            "a.yaml": "packages: {b: !include b.yaml}\nesphome: {friendly_name: !remove }\n",
+            "b.yaml": "esphome: {name: rm, friendly_name: Gone}\n",
+        },
+        "rm",
+        None,
+    ),
+    (
+        "an empty block over a package",
+        {
+            "a.yaml": "packages: {b: !include b.yaml}\nesphome:\n",
+            "b.yaml": "esphome: {name: kept}\n",
+        },
+        "kept",
+        None,
+    ),
+    (
+        "a secret",
+        {"a.yaml": "esphome: {name: !secret nm }\n", "secrets.yaml": "nm: hidden\n"},
+        "hidden",
+        None,
+    ),
+    (
+        "a secret in a substitution and in a package of another folder",
+        {
+            "a.yaml": "substitutions: {n: !secret nm }\npackages: {b: !include sub/b.yaml}\n",
+            "secrets.yaml": "nm: hidden\n",
+            "sub/b.yaml": "esphome: {name: '${n}', friendly_name: !secret nm }\n",
+        },
+        "hidden",
+        "hidden",
+    ),
+    (
+        "the secrets beside the file that uses them",
+        {
+            "a.yaml": "packages: {b: !include sub/b.yaml}\n",
+            "secrets.yaml": "nm: far\nfn: Far\n",
+            "sub/secrets.yaml": "<<: !include ../secrets.yaml\nnm: near\n",
+            "sub/b.yaml": "esphome: {name: !secret nm , friendly_name: !secret fn }\n",
+        },
+        "near",
+        "Far",
+    ),
+    (
+        "front matter before the configuration",
+        {"a.yaml": "meta: 1\n---\nesphome: {name: fm}\n"},
+        "fm",
+        None,
+    ),
+    (
+        "tags that mean nothing here",
+        {
+            "a.yaml": "esphome:\n  name: tags\n  on_boot:\n    - lambda: !lambda 'return;'\n"
+            "sensor:\n  - id: !extend x\n  - !future {a: 1}\n"
+        },
+        "tags",
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("files", "node_name", "friendly_name"),
+    [case[1:] for case in CASES],
+    ids=[case[0] for case in CASES],
+)
+def test_the_name_comes_from(
+    folder: Folder, files: dict[str, str], node_name: str, friendly_name: str | None
+) -> None:
+    for name, text in files.items():
+        folder.write(name, text + (HOST if name == "a.yaml" else ""))
+
+    device = folder.device()
+
+    assert (device.node_name, device.friendly_name) == (node_name, friendly_name)
+    assert device.platform == "host"
+
+
+def test_platform_deep_sleep_and_comment_come_through_packages(folder: Folder) -> None:
+    folder.write("a.yaml", "packages: {b: !include common/b.yaml}\nesphome: {name: a}\n")
+    folder.write(
+        "common/b.yaml", "esp8266: {board: d1}\ndeep_sleep:\nesphome: {comment: By the door}\n"
+    )
+
+    device = folder.device()
+
+    assert device.platform == "esp8266"
+    assert device.deep_sleep
+    assert device.comment == "By the door"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Kitchen", "only lower-case letters, digits, '-' and '_'"),
+        ("küche", "only lower-case letters"),
+        ("'a b'", "only lower-case letters"),
+        ("''", "empty"),
+        ("a" * 32, "31 characters"),
+        ("12", "put it in quotes"),
+        ("[x]", "not a text"),
+        ("$missing", "the substitution 'missing' is not defined"),
+        ("${ missing | lower }", "'missing' is undefined"),
+        ("${ 1 / 0 }", "cannot be evaluated"),
+        ("${ 'x' | nofilter }", "not valid"),
+        ("!secret nothing", "no secrets.yaml"),
+        ("!lambda x", "not a text"),
+    ],
+)
+def test_a_name_that_esphome_refuses_is_a_problem(folder: Folder, name: str, reason: str) -> None:
+    folder.write("a.yaml", f"esphome:\n  name: {name}\nhost:\n")
+
+    assert reason in folder.reason()
+
+
+def test_a_name_with_mac_suffix_has_room_for_it(folder: Folder) -> None:
+    folder.write("a.yaml", f"esphome: {{name: {'a' * 24}, name_add_mac_suffix: true}}\n")
+    folder.write("b.yaml", f"esphome: {{name: {'a' * 25}, name_add_mac_suffix: true}}\n")
+
+    assert folder.device("a.yaml").adds_mac_suffix
+    assert "24 characters" in folder.reason("b.yaml")
+
+
+def test_substitutions_that_use_each_other_in_a_circle_are_a_problem(folder: Folder) -> None:
+    folder.write("a.yaml", "substitutions: {a: '${b}', b: '${a}'}\nesphome: {name: '${a}'}\n")
+
+    assert "is not defined" in folder.reason()
+
+
+def test_remote_packages_are_left_out(folder: Folder) -> None:
+    folder.write(
+        "a.yaml",
+        """
+        substitutions: {name: adopted}
+        packages:
+          short: github://somebody/something/device.yaml@main
+          long: {url: "https://example.invalid/x", files: [a.yaml]}
+        esphome: {name: "${name}"}
+        """,
+    )
+    folder.write("b.yaml", "packages: [github://somebody/something/device.yaml]\n")
+
+    assert folder.device("a.yaml").node_name == "adopted"
+    assert "remote packages are not read" in folder.reason("b.yaml")
