@@ -236,3 +236,19 @@ async def test_the_active_and_the_last_job_of_a_configuration_are_known(house: H
     assert house.queue.jobs() == [first, second]
     assert house.queue.get(second.job_id) is second
     assert first.job_id < second.job_id
+
+
+async def test_a_slot_that_comes_free_is_not_given_to_a_job_that_was_just_replaced(
+    house: House,
+) -> None:
+    blocks = [Block(), Block()]
+    house.builder.script = list(blocks)
+    await house.run("other.yaml")
+    old = await house.run()
+    new = house.submit()
+    house.builder.become(BuilderStatus(available=True, slots=2))
+    await settle()
+    assert old.status is JobStatus.CANCELLED
+    assert [each.job_id for each in house.builder.requests[1:]] == [new.job_id]
+    for block in blocks:
+        block.release.set()
