@@ -8,9 +8,9 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 
 from .builders.layout import CacheLayout
+from .builders.log import JobLogs
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
-from .jobs.log import JobLogs
 from .services import async_setup_services
 from .websocket_api import async_setup_websocket_api
 from .workshop import make_workshop

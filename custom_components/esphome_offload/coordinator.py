@@ -12,13 +12,13 @@ from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
 from . import events, registry
+from .builders.log import JobLogs
 from .builders.versions import VersionError, VersionProblem
 from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
 from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
 from .devices.core_esphome import CoreEsphome
 from .devices.links import CoreDeviceLink
 from .job_payload import JobDetails, event_payload, job_details
-from .jobs.log import JobLogs
 from .jobs.model import FirmwareJob, JobEvent, JobRequest
 from .jobs.pool import BuilderPool
 from .jobs.ports import QueueSettings

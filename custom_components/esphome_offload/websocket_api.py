@@ -8,9 +8,9 @@ from homeassistant.components import websocket_api
 from homeassistant.core import HomeAssistant, callback
 import probatio
 
+from .builders.log import LogPage
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
-from .jobs.log import LogPage
 from .jobs.model import FirmwareJob
 
 _MESSAGE_INTERVAL = 0.1

@@ -19,6 +19,7 @@ from custom_components.esphome_offload.builders.model import (
     Firmware,
     FlashRequest,
 )
+from custom_components.esphome_offload.clock import Time
 from custom_components.esphome_offload.const import FailureReason, Operation, Source, Stage
 from custom_components.esphome_offload.jobs.model import JobRequest
 from custom_components.esphome_offload.jobs.ports import (
@@ -29,7 +30,6 @@ from custom_components.esphome_offload.jobs.ports import (
     Persistence,
     Presence,
     RestartWatch,
-    Time,
     Verdict,
 )
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from custom_components.esphome_offload.builders.log import JobLogs
 from custom_components.esphome_offload.const import Source
-from custom_components.esphome_offload.jobs.log import JobLogs
 from custom_components.esphome_offload.jobs.model import FirmwareJob, JobEvent
 from custom_components.esphome_offload.jobs.pool import BuilderPool
 from custom_components.esphome_offload.jobs.ports import (

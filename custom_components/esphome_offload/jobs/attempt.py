@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from typing import override
 import uuid
 
+from ..builders.log import JobLogs
 from ..builders.model import BuildError, BuildSink
 from ..const import FailureReason, Stage
 from .ledger import Ledger
-from .log import JobLogs
 from .model import FirmwareJob
 from .progress import overall
 

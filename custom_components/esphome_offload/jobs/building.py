@@ -3,16 +3,17 @@
 from collections.abc import Callable
 import logging
 
+from ..builders.log import JobLogs
 from ..builders.model import BuildError, BuildRequest, Firmware
+from ..clock import Time
 from ..const import FailureReason
 from .attempt import AttemptSink, attempt_boundary, new_id
 from .failures import Action, Failures, Step
 from .lanes import Binding, BuildLane
 from .ledger import Ledger
-from .log import JobLogs
 from .model import Attempt, FirmwareJob, Routing
 from .pool import BuilderPool
-from .ports import ConfigurationSource, FirmwareKeeper, QueueSettings, Time
+from .ports import ConfigurationSource, FirmwareKeeper, QueueSettings
 
 _LOGGER = logging.getLogger(__name__)
 

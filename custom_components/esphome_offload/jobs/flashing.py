@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 
+from ..builders.log import JobLogs
 from ..builders.model import BuildError, Firmware, FlashRequest
+from ..clock import Time, sleep
 from ..const import FailureReason, Stage
 from .attempt import AttemptSink, attempt_boundary, new_id, stop_if_cancelled
 from .failures import Action, Failures, Step
 from .lanes import UploadLane, UploadLease
 from .ledger import Ledger
-from .log import JobLogs
 from .model import FirmwareJob
 from .ports import (
     ConfigurationSource,
@@ -18,9 +19,7 @@ from .ports import (
     Flasher,
     Presence,
     QueueSettings,
-    Time,
     Verdict,
-    sleep,
 )
 
 # A device that did not answer, and of which Home Assistant knows nothing better, is tried again.

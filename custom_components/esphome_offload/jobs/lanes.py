@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..builders.model import Builder, BuildError
+from ..clock import Time
 from ..const import FailureReason
 from .ledger import Ledger
 from .model import FirmwareJob
 from .pool import BuilderPool
-from .ports import QueueSettings, Time
+from .ports import QueueSettings
 from .router import Bind, Candidate, Fail, Snapshot, Wait, choose
 
 

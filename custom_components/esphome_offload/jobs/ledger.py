@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping
 import logging
 
+from ..builders.log import JobLogs
 from ..builders.model import BuildInfo
+from ..clock import Time
 from ..const import FailureReason, JobStatus, Stage
-from .log import JobLogs
 from .model import Attempt, FirmwareJob, JobEvent, Routing
-from .ports import Persistence, Time
+from .ports import Persistence
 from .store import encode, to_drop
 
 _LOGGER = logging.getLogger(__name__)

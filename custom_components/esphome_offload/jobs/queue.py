@@ -5,13 +5,14 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 import logging
 
+from ..builders.log import JobLogs
+from ..clock import SystemTime, Time
 from ..const import FailureReason, Stage
 from .attempt import new_id
 from .building import Building
 from .flashing import Flashing
 from .lanes import BuildLane, Gate, UploadLane
 from .ledger import JobListener, Ledger
-from .log import JobLogs
 from .model import FirmwareJob, JobRequest
 from .pool import BuilderPool
 from .ports import (
@@ -21,8 +22,6 @@ from .ports import (
     Flasher,
     Persistence,
     QueueSettings,
-    SystemTime,
-    Time,
 )
 from .runner import JobRunner
 from .store import decode_all

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.esphome_offload.jobs import log as log_module
-from custom_components.esphome_offload.jobs.log import FILE_LIMIT, JobLogs, LogPage
-from custom_components.esphome_offload.jobs.ports import SystemTime
+from custom_components.esphome_offload.builders import log as log_module
+from custom_components.esphome_offload.builders.log import FILE_LIMIT, JobLogs, LogPage
+from custom_components.esphome_offload.clock import SystemTime
 
-from .fakes import VirtualTime
+from ..jobs.fakes import VirtualTime
 
 JOB = "0" * 32
 

@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 import re
 
-from .ports import SystemTime, Time
+from ..clock import SystemTime, Time
 
 _LOGGER = logging.getLogger(__name__)
 
