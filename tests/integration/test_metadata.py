@@ -12,6 +12,9 @@ import string
 from typing import Any, cast
 
 from awesomeversion import AwesomeVersion, AwesomeVersionStrategy
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import service as service_helper
+from homeassistant.loader import Integration
 from PIL import Image
 import probatio
 import pytest
@@ -21,9 +24,6 @@ from custom_components.esphome_offload import config_flow, services
 from custom_components.esphome_offload.config_flow import OffloadConfigFlow, OffloadOptionsFlow
 from custom_components.esphome_offload.const import DOMAIN, FailureReason
 from custom_components.esphome_offload.jobs.queue import RefusalReason
-from homeassistant.core import HomeAssistant
-from homeassistant.helpers import service as service_helper
-from homeassistant.loader import Integration
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = REPOSITORY / "custom_components" / DOMAIN

@@ -452,7 +452,7 @@ async def test_one_address_for_several_devices_is_refused(
 @pytest.mark.parametrize(
     ("version", "problem", "key"),
     [
-        ("newest", None, "version_invalid"),
+        ("newest", None, "version_not_found"),
         ("2026.99.0", VersionProblem.UNKNOWN, "version_not_found"),
         ("2020.1.0", VersionProblem.UNSUPPORTED_PYTHON, "version_unsupported"),
         ("2026.12.0", VersionProblem.NO_NETWORK, "version_not_checked"),
