@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from script.bench_scan import generate
+from script.bench_configurations import generate
 from tests.e2e.harness.client import Client, Json
 from tests.e2e.harness.device import NEW_VERSION, Device
 from tests.e2e.harness.esphome_env import EsphomeEnvironment

@@ -23,9 +23,9 @@ _PLATFORMS = [Platform.UPDATE]
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Create what outlives every config entry."""
     layout = CacheLayout(Path(hass.config.cache_path(DOMAIN)))
-    coordinator = hass.data[DATA_COORDINATOR] = OffloadCoordinator(
-        hass, make_workshop(layout), JobLogs(layout.logs)
-    )
+    workshop = await hass.async_add_executor_job(make_workshop, layout)
+    coordinator = OffloadCoordinator(hass, workshop, JobLogs(layout.logs))
+    hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
     await coordinator.async_start()
     async_setup_services(hass)

@@ -23,10 +23,9 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
     TextSelector,
 )
-from packaging.version import InvalidVersion, Version
 import probatio
 
-from .builders.versions import VersionError, VersionProblem
+from .builders.versions import VersionError, VersionProblem, normal_version
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
 from .coordinator import DATA_COORDINATOR
 from .options import (
@@ -163,10 +162,10 @@ class OffloadOptionsFlow(OptionsFlow):
         if user_input is None:
             version = self._current.fixed_version or self._latest_version
         else:
-            version = user_input[EntryKey.FIXED_VERSION].strip()
+            version = user_input[EntryKey.FIXED_VERSION]
             try:
-                version = str(Version(version))
-            except InvalidVersion:
+                version = normal_version(version)
+            except VersionError:
                 errors[EntryKey.FIXED_VERSION] = "version_invalid"
             else:
                 errors = await self._version_errors(version)

@@ -13,7 +13,7 @@ from homeassistant.util.hass_dict import HassKey
 
 from . import events, registry
 from .builders.log import JobLogs
-from .builders.versions import VersionError, VersionProblem
+from .builders.versions import VersionError, VersionProblem, normal_version
 from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
 from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
 from .devices.core_esphome import CoreEsphome
@@ -69,7 +69,7 @@ class OffloadCoordinator:
             configurations=self._tracker,
             settings=self._queue_settings,
             on_event=self._job_event,
-            end_leftovers=workshop.end_leftovers,
+            end_leftovers=workshop.begin,
         )
 
     @property
@@ -310,21 +310,20 @@ class OffloadCoordinator:
             if (firmware := await self.workshop.firmware.latest(configuration)) is None:
                 raise _invalid("nothing_built", device=device_name)
             return firmware.build_info.esphome_version
-        target = version or self.latest_version
-        if not operation.builds:
-            return target or ""
-        if target is None:
-            raise _invalid("no_version_known", device=device_name)
-        if version is not None:
-            try:
-                await self.workshop.versions.check(version)
-            except VersionError as error:
-                raise _invalid(
-                    _VERSION_KEYS[error.problem],
-                    device=device_name,
-                    version=version,
-                    reason=str(error),
-                ) from error
+        if version is None or not operation.builds:
+            if operation.builds and self.latest_version is None:
+                raise _invalid("no_version_known", device=device_name)
+            return self.latest_version or ""
+        try:
+            target = normal_version(version)
+            await self.workshop.versions.check(target)
+        except VersionError as error:
+            raise _invalid(
+                _VERSION_KEYS[error.problem],
+                device=device_name,
+                version=version,
+                reason=str(error),
+            ) from error
         return target
 
     def _queue_settings(self) -> QueueSettings:

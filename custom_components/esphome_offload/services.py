@@ -19,7 +19,6 @@ from homeassistant.helpers import config_validation as cv, service
 from homeassistant.helpers.typing import VolDictType
 from homeassistant.util.json import JsonValueType
 from homeassistant.util.network import is_host_valid, is_ip_address
-from packaging.version import InvalidVersion, Version
 import probatio
 
 from .const import DOMAIN, REQUESTED_AUTO, REQUESTED_LOCAL, JobStatus, Operation
@@ -116,13 +115,12 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
     coordinator = call.hass.data[DATA_COORDINATOR]
     configurations = _configurations(call, coordinator)
     address = _address(call, coordinator, configurations)
-    version = _version(call)
     source = _source(call, coordinator)
     requests = [
         await coordinator.async_prepare(
             configuration,
             operation,
-            version=version,
+            version=call.data.get(ServiceField.VERSION),
             source=source,
             clean=call.data.get(ServiceField.CLEAN, False),
             address=address,
@@ -219,16 +217,6 @@ def _address(
     if not (is_ip_address(address) or is_host_valid(address.replace("_", "-"))):
         raise _invalid("invalid_address", address=given)
     return address
-
-
-def _version(call: ServiceCall) -> str | None:
-    given: str | None = call.data.get(ServiceField.VERSION)
-    if given is None:
-        return None
-    try:
-        return str(Version(given.strip()))
-    except InvalidVersion as error:
-        raise _invalid("version_invalid", version=given) from error
 
 
 def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:

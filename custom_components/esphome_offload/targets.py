@@ -28,6 +28,12 @@ def async_configurations(
     Raises ServiceValidationError for what is missing or foreign, and when nothing is left.
     """
     selection = TargetSelection(dict(data))
+    registry = er.async_get(hass)
+    # Entities may also be named by the id of their registry entry.
+    selection.entity_ids = {
+        er.async_resolve_entity_id(registry, entity_id) or entity_id
+        for entity_id in selection.entity_ids
+    }
     # Update entities are configuration entities: the default would leave them out of every
     # device, area and floor.
     selected = async_extract_referenced_entity_ids(hass, selection, primary_entities_only=False)
@@ -38,7 +44,7 @@ def async_configurations(
 
     ours = {
         entity.entity_id: entity
-        for entity in er.async_get(hass).entities.values()
+        for entity in registry.entities.values()
         if entity.platform == DOMAIN and entity.domain == Platform.UPDATE
     }
     found: set[str] = set()

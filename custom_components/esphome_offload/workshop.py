@@ -1,11 +1,21 @@
 """Workshop: all that compiles and flashes, put together for one instance."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
+import sys
 from typing import Protocol
 
+from .builders.firmware import FirmwareStore
+from .builders.flasher import FirmwareFlasher
 from .builders.layout import CacheLayout
+from .builders.local import LocalBuilder
 from .builders.model import Builder
+from .builders.process import Processes, end_leftovers
+from .builders.toolchains import Toolchains
+from .builders.uv import Uv
+from .builders.versions import Versions
 from .jobs.ports import FirmwareKeeper, Flasher
 
 
@@ -23,8 +33,8 @@ class VersionSource(Protocol):
 class Workshop:
     """What the coordinator hands to the queue, and what it sets and closes itself.
 
-    ``toolchains`` lists the installed ESPHome versions, ``end_leftovers`` ends the processes of
-    a killed Home Assistant, ``aclose`` ends whatever still runs.
+    ``toolchains`` lists the installed ESPHome versions, ``begin`` ends what a killed Home
+    Assistant left running and looks at what is in the cache, ``aclose`` ends what still runs.
     """
 
     builder: Builder
@@ -33,10 +43,35 @@ class Workshop:
     versions: VersionSource
     toolchains: Callable[[], tuple[str, ...]]
     set_slots: Callable[[int], None]
-    end_leftovers: Callable[[], Awaitable[object]]
+    begin: Callable[[], Awaitable[None]]
     aclose: Callable[[], Awaitable[None]]
 
 
 def make_workshop(layout: CacheLayout) -> Workshop:
-    """Put the real ones together; all that they write is in ``layout``."""
-    raise NotImplementedError
+    """Put the real ones together; all that they write is in ``layout``. Blocks."""
+    python = Path(sys.executable)
+    processes = Processes()
+    uv = Uv(layout, (sys.executable, "-m", "uv"), python)
+    toolchains = Toolchains(layout, processes, uv)
+    firmware = FirmwareStore(layout)
+    builder = LocalBuilder(layout, processes, toolchains, firmware)
+
+    async def begin() -> None:
+        try:
+            await end_leftovers(layout.root)
+        finally:
+            await asyncio.to_thread(layout.make)
+            await asyncio.to_thread(layout.empty_tmp)
+            await toolchains.load()
+            await builder.refresh()
+
+    return Workshop(
+        builder=builder,
+        flasher=FirmwareFlasher(layout, processes, toolchains),
+        firmware=firmware,
+        versions=Versions(processes, uv, toolchains.installed),
+        toolchains=toolchains.installed,
+        set_slots=builder.set_slots,
+        begin=begin,
+        aclose=processes.aclose,
+    )

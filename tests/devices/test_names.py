@@ -310,6 +310,81 @@ CASES: list[tuple[str, dict[str, str], str, str | None]] = [
         "tags",
         None,
     ),
+    (
+        "an item of a list",
+        {
+            "a.yaml": "substitutions: {l: [one, '${k}-two'], k: kk}\nesphome: {name: '${ l[1] }', friendly_name: \"${ l | length }${ l[:1] | join }\"}\n"
+        },
+        "kk-two",
+        "2one",
+    ),
+    (
+        "the keys of a mapping",
+        {
+            "a.yaml": 'substitutions: {d: {x: 1, y: 2}}\nesphome: {name: "${ d | list | join(\'-\') }", friendly_name: "${ d | length }"}\n'
+        },
+        "x-y",
+        "2",
+    ),
+    (
+        "substitutions merged from a folder",
+        {
+            "a.yaml": "substitutions: !include_dir_merge_named pk\nesphome: {name: '${n}'}\n",
+            "pk/x.yaml": "n: dm\n",
+        },
+        "dm",
+        None,
+    ),
+    (
+        "packages merged from lists in a folder",
+        {
+            "a.yaml": "packages: !include_dir_merge_list pk\n",
+            "pk/x.yaml": "- esphome: {name: one}\n",
+            "pk/y.yaml": "- esphome: {friendly_name: Two}\n",
+        },
+        "one",
+        "Two",
+    ),
+    (
+        "the default of an environment variable",
+        {"a.yaml": "esphome: {name: !env_var ESPHOME_OFFLOAD_UNSET spare }\n"},
+        "spare",
+        None,
+    ),
+    (
+        "a literal",
+        {"a.yaml": "substitutions: {n: x}\nesphome: {name: a, friendly_name: !literal '${n}'}\n"},
+        "a",
+        "${n}",
+    ),
+    (
+        "merged lists with variables",
+        {
+            "a.yaml": "esphome:\n  <<: !include {file: l.yaml, vars: {n: lv}}\n",
+            "l.yaml": "- name: ${n}\n- friendly_name: F ${n}\n",
+        },
+        "lv",
+        "F lv",
+    ),
+    (
+        "a chain of merged files",
+        {
+            "a.yaml": "<<: !include {file: b.yaml, condition: true}\n",
+            "b.yaml": "!include {file: c.yaml, vars: {n: deep}}\n",
+            "c.yaml": "esphome: {name: '${n}'}\n",
+        },
+        "deep",
+        None,
+    ),
+    (
+        "a merge that is switched off",
+        {
+            "a.yaml": "<<: !include {file: b.yaml, condition: false}\nesphome: {name: own}\n",
+            "b.yaml": "esphome: {name: b}\ncomment: [\n",
+        },
+        "own",
+        None,
+    ),
 ]
 
 

@@ -1,6 +1,6 @@
 """A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -57,7 +57,7 @@ class Stage:
     keeper: ScriptedKeeper
     versions: ScriptedVersions
     slots: list[int] = field(default_factory=list)
-    leftovers_ended: int = 0
+    begun: int = 0
     closed: int = 0
 
     @property
@@ -69,12 +69,12 @@ class Stage:
             versions=self.versions,
             toolchains=lambda: (NEWEST,),
             set_slots=self.slots.append,
-            end_leftovers=self._end_leftovers,
+            begin=self._begin,
             aclose=self._aclose,
         )
 
-    async def _end_leftovers(self) -> None:
-        self.leftovers_ended += 1
+    async def _begin(self) -> None:
+        self.begun += 1
 
     async def _aclose(self) -> None:
         self.closed += 1
@@ -125,5 +125,3 @@ async def coordinator(
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
     yield hass.data[DATA_COORDINATOR]
-
-

@@ -3,16 +3,18 @@
 from pathlib import Path
 import shutil
 
-from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
 from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     get_schema_suggested_value,
 )
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 
@@ -323,3 +325,41 @@ async def test_options_can_be_changed_while_the_integration_is_not_loaded(
         form["flow_id"], {"fixed_version": NEWEST}
     )
     assert done["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_the_frontend_gets_every_form_with_its_sections_and_selectors(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    hass_client: ClientSessionGenerator,
+) -> None:
+    assert await async_setup_component(hass, "config", {})
+    client = await hass_client()
+    flows = "/api/config/config_entries/options/flow"
+
+    response = await client.post(flows, json={"handler": entry.entry_id})
+    form = await response.json()
+    assert [(group["type"], group["name"]) for group in form["data_schema"]] == [
+        ("expandable", "version"),
+        ("expandable", "parallel"),
+        ("expandable", "waiting"),
+    ]
+    selectors = {
+        field["name"]: next(iter(field["selector"]))
+        for group in form["data_schema"]
+        for field in group["schema"]
+    }
+    assert selectors == {
+        "version_channel": "select",
+        "parallel_builds": "number",
+        "parallel_uploads": "number",
+        "wait_for_device": "boolean",
+        "wait_hours": "number",
+    }
+
+    response = await client.post(f"{flows}/{form['flow_id']}", json=FIXED)
+    form = await response.json()
+    assert form["step_id"] == "fixed_version"
+    response = await client.post(f"{flows}/{form['flow_id']}", json={"fixed_version": NEWEST})
+    assert (await response.json())["type"] == "create_entry"
+    assert entry.options["fixed_version"] == NEWEST

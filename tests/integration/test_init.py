@@ -153,5 +153,3 @@ async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
     assert not job.terminal
     stored = hass_storage["esphome_offload.jobs"]["data"]
     assert [each["job_id"] for each in stored["jobs"]] == [job.job_id]
-
-

@@ -12,18 +12,18 @@ import string
 from typing import Any, cast
 
 from awesomeversion import AwesomeVersion, AwesomeVersionStrategy
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import service as service_helper
+from homeassistant.loader import Integration
 from PIL import Image
 import probatio
 import pytest
 import yaml
 
-from custom_components.esphome_offload import services
+from custom_components.esphome_offload import config_flow, services
 from custom_components.esphome_offload.config_flow import OffloadConfigFlow, OffloadOptionsFlow
 from custom_components.esphome_offload.const import DOMAIN, FailureReason
 from custom_components.esphome_offload.jobs.queue import RefusalReason
-from homeassistant.core import HomeAssistant
-from homeassistant.helpers import service as service_helper
-from homeassistant.loader import Integration
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = REPOSITORY / "custom_components" / DOMAIN
@@ -210,9 +210,7 @@ def _selectors(actions: Texts) -> Iterator[dict[str, Any]]:
 
 
 def _flow_selectors() -> Iterator[tuple[str, list[str]]]:
-    from custom_components.esphome_offload.config_flow import _options_schema
-
-    for group in _options_schema().schema.values():
+    for group in config_flow._options_schema().schema.values():
         for selector in group.schema.schema.values():
             config = getattr(selector, "config", {})
             if "translation_key" in config:
@@ -275,6 +273,31 @@ def test_every_step_has_a_text_and_every_text_a_step(texts: Texts) -> None:
             if name.startswith("async_step_")
         }
         assert set(texts[flow]["step"]) == steps
+
+
+def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
+    def fields(schema: probatio.Schema) -> set[str]:
+        return {str(key) for key in schema.schema}
+
+    config = texts["config"]["step"]
+    for step in ("user", "reconfigure"):
+        assert set(config[step]["data"]) == fields(config_flow.FOLDER_SCHEMA)
+    options = texts["options"]["step"]
+    assert set(options["fixed_version"]["data"]) == fields(config_flow.FIXED_VERSION_SCHEMA)
+    shown = {
+        str(key): fields(group.schema)
+        for key, group in config_flow._options_schema().schema.items()
+    }
+    described = options["init"]["sections"]
+    assert {key: set(group["data"]) for key, group in described.items()} == shown
+    assert all(group["name"] for group in described.values())
+
+
+def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
+    filled = {"config": {"folder", "home"}, "options": {"version"}}
+    for flow, given in filled.items():
+        for path, text in _leaves(texts[flow]):
+            assert _placeholders(text) <= given, path
 
 
 def test_issues_have_a_title_and_one_explanation(texts: Texts) -> None:

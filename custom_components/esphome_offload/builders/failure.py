@@ -29,7 +29,7 @@ _NETWORK = re.compile(
 )
 _TOOLS = re.compile(
     r"PackageManager\w*Error|PackageException|UnknownPackageError"
-    r"|(?:\bg\+\+|\bgcc|\bcmake|\bninja|-g\+\+|-gcc|\bgit)\b['\"]?: (?:command )?not found"
+    r"|\b(?:g\+\+|gcc|cmake|ninja|git)['\"]?: (?:command )?not found"
     r"|No such file or directory: '[^']*(?:g\+\+|gcc|cmake|ninja|git)'"
     r"|No module named|Exec format error|cannot execute"
     r"|Could not find (?:a )?(?:C\+\+ )?compiler|CMAKE_CXX_COMPILER not set",
@@ -47,6 +47,17 @@ _HOLLOW = re.compile(
     r"|\*\*\* \[.*\] Error \d+|FAILED: )"
 )
 
+type _Meanings = tuple[tuple[re.Pattern[str], FailureReason], ...]
+
+_NETWORK_ONLY: _Meanings = ((_NETWORK, FailureReason.BUILDER_ENVIRONMENT),)
+_CERTAIN: _Meanings = (
+    (_MEMORY, FailureReason.OUT_OF_MEMORY),
+    (_DISK, FailureReason.BUILDER_ENVIRONMENT),
+    (_DIAGNOSTIC, FailureReason.COMPILE_FAILED),
+    (_WEAK_MEMORY, FailureReason.OUT_OF_MEMORY),
+)
+_LIKELY: _Meanings = (*_NETWORK_ONLY, (_TOOLS, FailureReason.BUILDER_ENVIRONMENT))
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -63,35 +74,34 @@ def classify(tail: Sequence[str], result: ProcessResult) -> Failure:
     not, before what its text may only happen to mention.
     """
     lines = [line.rstrip() for line in tail if line.strip()]
-
-    def first(pattern: re.Pattern[str]) -> str | None:
-        return next((line.strip() for line in lines if pattern.search(line)), None)
-
     if result.exit_code == CONFIG_INVALID_EXIT_CODE:
-        if line := first(_NETWORK):
-            # Fetched while validating: packages, external components, fonts and images.
-            return Failure(FailureReason.BUILDER_ENVIRONMENT, _without_level(line))
-        return Failure(FailureReason.CONFIG_INVALID, _complaint(lines))
-    if line := first(_MEMORY):
-        return Failure(FailureReason.OUT_OF_MEMORY, line)
-    if line := first(_DISK):
-        return Failure(FailureReason.BUILDER_ENVIRONMENT, _without_level(line))
-    if line := first(_DIAGNOSTIC):
-        return Failure(FailureReason.COMPILE_FAILED, line)
-    if line := first(_WEAK_MEMORY):
-        return Failure(FailureReason.OUT_OF_MEMORY, line)
+        # The network comes into it with packages, external components, fonts and images.
+        return _said(lines, _NETWORK_ONLY) or Failure(
+            FailureReason.CONFIG_INVALID, _complaint(lines)
+        )
+    if failure := _said(lines, _CERTAIN):
+        return failure
     if result.out_of_memory:
         return Failure(
             FailureReason.OUT_OF_MEMORY, "Memory ran out and a process of the build was killed"
         )
-    if line := first(_NETWORK) or first(_TOOLS):
-        return Failure(FailureReason.BUILDER_ENVIRONMENT, _without_level(line))
+    if failure := _said(lines, _LIKELY):
+        return failure
     if result.signal is not None:
         name = signal.Signals(result.signal).name
         return Failure(
             FailureReason.BUILDER_ENVIRONMENT, f"The build was ended from outside ({name})"
         )
     return Failure(FailureReason.COMPILE_FAILED, _last_word(lines, result.exit_code))
+
+
+def _said(lines: list[str], meanings: _Meanings) -> Failure | None:
+    """Return the first meaning that any line has, with the first such line."""
+    for pattern, reason in meanings:
+        for line in lines:
+            if pattern.search(line):
+                return Failure(reason, _without_level(line.strip()))
+    return None
 
 
 def _complaint(lines: list[str]) -> str:

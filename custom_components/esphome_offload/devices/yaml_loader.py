@@ -136,17 +136,16 @@ class YamlLoader(_BaseLoader):
         if value.condition is not None and not truthy(value.condition):
             return {}
         # Not a place of its own any more: the merged document brings what it includes.
-        self.document.includes.remove(value)
+        if value in self.document.includes:
+            self.document.includes.remove(value)
         document = self._merge_document(join(value.source, value.file), value.file, node)
         content = self._loaded(document.root, node)
         variables = scope_variables(content, value.variables)
         if not variables:
             return content
-        if isinstance(content, dict):
-            return {key: Scoped(item, variables) for key, item in content.items()}
         if isinstance(content, list):
-            return [Scoped(item, variables) for item in content]
-        return content
+            return [_scoped(item, variables) for item in content]
+        return _scoped(content, variables)
 
     def _merge_document(self, path: str, name: str, node: yaml.Node) -> Document:
         document = self._reader.document(path)
@@ -183,6 +182,13 @@ class YamlLoader(_BaseLoader):
         self.document.touched.add(top)
         for path in found:
             yield Path(path).stem, self._merge_document(path, path, node).root
+
+
+def _scoped(value: object, variables: dict[str, object]) -> object:
+    """Return a mapping whose values keep the variables that the mapping came with."""
+    if isinstance(value, dict):
+        return {key: Scoped(item, variables) for key, item in value.items()}
+    return Scoped(value, variables)
 
 
 def _sequence(loader: YamlLoader, node: yaml.Node) -> list[object]:

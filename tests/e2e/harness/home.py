@@ -10,6 +10,7 @@ from .client import Client
 from .device import Device
 from .instance import Instance
 from .jobs import DOMAIN
+from .processes import ProcessFailedError
 
 # Noticing a new file takes up to half a minute by specification, a busy machine needs longer.
 _PATIENCE = 90.0
@@ -44,6 +45,8 @@ class Home:
     async def set_up(self) -> None:
         """Add our integration through its config flow."""
         entry = await self.client.add_entry(DOMAIN, {"config_dir": self.instance.esphome.name})
+        if entry["state"] != "loaded":
+            raise ProcessFailedError(f"our integration did not load:\n{self.instance.log[-2000:]}")
         self.entry_id = entry["entry_id"]
 
     async def hang_up(self) -> None:

@@ -1,0 +1,111 @@
+"""CacheLayout: the one place that names a path under the cache folder."""
+
+import contextlib
+from dataclasses import dataclass
+import hashlib
+from pathlib import Path
+import re
+import shutil
+import uuid
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
+
+
+def configuration_key(configuration: str) -> str:
+    """Return a folder name for a configuration file name: readable, safe and never shared."""
+    readable = _UNSAFE.sub("-", Path(configuration).stem).strip("-")[:40]
+    digest = hashlib.sha256(configuration.encode()).hexdigest()[:10]
+    return f"{readable}-{digest}" if readable else digest
+
+
+@dataclass(frozen=True, slots=True)
+class CacheLayout:
+    """Paths below ``root``. Nothing here is needed to be in a backup: all can be made again."""
+
+    root: Path
+
+    @property
+    def home(self) -> Path:
+        """HOME of ESPHome's processes."""
+        return self.root / "home"
+
+    @property
+    def tmp(self) -> Path:
+        """TMPDIR of all processes, and where folders go to be deleted; emptied at each start."""
+        return self.root / "tmp"
+
+    @property
+    def logs(self) -> Path:
+        """One file per job."""
+        return self.root / "logs"
+
+    @property
+    def uv_cache(self) -> Path:
+        """What uv has downloaded; on the file system of the toolchains, which link to it."""
+        return self.root / "uv-cache"
+
+    @property
+    def tools(self) -> Path:
+        """Compilers and frameworks that ESPHome downloads, shared by all trees."""
+        return self.root / "tools"
+
+    @property
+    def toolchains(self) -> Path:
+        """One virtual environment per ESPHome version."""
+        return self.root / "toolchains"
+
+    @property
+    def trees(self) -> Path:
+        """One build tree per configuration."""
+        return self.root / "trees"
+
+    def toolchain(self, version: str) -> Path:
+        """Return the virtual environment of one ESPHome version (in its normal form)."""
+        return self.toolchains / version
+
+    def toolchain_lock(self, version: str) -> Path:
+        """Return what is locked while a toolchain is made."""
+        return self.toolchains / f"{version}.lock"
+
+    def tree(self, configuration: str) -> Path:
+        """Return ESPHome's data directory for building a configuration."""
+        return self.trees / configuration_key(configuration)
+
+    def tree_lock(self, configuration: str) -> Path:
+        """Return what is locked while a tree is used; beside it, so that the tree can go."""
+        return self.trees / f"{configuration_key(configuration)}.lock"
+
+    def flash(self, configuration: str) -> Path:
+        """Return ESPHome's data directory for flashing a configuration."""
+        return self.root / "flash" / configuration_key(configuration)
+
+    def flash_lock(self, configuration: str) -> Path:
+        """Return what is locked while a configuration is flashed."""
+        return self.root / "flash" / f"{configuration_key(configuration)}.lock"
+
+    def firmware(self, configuration: str) -> Path:
+        """Return the folder of a configuration's kept firmware, one folder each, named by SHA-256."""
+        return self.root / "firmware" / configuration_key(configuration)
+
+    def make(self) -> None:
+        """Make the folders that processes expect to be there; blocks."""
+        for folder in (self.home, self.tmp, self.tools, self.toolchains, self.trees):
+            folder.mkdir(parents=True, exist_ok=True)
+        # Trees hold secrets in plain text, as ESPHome's own data directory does.
+        self.root.chmod(0o700)
+
+    def empty_tmp(self) -> None:
+        """Remove what earlier processes left behind; only while none of ours runs; blocks."""
+        shutil.rmtree(self.tmp, ignore_errors=True)
+        self.tmp.mkdir(parents=True, exist_ok=True)
+
+    def discard(self, path: Path) -> None:
+        """Remove a folder, if it is there: from its place at once, then from the disk; blocks.
+
+        Whatever stops this half-way leaves nothing behind that looks usable.
+        """
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        doomed = self.tmp / uuid.uuid4().hex
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)

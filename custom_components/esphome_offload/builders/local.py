@@ -1,0 +1,275 @@
+"""LocalBuilder: compiles on this machine, for ourselves and for guests alike."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+import json
+from pathlib import Path
+from typing import TypedDict, override
+
+from ..const import FailureReason, Source, Stage
+from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
+from .failure import classify
+from .firmware import BuildResult, FirmwareStore
+from .layout import CacheLayout
+from .model import (
+    Builder,
+    BuildError,
+    BuilderStatus,
+    BuildInfo,
+    BuildRequest,
+    BuildSink,
+    Firmware,
+)
+from .process import LaunchError, Processes, ProcessResult
+from .resources import Machine, check, why_not_here
+from .toolchains import Toolchain, Toolchains
+
+_BUILD_TIMEOUT = 3 * 3600.0
+"""Half an hour on a small board, and as much again for the tools of the first ESP-IDF build."""
+_TAIL = 500
+"""Lines kept to find the cause of a failure: the first of a file's diagnostics may be far up."""
+_VALID = "Generating C++ source"
+"""What ESPHome prints once it has accepted the configuration."""
+
+
+class _Storage(TypedDict):
+    """What we read of ESPHome's StorageJSON."""
+
+    build_path: str | None
+    firmware_bin_path: str | None
+    esphome_version: str | None
+
+
+class LocalBuilder(Builder):
+    """Builds in a tree per configuration under the cache; the user's folder stays as it is."""
+
+    builder_id = "local"
+    source = Source.LOCAL
+    pin_sha256 = None
+
+    def __init__(
+        self,
+        layout: CacheLayout,
+        processes: Processes,
+        toolchains: Toolchains,
+        firmware: FirmwareStore,
+        *,
+        label: str = "This instance",
+        entry: Entry = enter_directly,
+        machine: Machine | None = None,
+        why_not: str | None = None,
+    ) -> None:
+        """``why_not`` says that this machine cannot compile at all; None: find out."""
+        self.label = label
+        self._layout = layout
+        self._processes = processes
+        self._toolchains = toolchains
+        self._firmware = firmware
+        self._entry = entry
+        self._machine = machine or Machine(layout.root)
+        why_not = why_not or why_not_here()
+        self._status = BuilderStatus(available=why_not is None, why_not=why_not)
+        self._listeners: list[Callable[[], None]] = []
+        self._trees: dict[str, asyncio.Lock] = {}
+
+    @override
+    def status(self) -> BuilderStatus:
+        return self._status
+
+    @override
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def set_slots(self, slots: int) -> None:
+        """Change how many builds may run at the same time; those that run go on."""
+        self._update(replace(self._status, slots=slots))
+
+    async def refresh(self) -> None:
+        """Look at memory, disk and trees again; done around each build, there is no polling."""
+        resources, warm = await asyncio.to_thread(
+            lambda: (self._machine.read(), _warm(self._layout.trees))
+        )
+        self._update(
+            replace(
+                self._status,
+                versions=self._toolchains.installed(),
+                warm=warm,
+                memory_mib=resources.memory_mib,
+                disk_mib=resources.disk_mib,
+                ccache=resources.ccache,
+            )
+        )
+
+    @override
+    async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        if self._status.why_not is not None:
+            raise BuildError(FailureReason.BUILDER_ENVIRONMENT, self._status.why_not)
+        if Path(request.configuration).name != request.configuration:
+            raise BuildError(
+                FailureReason.CONFIG_INVALID, f"{request.configuration!r} is not a file name"
+            )
+        self._occupy(1)
+        try:
+            async with self._tree(request.configuration):
+                return await self._build(request, sink)
+        except OSError as error:
+            raise BuildError(
+                FailureReason.BUILDER_ENVIRONMENT, f"The cache folder cannot be used: {error}"
+            ) from error
+        finally:
+            self._occupy(-1)
+            await self.refresh()
+
+    @override
+    async def clean(self, configuration: str) -> None:
+        async with self._tree(configuration):
+            await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
+        await self.refresh()
+
+    async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        sink.stage(Stage.PREPARING)
+        check(await asyncio.to_thread(self._machine.read))
+        toolchain = await self._toolchains.ensure(request.esphome_version, sink.lines)
+        tree = self._layout.tree(request.configuration)
+        await asyncio.to_thread(self._prepare, tree, wipe=request.clean)
+        sink.stage(Stage.COMPILING)
+        await self._compile(request, toolchain, tree, sink)
+        result = await asyncio.to_thread(_read_result, tree, request.configuration)
+        return await self._firmware.keep(request.configuration, request.device_name, result)
+
+    async def _compile(
+        self, request: BuildRequest, toolchain: Toolchain, tree: Path, sink: BuildSink
+    ) -> None:
+        tail: deque[str] = deque(maxlen=_TAIL)
+        valid = False
+
+        def lines(batch: Sequence[str]) -> None:
+            nonlocal valid
+            valid = valid or any(_VALID in line for line in batch)
+            tail.extend(batch)
+            sink.lines(batch)
+
+        call = EsphomeCall(
+            config_dir=request.config_dir,
+            data_dir=tree,
+            lock=self._layout.tree_lock(request.configuration),
+            time_zone=request.time_zone,
+            arguments=("compile", str(request.config_dir / request.configuration)),
+        )
+        try:
+            result = await self._processes.run_lines(
+                esphome_command(self._layout, self._entry, toolchain, call),
+                lines,
+                sink.progress,
+                timeout=_BUILD_TIMEOUT,
+            )
+        except (LaunchError, TimeoutError) as error:
+            self._toolchains.doubt(toolchain.version)
+            raise BuildError(
+                FailureReason.BUILDER_ENVIRONMENT, f"ESPHome could not be run: {error}"
+            ) from error
+        if result.exit_code != 0:
+            raise self._failure(toolchain, tail, result, valid=valid)
+
+    def _failure(
+        self, toolchain: Toolchain, tail: Sequence[str], result: ProcessResult, *, valid: bool
+    ) -> BuildError:
+        # 2 means an invalid configuration only as long as nothing else ran: ESPHome passes on
+        # what ninja, cmake or idf.py exit with, and that may be 2 as well.
+        judged = replace(result, exit_code=1) if valid and result.exit_code == 2 else result
+        failure = classify(tuple(tail), judged)
+        if failure.reason is FailureReason.BUILDER_ENVIRONMENT:
+            self._toolchains.doubt(toolchain.version)
+        return BuildError(failure.reason, failure.message, result.exit_code)
+
+    def _prepare(self, tree: Path, *, wipe: bool) -> None:
+        self._layout.make()
+        if wipe:
+            self._layout.discard(tree)
+        tree.mkdir(exist_ok=True)
+
+    def _tree(self, configuration: str) -> asyncio.Lock:
+        return self._trees.setdefault(configuration, asyncio.Lock())
+
+    def _occupy(self, change: int) -> None:
+        self._update(replace(self._status, busy=self._status.busy + change))
+
+    def _update(self, status: BuilderStatus) -> None:
+        if status != self._status:
+            self._status = status
+            for listener in tuple(self._listeners):
+                listener()
+
+
+def _warm(trees: Path) -> frozenset[str]:
+    """Return the configurations that have been built, by what ESPHome left in their trees."""
+    return frozenset(
+        path.name.removesuffix(".json")
+        for path in trees.glob("*/storage/*.json")
+        if not path.name.endswith(".validated.json")
+    )
+
+
+def _read_result(tree: Path, configuration: str) -> BuildResult:
+    """Find what a build made; only inside its tree, as a build writes these paths itself."""
+    try:
+        storage: _Storage = json.loads((tree / "storage" / f"{configuration}.json").read_bytes())
+        build_path, image = storage["build_path"], storage["firmware_bin_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unexpected(f"no record of the build ({error})") from error
+    if not build_path or not image:
+        raise _unexpected("the record of the build names no firmware")
+    ota = _inside(tree, Path(image))
+    return BuildResult(
+        ota=ota,
+        factory=_sibling(tree, ota, "firmware.factory.bin", "firmware.uf2"),
+        # On the host platform the program is the image and the ELF file in one.
+        elf=ota if ota.name == "program" else _sibling(tree, ota, "firmware.elf"),
+        build_info=_read_build_info(
+            _inside(tree, Path(build_path)) / "build_info.json", storage.get("esphome_version")
+        ),
+    )
+
+
+def _read_build_info(path: Path, esphome_version: str | None) -> BuildInfo:
+    try:
+        content = json.loads(path.read_bytes())
+        return BuildInfo(
+            esphome_version=str(content["esphome_version"]),
+            build_time=str(content["build_time_str"]),
+            config_hash=int(content["config_hash"]),
+        )
+    except FileNotFoundError:
+        # ESPHome before 2026 wrote none; then only the version can be compared.
+        return BuildInfo(esphome_version=esphome_version or "", build_time="", config_hash=0)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unexpected(f"{path.name} cannot be read ({error})") from error
+
+
+def _inside(tree: Path, path: Path) -> Path:
+    try:
+        real = path.resolve(strict=True)
+    except OSError as error:
+        raise _unexpected(f"no {path.name}") from error
+    if not real.is_relative_to(tree.resolve()):
+        raise BuildError(
+            FailureReason.CONFIG_INVALID,
+            f"The configuration builds in {path.parent}, outside of the folder that is there for"
+            " it; remove `build_path` from it",
+        )
+    return real
+
+
+def _sibling(tree: Path, ota: Path, *names: str) -> Path | None:
+    found = (ota.with_name(name) for name in names if name != ota.name)
+    return next((_inside(tree, path) for path in found if path.is_file()), None)
+
+
+def _unexpected(what: str) -> BuildError:
+    return BuildError(
+        FailureReason.BUILDER_ENVIRONMENT,
+        f"ESPHome reported success, but its result is not where it should be: {what}",
+    )

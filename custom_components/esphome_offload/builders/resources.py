@@ -1,0 +1,123 @@
+"""What this machine has to build with: kind of system, free memory, free disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+import platform
+import shutil
+import sys
+import sysconfig
+
+from ..const import FailureReason
+from .model import BuildError
+
+_MIB = 1024 * 1024
+
+MEMORY_MIB = 400
+"""The largest of ESPHome's files takes g++ about 300 MiB, and ESPHome itself 100."""
+DISK_MIB = 1024
+"""A toolchain takes about 250 MiB, a tree of an ESP8266 or host device a few hundred.
+
+The tools of ESP-IDF take about 6 GiB more, once. Whether a configuration needs them, only ESPHome
+can tell; when they do not fit, it says so.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What is free, in MiB; None when unknown. ``ccache``: whether it is there for ESPHome."""
+
+    memory_mib: int | None
+    disk_mib: int | None
+    ccache: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where to look; the three paths are other ones in tests."""
+
+    cache: Path
+    proc: Path = Path("/proc")
+    cgroup: Path = Path("/sys/fs/cgroup")
+
+    def read(self) -> Resources:
+        """Look at what is free; blocks."""
+        free = [mib for mib in (self._available(), *self._limits()) if mib is not None]
+        return Resources(
+            memory_mib=min(free, default=None),
+            disk_mib=_disk_mib(self.cache),
+            ccache=shutil.which("ccache") is not None,
+        )
+
+    def _available(self) -> int | None:
+        return _field(self.proc / "meminfo", "MemAvailable:", 1024)
+
+    def _limits(self) -> list[int | None]:
+        """Return what each control group around us leaves, the innermost first."""
+        try:
+            lines = (self.proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        inner = next((line[3:].strip("/") for line in lines if line.startswith("0::")), None)
+        if inner is None:
+            return []
+        groups = (Path(inner), *Path(inner).parents)
+        return [self._group_free(self.cgroup / group) for group in groups]
+
+    @staticmethod
+    def _group_free(group: Path) -> int | None:
+        try:
+            limit = int((group / "memory.max").read_text(encoding="ascii"))
+            used = int((group / "memory.current").read_text(encoding="ascii"))
+        except OSError, ValueError:
+            # No such controller, or "max".
+            return None
+        # Cached files count as used but give way.
+        cached = _field(group / "memory.stat", "inactive_file", 1)
+        return max(0, limit - used) // _MIB + (cached or 0)
+
+
+def check(resources: Resources) -> None:
+    """Raise BuildError (builder_environment) when there is too little for any build."""
+    for free, needed, what, remedy in (
+        (resources.memory_mib, MEMORY_MIB, "memory", "stop something else, or build elsewhere"),
+        (resources.disk_mib, DISK_MIB, "disk", "make room under the cache folder"),
+    ):
+        if free is not None and free < needed:
+            raise BuildError(
+                FailureReason.BUILDER_ENVIRONMENT,
+                f"Too little free {what} to build here: {free} MiB of at least {needed} MiB; {remedy}",
+            )
+
+
+def why_not_here() -> str | None:
+    """Return why this kind of system cannot compile for any device; None when it can."""
+    if sys.platform != "linux":
+        return f"builds need Linux, and this is {platform.system()}"
+    if "musl" in (sysconfig.get_config_var("SOABI") or "") or platform.libc_ver()[0] == "musl":
+        return (
+            "the compilers for ESP devices need glibc, and this system uses musl (Home Assistant OS"
+            " and the official container do); build on another machine"
+        )
+    return None
+
+
+def _disk_mib(path: Path) -> int | None:
+    while True:
+        try:
+            return shutil.disk_usage(path).free // _MIB
+        except FileNotFoundError:
+            # Not made yet: what it will be made in.
+            path = path.parent
+        except OSError:
+            return None
+
+
+def _field(path: Path, name: str, unit: int) -> int | None:
+    """Return the number behind a name, counted in ``unit`` bytes, in MiB."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        return next(
+            (int(line.split()[1]) * unit // _MIB for line in lines if line.startswith(name)), None
+        )
+    except OSError, ValueError, IndexError:
+        return None

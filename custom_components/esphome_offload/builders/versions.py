@@ -1,0 +1,142 @@
+"""Versions: which ESPHome versions there are, asked of uv and so of whatever index it uses."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+import platform
+import re
+import time
+
+from packaging.version import InvalidVersion, Version
+
+from .process import LaunchError, Processes
+from .uv import Uv, VersionProblem, plain, problem
+
+__all__ = ["VersionError", "VersionProblem", "Versions", "normal_version"]
+
+_TIMEOUT = 70.0
+"""One page of an index; two tries of it, with uv's own limit of 30 s each."""
+_FRESH = 600.0
+"""Seconds for which an index allows its pages to be kept, so asking again tells nothing new."""
+_IMPATIENT = {"UV_HTTP_RETRIES": "1"}
+"""Somebody waits for the answer, and can ask again."""
+_RESOLVED = re.compile(r"^esphome==(\S+)$", re.MULTILINE)
+
+
+class VersionError(Exception):
+    """A version cannot be had; ``str(error)`` says to people why and what to do."""
+
+    def __init__(self, problem: VersionProblem, message: str) -> None:
+        """Keep the machine's reason beside the person's message."""
+        super().__init__(message)
+        self.problem = problem
+
+
+def normal_version(version: str) -> str:
+    """Return the one spelling of a version, safe as a file name and on a command line.
+
+    Raises VersionError (unknown) for what cannot be a version of ESPHome.
+    """
+    try:
+        parsed = Version(version)
+    except InvalidVersion:
+        parsed = None
+    if parsed is None or parsed.epoch or parsed.local is not None:
+        raise VersionError(
+            VersionProblem.UNKNOWN,
+            f"{version!r} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1",
+        )
+    return str(parsed)
+
+
+class Versions:
+    """Answers from what is installed and what was asked lately, else asks uv."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        uv: Uv,
+        installed: Callable[[], tuple[str, ...]],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``installed`` lists the versions that have a toolchain."""
+        self._processes = processes
+        self._uv = uv
+        self._installed = installed
+        self._monotonic = monotonic
+        self._newest: dict[bool, tuple[str, float]] = {}
+        self._existing: set[str] = set()
+        # One at a time: a hundred jobs that name the same version ask once.
+        self._asking = asyncio.Lock()
+
+    async def newest(self, *, prerelease: bool) -> str:
+        """Return the newest version that this Python can run; ``prerelease`` also counts betas.
+
+        Raises VersionError.
+        """
+        async with self._asking:
+            known, until = self._newest.get(prerelease, ("", 0.0))
+            if not known or self._monotonic() >= until:
+                allow = ("--prerelease", "allow") if prerelease else ()
+                known = await self._resolve("esphome", "The newest ESPHome version", *allow)
+                self._newest[prerelease] = known, self._monotonic() + _FRESH
+            return known
+
+    async def check(self, version: str) -> None:
+        """Raise VersionError unless the version exists and this Python can run it."""
+        version = normal_version(version)
+        async with self._asking:
+            # One that is installed needs no network, and one that exists does not go away.
+            if version not in self._existing and version not in self._installed():
+                await self._resolve(f"esphome=={version}", f"ESPHome {version}")
+                self._existing.add(version)
+
+    async def _resolve(self, requirement: str, what: str, *options: str) -> str:
+        # Without dependencies: a question about one page, which still heeds the Python version.
+        file = self._uv.requirement_file
+        await asyncio.to_thread(_write, file, requirement)
+        command = self._uv.command(
+            "pip",
+            "compile",
+            str(file),
+            "--no-deps",
+            "--no-header",
+            "--no-annotate",
+            "--python",
+            str(self._uv.python),
+            *options,
+            extra=_IMPATIENT,
+        )
+        try:
+            result, output = await self._processes.capture(command, timeout=_TIMEOUT)
+        except TimeoutError:
+            raise _no_network(what, "no answer in time") from None
+        except LaunchError as error:
+            raise _no_network(what, f"uv cannot be started: {error}") from error
+        if result.exit_code == 0 and (found := _RESOLVED.search(output)):
+            return found[1]
+        match problem(output):
+            case VersionProblem.UNKNOWN:
+                raise VersionError(
+                    VersionProblem.UNKNOWN,
+                    f"{what} does not exist; choose a released version",
+                )
+            case VersionProblem.UNSUPPORTED_PYTHON:
+                raise VersionError(
+                    VersionProblem.UNSUPPORTED_PYTHON,
+                    f"{what} does not run on Python {platform.python_version()}, which Home Assistant"
+                    " uses; choose a newer version",
+                )
+        raise _no_network(what, plain(output)[-300:] or f"uv ended with {result.exit_code}")
+
+
+def _write(file: Path, requirement: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{requirement}\n", encoding="utf-8")
+
+
+def _no_network(what: str, detail: str) -> VersionError:
+    return VersionError(
+        VersionProblem.NO_NETWORK,
+        f"{what} cannot be looked up; check the internet connection of this machine ({detail})",
+    )

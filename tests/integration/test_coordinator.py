@@ -1,0 +1,454 @@
+"""Which devices there are, what is known of versions, what is refused, what is stored."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import (
+    device_registry as dr,
+    entity_registry as er,
+    issue_registry as ir,
+)
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
+from custom_components.esphome_offload.const import DOMAIN, JobStatus, Operation, Stage as JobStage
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+
+from ..jobs.fakes import Block
+from .conftest import LAMP, NEWEST, NEWEST_PRERELEASE, Stage
+
+ENTITY = "update.desk_lamp_esphome"
+MAC = "aa:bb:cc:00:11:22"
+
+type Pass = Callable[[float], Awaitable[None]]
+
+
+@pytest.fixture
+def pass_time(hass: HomeAssistant) -> Pass:
+    """Return a function that makes everything due within so many seconds happen now."""
+
+    async def pass_time(seconds: float) -> None:
+        async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=seconds))
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+    return pass_time
+
+
+def core_device(
+    hass: HomeAssistant, *, available: bool | None = None
+) -> tuple[MockConfigEntry, dr.DeviceEntry]:
+    """Let core's esphome know the lamp; ``available`` is None while it is not set up."""
+    entry = MockConfigEntry(
+        domain="esphome",
+        unique_id=MAC,
+        title="Desk lamp",
+        data={"host": "192.168.1.20", "port": 6053, "device_name": "lamp"},
+    )
+    entry.add_to_hass(hass)
+    if available is not None:
+        entry.runtime_data = SimpleNamespace(
+            available=available,
+            device_info=SimpleNamespace(name="lamp", mac_address=MAC, esphome_version="2026.9.1"),
+            async_subscribe_device_updated=lambda _listener: lambda: None,
+            loaded_platforms=set(),
+        )
+        entry.mock_state(hass, ConfigEntryState.LOADED)
+    device = dr.async_get(hass).async_get_or_create(
+        config_entry_id=entry.entry_id,
+        connections={(dr.CONNECTION_NETWORK_MAC, MAC)},
+        name="Desk lamp",
+        sw_version="2026.9.1 (2026-09-20 10:00:00 +0000)",
+    )
+    return entry, device
+
+
+class TestFiles:
+    """Configurations come, change and go."""
+
+    async def test_a_new_file_is_seen_within_30_seconds(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+    ) -> None:
+        (config_dir / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
+        await pass_time(31)
+        assert hass.states.get("update.desk_plug_esphome") is not None
+
+    async def test_a_file_that_goes_away_takes_its_entity_and_device_along(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        entity_registry: er.EntityRegistry,
+        device_registry: dr.DeviceRegistry,
+        entry: MockConfigEntry,
+    ) -> None:
+        assert dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+        (config_dir / "lamp.yaml").unlink()
+        await pass_time(31)
+        assert hass.states.get(ENTITY) is None
+        assert entity_registry.async_get(ENTITY) is None
+        assert not dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+
+    async def test_what_went_away_while_home_assistant_was_off_is_cleaned_up(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        entry: MockConfigEntry,
+        entity_registry: er.EntityRegistry,
+    ) -> None:
+        await hass.config_entries.async_unload(entry.entry_id)
+        (config_dir / "lamp.yaml").unlink()
+        await hass.config_entries.async_setup(entry.entry_id)
+        assert entity_registry.async_get(ENTITY) is None
+
+    async def test_a_renamed_file_keeps_its_entity(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        entity_registry: er.EntityRegistry,
+    ) -> None:
+        before = entity_registry.async_get(ENTITY)
+        (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
+        await pass_time(31)
+        after = entity_registry.async_get(ENTITY)
+        assert before is not None
+        assert after is not None
+        assert after.id == before.id
+        assert after.unique_id == "desk.yaml"
+        assert after.device_id == before.device_id
+        assert len(hass.states.async_entity_ids("update")) == 1
+
+        await hass.services.async_call("update", "install", {"entity_id": ENTITY}, blocking=True)
+        assert hass.states.get(ENTITY).attributes["installed_version"] == NEWEST
+
+    async def test_a_file_that_breaks_keeps_its_device_and_is_named_in_a_repair(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        issue_registry: ir.IssueRegistry,
+    ) -> None:
+        (config_dir / "plug.yaml").write_text("esphome: [")
+        (config_dir / "lamp.yaml").write_text("esphome:\n  name: !broken {")
+        await pass_time(31)
+
+        assert hass.states.get(ENTITY).state != "unavailable"
+        issue = issue_registry.async_get_issue(DOMAIN, "configuration_unreadable_lamp.yaml")
+        assert issue is not None
+        assert issue.translation_placeholders["file"] == "lamp.yaml"
+        assert issue.translation_placeholders["reason"]
+        assert issue_registry.async_get_issue(DOMAIN, "configuration_unreadable_plug.yaml")
+
+        (config_dir / "lamp.yaml").write_text(LAMP)
+        (config_dir / "plug.yaml").unlink()
+        await pass_time(31)
+        assert not [key for key in issue_registry.issues if key[0] == DOMAIN]
+        assert hass.states.get(ENTITY) is not None
+
+    async def test_a_folder_that_is_not_there_takes_no_entity_with_it(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        entry: MockConfigEntry,
+        pass_time: Pass,
+        entity_registry: er.EntityRegistry,
+        issue_registry: ir.IssueRegistry,
+    ) -> None:
+        away = config_dir.with_name("away")
+        config_dir.rename(away)
+        await pass_time(31)
+        assert issue_registry.async_get_issue(DOMAIN, "folder_missing")
+        assert hass.states.get(ENTITY).state != "unavailable"
+
+        await hass.config_entries.async_unload(entry.entry_id)
+        await hass.config_entries.async_setup(entry.entry_id)
+        assert issue_registry.async_get_issue(DOMAIN, "folder_missing")
+        assert entity_registry.async_get(ENTITY)
+
+        away.rename(config_dir)
+        await pass_time(31)
+        assert not issue_registry.async_get_issue(DOMAIN, "folder_missing")
+        assert hass.states.get(ENTITY).attributes["latest_version"] == NEWEST
+
+    async def test_a_job_that_waits_ends_when_its_configuration_goes_away(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+    ) -> None:
+        core_device(hass, available=False)
+        job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+        await coordinator.async_wait(job)
+        assert job.stage is JobStage.WAITING_DEVICE
+        ended = asyncio.Event()
+        coordinator.queue.subscribe(job.job_id, lambda _event, job: job.terminal and ended.set())
+        (config_dir / "lamp.yaml").unlink()
+        await pass_time(31)
+        await ended.wait()
+        assert job.status is JobStatus.CANCELLED
+
+    async def test_a_job_that_runs_goes_on_when_its_configuration_goes_away(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        stage: Stage,
+    ) -> None:
+        block = Block()
+        stage.builder.script = [block]
+        job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+        await block.entered.wait()
+        (config_dir / "lamp.yaml").unlink()
+        await pass_time(31)
+        block.release.set()
+        assert (await coordinator.async_wait(job)).status is JobStatus.COMPLETED
+
+
+class TestCoreDevices:
+    """Our entity hangs on the device of core's esphome."""
+
+    async def test_the_entity_is_on_cores_device_which_stays_cores(
+        self,
+        hass: HomeAssistant,
+        stage: Stage,
+        entry: MockConfigEntry,
+        entity_registry: er.EntityRegistry,
+        device_registry: dr.DeviceRegistry,
+    ) -> None:
+        core_entry, device = core_device(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+        entity = entity_registry.async_get(ENTITY)
+        assert entity is not None
+        assert entity.device_id == device.id
+        assert entity.config_entry_id == entry.entry_id
+        assert device_registry.async_get(device.id).config_entry_id == core_entry.entry_id
+        assert not dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+        assert hass.states.get(ENTITY).attributes["installed_version"] == "2026.9.1"
+        assert hass.states.get(ENTITY).state == "on"
+
+    async def test_the_entity_moves_to_cores_device_when_that_appears_and_back(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
+        entity_registry: er.EntityRegistry,
+        device_registry: dr.DeviceRegistry,
+        pass_time: Pass,
+    ) -> None:
+        own = entity_registry.async_get(ENTITY).device_id
+        assert own is not None
+
+        core_entry, device = core_device(hass)
+        await pass_time(1)
+        assert entity_registry.async_get(ENTITY).device_id == device.id
+        assert device_registry.async_get(own) is None
+        assert hass.states.get(ENTITY).attributes["installed_version"] == "2026.9.1"
+
+        await hass.config_entries.async_remove(core_entry.entry_id)
+        await pass_time(1)
+        again = entity_registry.async_get(ENTITY).device_id
+        assert device_registry.async_get(again).identifiers == {(DOMAIN, "lamp")}
+
+        _, anew = core_device(hass)
+        await pass_time(1)
+        assert entity_registry.async_get(ENTITY).device_id == anew.id
+        assert device_registry.async_get(again) is None
+
+
+class TestVersions:
+    """What the channel offers."""
+
+    async def test_the_channel_decides(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+    ) -> None:
+        assert coordinator.latest_version == NEWEST
+        hass.config_entries.async_update_entry(entry, options={"version_channel": "prerelease"})
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert hass.states.get(ENTITY).attributes["latest_version"] == NEWEST_PRERELEASE
+
+    async def test_a_new_version_is_seen_within_six_hours(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        stage: Stage,
+        pass_time: Pass,
+    ) -> None:
+        stage.versions.newest_stable = "2026.10.1"
+        await pass_time(6 * 3600 + 1)
+        assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.10.1"
+
+    async def test_a_failure_keeps_what_is_known_and_is_logged_once(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        stage: Stage,
+        pass_time: Pass,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        await pass_time(6 * 3600 + 1)
+        await pass_time(6 * 3600 + 1)
+        assert hass.states.get(ENTITY).attributes["latest_version"] == NEWEST
+        assert caplog.text.count("cannot be asked for: no route") == 1
+
+        caplog.set_level(logging.INFO)
+        stage.versions.error = None
+        await pass_time(6 * 3600 + 1)
+        await pass_time(6 * 3600 + 1)
+        assert caplog.text.count("can be asked for again") == 1
+
+    async def test_what_was_known_is_known_after_a_restart_without_network(
+        self,
+        hass: HomeAssistant,
+        stage: Stage,
+        entry: MockConfigEntry,
+        hass_storage: dict[str, dict[str, object]],
+    ) -> None:
+        hass_storage["esphome_offload.versions"] = {
+            "version": 1,
+            "minor_version": 1,
+            "key": "esphome_offload.versions",
+            "data": {"newest": {"stable": "2026.9.1"}},
+        }
+        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.9.1"
+
+
+class TestRefusals:
+    """What is not possible is said in words, before anything is queued."""
+
+    @pytest.mark.parametrize(
+        ("problem", "key"),
+        [
+            (VersionProblem.UNKNOWN, "version_not_found"),
+            (VersionProblem.UNSUPPORTED_PYTHON, "version_unsupported"),
+            (VersionProblem.NO_NETWORK, "version_not_checked"),
+        ],
+    )
+    async def test_a_version_that_cannot_be_used(
+        self,
+        coordinator: OffloadCoordinator,
+        stage: Stage,
+        problem: VersionProblem,
+        key: str,
+    ) -> None:
+        stage.versions.unknown["1.2.3"] = VersionError(problem, "so it is")
+        with pytest.raises(ServiceValidationError, match=r"1\.2\.3") as error:
+            await coordinator.async_submit("lamp.yaml", Operation.INSTALL, version="1.2.3")
+        assert error.value.translation_key == key
+        assert not coordinator.queue.jobs()
+
+    async def test_a_configuration_that_is_not_there(self, coordinator: OffloadCoordinator) -> None:
+        with pytest.raises(ServiceValidationError, match=r"no configuration fan\.yaml"):
+            await coordinator.async_submit("fan.yaml", Operation.INSTALL)
+
+    async def test_a_builder_that_is_not_there(self, coordinator: OffloadCoordinator) -> None:
+        with pytest.raises(ServiceValidationError, match="no builder cellar to build lamp"):
+            await coordinator.async_submit("lamp.yaml", Operation.INSTALL, source="cellar")
+
+    async def test_an_upload_of_what_was_never_built(self, coordinator: OffloadCoordinator) -> None:
+        with pytest.raises(ServiceValidationError, match="no firmware of lamp to upload"):
+            await coordinator.async_submit("lamp.yaml", Operation.UPLOAD)
+
+    async def test_an_upload_takes_the_version_that_was_built(
+        self, coordinator: OffloadCoordinator
+    ) -> None:
+        await coordinator.async_wait(
+            await coordinator.async_submit("lamp.yaml", Operation.COMPILE, version="2026.9.1")
+        )
+        job = await coordinator.async_submit("lamp.yaml", Operation.UPLOAD)
+        assert job.request.esphome_version == "2026.9.1"
+        await coordinator.async_wait(job)
+
+    async def test_a_job_without_any_known_version(
+        self, hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
+    ) -> None:
+        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        with pytest.raises(ServiceValidationError, match="name the version to build lamp with"):
+            await entry.runtime_data.async_submit("lamp.yaml", Operation.INSTALL)
+
+    async def test_anything_while_the_instance_is_not_loaded(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+    ) -> None:
+        await hass.config_entries.async_unload(entry.entry_id)
+        with pytest.raises(ServiceValidationError, match="No ESPHome configuration folder"):
+            await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+
+    async def test_cancelling_what_has_ended_or_never_was(
+        self, coordinator: OffloadCoordinator
+    ) -> None:
+        job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+        await coordinator.async_wait(job)
+        with pytest.raises(ServiceValidationError, match="Nothing to cancel.*lamp"):
+            await coordinator.async_cancel(job.job_id)
+        with pytest.raises(ServiceValidationError, match="no job x"):
+            await coordinator.async_cancel("x")
+
+
+async def test_a_job_is_stored_soon_although_others_keep_changing(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    hass_storage: dict[str, dict[str, object]],
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await block.entered.wait()
+    assert "esphome_offload.jobs" not in hass_storage
+    await hass.async_block_till_done(wait_background_tasks=True)
+    stored = hass_storage["esphome_offload.jobs"]["data"]["jobs"]
+    assert [(each["job_id"], each["status"]) for each in stored] == [(job.job_id, "running")]
+    block.release.set()
+    await coordinator.async_wait(job)
+
+
+async def test_an_interrupted_job_is_taken_up_when_this_instance_is_attached(
+    hass: HomeAssistant,
+    stage: Stage,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    hass_storage: dict[str, dict[str, object]],
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await block.entered.wait()
+    await coordinator.async_stop()
+    await hass.config_entries.async_unload(entry.entry_id)
+
+    after = OffloadCoordinator(hass, stage.workshop, coordinator.logs)
+    await after.async_start()
+    assert after.queue.get(job.job_id).status is JobStatus.QUEUED
+    await after.async_attach(entry)
+    again = await after.async_wait(after.queue.get(job.job_id))
+    assert again.status is JobStatus.COMPLETED
+    await after.async_detach(entry)
+    await after.async_stop()

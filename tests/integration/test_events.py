@@ -1,0 +1,130 @@
+"""JOB_* on the event bus, and how they read in the logbook."""
+
+from homeassistant.core import Context, Event, HomeAssistant, callback
+import pytest
+from pytest_homeassistant_custom_component.common import MockUser
+
+from custom_components.esphome_offload import logbook
+from custom_components.esphome_offload.const import DOMAIN, FailureReason, Operation
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+
+from ..jobs.fakes import failing
+from .conftest import NEWEST, Stage
+
+KEYS = {
+    "job_id",
+    "device_id",
+    "entity_id",
+    "configuration",
+    "device_name",
+    "operation",
+    "status",
+    "stage",
+    "progress",
+    "source",
+    "source_label",
+    "source_pin_sha256",
+    "esphome_version",
+    "from_version",
+    "verified",
+    "failure_reason",
+    "error",
+    "seconds",
+}
+
+
+@pytest.fixture
+def heard(hass: HomeAssistant) -> list[Event]:
+    """Return all our events from here on."""
+    events: list[Event] = []
+
+    @callback
+    def hear(event: Event) -> None:
+        if event.event_type.startswith(f"{DOMAIN}_"):
+            events.append(event)
+
+    hass.bus.async_listen("*", hear)
+    return events
+
+
+def kinds(events: list[Event]) -> list[str]:
+    return [event.event_type.removeprefix(f"{DOMAIN}_job_") for event in events]
+
+
+async def test_one_installation_tells_its_story_with_one_payload(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, heard: list[Event]
+) -> None:
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await coordinator.async_wait(job)
+    await hass.async_block_till_done()
+
+    told = kinds(heard)
+    assert told[:2] == ["queued", "started"]
+    assert told[-1] == "completed"
+    assert set(told[2:-1]) <= {"progress"}
+    for event in heard:
+        assert set(event.data) == KEYS
+        assert event.data["job_id"] == job.job_id
+        assert event.data["entity_id"] == "update.desk_lamp_esphome"
+        assert event.data["device_id"] == coordinator.device_id("lamp.yaml")
+
+    last = heard[-1].data
+    assert last["status"] == "completed"
+    assert last["source"] == "local"
+    assert last["source_label"] == "This machine"
+    assert last["esphome_version"] == NEWEST
+    assert last["progress"] == 100
+    assert last["seconds"] >= 0
+
+
+async def test_a_failure_is_told_once_with_its_reason(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, heard: list[Event]
+) -> None:
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "main.cpp:7: error")]
+    await coordinator.async_wait(await coordinator.async_submit("lamp.yaml", Operation.COMPILE))
+    await hass.async_block_till_done()
+
+    assert kinds(heard).count("failed") == 1
+    assert kinds(heard)[-1] == "failed"
+    assert heard[-1].data["failure_reason"] == "compile_failed"
+    assert heard[-1].data["error"] == "main.cpp:7: error"
+
+
+async def test_events_carry_the_context_of_who_asked(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    heard: list[Event],
+    hass_admin_user: MockUser,
+) -> None:
+    context = Context(user_id=hass_admin_user.id)
+    await hass.services.async_call(
+        "update",
+        "install",
+        {"entity_id": "update.desk_lamp_esphome"},
+        blocking=True,
+        context=context,
+    )
+    await hass.async_block_till_done()
+    assert {event.context.id for event in heard} == {context.id}
+    assert coordinator.queue.jobs()[-1].request.user_id == hass_admin_user.id
+
+
+async def test_the_logbook_tells_how_a_job_ended(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, heard: list[Event]
+) -> None:
+    describe = {}
+    logbook.async_describe_events(
+        hass, lambda domain, event_type, function: describe.update({event_type: function})
+    )
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "main.cpp:7: error")]
+    await coordinator.async_wait(await coordinator.async_submit("lamp.yaml", Operation.COMPILE))
+    await coordinator.async_wait(await coordinator.async_submit("lamp.yaml", Operation.COMPILE))
+    await hass.async_block_till_done()
+
+    told = [describe[event.event_type](event) for event in heard if event.event_type in describe]
+    assert [entry["message"] for entry in told] == [
+        f"compile of ESPHome {NEWEST} failed: main.cpp:7: error",
+        f"compile of ESPHome {NEWEST} completed",
+    ]
+    assert {entry["name"] for entry in told} == {"lamp"}
+    assert {entry["entity_id"] for entry in told} == {"update.desk_lamp_esphome"}
