@@ -71,7 +71,7 @@ def make_workshop(layout: CacheLayout) -> Workshop:
         firmware=firmware,
         versions=Versions(processes, uv, toolchains.installed),
         toolchains=toolchains.installed,
-        set_slots=builder.set_slots,
+        set_slots=builder.slots.set_count,
         begin=begin,
         aclose=processes.aclose,
     )

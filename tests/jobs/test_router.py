@@ -43,7 +43,7 @@ def test_the_only_builder_is_this_machine() -> None:
 
 def test_this_machine_takes_no_more_than_its_slots() -> None:
     choice = choose(snapshot(busy(LOCAL)))
-    assert choice == Wait("a free build slot (Here)")
+    assert choice == Wait("a free build slot (Here)", for_slot=("local",))
 
 
 def test_a_job_that_the_builder_does_not_know_of_yet_takes_its_slot_too() -> None:

@@ -24,6 +24,7 @@ from .model import (
 )
 from .process import LaunchError, Processes, ProcessResult
 from .resources import Machine, check, why_not_here
+from .slots import Slots
 from .toolchains import Toolchain, Toolchains
 
 _BUILD_TIMEOUT = 3 * 3600.0
@@ -45,6 +46,7 @@ class _Storage(TypedDict):
 class LocalBuilder(Builder):
     """Builds in a tree per configuration under the cache; the user's folder stays as it is."""
 
+    slots: Slots
     builder_id = "local"
     source = Source.LOCAL
     pin_sha256 = None
@@ -60,8 +62,12 @@ class LocalBuilder(Builder):
         entry: Entry = enter_directly,
         machine: Machine | None = None,
         why_not: str | None = None,
+        slots: Slots | None = None,
     ) -> None:
-        """``why_not`` says that this machine cannot compile at all; None: find out."""
+        """``why_not`` says that this machine cannot compile at all; None: find out.
+
+        ``slots`` are those of this machine, where others build on it as well.
+        """
         self.label = label
         self._layout = layout
         self._processes = processes
@@ -71,21 +77,29 @@ class LocalBuilder(Builder):
         self._machine = machine or Machine(layout.root)
         why_not = why_not or why_not_here()
         self._status = BuilderStatus(available=why_not is None, why_not=why_not)
+        self.slots = slots or Slots()
         self._listeners: list[Callable[[], None]] = []
         self._trees: dict[str, asyncio.Lock] = {}
 
     @override
     def status(self) -> BuilderStatus:
-        return self._status
+        return replace(
+            self._status,
+            slots=self.slots.count,
+            busy=self.slots.busy,
+            queue_length=self.slots.waiting,
+        )
 
     @override
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        unsubscribe = self.slots.subscribe(listener)
 
-    def set_slots(self, slots: int) -> None:
-        """Change how many builds may run at the same time; those that run go on."""
-        self._update(replace(self._status, slots=slots))
+        def both() -> None:
+            self._listeners.remove(listener)
+            unsubscribe()
+
+        return both
 
     async def refresh(self) -> None:
         """Look at memory, disk and trees again; done around each build, there is no polling."""
@@ -111,7 +125,6 @@ class LocalBuilder(Builder):
             raise BuildError(
                 FailureReason.CONFIG_INVALID, f"{request.configuration!r} is not a file name"
             )
-        self._occupy(1)
         try:
             async with self._tree(request.configuration):
                 return await self._build(request, sink)
@@ -120,7 +133,6 @@ class LocalBuilder(Builder):
                 FailureReason.BUILDER_ENVIRONMENT, f"The cache folder cannot be used: {error}"
             ) from error
         finally:
-            self._occupy(-1)
             await self.refresh()
 
     @override
@@ -193,9 +205,6 @@ class LocalBuilder(Builder):
 
     def _tree(self, configuration: str) -> asyncio.Lock:
         return self._trees.setdefault(configuration, asyncio.Lock())
-
-    def _occupy(self, change: int) -> None:
-        self._update(replace(self._status, busy=self._status.busy + change))
 
     def _update(self, status: BuilderStatus) -> None:
         if status != self._status:

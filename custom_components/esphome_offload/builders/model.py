@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..const import FailureReason, Source, Stage
+from .slots import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +109,17 @@ class BuilderStatus:
 
 
 class Builder(Protocol):
-    """A machine that compiles. ``builder_id`` is "local" or a peer's pin."""
+    """A machine that compiles. ``builder_id`` is "local" or a peer's pin.
+
+    Whoever has something built holds one of ``slots`` meanwhile; None: the builder itself puts
+    the builds in order.
+    """
 
     builder_id: str
     label: str
     source: Source
     pin_sha256: str | None
+    slots: Slots | None = None
 
     def status(self) -> BuilderStatus:
         """Return the last known status, without I/O."""

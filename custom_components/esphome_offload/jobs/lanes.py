@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..builders.model import Builder, BuildError
+from ..builders.slots import OWN, Slot, Slots
 from ..clock import Time
 from ..const import FailureReason
 from .ledger import Ledger
 from .model import FirmwareJob
 from .pool import BuilderPool
 from .ports import QueueSettings
-from .router import Bind, Candidate, Fail, Snapshot, Wait, choose
+from .router import Bind, Candidate, Fail, Snapshot, Wait, choose, wait_for_slot
 
 
 class Gate:
@@ -44,10 +45,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A slot on a builder, and why it is this one."""
+    """A slot on a builder, and why it is this one.
+
+    ``slot`` is None where the builder itself puts the builds in order.
+    """
 
     builder: Builder
     choice: Bind
+    slot: Slot | None
 
 
 def _new_future[T]() -> asyncio.Future[T]:
@@ -85,6 +90,7 @@ class BuildLane:
         self._time = time
         self._tickets: list[_BuildTicket] = []
         self._bound: Counter[str] = Counter()
+        self._lines: dict[str, Slots] = {}
         self._serving = False
         self._again = False
         self._timer: Callable[[], None] | None = None
@@ -104,7 +110,7 @@ class BuildLane:
             if ticket in self._tickets:
                 self._tickets.remove(ticket)
             if _granted(ticket.binding):
-                self._bound[ticket.binding.result().builder.builder_id] -= 1
+                self._give_back(ticket.binding.result())
             self.serve()
 
     def serve(self) -> None:
@@ -124,23 +130,34 @@ class BuildLane:
             self._serving = False
 
     def close(self) -> None:
-        """Drop the timer."""
+        """Drop the timer and the places in other lines."""
+        self._drop_timer()
+        self._line_up(Counter())
+
+    def _drop_timer(self) -> None:
         if self._timer is not None:
             self._timer()
             self._timer = None
 
     def _serve(self) -> None:
-        self.close()
-        if not self._gate.is_open:
-            return
+        self._drop_timer()
         looks: list[float] = []
+        waiting: Counter[str] = Counter()
+        if self._gate.is_open:
+            self._look_at_all(looks, waiting)
+        self._line_up(waiting)
+        if looks:
+            self._timer = self._time.call_later(min(looks), self.serve)
+
+    def _look_at_all(self, looks: list[float], waiting: Counter[str]) -> None:
         for ticket in tuple(self._tickets):
             if ticket.binding.done() or ticket.job.terminal:
                 continue
-            choice = choose(self._snapshot(ticket))
+            snapshot = self._snapshot(ticket)
+            choice = choose(snapshot)
+            if isinstance(choice, Bind) and not self._bind(ticket, choice):
+                choice = wait_for_slot(snapshot, choice.builder_id)
             match choice:
-                case Bind(builder_id=builder_id):
-                    self._bind(ticket, builder_id, choice)
                 case Fail(reasons=reasons):
                     listed = "; ".join(f"{label}: {why}" for label, why in reasons.items())
                     ticket.binding.set_exception(
@@ -149,19 +166,39 @@ class BuildLane:
                             f"No builder takes this job. {listed or 'There is none.'}",
                         )
                     )
-                case Wait(why=why, look_again=look_again):
+                case Wait(why=why, look_again=look_again, for_slot=for_slot):
                     if look_again is not None:
                         looks.append(look_again)
+                    waiting.update(for_slot)
                     self._ledger.wait_for_builder(ticket.job, why)
-        if looks:
-            self._timer = self._time.call_later(min(looks), self.serve)
 
-    def _bind(self, ticket: _BuildTicket, builder_id: str, choice: Bind) -> None:
-        builder = self._builders.get(builder_id)
+    def _bind(self, ticket: _BuildTicket, choice: Bind) -> bool:
+        """Bind, unless a slot that is free is not for us: it is a guest's turn."""
+        builder = self._builders.get(choice.builder_id)
         assert builder is not None  # noqa: S101 - the snapshot was made in this very moment
-        self._bound[builder_id] += 1
+        slot = builder.slots.take(OWN) if builder.slots is not None else None
+        if builder.slots is not None and slot is None:
+            return False
+        self._bound[builder.builder_id] += 1
         self._tickets.remove(ticket)
-        ticket.binding.set_result(Binding(builder, choice))
+        ticket.binding.set_result(Binding(builder, choice, slot))
+        return True
+
+    def _give_back(self, binding: Binding) -> None:
+        self._bound[binding.builder.builder_id] -= 1
+        if binding.slot is not None:
+            binding.slot.release()
+
+    def _line_up(self, waiting: Counter[str]) -> None:
+        """Have as many of our jobs wait for slots that are shared as are waiting now."""
+        lines = {
+            builder.builder_id: builder.slots
+            for builder in self._builders.builders
+            if builder.slots is not None
+        }
+        for builder_id, slots in (self._lines | lines).items():
+            slots.want(OWN, waiting[builder_id], self.serve)
+        self._lines = lines
 
     def _snapshot(self, ticket: _BuildTicket) -> Snapshot:
         settings = self._settings()

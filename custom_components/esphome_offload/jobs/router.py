@@ -74,10 +74,14 @@ class Bind:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nobody takes the job now; look again at any change, and in ``look_again`` seconds."""
+    """Nobody takes the job now; look again at any change, and in ``look_again`` seconds.
+
+    ``for_slot`` are the builders of which any would take it, had it a free slot.
+    """
 
     why: str
     look_again: float | None = None
+    for_slot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +103,15 @@ def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
         return _nobody(snapshot, pool)
     open_ones = [candidate for candidate in usable if candidate.takes_more]
     if not open_ones:
-        names = ", ".join(candidate.label for candidate in usable)
-        return Wait(f"a free build slot ({names})")
+        return wait_for_slot(snapshot, *(candidate.builder_id for candidate in usable))
     best = min(open_ones, key=lambda candidate: _preference(snapshot, candidate))
     return Bind(best.builder_id, _reason(snapshot, best), _why_not(snapshot, pool, best))
+
+
+def wait_for_slot(snapshot: Snapshot, *builder_ids: str) -> Wait:
+    """Wait until one of these builders has a slot for the job."""
+    names = (each.label for each in snapshot.candidates if each.builder_id in builder_ids)
+    return Wait(f"a free build slot ({', '.join(names)})", for_slot=builder_ids)
 
 
 def _pool(snapshot: Snapshot) -> list[Candidate]:
