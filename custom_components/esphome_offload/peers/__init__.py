@@ -1,0 +1,1 @@
+"""How two instances talk: identities, pairing, tickets, sealed payloads, messages."""

@@ -1,0 +1,182 @@
+"""Who this instance is, and who the others are: X25519 keys and the pins that name them."""
+
+import base64
+import binascii
+from contextlib import suppress
+from dataclasses import dataclass, field
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+import stat
+import tempfile
+
+from nacl.bindings import (
+    crypto_box_beforenm,
+    crypto_box_SECRETKEYBYTES,
+    crypto_scalarmult,
+    crypto_scalarmult_base,
+)
+from nacl.exceptions import CryptoError
+from nacl.utils import random as random_bytes
+
+_LOGGER = logging.getLogger(__name__)
+
+KEY_BYTES = crypto_box_SECRETKEYBYTES
+_FIELD_PRIME = 2**255 - 19
+_FILE_VERSION = 1
+_FILE_LIMIT = 4096
+# Any scalar would do: a multiple of eight takes every point of small order to zero.
+_PROBE = bytes(range(KEY_BYTES))
+
+
+class IdentityError(Exception):
+    """The identity cannot be read or written; ``str(error)`` is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """An X25519 public key of 32 bytes. Raises ValueError when it is none that is safe to use."""
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse second spellings of a key (another pin) and points that fix the secret."""
+        if len(self.raw) != KEY_BYTES or int.from_bytes(self.raw, "little") >= _FIELD_PRIME:
+            raise ValueError("not a public key")
+        try:
+            crypto_scalarmult(_PROBE, self.raw)
+        except CryptoError as err:
+            raise ValueError("not a public key that keeps a secret") from err
+
+    @property
+    def pin_sha256(self) -> str:
+        """The SHA-256 of the key, in hex: what people and config entries know it by."""
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The key pair of this instance."""
+
+    private: bytes = field(repr=False)
+    public: PublicKey
+
+    @classmethod
+    def from_private(cls, private: bytes) -> Identity:
+        """Return the key pair of a private key."""
+        return cls(private, PublicKey(crypto_scalarmult_base(private)))
+
+    @classmethod
+    def generate(cls) -> Identity:
+        """Return a new key pair."""
+        return cls.from_private(random_bytes(KEY_BYTES))
+
+    @property
+    def pin_sha256(self) -> str:
+        """The pin of this instance."""
+        return self.public.pin_sha256
+
+    def agree(self, other: PublicKey) -> bytes:
+        """Return the 32 bytes that only the two owners of these keys can work out."""
+        return crypto_box_beforenm(other.raw, self.private)
+
+
+def load_or_create(path: Path) -> Identity:
+    """Return the identity kept in ``path``, made on first use. Blocking.
+
+    Raises IdentityError for a file that is damaged: to replace it silently would break every
+    pairing without a word. One caller at a time.
+    """
+    try:
+        return _load(path)
+    except FileNotFoundError:
+        return renew(path)
+    except OSError as err:
+        raise IdentityError(f"The identity file {path} cannot be read: {err}") from err
+
+
+def renew(path: Path) -> Identity:
+    """Make a new identity and put it in the place of any other. Blocking.
+
+    Every pairing must be made again. Raises IdentityError; then the old one is still there.
+    """
+    identity = Identity.generate()
+    try:
+        _write(path, identity)
+    except OSError as err:
+        raise IdentityError(f"The identity file {path} cannot be written: {err}") from err
+    return identity
+
+
+def _load(path: Path) -> Identity:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _damaged(path, "it is not a file")
+        if status.st_mode & 0o077:
+            _LOGGER.warning(
+                "The identity file %s could be read by other users of this machine; "
+                "make a new identity if one of them may have done so",
+                path,
+            )
+            # Some file systems have no modes.
+            with suppress(OSError):
+                os.fchmod(descriptor, 0o600)
+        content = file.read(_FILE_LIMIT + 1)
+    return _decode(path, content)
+
+
+def _decode(path: Path, content: bytes) -> Identity:
+    try:
+        record = json.loads(content)
+    except ValueError, RecursionError:
+        raise _damaged(path, "it is not JSON") from None
+    if not isinstance(record, dict) or record.get("version") != _FILE_VERSION:
+        raise _damaged(path, "it is of another version")
+    try:
+        private = base64.b64decode(record["private_key"], validate=True)
+    except KeyError, TypeError, ValueError, binascii.Error:
+        raise _damaged(path, "it holds no key") from None
+    if len(private) != KEY_BYTES:
+        raise _damaged(path, "its key is too short or too long")
+    identity = Identity.from_private(private)
+    if record.get("pin_sha256") != identity.pin_sha256:
+        raise _damaged(path, "key and pin do not belong together")
+    return identity
+
+
+def _damaged(path: Path, why: str) -> IdentityError:
+    return IdentityError(
+        f"The identity file {path} is damaged: {why}. Restore it from a backup, or make a new "
+        "identity and pair again with every other instance."
+    )
+
+
+def _write(path: Path, identity: Identity) -> None:
+    """Write the file so that it is there as a whole or not at all, readable by us alone."""
+    record = {
+        "version": _FILE_VERSION,
+        "private_key": base64.b64encode(identity.private).decode(),
+        "pin_sha256": identity.pin_sha256,
+    }
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".new")
+    fresh = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            json.dump(record, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    # The name must survive a power cut too; not every file system can be asked for that.
+    with suppress(OSError):
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
