@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from custom_components.esphome_offload.peers import body
 from custom_components.esphome_offload.peers.body import (
     CHUNK,
     CHUNK_OVERHEAD,
@@ -294,3 +295,26 @@ def test_a_body_for_another_receiver_direction_or_purpose_is_refused(
     assert refused(to_workshop, body) is ErrorCode.TAMPERED
     with pytest.raises(ProtocolError):
         take(to_pi, [body], purpose=Purpose.FIRMWARE)
+
+
+def test_what_follows_the_end_is_refused_at_once_not_collected(
+    to_workshop: Channel, to_pi: Channel, plain: Path
+) -> None:
+    opener = Opener(to_pi, Purpose.BUNDLE, BUNDLE_LIMIT)
+    opener.read_header(seal(to_workshop, plain, b"content"))
+    assert list(opener.feed(b"")) == [b"content"]
+    with pytest.raises(ProtocolError, match="follows the end"):
+        list(opener.feed(b"x"))
+
+
+@pytest.mark.parametrize("tag", ["TAG_FINAL", "TAG_MESSAGE"])
+def test_a_sender_that_marks_the_end_in_the_wrong_place_is_noticed_there(
+    to_workshop: Channel, to_pi: Channel, plain: Path, monkeypatch: pytest.MonkeyPatch, tag: str
+) -> None:
+    made = sealer(to_workshop, plain, bytes(2 * CHUNK))
+    with monkeypatch.context() as patch:
+        other = {"TAG_FINAL": body.TAG_MESSAGE, "TAG_MESSAGE": body.TAG_FINAL}[tag]
+        patch.setattr(body, tag, other)
+        sealed = b"".join(made.batches())
+    with pytest.raises(ProtocolError, match="an end in the wrong place"):
+        take(to_pi, [sealed])

@@ -20,7 +20,8 @@ _NAME_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _ESPHOME_VERSION_PATTERN = r"[0-9]+(\.[0-9]+){1,3}((a|b|rc|\.dev)[0-9]+)?"
 _TIME_ZONE_PATTERN = r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}"
 
-AttemptId = Annotated[str, Text(32, r"[0-9a-f]{32}")]
+HexId = Annotated[str, Text(32, r"[0-9a-f]{32}")]
+AttemptId = HexId
 Digest = Annotated[str, Text(64, r"[0-9a-f]{64}")]
 Label = Annotated[str, Text(LABEL_LIMIT, r".*\S.*")]
 Detail = Annotated[str, Text(DETAIL_LIMIT)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from .fields import AttemptId, Detail, Digest, Key, Label, Nonce, Proof, Sealed, UnixTime
+from .fields import Detail, Digest, HexId, Key, Label, Nonce, Proof, Sealed, UnixTime
 from .negotiation import Offer
 from .protocol import COMMAND_PREFIX, ErrorCode
 from .wire import Number, OrElse, Text
@@ -27,7 +27,7 @@ class PairAnswer:
     """Builder → offloader: its half."""
 
     TYPE: ClassVar[str] = "pair_answer"
-    exchange: AttemptId
+    exchange: HexId
     offer: Offer
     public_key: Key
     label: Label
@@ -39,7 +39,7 @@ class PairConfirm:
     """Offloader → builder, POST pair: this side knows the code."""
 
     TYPE: ClassVar[str] = "pair_confirm"
-    exchange: AttemptId
+    exchange: HexId
     confirmation: Proof
 
 
@@ -114,7 +114,7 @@ class HelloAnswer:
     offer: Offer
     nonce: Nonce
     label: Label
-    run_id: AttemptId
+    run_id: HexId
 
 
 @dataclass(frozen=True, slots=True)

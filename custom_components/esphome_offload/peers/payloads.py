@@ -12,6 +12,7 @@ from .fields import (
     DeviceName,
     Digest,
     EsphomeVersion,
+    HexId,
     Key,
     TimeZone,
 )
@@ -46,7 +47,7 @@ class BodyHeader:
 class BuildParameters:
     """Sealed with a bundle: all that decides what is built."""
 
-    job_id: AttemptId
+    job_id: HexId
     attempt_id: AttemptId
     configuration: Configuration
     device_name: DeviceName
