@@ -15,7 +15,13 @@ TYPES = [
     for each in vars(module).values()
     if isinstance(each, type) and hasattr(each, "TYPE")
 ]
-URLS = [protocol.URL_PAIR, protocol.URL_TICKET, protocol.URL_BUNDLE, protocol.URL_FIRMWARE]
+URLS = [
+    protocol.URL_INFO,
+    protocol.URL_PAIR,
+    protocol.URL_TICKET,
+    protocol.URL_BUNDLE,
+    protocol.URL_FIRMWARE,
+]
 
 
 @pytest.mark.parametrize("word", [*TYPES, *ErrorCode, *Capability, *AttemptState, *FirmwarePart])

@@ -12,6 +12,20 @@ AnErrorCode = Annotated[ErrorCode, OrElse(ErrorCode.MALFORMED)]
 
 
 @dataclass(frozen=True, slots=True)
+class Info:
+    """Builder → offloader, GET info: who is there. Not authenticated: a hint, never trusted.
+
+    ``pairing`` says whether a window is open.
+    """
+
+    TYPE: ClassVar[str] = "info"
+    offer: Offer
+    pin_sha256: Digest
+    label: Label
+    pairing: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PairStart:
     """Offloader → builder, POST pair: begin an exchange."""
 

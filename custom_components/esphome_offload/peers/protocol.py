@@ -45,6 +45,7 @@ PAIRING_TRIES: Final = 3
 CODE_DIGITS: Final = 8
 
 COMMAND_PREFIX: Final = "esphome_offload/"
+URL_INFO: Final = "/api/esphome_offload/info"
 URL_PAIR: Final = "/api/esphome_offload/pair"
 URL_TICKET: Final = "/api/esphome_offload/ticket"
 URL_BUNDLE: Final = "/api/esphome_offload/bundle/{attempt_id}"
