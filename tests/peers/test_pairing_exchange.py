@@ -1,18 +1,22 @@
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
+from custom_components.esphome_offload.peers import pairing
 from custom_components.esphome_offload.peers.identity import Identity
 from custom_components.esphome_offload.peers.negotiation import Offer
 from custom_components.esphome_offload.peers.pairing import (
     PairingClient,
     PairingError,
     PairingFailure,
+    PairingWindow,
     WindowEnd,
 )
 from custom_components.esphome_offload.peers.protocol import (
     PAIRING_EXCHANGE_TIMEOUT,
 )
+from custom_components.esphome_offload.peers.spake import Exchange
 from custom_components.esphome_offload.peers.wire import Json
 
 from .conftest import Clock
@@ -79,8 +83,8 @@ async def test_a_confirmation_that_comes_too_late_is_not_even_looked_at(
         return await builder.window.handle(raw)
 
     for typed in (code, other_than(code)):
-        pairing = PairingClient(pi, offer, "pi", slow).pair(typed)
-        assert await failure(pairing) is PairingFailure.TIMED_OUT
+        attempt = PairingClient(pi, offer, "pi", slow).pair(typed)
+        assert await failure(attempt) is PairingFailure.TIMED_OUT
     assert builder.window.state is not None
     assert builder.window.state.tries_left == 3
     assert builder.paired == []
@@ -96,24 +100,45 @@ async def test_a_window_reopened_in_the_middle_pairs_nobody_with_the_old_code(
             builder.window.open()
         return await builder.window.handle(raw)
 
-    pairing = PairingClient(pi, offer, "pi", reopening).pair(code)
-    assert await failure(pairing) is PairingFailure.TIMED_OUT
+    attempt = PairingClient(pi, offer, "pi", reopening).pair(code)
+    assert await failure(attempt) is PairingFailure.TIMED_OUT
     assert builder.paired == []
 
 
-async def test_a_window_closed_while_the_thread_works_answers_nothing_of_use(
-    pi: Identity, offer: Offer, builder: Builder
+@pytest.mark.parametrize(
+    ("meanwhile", "expected"),
+    [
+        (PairingWindow.close, PairingFailure.WINDOW_CLOSED),
+        (PairingWindow.open, PairingFailure.TIMED_OUT),
+    ],
+)
+async def test_a_window_that_changes_while_the_thread_works_gives_out_no_share(
+    pi: Identity,
+    offer: Offer,
+    builder: Builder,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[PairingWindow], object],
+    expected: PairingFailure,
 ) -> None:
+    loop = asyncio.get_running_loop()
+    answers: list[Json] = []
+
+    async def change() -> None:
+        meanwhile(builder.window)
+
+    def working(*arguments: object) -> Exchange:
+        asyncio.run_coroutine_threadsafe(change(), loop).result(5)
+        return answer_share(*arguments)
+
+    async def post(raw: Json) -> Json:
+        answers.append(await builder.window.handle(raw))
+        return answers[-1]
+
+    answer_share = pairing._answer_share
+    monkeypatch.setattr(pairing, "_answer_share", working)
     code = builder.window.open().code
-
-    async def closing(raw: Json) -> Json:
-        answering = asyncio.ensure_future(builder.window.handle(raw))
-        await asyncio.sleep(0)
-        builder.window.close()
-        return await answering
-
-    pairing = PairingClient(pi, offer, "pi", closing).pair(code)
-    assert await failure(pairing) is PairingFailure.WINDOW_CLOSED
+    assert await failure(PairingClient(pi, offer, "pi", post).pair(code)) is expected
+    assert len(answers) == 1
 
 
 async def test_exchanges_without_a_guess_are_limited_too(
@@ -177,8 +202,8 @@ async def test_an_answer_that_is_none_is_malformed(
     async def post(_raw: Json) -> object:
         return answer
 
-    pairing = PairingClient(pi, offer, "pi", post).pair("12345678")
-    assert await failure(pairing) is PairingFailure.MALFORMED
+    attempt = PairingClient(pi, offer, "pi", post).pair("12345678")
+    assert await failure(attempt) is PairingFailure.MALFORMED
 
 
 @pytest.mark.parametrize("raw", [None, 5, {}, {"type": "pair_start"}, {"type": "pair_confirm"}])
@@ -208,8 +233,8 @@ async def test_a_builder_that_never_answers_is_given_up(
     monkeypatch.setattr(
         "custom_components.esphome_offload.peers.pairing.PAIRING_EXCHANGE_TIMEOUT", 0.05
     )
-    pairing = PairingClient(pi, offer, "pi", post).pair("12345678")
-    assert await failure(pairing) is PairingFailure.TIMED_OUT
+    attempt = PairingClient(pi, offer, "pi", post).pair("12345678")
+    assert await failure(attempt) is PairingFailure.TIMED_OUT
 
 
 async def test_a_label_that_is_too_long_is_cut_not_refused(

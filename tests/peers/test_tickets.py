@@ -127,6 +127,18 @@ async def test_a_request_is_never_good_twice_however_late_it_comes_again(
         assert len(door.issued) == issued
 
 
+@pytest.mark.parametrize("ahead", [-100, 100])
+async def test_requests_that_overtake_each_other_are_both_good(
+    door: Door, to_workshop: Channel, clock: Clock, ahead: float
+) -> None:
+    there = Clock(clock.now + ahead)
+    first = TicketApplication(to_workshop, clock=there)
+    there.now += 1
+    second = TicketApplication(to_workshop, clock=there)
+    assert second.open(await door(second.message)).access_token == "token-1"
+    assert first.open(await door(first.message)).access_token == "token-2"
+
+
 async def test_a_clock_set_back_does_not_make_an_old_request_good_again(
     door: Door, apply, clock: Clock
 ) -> None:

@@ -196,8 +196,6 @@ class PairingWindow:
     async def _start(self, start: PairStart, agreement: Agreement) -> PairAnswer:
         window = self._require_open()
         public = _public(start.public_key)
-        if public == self._identity.public:
-            raise ProtocolError(ErrorCode.SAME_IDENTITY, "the offloader has our key")
         if self._running is not None and self._clock() < self._running.ends:
             raise ProtocolError(ErrorCode.BUSY, "somebody else is pairing")
         window.exchanges += 1
