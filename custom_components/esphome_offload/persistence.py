@@ -1,7 +1,7 @@
 """What survives a restart of Home Assistant, in its own storage folder."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypedDict, override
 
 from homeassistant.core import HomeAssistant
@@ -9,6 +9,7 @@ from homeassistant.helpers.storage import Store
 
 from .const import DOMAIN
 from .jobs.ports import Persistence
+from .peers.ports import StateStore
 
 _STORAGE_VERSION = 1
 
@@ -27,44 +28,40 @@ class StoredVersions(TypedDict):
     newest: dict[str, str]
 
 
-class JobPersistence(Persistence):
-    """Keeps the jobs in ``.storage/esphome_offload.jobs``.
+class _SoonStore[T: Mapping[str, object]]:
+    """A Store whose first wish for a save starts the clock.
 
-    Store's own delayed save waits anew at each call, so that steady transitions would keep the
-    jobs off the disk; here the first one starts the clock.
+    Store's own delayed save waits anew at each call, so that steady changes would keep
+    everything off the disk.
     """
 
-    def __init__(self, hass: HomeAssistant) -> None:
-        """Touch nothing yet."""
+    def __init__(self, hass: HomeAssistant, name: str) -> None:
         self._hass = hass
-        self._store = Store[_StoredJobs](
+        self._name = name
+        self._store = Store[T](
             hass,
             _STORAGE_VERSION,
-            f"{DOMAIN}.jobs",
+            f"{DOMAIN}.{name}",
             private=True,
             atomic_writes=True,
             serialize_in_event_loop=False,
         )
-        self._pending: Callable[[], list[dict[str, object]]] | None = None
+        self._pending: Callable[[], T] | None = None
         self._writer: asyncio.Task[None] | None = None
 
-    @override
-    async def load(self) -> list[dict[str, object]]:
-        stored = await self._store.async_load()
-        return [] if stored is None else stored["jobs"]
+    async def load(self) -> T | None:
+        return await self._store.async_load()
 
-    @override
-    def save_soon(self, jobs: Callable[[], list[dict[str, object]]]) -> None:
-        self._pending = jobs
+    def save_soon(self, content: Callable[[], T]) -> None:
+        self._pending = content
         if self._writer is None or self._writer.done():
             self._writer = self._hass.async_create_background_task(
-                self._write(), f"{DOMAIN} job store", eager_start=False
+                self._write(), f"{DOMAIN} {self._name} store", eager_start=False
             )
 
-    @override
-    async def save_now(self, jobs: list[dict[str, object]]) -> None:
+    async def save_now(self, content: T) -> None:
         self._pending = None
-        await self._store.async_save({"jobs": jobs})
+        await self._store.async_save(content)
 
     async def _write(self) -> None:
         while self._pending is not None:
@@ -72,7 +69,32 @@ class JobPersistence(Persistence):
             pending, self._pending = self._pending, None
             if pending is None:  # save_now came in between
                 return
-            await self._store.async_save({"jobs": pending()})
+            await self._store.async_save(pending())
+
+
+class JobPersistence(Persistence):
+    """Keeps the jobs in ``.storage/esphome_offload.jobs``."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Touch nothing yet."""
+        self._store = _SoonStore[_StoredJobs](hass, "jobs")
+
+    @override
+    async def load(self) -> list[dict[str, object]]:
+        stored = await self._store.load()
+        return [] if stored is None else stored["jobs"]
+
+    @override
+    def save_soon(self, jobs: Callable[[], list[dict[str, object]]]) -> None:
+        self._store.save_soon(lambda: {"jobs": jobs()})
+
+    @override
+    async def save_now(self, jobs: list[dict[str, object]]) -> None:
+        await self._store.save_now({"jobs": jobs})
+
+
+class StatePersistence(_SoonStore[dict[str, object]], StateStore):
+    """Keeps one state in ``.storage/esphome_offload.<name>``, readable by us alone."""
 
 
 def version_store(hass: HomeAssistant) -> Store[StoredVersions]:
