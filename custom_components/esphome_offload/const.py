@@ -5,6 +5,8 @@ from typing import Final
 
 DOMAIN: Final = "esphome_offload"
 
+ZEROCONF_TYPE: Final = "_esphome-offload._tcp.local."
+
 INSTANCE_UNIQUE_ID: Final = "instance"
 
 REQUESTED_AUTO: Final = "auto"

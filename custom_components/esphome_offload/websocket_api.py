@@ -1,7 +1,7 @@
 """Commands for our own web page: follow one job, list and follow all."""
 
 import asyncio
-from collections.abc import Coroutine, Sized
+from collections.abc import Coroutine
 from typing import Any
 
 from homeassistant.components import websocket_api
@@ -12,19 +12,12 @@ from .builders.log import LogPage
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .jobs.model import FirmwareJob
+from .outlet import Outlet
 
 _MESSAGE_INTERVAL = 0.1
 _LIST_INTERVAL = 0.5
 _LINES_PER_MESSAGE = 500
 _BYTES_PER_MESSAGE = 96 * 1024
-
-# Home Assistant disconnects a client with 4096 unread messages, or 1024 for 10 seconds. With
-# this many unread, nothing more is sent; what was not sent is read from the log later.
-_MAX_UNREAD = 16
-
-# When the unread messages cannot be counted any more: Home Assistant's heartbeat cuts a client
-# off that reads nothing for 83 seconds, so that at this pace it never has even 100 unread.
-_BLIND_INTERVAL = 1.0
 
 
 @callback
@@ -54,7 +47,7 @@ def follow_job(
             msg["id"], websocket_api.ERR_NOT_FOUND, f"There is no job {msg['job_id']}"
         )
         return
-    outlet = _Outlet(connection, msg["id"], _MESSAGE_INTERVAL)
+    outlet = Outlet(connection, msg["id"], _MESSAGE_INTERVAL)
     connection.send_result(msg["id"])
     outlet.own(hass, _follow(coordinator, job, msg["from_line"], outlet))
 
@@ -86,48 +79,13 @@ def subscribe_jobs(
     hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
 ) -> None:
     """Send the newest jobs, newest first, then those that changed, as they are by then."""
-    outlet = _Outlet(connection, msg["id"], _LIST_INTERVAL)
+    outlet = Outlet(connection, msg["id"], _LIST_INTERVAL)
     connection.send_result(msg["id"])
     outlet.own(hass, _follow_all(hass.data[DATA_COORDINATOR], msg["limit"], outlet))
 
 
-class _Outlet:
-    """Sends events to one subscriber, no faster than the interval and than it reads."""
-
-    def __init__(
-        self, connection: websocket_api.ActiveConnection, msg_id: int, interval: float
-    ) -> None:
-        self._connection = connection
-        self._msg_id = msg_id
-        self._interval = interval
-
-    def own(self, hass: HomeAssistant, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` until it is done, or the subscription or the connection ends."""
-        task = hass.async_create_background_task(work, f"{DOMAIN} websocket subscription")
-        self._connection.subscriptions[self._msg_id] = task.cancel
-
-    def send(self, event: dict[str, Any]) -> None:
-        """Send one event."""
-        self._connection.send_event(self._msg_id, event)
-
-    async def ready(self) -> None:
-        """Return when the next event may be sent."""
-        while True:
-            unread = _unread(self._connection)
-            await asyncio.sleep(_BLIND_INTERVAL if unread is None else self._interval)
-            if unread is None or len(unread) <= _MAX_UNREAD:
-                return
-
-
-def _unread(connection: websocket_api.ActiveConnection) -> Sized | None:
-    """Return the messages that wait to be sent; None when Home Assistant keeps them elsewhere."""
-    handler = getattr(connection.send_message, "__self__", None)
-    queue = getattr(handler, "_message_queue", None)
-    return queue if isinstance(queue, Sized) else None
-
-
 async def _follow(
-    coordinator: OffloadCoordinator, job: FirmwareJob, next_line: int, outlet: _Outlet
+    coordinator: OffloadCoordinator, job: FirmwareJob, next_line: int, outlet: Outlet
 ) -> None:
     changed = asyncio.Event()
     changed.set()
@@ -184,7 +142,7 @@ def _bounded(page: LogPage) -> tuple[list[str], int]:
     return lines, page.next_line
 
 
-async def _follow_all(coordinator: OffloadCoordinator, limit: int, outlet: _Outlet) -> None:
+async def _follow_all(coordinator: OffloadCoordinator, limit: int, outlet: Outlet) -> None:
     changed = asyncio.Event()
     jobs: dict[str, FirmwareJob] = {}
 

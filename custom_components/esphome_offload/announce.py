@@ -1,0 +1,97 @@
+"""The announcement that tells others in the network of a machine that lends itself."""
+
+import asyncio
+from contextlib import suppress
+import logging
+from typing import Final
+
+from homeassistant.components import network, zeroconf
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers.network import NoURLAvailableError, get_url
+from homeassistant.helpers.start import async_at_started
+from zeroconf import Error as ZeroconfError, NonUniqueNameException
+from zeroconf.asyncio import AsyncServiceInfo
+
+from .const import DOMAIN, ZEROCONF_TYPE
+from .peers.protocol import PROTOCOL
+
+_LOGGER = logging.getLogger(__name__)
+
+# What DNS allows for a name, and for a text with its key, in bytes.
+_NAME_BYTES: Final = 63
+_TEXT_BYTES: Final = 200
+
+
+class Announcement:
+    """Announces from ``begin`` to ``end``, as soon as Home Assistant answers requests."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Announce nothing yet."""
+        self._hass = hass
+        self._turn = asyncio.Lock()
+        self._info: AsyncServiceInfo | None = None
+        self._cancel_start: CALLBACK_TYPE | None = None
+
+    @callback
+    def begin(self, pin_sha256: str, label: str) -> None:
+        """Announce this pin under this label."""
+        if self._cancel_start is not None:
+            return
+
+        async def announce(_hass: HomeAssistant) -> None:
+            await self._async_announce(pin_sha256, label)
+
+        self._cancel_start = async_at_started(self._hass, announce)
+
+    async def async_end(self) -> None:
+        """Take the announcement back."""
+        if self._cancel_start is not None:
+            self._cancel_start()
+            self._cancel_start = None
+        async with self._turn:
+            info, self._info = self._info, None
+            if info is not None:
+                shared = await zeroconf.async_get_async_instance(self._hass)
+                # Gone from the network already when zeroconf was closed first.
+                with suppress(ZeroconfError, OSError):
+                    await shared.async_unregister_service(info)
+
+    async def _async_announce(self, pin_sha256: str, label: str) -> None:
+        if zeroconf.DOMAIN not in self._hass.config.components:
+            _LOGGER.info("Not announced, because zeroconf is not set up; type the address instead")
+            return
+        async with self._turn:
+            if self._cancel_start is None or self._info is not None:
+                return
+            info = await self._async_info(pin_sha256, label)
+            shared = await zeroconf.async_get_async_instance(self._hass)
+            try:
+                await shared.async_register_service(info, allow_name_change=True)
+            except (ZeroconfError, NonUniqueNameException, OSError) as err:
+                _LOGGER.warning("Cannot announce this machine in the network: %s", err)
+                return
+            self._info = info
+
+    async def _async_info(self, pin_sha256: str, label: str) -> AsyncServiceInfo:
+        url = ""
+        with suppress(NoURLAvailableError):
+            url = get_url(self._hass, allow_external=False, allow_cloud=False)
+        name = _cut(label.replace(".", " "), _NAME_BYTES)
+        return AsyncServiceInfo(
+            ZEROCONF_TYPE,
+            name=f"{name}.{ZEROCONF_TYPE}",
+            server=f"{DOMAIN.replace('_', '-')}-{pin_sha256[:16]}.local.",
+            parsed_addresses=await network.async_get_announce_addresses(self._hass),
+            port=self._hass.http.server_port,
+            properties={
+                "pin": pin_sha256,
+                "label": _cut(label, _TEXT_BYTES),
+                "protocol": str(PROTOCOL),
+                "url": _cut(url, _TEXT_BYTES),
+            },
+        )
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return as much of a text as fits into so many bytes."""
+    return text.encode()[:limit].decode(errors="ignore")
