@@ -20,10 +20,11 @@ import probatio
 import pytest
 import yaml
 
-from custom_components.esphome_offload import config_flow, services
-from custom_components.esphome_offload.config_flow import OffloadConfigFlow, OffloadOptionsFlow
+from custom_components.esphome_offload import config_flow, options_flow, services
+from custom_components.esphome_offload.config_flow import OffloadConfigFlow
 from custom_components.esphome_offload.const import DOMAIN, FailureReason
 from custom_components.esphome_offload.jobs.queue import RefusalReason
+from custom_components.esphome_offload.options_flow import OffloadOptionsFlow
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = REPOSITORY / "custom_components" / DOMAIN
@@ -210,7 +211,7 @@ def _selectors(actions: Texts) -> Iterator[dict[str, Any]]:
 
 
 def _flow_selectors() -> Iterator[tuple[str, list[str]]]:
-    for group in config_flow._options_schema().schema.values():
+    for group in options_flow._options_schema().schema.values():
         for selector in group.schema.schema.values():
             config = getattr(selector, "config", {})
             if "translation_key" in config:
@@ -283,10 +284,10 @@ def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
     for step in ("user", "reconfigure"):
         assert set(config[step]["data"]) == fields(config_flow.FOLDER_SCHEMA)
     options = texts["options"]["step"]
-    assert set(options["fixed_version"]["data"]) == fields(config_flow.FIXED_VERSION_SCHEMA)
+    assert set(options["fixed_version"]["data"]) == fields(options_flow.FIXED_VERSION_SCHEMA)
     shown = {
         str(key): fields(group.schema)
-        for key, group in config_flow._options_schema().schema.items()
+        for key, group in options_flow._options_schema().schema.items()
     }
     described = options["init"]["sections"]
     assert {key: set(group["data"]) for key, group in described.items()} == shown
@@ -336,7 +337,7 @@ def test_every_entity_has_a_name_and_the_reverse(texts: Texts) -> None:
 
 
 def test_every_error_of_a_flow_has_a_text_and_the_reverse(texts: Texts) -> None:
-    literals = _literals(ROOT / "config_flow.py")
+    literals = set().union(*(_literals(path) for path in ROOT.glob("*_flow*.py")))
     for flow in ("config", "options"):
         for key in texts[flow]["error"]:
             assert key in literals, f"{key}: a text that no flow shows"
