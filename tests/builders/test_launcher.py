@@ -47,6 +47,7 @@ def spec(folder: Path, *arguments: str, **changes: Any) -> str:
             "oom_score_adj": 0,
             "lock_path": None,
             "lock_timeout": 10,
+            "containment": None,
             **changes,
         }
     )

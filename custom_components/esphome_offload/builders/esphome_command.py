@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from .containment import Contained, Containment
 from .environment import process_environment
 from .layout import CacheLayout
 from .process import Command
@@ -38,9 +39,16 @@ class EsphomeCall:
 
 
 def esphome_command(
-    layout: CacheLayout, entry: Entry, toolchain: Toolchain, call: EsphomeCall
+    layout: CacheLayout,
+    entry: Entry,
+    toolchain: Toolchain,
+    call: EsphomeCall,
+    containment: Containment | None = None,
 ) -> Command:
-    """Return the command of a call."""
+    """Return the command of a call, contained if something says by what rules.
+
+    Raises ContainmentError; with ``containment`` it blocks for a moment.
+    """
     environment = process_environment(
         os.environ,
         time_zone=call.time_zone,
@@ -60,6 +68,17 @@ def esphome_command(
         },
     )
     environment["PATH"] = os.pathsep.join((str(toolchain.bin), environment["PATH"]))
+    rules = None
+    if containment is not None:
+        rules = containment(
+            Contained(
+                python=toolchain.python,
+                toolchain=toolchain.bin.parent,
+                config_dir=call.config_dir,
+                data_dir=call.data_dir,
+                env=environment,
+            )
+        )
     # --dashboard: progress of an upload is only drawn then when the output is not a terminal.
     return Command(
         argv=entry(toolchain, ("--dashboard", *call.arguments)),
@@ -67,4 +86,5 @@ def esphome_command(
         env=environment,
         lock=call.lock,
         nice=call.nice,
+        rules=rules,
     )

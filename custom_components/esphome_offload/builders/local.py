@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypedDict, override
 
 from ..const import FailureReason, Source, Stage
+from .containment import Containment, ContainmentError
 from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
 from .failure import classify
 from .firmware import BuildResult, FirmwareStore
@@ -63,10 +64,12 @@ class LocalBuilder(Builder):
         machine: Machine | None = None,
         why_not: str | None = None,
         slots: Slots | None = None,
+        containment: Containment | None = None,
     ) -> None:
         """``why_not`` says that this machine cannot compile at all; None: find out.
 
-        ``slots`` are those of this machine, where others build on it as well.
+        ``slots`` are those of this machine, where others build on it as well. ``containment`` says
+        what builds may use, for those of a guest; where that cannot be enforced they fail.
         """
         self.label = label
         self._layout = layout
@@ -74,6 +77,7 @@ class LocalBuilder(Builder):
         self._toolchains = toolchains
         self._firmware = firmware
         self._entry = entry
+        self._containment = containment
         self._machine = machine or Machine(layout.root)
         why_not = why_not or why_not_here()
         self._status = BuilderStatus(available=why_not is None, why_not=why_not)
@@ -172,13 +176,16 @@ class LocalBuilder(Builder):
             arguments=("compile", str(request.config_dir / request.configuration)),
         )
         try:
+            command = await asyncio.to_thread(
+                esphome_command, self._layout, self._entry, toolchain, call, self._containment
+            )
             result = await self._processes.run_lines(
-                esphome_command(self._layout, self._entry, toolchain, call),
+                command,
                 lines,
                 sink.progress,
                 timeout=_BUILD_TIMEOUT,
             )
-        except (LaunchError, TimeoutError) as error:
+        except (ContainmentError, LaunchError, TimeoutError) as error:
             self._toolchains.doubt(toolchain.version)
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT, f"ESPHome could not be run: {error}"

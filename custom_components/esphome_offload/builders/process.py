@@ -10,6 +10,7 @@ from pathlib import Path
 import sys
 from typing import TypedDict, cast
 
+from .containment import Rules
 from .launcher.descendants import sweep
 from .output import OutputParser
 
@@ -33,6 +34,7 @@ class Command:
 
     ``lock`` is a file: two commands with the same one never run at the same time, the second
     waits up to ``lock_timeout`` seconds. ``nice`` is added to ours; ``oom_score_adj`` is 0 to 1000.
+    With ``rules`` it runs contained by them or not at all.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +44,7 @@ class Command:
     lock_timeout: float = 60.0
     nice: int = 10
     oom_score_adj: int = 800
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,7 @@ class Processes:
             "oom_score_adj": command.oom_score_adj,
             "lock_path": None if command.lock is None else str(command.lock),
             "lock_timeout": command.lock_timeout,
+            "containment": None if command.rules is None else command.rules.spec(),
         }
         running = _Running(process)
         running.control.write(json.dumps(spec).encode() + b"\n")

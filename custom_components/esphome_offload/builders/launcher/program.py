@@ -13,8 +13,10 @@ The command writes to standard output; standard error carries one JSON object wh
 # ruff: noqa: PTH103, PTH116, PTH120, PTH123, SIM105
 # Without pathlib and contextlib, because every command pays for the start of this program.
 
+from collections.abc import Callable
 import ctypes
 import fcntl
+from functools import partial
 import json
 import os
 import select
@@ -71,8 +73,12 @@ class Spec:
         oom_score_adj: int,
         lock_path: str | None,
         lock_timeout: float,
+        containment: dict[str, list[str]] | None,
     ) -> None:
-        """Take what the control pipe said; paths are absolute, ``lock_timeout`` in seconds."""
+        """Take what the control pipe said; paths are absolute, ``lock_timeout`` in seconds.
+
+        ``containment`` holds the lists of ``containment.Rules``; none: not contained.
+        """
         self.argv = argv
         self.cwd = cwd
         self.env = env
@@ -80,6 +86,12 @@ class Spec:
         self.oom_score_adj = oom_score_adj
         self.lock_path = lock_path
         self.lock_timeout = lock_timeout
+        self.contain: Callable[[], None] | None = None
+        if containment is not None:
+            # Here, because only builds of guests pay for it.
+            from .containment import Rules, contain  # noqa: PLC0415
+
+            self.contain = partial(contain, Rules(**containment))
 
     @classmethod
     def parse(cls, line: bytes) -> Spec:
@@ -246,6 +258,8 @@ class Launcher:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(1, 2)
+        if spec.contain is not None:
+            spec.contain()
         tree = spec.lock_path or spec.cwd
         env = {**spec.env, TREE_VARIABLE: tree, OWNERS_VARIABLE: self._owners}
         # Every other descriptor of this program is closed by exec.
