@@ -96,8 +96,9 @@ class FirmwareStore:
     def _copy(
         self, folder: Path, configuration: str, device_name: str, result: BuildResult
     ) -> Firmware:
-        # Complete under its name or not there at all.
-        fresh = self._layout.tmp / uuid.uuid4().hex
+        # Complete under its name or not there at all. Not in TMPDIR, where another build that
+        # runs meanwhile could put a link in the way.
+        fresh = self._layout.staging / uuid.uuid4().hex
         fresh.mkdir(parents=True)
         try:
             names: dict[Path, str] = {}

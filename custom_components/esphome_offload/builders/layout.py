@@ -35,6 +35,11 @@ class CacheLayout:
         return self.root / "tmp"
 
     @property
+    def staging(self) -> Path:
+        """Where we put things together out of reach of builds; emptied at each start."""
+        return self.root / "staging"
+
+    @property
     def logs(self) -> Path:
         """One file per job."""
         return self.root / "logs"
@@ -83,9 +88,46 @@ class CacheLayout:
         """Return what is locked while a configuration is flashed."""
         return self.root / "flash" / f"{configuration_key(configuration)}.lock"
 
+    @property
+    def all_firmware(self) -> Path:
+        """What was built, one folder per configuration."""
+        return self.root / "firmware"
+
     def firmware(self, configuration: str) -> Path:
         """Return the folder of a configuration's kept firmware, one folder each, named by SHA-256."""
-        return self.root / "firmware" / configuration_key(configuration)
+        return self.all_firmware / configuration_key(configuration)
+
+    @property
+    def guests(self) -> Path:
+        """One folder per guest."""
+        return self.root / "guests"
+
+    @property
+    def guest_logs(self) -> Path:
+        """One file per build for a guest."""
+        return self.root / "guest-logs"
+
+    @property
+    def inbox(self) -> Path:
+        """Bundles that came and are not unpacked yet, one folder per guest; emptied at each start."""
+        return self.root / "inbox"
+
+    def guest(self, pin_sha256: str) -> CacheLayout:
+        """Return where everything that a guest's builds write is; toolchains are not."""
+        return CacheLayout(self.guests / pin_sha256[:32])
+
+    @property
+    def sources(self) -> Path:
+        """What guests' bundles are unpacked into, one folder per configuration."""
+        return self.root / "sources"
+
+    def source(self, key: str) -> Path:
+        """Return the folder of one bundle, by ``configuration_key``."""
+        return self.sources / key
+
+    def source_digest(self, key: str) -> Path:
+        """Return the file that says which bundle is unpacked; touched whenever that is used."""
+        return self.sources / f"{key}.sha256"
 
     def make(self) -> None:
         """Make the folders that processes expect to be there; blocks."""
@@ -96,6 +138,7 @@ class CacheLayout:
 
     def empty_tmp(self) -> None:
         """Remove what earlier processes left behind; only while none of ours runs; blocks."""
+        shutil.rmtree(self.staging, ignore_errors=True)
         shutil.rmtree(self.tmp, ignore_errors=True)
         self.tmp.mkdir(parents=True, exist_ok=True)
 

@@ -1,13 +1,14 @@
 """Bundles of guests, unpacked with every path checked: nothing of them is trusted."""
 
 from collections.abc import Iterator
+import gzip
 import os
 from pathlib import Path
 import re
 import shutil
 import tarfile
 import threading
-from typing import Final, override
+from typing import Final
 import zlib
 
 from ..builders.model import BuildError
@@ -29,6 +30,15 @@ _EXTENSIONS: Final = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
+# Headers that belong to a header that belongs to a header … end in RecursionError.
+_DAMAGED: Final = (
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    UnicodeError,
+    RecursionError,
+)
 _CHUNK: Final = 256 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\\]")
 
@@ -49,18 +59,6 @@ class _Member(tarfile.TarInfo):
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
 
 
-class _Archive(tarfile.TarFile):
-    """An archive that does not remember its members: there may be many before one is refused."""
-
-    tarinfo = _Member
-
-    @override
-    def next(self) -> tarfile.TarInfo | None:
-        member = super().next()
-        self.members.clear()
-        return member
-
-
 def unpack(bundle: Path, folder: Path, stop: threading.Event) -> None:
     """Unpack a bundle (.tar.gz) into ``folder``, which must not be there yet. Blocking.
 
@@ -71,9 +69,13 @@ def unpack(bundle: Path, folder: Path, stop: threading.Event) -> None:
     """
     folder.mkdir(mode=0o700, parents=True)
     try:
-        with _Archive.open(bundle, "r:gz") as archive:
+        # A stream does not remember its members: there may be many before one is refused.
+        with (
+            gzip.open(bundle) as plain,
+            tarfile.TarFile(fileobj=plain, tarinfo=_Member, stream=True) as archive,
+        ):
             _Unpacking(folder, stop).take_all(archive)
-    except (tarfile.TarError, EOFError, zlib.error, UnicodeError) as err:
+    except _DAMAGED as err:
         shutil.rmtree(folder, ignore_errors=True)
         raise _refused(f"it is damaged ({err})") from err
     except BaseException:
