@@ -8,16 +8,16 @@ from types import MappingProxyType
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import Context, HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
-from . import events, registry
+from . import registry
 from .builders.versions import VersionError, VersionProblem, normal_version
 from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
 from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
 from .devices.core_esphome import CoreEsphome
 from .devices.links import CoreDeviceLink
-from .job_payload import JobDetails, event_payload, job_details
+from .events import JobAnnouncer
+from .job_payload import JobDetails
 from .jobs.log import JobLogs
 from .jobs.model import FirmwareJob, JobEvent, JobRequest
 from .jobs.pool import BuilderPool
@@ -52,8 +52,7 @@ class OffloadCoordinator:
         self._listeners: list[Callable[[], None]] = []
         self._job_listeners: list[Callable[[str], None]] = []
         self._flashed: dict[str, str] = {}
-        self._contexts: dict[str, Context] = {}
-        self._submitting: Context | None = None
+        self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
         self._versions = VersionTracker(hass, workshop.versions, self._notify)
         self._tracker = DeviceTracker(
@@ -209,17 +208,15 @@ class OffloadCoordinator:
         ``context`` goes with the job's events. Raises ServiceValidationError.
         """
         self._device(request.configuration)  # it may have gone meanwhile
-        self._submitting = context
         try:
-            return self.queue.submit(request)
+            with self._announcer.on_behalf_of(context):
+                return self.queue.submit(request)
         except JobRefused as refused:
             raise _invalid(
                 f"job_{refused.reason.value}",
                 device=request.device_name,
                 job_id="" if refused.job is None else refused.job.job_id,
             ) from refused
-        finally:
-            self._submitting = None
 
     async def async_cancel(self, job_id: str) -> FirmwareJob:
         """Cancel a job; returns when all of it has ended."""
@@ -264,13 +261,7 @@ class OffloadCoordinator:
 
     def job_details(self, job: FirmwareJob) -> JobDetails:
         """Return all fields of a job, ready for JSON."""
-        entity = registry.async_entity(self.hass, job.request.configuration)
-        return job_details(
-            job,
-            None if entity is None else entity.device_id,
-            None if entity is None else entity.entity_id,
-            dt_util.utcnow(),
-        )
+        return self._announcer.details(job)
 
     @callback
     def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -283,18 +274,6 @@ class OffloadCoordinator:
         """Call ``listener`` with the configuration whose job changed; returns unsubscribe."""
         self._job_listeners.append(listener)
         return lambda: self._job_listeners.remove(listener)
-
-    @callback
-    def async_subscribe_job(
-        self, configuration: str, listener: Callable[[], None]
-    ) -> Callable[[], None]:
-        """Call ``listener`` when anything about a configuration's jobs changed."""
-
-        def job_changed(changed: str) -> None:
-            if changed == configuration:
-                listener()
-
-        return self.async_subscribe_jobs(job_changed)
 
     def _device(self, configuration: str) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
@@ -339,20 +318,9 @@ class OffloadCoordinator:
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
-        if event is JobEvent.QUEUED and self._submitting is not None:
-            self._contexts[job.job_id] = self._submitting
-        context = self._contexts.get(job.job_id) or Context(user_id=job.request.user_id)
         if job.terminal:
-            self._contexts.pop(job.job_id, None)
             self._note_flashed(job)
-        entity = registry.async_entity(self.hass, job.request.configuration)
-        payload = event_payload(
-            job,
-            None if entity is None else entity.device_id,
-            None if entity is None else entity.entity_id,
-            dt_util.utcnow(),
-        )
-        events.async_fire(self.hass, event, payload, context)
+        self._announcer.announce(event, job)
         for listener in tuple(self._job_listeners):
             listener(job.request.configuration)
 
@@ -366,6 +334,8 @@ class OffloadCoordinator:
             return
         for new, old in changes.renamed.items():
             registry.async_rename(self.hass, old, new)
+            if (version := self._flashed.pop(old, None)) is not None:
+                self._flashed[new] = version
         self._remove_stale(self._entry)
         for configuration in changes.gone:
             job = self.queue.active(configuration)

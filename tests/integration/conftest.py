@@ -1,6 +1,6 @@
 """A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -120,8 +120,8 @@ def entry(hass: HomeAssistant, config_dir: Path) -> MockConfigEntry:
 @pytest.fixture
 async def coordinator(
     hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
-) -> AsyncGenerator[OffloadCoordinator]:
+) -> OffloadCoordinator:
     """Return the coordinator of an instance that is set up."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
-    yield hass.data[DATA_COORDINATOR]
+    return hass.data[DATA_COORDINATOR]

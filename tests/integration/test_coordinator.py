@@ -406,7 +406,7 @@ class TestRefusals:
     ) -> None:
         job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
         await coordinator.async_wait(job)
-        with pytest.raises(ServiceValidationError, match="Nothing to cancel.*lamp"):
+        with pytest.raises(ServiceValidationError, match=r"Nothing to cancel.*lamp"):
             await coordinator.async_cancel(job.job_id)
         with pytest.raises(ServiceValidationError, match="no job x"):
             await coordinator.async_cancel("x")
