@@ -249,16 +249,6 @@ class OffloadCoordinator:
         """Take over what was known before a restart, unless a job says better."""
         self._flashed.setdefault(configuration, version)
 
-    def entity_id(self, configuration: str) -> str | None:
-        """Return the id of a configuration's update entity."""
-        entity = registry.async_entity(self.hass, configuration)
-        return None if entity is None else entity.entity_id
-
-    def device_id(self, configuration: str) -> str | None:
-        """Return the id of the device that the update entity hangs on."""
-        entity = registry.async_entity(self.hass, configuration)
-        return None if entity is None else entity.device_id
-
     def job_details(self, job: FirmwareJob) -> JobDetails:
         """Return all fields of a job, ready for JSON."""
         return self._announcer.details(job)
