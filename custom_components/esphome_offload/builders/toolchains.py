@@ -17,7 +17,7 @@ from .environment import process_environment
 from .layout import CacheLayout
 from .model import BuildError
 from .process import Command, LaunchError, Processes, ProcessResult
-from .uv import Uv, VersionProblem, plain, problem
+from .uv import Uv, VersionProblem, plain, problem, runs_here
 from .versions import VersionError, normal_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,6 +31,11 @@ _CHECK_TIMEOUT = 120.0
 _TAIL = 12
 """Lines of uv that say why it failed; more would not fit into a message."""
 _VERSION_LINE = re.compile(r"^Version: (\S+)", re.MULTILINE)
+
+_NOT_FOR_THIS_PYTHON = (
+    f"it does not run on Python {platform.python_version()}, which Home Assistant uses;"
+    " choose another version"
+)
 
 type Lines = Callable[[Sequence[str]], None]
 
@@ -169,12 +174,10 @@ class Toolchains:
             str(toolchain.python),
             f"esphome=={version}",
         )
+        if not await asyncio.to_thread(_runs_here, folder):
+            raise _never(version, _NOT_FOR_THIS_PYTHON)
         if not await self._works(toolchain):
-            raise BuildError(
-                FailureReason.VERSION_UNAVAILABLE,
-                f"ESPHome {version} was installed, but does not start on Python"
-                f" {platform.python_version()}; choose a newer version",
-            )
+            raise _never(version, "it was installed, but does not start; choose another version")
         await asyncio.to_thread(_write_stamp, folder, version)
 
     async def _run_uv(self, version: str, *arguments: str) -> None:
@@ -189,39 +192,29 @@ class Toolchains:
         try:
             result = await self._processes.run_lines(command, lines, timeout=_INSTALL_TIMEOUT)
         except (TimeoutError, LaunchError) as error:
-            raise BuildError(
-                FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be installed: {error}"
-            ) from error
+            raise _not_now(version, str(error)) from error
         if result.exit_code != 0:
             raise self._failure(version, result, "\n".join(tail))
 
     def _failure(self, version: str, result: ProcessResult, output: str) -> BuildError:
         said = plain(output)[-400:]
-        reason = FailureReason.BUILDER_ENVIRONMENT
         if result.out_of_memory:
-            why = "memory ran out while it was being installed"
-        elif "No space left on device" in output or "os error 28" in output:
-            why = "the disk is full; make room and try again"
-        else:
-            match problem(output):
-                case VersionProblem.NO_NETWORK:
-                    others = ", ".join(self._installed) or "none"
-                    why = (
-                        "it is not installed here yet and cannot be downloaded; check the internet"
-                        f" connection of this machine. Installed versions: {others} ({said})"
-                    )
-                case VersionProblem.UNSUPPORTED_PYTHON:
-                    reason = FailureReason.VERSION_UNAVAILABLE
-                    why = (
-                        f"it does not run on Python {platform.python_version()}; choose a newer one"
-                    )
-                case VersionProblem.UNKNOWN:
-                    reason = FailureReason.VERSION_UNAVAILABLE
-                    why = "it does not exist; choose a released version"
-                case _:
-                    reason = FailureReason.VERSION_UNAVAILABLE
-                    why = f"uv ended with {result.exit_code}: {said}"
-        return BuildError(reason, f"ESPHome {version} cannot be installed: {why}", result.exit_code)
+            return _not_now(version, "memory ran out meanwhile")
+        if "No space left on device" in output or "os error 28" in output:
+            return _not_now(version, "the disk is full; make room and try again")
+        match problem(output):
+            case VersionProblem.NO_NETWORK:
+                others = ", ".join(self._installed) or "none"
+                return _not_now(
+                    version,
+                    "it is not installed here yet and cannot be downloaded; check the internet"
+                    f" connection of this machine. Installed versions: {others} ({said})",
+                )
+            case VersionProblem.UNSUPPORTED_PYTHON:
+                return _never(version, _NOT_FOR_THIS_PYTHON)
+            case VersionProblem.UNKNOWN:
+                return _never(version, "it does not exist; choose a released version")
+        return _never(version, f"uv ended with {result.exit_code}: {said}")
 
     async def _works(self, toolchain: Toolchain) -> bool:
         """Ask the toolchain for its version, which imports what every call of ESPHome does."""
@@ -265,6 +258,22 @@ class Toolchains:
             else:
                 self._layout.discard(folder)
         return _newest_first(versions)
+
+
+def _never(version: str, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.VERSION_UNAVAILABLE, f"ESPHome {version} cannot be installed: {why}"
+    )
+
+
+def _not_now(version: str, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be installed: {why}"
+    )
+
+
+def _runs_here(folder: Path) -> bool:
+    return any(runs_here(packages) for packages in folder.glob("lib/python*/site-packages"))
 
 
 def _newest_first(versions: set[str]) -> tuple[str, ...]:
