@@ -279,10 +279,12 @@ class OffloadCoordinator:
             if (firmware := await self.workshop.firmware.latest(configuration)) is None:
                 raise _invalid("nothing_built", device=device_name)
             return firmware.build_info.esphome_version
-        if version is None or not operation.builds:
-            if operation.builds and self.latest_version is None:
-                raise _invalid("no_version_known", device=device_name)
+        if not operation.builds:
             return self.latest_version or ""
+        if version is None:
+            if (latest := await self._versions.async_latest()) is None:
+                raise _invalid("no_version_known", device=device_name)
+            return latest
         try:
             target = normal_version(version)
             await self.workshop.versions.check(target)

@@ -394,6 +394,16 @@ class TestRefusals:
         with pytest.raises(ServiceValidationError, match="name the version to build lamp with"):
             await entry.runtime_data.async_submit("lamp.yaml", Operation.INSTALL)
 
+    async def test_a_job_asks_for_the_newest_version_while_it_was_never_known(
+        self, hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
+    ) -> None:
+        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        stage.versions.error = None
+        job = await entry.runtime_data.async_submit("lamp.yaml", Operation.INSTALL)
+        assert job.request.esphome_version == NEWEST
+
     async def test_anything_while_the_instance_is_not_loaded(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
     ) -> None:

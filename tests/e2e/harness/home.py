@@ -36,6 +36,7 @@ class Home:
         """Start Home Assistant and log in; ``extra`` goes into its environment."""
         await self.instance.start(**extra)
         self._client = await self.instance.client()
+        await until(self._client.running, "Home Assistant to be set up", 120)
 
     async def adopt(self) -> None:
         """Add the device to Home Assistant's own esphome integration."""
