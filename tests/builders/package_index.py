@@ -11,6 +11,9 @@ BROKEN = "2030.2.0"
 NEEDS_MORE = "2030.3.0"
 """Needs another package that the index does not have."""
 
+NOBODYS = "2099.1.0"
+"""Does not exist."""
+
 ESPHOME = """
 import json, os, pathlib, sys, time
 
@@ -49,6 +52,8 @@ if command == "compile":
     if not told.get("old"):
         (build / "build_info.json").write_text(json.dumps(info))
     storage = dict(build_path=str(build), firmware_bin_path=str(image), esphome_version=VERSION)
+    if told.get("nameless"):
+        storage["firmware_bin_path"] = None
     (data / "storage" / (yaml.name + ".json")).write_text(json.dumps(storage))
 """
 

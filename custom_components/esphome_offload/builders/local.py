@@ -107,7 +107,7 @@ class LocalBuilder(Builder):
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         if self._status.why_not is not None:
             raise BuildError(FailureReason.BUILDER_ENVIRONMENT, self._status.why_not)
-        if Path(request.configuration).name != request.configuration:
+        if request.configuration in {"", ".."} or "/" in request.configuration:
             raise BuildError(
                 FailureReason.CONFIG_INVALID, f"{request.configuration!r} is not a file name"
             )
