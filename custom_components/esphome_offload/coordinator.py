@@ -1,5 +1,6 @@
 """OffloadCoordinator owns devices, jobs and builders; Home Assistant talks to it alone."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,7 @@ class OffloadCoordinator:
         self.options: OffloadOptions | None = None
         self._settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
+        self._making_room: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._job_listeners: list[Callable[[str], None]] = []
         self._flashed: dict[str, str] = {}
@@ -312,9 +314,18 @@ class OffloadCoordinator:
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
         if job.terminal:
             self._note_flashed(job)
+            if job.request.operation.builds:
+                self._make_room_soon()
         self._announcer.announce(event, job)
         for listener in tuple(self._job_listeners):
             listener(job.request.configuration)
+
+    def _make_room_soon(self) -> None:
+        """After a build, not before one: nobody waits for the disk to be measured."""
+        if self._making_room is None or self._making_room.done():
+            self._making_room = self.hass.async_create_background_task(
+                self.workshop.make_room(), f"{DOMAIN} disk budgets"
+            )
 
     def _note_flashed(self, job: FirmwareJob) -> None:
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -346,3 +347,24 @@ async def test_another_way_to_enter_a_toolchain_can_be_put_in(
     environment = bench.seen()["env"]
     assert isinstance(environment, dict)
     assert environment["ELSEWHERE"] == "yes"
+
+
+async def test_trees_beyond_the_budget_go_but_never_one_that_is_being_built_in(
+    bench: Bench, sink: Sink
+) -> None:
+    old = bench.layout.tree("old.yaml")
+    old.mkdir(parents=True)
+    (old / "object.o").write_bytes(b"x" * 100_000)
+    os.utime(old, (0, 0))
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    await bench.builder.make_room(budget=0)
+    assert not old.exists()
+    assert bench.tree.exists()
+
+    os.utime(bench.tree, (0, 0))
+    async with bench.builder._tree(LAMP):
+        await bench.builder.make_room(budget=0)
+    assert bench.tree.exists()
+    await bench.builder.make_room(budget=0)
+    assert not bench.tree.exists()
+    assert bench.builder.status().warm == frozenset()

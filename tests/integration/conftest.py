@@ -59,6 +59,7 @@ class Stage:
     slots: list[int] = field(default_factory=list)
     begun: int = 0
     closed: int = 0
+    rooms_made: int = 0
 
     @property
     def workshop(self) -> Workshop:
@@ -70,8 +71,12 @@ class Stage:
             toolchains=lambda: (NEWEST,),
             set_slots=self.slots.append,
             begin=self._begin,
+            make_room=self._make_room,
             aclose=self._aclose,
         )
+
+    async def _make_room(self) -> None:
+        self.rooms_made += 1
 
     async def _begin(self) -> None:
         self.begun += 1

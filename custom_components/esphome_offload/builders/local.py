@@ -5,14 +5,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 import json
+import logging
+import os
 from pathlib import Path
+import time
 from typing import TypedDict, override
 
 from ..const import FailureReason, Source, Stage
+from .budget import TREES_BUDGET, occupants, too_much
 from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
 from .failure import classify
 from .firmware import BuildResult, FirmwareStore
-from .layout import CacheLayout
+from .layout import CacheLayout, configuration_key
 from .model import (
     Builder,
     BuildError,
@@ -25,6 +29,8 @@ from .model import (
 from .process import LaunchError, Processes, ProcessResult
 from .resources import Machine, check, why_not_here
 from .toolchains import Toolchain, Toolchains
+
+_LOGGER = logging.getLogger(__name__)
 
 _BUILD_TIMEOUT = 3 * 3600.0
 """Half an hour on a small board, and as much again for the tools of the first ESP-IDF build."""
@@ -72,7 +78,7 @@ class LocalBuilder(Builder):
         why_not = why_not or why_not_here()
         self._status = BuilderStatus(available=why_not is None, why_not=why_not)
         self._listeners: list[Callable[[], None]] = []
-        self._trees: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
     @override
     def status(self) -> BuilderStatus:
@@ -127,6 +133,18 @@ class LocalBuilder(Builder):
     async def clean(self, configuration: str) -> None:
         async with self._tree(configuration):
             await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
+        await self.refresh()
+
+    async def make_room(self, budget: int = TREES_BUDGET) -> None:
+        """Remove trees until the rest takes no more than ``budget`` bytes."""
+        trees = self._layout.trees
+        for going in too_much(await asyncio.to_thread(occupants, trees), budget, time.time()):
+            lock = self._locks.setdefault(going.path.name, asyncio.Lock())
+            if lock.locked():
+                continue
+            async with lock:
+                _LOGGER.info("The build tree %s makes room", going.path.name)
+                await asyncio.to_thread(self._layout.discard, going.path)
         await self.refresh()
 
     async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
@@ -190,9 +208,10 @@ class LocalBuilder(Builder):
         if wipe:
             self._layout.discard(tree)
         tree.mkdir(exist_ok=True)
+        os.utime(tree)
 
     def _tree(self, configuration: str) -> asyncio.Lock:
-        return self._trees.setdefault(configuration, asyncio.Lock())
+        return self._locks.setdefault(configuration_key(configuration), asyncio.Lock())
 
     def _occupy(self, change: int) -> None:
         self._update(replace(self._status, busy=self._status.busy + change))

@@ -9,10 +9,13 @@ import os
 from pathlib import Path
 import platform
 import re
+import threading
+import time
 
 from packaging.version import Version
 
 from ..const import FailureReason
+from .budget import IN_USE, TOOLCHAINS_BUDGET, occupants, too_much
 from .environment import process_environment
 from .layout import CacheLayout
 from .model import BuildError
@@ -69,6 +72,8 @@ class Toolchains:
         self._healthy: set[str] = set()
         self._making: dict[str, _Making] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        # Between threads: one takes a toolchain into use, one removes what is not in use.
+        self._use = threading.Lock()
 
     def installed(self) -> tuple[str, ...]:
         """Return the versions that have a complete toolchain, newest first; without I/O."""
@@ -103,6 +108,27 @@ class Toolchains:
             if not making.listeners and not making.task.done():
                 await self._stop(version, making)
         return making.task.result()
+
+    async def make_room(self, budget: int = TOOLCHAINS_BUDGET) -> None:
+        """Remove toolchains until the rest takes no more than ``budget`` bytes."""
+        folder = self._layout.toolchains
+        for going in too_much(
+            await asyncio.to_thread(occupants, folder, _STAMP), budget, time.time()
+        ):
+            version = going.path.name
+            async with self._locks.setdefault(version, asyncio.Lock()):
+                if await asyncio.to_thread(self._discard_unused, going.path):
+                    _LOGGER.info("The toolchain of ESPHome %s makes room", version)
+                    self._healthy.discard(version)
+                    self._installed = tuple(v for v in self._installed if v != version)
+
+    def _discard_unused(self, folder: Path) -> bool:
+        stamp = folder / _STAMP
+        with self._use:
+            if stamp.exists() and time.time() - stamp.stat().st_mtime < IN_USE:
+                return False
+            self._layout.discard(folder)
+        return True
 
     def doubt(self, version: str) -> None:
         """Have the toolchain checked before it is used again; a build failed with it."""
@@ -243,8 +269,13 @@ class Toolchains:
                 listener(lines)
 
     def _complete(self, toolchain: Toolchain) -> bool:
+        """Return whether a toolchain can be used; if so, it counts as in use from now on."""
         stamp = self._layout.toolchain(toolchain.version) / _STAMP
-        return stamp.is_file() and toolchain.python.exists()
+        with self._use:
+            if not stamp.is_file() or not toolchain.python.exists():
+                return False
+            os.utime(stamp)
+        return True
 
     def _scan(self) -> tuple[str, ...]:
         self._layout.make()
