@@ -1,5 +1,6 @@
 """OffloadCoordinator owns devices, jobs and builders; Home Assistant talks to it alone."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -8,21 +9,22 @@ from types import MappingProxyType
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import Context, HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.util import dt as dt_util
 from homeassistant.util.hass_dict import HassKey
 
-from . import events, registry
+from . import registry
 from .builders.log import JobLogs
 from .builders.versions import VersionError, VersionProblem, normal_version
 from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
 from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
 from .devices.core_esphome import CoreEsphome
 from .devices.links import CoreDeviceLink
-from .job_payload import JobDetails, event_payload, job_details
+from .events import JobAnnouncer
+from .job_payload import JobDetails
 from .jobs.model import FirmwareJob, JobEvent, JobRequest
 from .jobs.pool import BuilderPool
 from .jobs.ports import QueueSettings
 from .jobs.queue import JobQueue, JobRefused
+from .lending import Lender
 from .options import OffloadOptions
 from .persistence import JobPersistence
 from .version_tracker import VersionTracker
@@ -46,14 +48,15 @@ class OffloadCoordinator:
         self.workshop = workshop
         self.logs = logs
         self.builders = BuilderPool()
+        self.lender = Lender(hass, workshop)
         self.options: OffloadOptions | None = None
         self._settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
+        self._making_room: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._job_listeners: list[Callable[[str], None]] = []
         self._flashed: dict[str, str] = {}
-        self._contexts: dict[str, Context] = {}
-        self._submitting: Context | None = None
+        self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
         self._versions = VersionTracker(hass, workshop.versions, self._notify)
         self._tracker = DeviceTracker(
@@ -94,6 +97,7 @@ class OffloadCoordinator:
         self.builders.subscribe(self._notify)
         await self._versions.async_load()
         await self.queue.start()
+        await self.lender.async_start()
         for job in self.queue.jobs():
             self._note_flashed(job)
 
@@ -101,6 +105,7 @@ class OffloadCoordinator:
         """Home Assistant stops: end every process, keep every job for the next start."""
         self._tracker.stop()
         self._versions.stop()
+        await self.lender.async_stop()
         await self.queue.stop()
         await self.workshop.aclose()
         await self.logs.aclose()
@@ -118,11 +123,15 @@ class OffloadCoordinator:
         self._versions.stop()
         self._entry = None
         self.options = None
-        if entry.disabled_by is not None:
+        if entry.disabled_by is None:
+            await self.lender.async_hold()
+        else:
+            await self.lender.async_apply(None)
             await self.queue.cancel_all()
 
     async def async_forget(self) -> None:
-        """Cancel all jobs: "this instance" was removed, nobody is left to want them."""
+        """Cancel all jobs and unpair all guests: "this instance" was removed."""
+        await self.lender.async_forget()
         await self.queue.cancel_all()
 
     async def async_apply_options(self, entry: OffloadConfigEntry) -> None:
@@ -143,6 +152,7 @@ class OffloadCoordinator:
             self._remove_stale(entry)
             registry.async_relink(self.hass, entry.entry_id, self._tracker.devices)
         self._versions.start(entry, options)
+        await self.lender.async_apply(options)
 
     async def async_submit(
         self,
@@ -209,17 +219,15 @@ class OffloadCoordinator:
         ``context`` goes with the job's events. Raises ServiceValidationError.
         """
         self._device(request.configuration)  # it may have gone meanwhile
-        self._submitting = context
         try:
-            return self.queue.submit(request)
+            with self._announcer.on_behalf_of(context):
+                return self.queue.submit(request)
         except JobRefused as refused:
             raise _invalid(
                 f"job_{refused.reason.value}",
                 device=request.device_name,
                 job_id="" if refused.job is None else refused.job.job_id,
             ) from refused
-        finally:
-            self._submitting = None
 
     async def async_cancel(self, job_id: str) -> FirmwareJob:
         """Cancel a job; returns when all of it has ended."""
@@ -252,25 +260,9 @@ class OffloadCoordinator:
         """Take over what was known before a restart, unless a job says better."""
         self._flashed.setdefault(configuration, version)
 
-    def entity_id(self, configuration: str) -> str | None:
-        """Return the id of a configuration's update entity."""
-        entity = registry.async_entity(self.hass, configuration)
-        return None if entity is None else entity.entity_id
-
-    def device_id(self, configuration: str) -> str | None:
-        """Return the id of the device that the update entity hangs on."""
-        entity = registry.async_entity(self.hass, configuration)
-        return None if entity is None else entity.device_id
-
     def job_details(self, job: FirmwareJob) -> JobDetails:
         """Return all fields of a job, ready for JSON."""
-        entity = registry.async_entity(self.hass, job.request.configuration)
-        return job_details(
-            job,
-            None if entity is None else entity.device_id,
-            None if entity is None else entity.entity_id,
-            dt_util.utcnow(),
-        )
+        return self._announcer.details(job)
 
     @callback
     def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -283,18 +275,6 @@ class OffloadCoordinator:
         """Call ``listener`` with the configuration whose job changed; returns unsubscribe."""
         self._job_listeners.append(listener)
         return lambda: self._job_listeners.remove(listener)
-
-    @callback
-    def async_subscribe_job(
-        self, configuration: str, listener: Callable[[], None]
-    ) -> Callable[[], None]:
-        """Call ``listener`` when anything about a configuration's jobs changed."""
-
-        def job_changed(changed: str) -> None:
-            if changed == configuration:
-                listener()
-
-        return self.async_subscribe_jobs(job_changed)
 
     def _device(self, configuration: str) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
@@ -310,10 +290,12 @@ class OffloadCoordinator:
             if (firmware := await self.workshop.firmware.latest(configuration)) is None:
                 raise _invalid("nothing_built", device=device_name)
             return firmware.build_info.esphome_version
-        if version is None or not operation.builds:
-            if operation.builds and self.latest_version is None:
-                raise _invalid("no_version_known", device=device_name)
+        if not operation.builds:
             return self.latest_version or ""
+        if version is None:
+            if (latest := await self._versions.async_latest()) is None:
+                raise _invalid("no_version_known", device=device_name)
+            return latest
         try:
             target = normal_version(version)
             await self.workshop.versions.check(target)
@@ -339,22 +321,20 @@ class OffloadCoordinator:
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
-        if event is JobEvent.QUEUED and self._submitting is not None:
-            self._contexts[job.job_id] = self._submitting
-        context = self._contexts.get(job.job_id) or Context(user_id=job.request.user_id)
         if job.terminal:
-            self._contexts.pop(job.job_id, None)
             self._note_flashed(job)
-        entity = registry.async_entity(self.hass, job.request.configuration)
-        payload = event_payload(
-            job,
-            None if entity is None else entity.device_id,
-            None if entity is None else entity.entity_id,
-            dt_util.utcnow(),
-        )
-        events.async_fire(self.hass, event, payload, context)
+            if job.request.operation.builds:
+                self._make_room_soon()
+        self._announcer.announce(event, job)
         for listener in tuple(self._job_listeners):
             listener(job.request.configuration)
+
+    def _make_room_soon(self) -> None:
+        """After a build, not before one: nobody waits for the disk to be measured."""
+        if self._making_room is None or self._making_room.done():
+            self._making_room = self.hass.async_create_background_task(
+                self.workshop.make_room(), f"{DOMAIN} disk budgets"
+            )
 
     def _note_flashed(self, job: FirmwareJob) -> None:
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
@@ -366,6 +346,8 @@ class OffloadCoordinator:
             return
         for new, old in changes.renamed.items():
             registry.async_rename(self.hass, old, new)
+            if (version := self._flashed.pop(old, None)) is not None:
+                self._flashed[new] = version
         self._remove_stale(self._entry)
         for configuration in changes.gone:
             job = self.queue.active(configuration)

@@ -1,12 +1,16 @@
 """JOB_* on Home Assistant's event bus."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
 from homeassistant.core import Context, HomeAssistant, callback
+from homeassistant.util import dt as dt_util
 
+from . import registry
 from .const import DOMAIN
-from .job_payload import JobEventPayload
-from .jobs.model import JobEvent
+from .job_payload import JobDetails, event_payload, job_details
+from .jobs.model import FirmwareJob, JobEvent
 
 EVENT_JOB: Final = {
     JobEvent.QUEUED: f"{DOMAIN}_job_queued",
@@ -18,10 +22,41 @@ EVENT_JOB: Final = {
 }
 
 
-@callback
-def async_fire(
-    hass: HomeAssistant, event: JobEvent, payload: JobEventPayload, context: Context
-) -> None:
-    """Fire what the bus is meant to hear; other changes are for our own subscribers."""
-    if (event_type := EVENT_JOB.get(event)) is not None:
-        hass.bus.async_fire(event_type, payload, context=context)
+class JobAnnouncer:
+    """Tells the bus what the bus is meant to hear, in the context of who asked for the job."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Know of no job yet."""
+        self._hass = hass
+        self._contexts: dict[str, Context] = {}
+        self._submitting: Context | None = None
+
+    @contextmanager
+    def on_behalf_of(self, context: Context) -> Generator[None]:
+        """Give jobs that are queued meanwhile this context."""
+        self._submitting = context
+        try:
+            yield
+        finally:
+            self._submitting = None
+
+    @callback
+    def announce(self, event: JobEvent, job: FirmwareJob) -> None:
+        """Fire an event, unless it is one for our own subscribers alone."""
+        if event is JobEvent.QUEUED and self._submitting is not None:
+            self._contexts[job.job_id] = self._submitting
+        # Of a job from before a restart only the user is known.
+        context = self._contexts.get(job.job_id) or Context(user_id=job.request.user_id)
+        if job.terminal:
+            self._contexts.pop(job.job_id, None)
+        if (event_type := EVENT_JOB.get(event)) is not None:
+            payload = event_payload(job, *self._ids(job), dt_util.utcnow())
+            self._hass.bus.async_fire(event_type, payload, context=context)
+
+    def details(self, job: FirmwareJob) -> JobDetails:
+        """Return all fields of a job, ready for JSON."""
+        return job_details(job, *self._ids(job), dt_util.utcnow())
+
+    def _ids(self, job: FirmwareJob) -> tuple[str | None, str | None]:
+        entity = registry.async_entity(self._hass, job.request.configuration)
+        return (None, None) if entity is None else (entity.device_id, entity.entity_id)

@@ -129,6 +129,7 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
         for configuration in configurations
     ]
     # From here to the last submit nothing is awaited, so nothing can get in between.
+    _refuse_gone(coordinator, configurations)
     _refuse_running(coordinator, configurations)
     jobs = [coordinator.submit(request, call.context) for request in requests]
     if call.data[ServiceField.WAIT]:
@@ -234,6 +235,13 @@ def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
         raise _invalid("ambiguous_source", source=given, pins=", ".join(matching))
     # What matches nothing is refused by the coordinator.
     return matching[0] if matching else given
+
+
+def _refuse_gone(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
+    """Refuse what went away while versions were looked up."""
+    for configuration in configurations:
+        if configuration not in coordinator.devices:
+            raise _invalid("unknown_configuration", configuration=configuration)
 
 
 def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """VersionTracker: the newest ESPHome version of the chosen channel, also when offline."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 import logging
@@ -35,6 +36,7 @@ class VersionTracker:
         self._fixed: str | None = None
         self._cancel_interval: Callable[[], None] | None = None
         self._failing = False
+        self._asking = asyncio.Lock()
 
     @property
     def latest(self) -> str | None:
@@ -73,6 +75,17 @@ class VersionTracker:
 
     async def async_refresh(self) -> None:
         """Ask for the newest version of the channel; a failure keeps the one that is known."""
+        async with self._asking:
+            await self._async_ask()
+
+    async def async_latest(self) -> str | None:
+        """Return ``latest``; while it was never known, ask (or await the answer) first."""
+        async with self._asking:
+            if self.latest is None:
+                await self._async_ask()
+        return self.latest
+
+    async def _async_ask(self) -> None:
         channel = self._channel
         try:
             newest = await self._source.newest(prerelease=channel is VersionChannel.PRERELEASE)

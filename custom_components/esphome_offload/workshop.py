@@ -1,7 +1,7 @@
 """Workshop: all that compiles and flashes, put together for one instance."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 import sys
@@ -34,7 +34,8 @@ class Workshop:
     """What the coordinator hands to the queue, and what it sets and closes itself.
 
     ``toolchains`` lists the installed ESPHome versions, ``begin`` ends what a killed Home
-    Assistant left running and looks at what is in the cache, ``aclose`` ends what still runs.
+    Assistant left running and looks at what is in the cache, ``make_room`` removes toolchains and
+    trees that are beyond their budgets, ``aclose`` ends what still runs.
     """
 
     builder: Builder
@@ -44,6 +45,7 @@ class Workshop:
     toolchains: Callable[[], tuple[str, ...]]
     set_slots: Callable[[int], None]
     begin: Callable[[], Awaitable[None]]
+    make_room: Callable[[], Coroutine[None, None, None]]
     aclose: Callable[[], Awaitable[None]]
 
 
@@ -65,6 +67,10 @@ def make_workshop(layout: CacheLayout) -> Workshop:
             await toolchains.load()
             await builder.refresh()
 
+    async def make_room() -> None:
+        await toolchains.make_room()
+        await builder.make_room()
+
     return Workshop(
         builder=builder,
         flasher=FirmwareFlasher(layout, processes, toolchains),
@@ -73,5 +79,6 @@ def make_workshop(layout: CacheLayout) -> Workshop:
         toolchains=toolchains.installed,
         set_slots=builder.slots.set_count,
         begin=begin,
+        make_room=make_room,
         aclose=processes.aclose,
     )

@@ -131,6 +131,7 @@ def test_what_the_kernel_says_about_memory_is_believed() -> None:
         "HTTPClientError: 503",
         "UnknownPackageError: Could not find the package",
         "/bin/sh: 1: xtensa-esp32-elf-g++: not found",
+        "ERROR gcc not found on PATH (tried gcc, clang, cc); install it or set CC",
         "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'",
         "ModuleNotFoundError: No module named 'esphome'",
     ],

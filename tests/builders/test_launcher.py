@@ -141,6 +141,40 @@ def test_a_lock_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     assert report["error"] == "start"
 
 
+def test_a_lock_file_that_was_removed_in_the_last_moment_is_not_taken_for_the_lock(
+    tmp_path: Path,
+) -> None:
+    """Another command would lock the new file of that name, and two would run in one tree."""
+    removing = """
+import fcntl, os, sys
+sys.path.append(sys.argv[1])
+from launcher import program
+lock, flock, files = sys.argv[2], fcntl.flock, []
+def remove_first(handle, operation):
+    files.append(os.fstat(handle).st_ino)
+    if len(files) == 1:
+        # The new file is there before the old one goes, so it cannot be given the same number.
+        open(lock + ".new", "w").close()
+        os.replace(lock + ".new", lock)
+    flock(handle, operation)
+fcntl.flock = remove_first
+taken = program.Launcher()._lock(lock, 10)
+print(taken, files[-1] == os.stat(lock).st_ino, len(files))
+"""
+    control, held = os.pipe()
+    output = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", removing, str(BUILDERS), str(tmp_path / "lock")],
+        # Open, because the end of its input tells the launcher to end.
+        stdin=control,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    os.close(control)
+    os.close(held)
+    assert output.stdout == "True True 2\n"
+
+
 def test_a_score_that_is_higher_already_is_not_lowered(tmp_path: Path) -> None:
     raising = "import os, sys; open('/proc/self/oom_score_adj', 'w').write('700');"
     launcher = subprocess.Popen(
@@ -241,9 +275,8 @@ def test_a_pid_that_was_given_to_another_process_is_not_signalled() -> None:
         assert stat is not None
         start = int(stat[2])
         descendants._send((bystander.pid, str(start - 1)), signal.SIGKILL)
-        assert bystander.poll() is None
-        descendants._send((bystander.pid, str(start)), signal.SIGKILL)
-        assert bystander.wait(timeout=30) == -signal.SIGKILL
+        descendants._send((bystander.pid, str(start)), signal.SIGTERM)
+        assert bystander.wait(timeout=30) == -signal.SIGTERM
     finally:
         bystander.kill()
         bystander.wait()

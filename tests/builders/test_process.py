@@ -271,23 +271,6 @@ async def test_a_lock_that_is_never_free_is_an_error(processes: Processes, tmp_p
     await cancel(first)
 
 
-async def test_a_lock_file_that_was_removed_meanwhile_is_not_taken_for_the_lock(
-    processes: Processes, tmp_path: Path
-) -> None:
-    """Two commands would otherwise each hold a lock on another file of the same name."""
-    lock = tmp_path / "tree.lock"
-    wipes = (
-        "import os, time; os.unlink('tree.lock'); open('ready', 'w').write('0'); time.sleep(0.5)"
-    )
-    first = asyncio.create_task(processes.run(python(wipes, cwd=tmp_path, lock=lock)))
-    await pids(tmp_path, ("ready",))
-    alone = "import os, time; os.mkdir('alone'); time.sleep(0.3); os.rmdir('alone')"
-    commands = [python(alone, cwd=tmp_path, lock=lock) for _ in range(2)]
-    results = await asyncio.gather(*(processes.run(command) for command in commands))
-    assert {result.exit_code for result in results} == {0}
-    await first
-
-
 async def test_lines_and_progress_are_handed_on(processes: Processes, tmp_path: Path) -> None:
     lines: list[str] = []
     progress: list[float] = []

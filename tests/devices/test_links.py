@@ -126,6 +126,18 @@ async def test_a_device_that_was_back_before_anybody_asked_is_confirmed(devices:
     assert await watch.confirm(NEW) is Verdict.CONFIRMED
 
 
+async def test_a_build_that_says_nothing_about_its_time_is_known_by_its_version(
+    devices: Devices,
+) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    confirming = asyncio.create_task(watch.confirm(replace(NEW, build_time="")))
+    devices.disconnect()
+    await let_run()
+    devices.connect(NEW)
+    assert await confirming is Verdict.CONFIRMED
+    watch.close()
+
+
 async def test_the_same_build_again_needs_a_reconnect(devices: Devices) -> None:
     watch = patient(devices).watch_restart("kitchen")
     confirming = asyncio.create_task(watch.confirm(OLD))

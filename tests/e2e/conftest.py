@@ -11,15 +11,6 @@ from .harness.home import Home, open_home, until
 from .harness.jobs import all_jobs, has_printed, reach, submit
 from .harness.workspace import claim
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run every test here on the loop that the home lives on."""
-    for item in items:
-        if "e2e" in item.path.parts:
-            item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"))
-
-
 # Home Assistant's test plugin guards tests that hold a Home Assistant in their own process: no
 # sockets, nothing left on the loop. Here it is another process, reached through real sockets,
 # and the connection to it outlives a test.

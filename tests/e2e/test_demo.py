@@ -5,10 +5,14 @@ import json
 import signal
 import sys
 
+import pytest
+
 from .harness.device import FIRST_VERSION, NEW_VERSION
 from .harness.home import until
 from .harness.processes import environment, mentioning
 from .harness.workspace import CACHE, REPOSITORY
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_demo_installs_and_leaves_nothing_behind() -> None:

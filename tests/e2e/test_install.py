@@ -1,6 +1,7 @@
 """One install, end to end: what happens, and what goes wrong."""
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -9,6 +10,8 @@ from .harness.client import Json, RequestFailedError
 from .harness.device import FIRST_VERSION, NEW_VERSION, Device
 from .harness.home import Home, until
 from .harness.jobs import all_jobs, follow, in_stage, output, reach, submit
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 EVENT_KEYS = {
     "job_id",
@@ -30,7 +33,8 @@ EVENT_KEYS = {
     "error",
     "seconds",
 }
-EVENTS = ["queued", "started", "progress", "completed", "failed", "cancelled"]
+TERMINAL = ("completed", "failed", "cancelled")
+KINDS = ("queued", "started", "progress", *TERMINAL)
 
 
 async def greeting(home: Home, wanted: str) -> None:
@@ -45,24 +49,20 @@ async def greeting(home: Home, wanted: str) -> None:
 
 async def test_install_updates_the_device_and_tells_everybody(home: Home, entity: str) -> None:
     """The first test: the device still runs the version that it came with."""
-    events: list[tuple[str, Json]] = []
+    queue: asyncio.Queue[Json] = asyncio.Queue()
     messages: list[Json] = []
     assert await home.reported_version() == FIRST_VERSION
 
-    async def listen(kind: str) -> None:
-        async with home.client.subscribe(
-            "subscribe_events", event_type=f"esphome_offload_job_{kind}"
-        ) as queue:
-            while True:
-                events.append((kind, (await queue.get())["data"]))
-
-    async with asyncio.TaskGroup() as listeners:
-        listening = [listeners.create_task(listen(kind)) for kind in EVENTS]
+    async with AsyncExitStack() as stack:
+        for kind in KINDS:
+            event_type = f"esphome_offload_job_{kind}"
+            subscription = home.client.subscribe(
+                "subscribe_events", into=queue, event_type=event_type
+            )
+            await stack.enter_async_context(subscription)
         job_id = (await submit(home.client, "install", entity, version=NEW_VERSION))["job_id"]
         job = await follow(home.client, job_id, shown=messages.append)
-        await until(lambda: _some(events, "completed"), "the completed event")
-        for task in listening:
-            task.cancel()
+        events = await everything_until_the_end(queue)
 
     assert job["status"] == "completed", job["error"]
     assert job["verified"] is True
@@ -70,15 +70,17 @@ async def test_install_updates_the_device_and_tells_everybody(home: Home, entity
     assert {"compiling", "uploading", "verifying"} <= set(job["stages"])
     assert await home.reported_version() == NEW_VERSION
 
-    kinds = [kind for kind, _ in events]
+    kinds = [event["event_type"].removeprefix("esphome_offload_job_") for event in events]
     assert kinds[:2] == ["queued", "started"]
     assert kinds[-1] == "completed"
     assert len(kinds) > 3
     assert set(kinds[2:-1]) == {"progress"}
-    for _, data in events:
+    for event in events:
+        data = event["data"]
         assert set(data) == EVENT_KEYS
         assert (data["job_id"], data["entity_id"]) == (job_id, entity)
-    progress = [data["progress"] for _, data in events if data["progress"] is not None]
+    percents = [event["data"]["progress"] for event in events]
+    progress = [percent for percent in percents if percent is not None]
     assert progress == sorted(progress)
     assert progress[-1] == 100
 
@@ -89,8 +91,15 @@ async def test_install_updates_the_device_and_tells_everybody(home: Home, entity
     assert shown == await output(home.client, job_id)
 
 
-async def _some(events: list[tuple[str, Json]], kind: str) -> bool:
-    return any(seen == kind for seen, _ in events)
+async def everything_until_the_end(queue: asyncio.Queue[Json]) -> list[Json]:
+    """Return a job's events up to the terminal one, and what still comes right after it."""
+    events = []
+    async with asyncio.timeout(30):
+        while not events or not events[-1]["event_type"].endswith(TERMINAL):
+            events.append(await queue.get())
+    while not queue.empty():
+        events.append(queue.get_nowait())
+    return events
 
 
 async def test_second_install_while_one_runs_is_refused(

@@ -5,11 +5,15 @@ from contextlib import contextmanager, suppress
 import os
 import threading
 
+import pytest
+
 from .conftest import connected
 from .harness.device import Device
 from .harness.home import Home, until
 from .harness.jobs import follow
 from .harness.processes import mentioning
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 OTHER_OPTIONS = {
     "version": {"version_channel": "stable"},

@@ -1,6 +1,6 @@
 """A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -59,6 +59,7 @@ class Stage:
     slots: list[int] = field(default_factory=list)
     begun: int = 0
     closed: int = 0
+    rooms_made: int = 0
 
     @property
     def workshop(self) -> Workshop:
@@ -70,8 +71,12 @@ class Stage:
             toolchains=lambda: (NEWEST,),
             set_slots=self.slots.append,
             begin=self._begin,
+            make_room=self._make_room,
             aclose=self._aclose,
         )
+
+    async def _make_room(self) -> None:
+        self.rooms_made += 1
 
     async def _begin(self) -> None:
         self.begun += 1
@@ -120,8 +125,8 @@ def entry(hass: HomeAssistant, config_dir: Path) -> MockConfigEntry:
 @pytest.fixture
 async def coordinator(
     hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
-) -> AsyncGenerator[OffloadCoordinator]:
+) -> OffloadCoordinator:
     """Return the coordinator of an instance that is set up."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
-    yield hass.data[DATA_COORDINATOR]
+    return hass.data[DATA_COORDINATOR]

@@ -394,6 +394,16 @@ class TestRefusals:
         with pytest.raises(ServiceValidationError, match="name the version to build lamp with"):
             await entry.runtime_data.async_submit("lamp.yaml", Operation.INSTALL)
 
+    async def test_a_job_asks_for_the_newest_version_while_it_was_never_known(
+        self, hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
+    ) -> None:
+        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        stage.versions.error = None
+        job = await entry.runtime_data.async_submit("lamp.yaml", Operation.INSTALL)
+        assert job.request.esphome_version == NEWEST
+
     async def test_anything_while_the_instance_is_not_loaded(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
     ) -> None:
@@ -406,7 +416,7 @@ class TestRefusals:
     ) -> None:
         job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
         await coordinator.async_wait(job)
-        with pytest.raises(ServiceValidationError, match="Nothing to cancel.*lamp"):
+        with pytest.raises(ServiceValidationError, match=r"Nothing to cancel.*lamp"):
             await coordinator.async_cancel(job.job_id)
         with pytest.raises(ServiceValidationError, match="no job x"):
             await coordinator.async_cancel("x")
@@ -452,3 +462,13 @@ async def test_an_interrupted_job_is_taken_up_when_this_instance_is_attached(
     assert again.status is JobStatus.COMPLETED
     await after.async_detach(entry)
     await after.async_stop()
+
+
+async def test_room_is_made_after_a_build_and_not_after_an_upload(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    for operation, rooms_made in ((Operation.COMPILE, 1), (Operation.UPLOAD, 1)):
+        job = await coordinator.async_submit("lamp.yaml", operation)
+        await coordinator.async_wait(job)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert stage.rooms_made == rooms_made

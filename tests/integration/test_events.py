@@ -1,6 +1,7 @@
 """JOB_* on the event bus, and how they read in the logbook."""
 
 from homeassistant.core import Context, Event, HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 
@@ -58,6 +59,7 @@ async def test_one_installation_tells_its_story_with_one_payload(
     await coordinator.async_wait(job)
     await hass.async_block_till_done()
 
+    device_id = er.async_get(hass).async_get("update.desk_lamp_esphome").device_id
     told = kinds(heard)
     assert told[:2] == ["queued", "started"]
     assert told[-1] == "completed"
@@ -66,7 +68,7 @@ async def test_one_installation_tells_its_story_with_one_payload(
         assert set(event.data) == KEYS
         assert event.data["job_id"] == job.job_id
         assert event.data["entity_id"] == "update.desk_lamp_esphome"
-        assert event.data["device_id"] == coordinator.device_id("lamp.yaml")
+        assert event.data["device_id"] == device_id
 
     last = heard[-1].data
     assert last["status"] == "completed"

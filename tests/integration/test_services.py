@@ -541,6 +541,28 @@ async def test_when_one_device_is_busy_none_is_started(
     assert len(home.queue.jobs()) == 1
 
 
+async def test_when_a_configuration_goes_away_meanwhile_none_is_started(
+    hass: HomeAssistant,
+    home: OffloadCoordinator,
+    config_dir: Path,
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up: list[str] = []
+
+    async def slow_check(version: str) -> None:
+        looked_up.append(version)
+        if len(looked_up) == 2:  # the lamp was found to be fine before
+            (config_dir / "lamp.yaml").unlink()
+            await home._tracker.async_rescan()
+
+    monkeypatch.setattr(stage.versions, "check", slow_check)
+    error = await refused(hass, "install", entity_id="all", version=NEWEST)
+    assert error.translation_key == "unknown_configuration"
+    assert "lamp.yaml" in str(error)
+    assert not home.queue.jobs()
+
+
 async def test_a_job_that_waits_in_the_queue_is_replaced(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
 ) -> None:

@@ -30,6 +30,7 @@ _NETWORK = re.compile(
 _TOOLS = re.compile(
     r"PackageManager\w*Error|PackageException|UnknownPackageError"
     r"|\b(?:g\+\+|gcc|cmake|ninja|git)['\"]?: (?:command )?not found"
+    r"|not found on PATH \(tried "
     r"|No such file or directory: '[^']*(?:g\+\+|gcc|cmake|ninja|git)'"
     r"|No module named|Exec format error|cannot execute"
     r"|Could not find (?:a )?(?:C\+\+ )?compiler|CMAKE_CXX_COMPILER not set",

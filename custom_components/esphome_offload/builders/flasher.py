@@ -22,13 +22,17 @@ _DONE = "OTA successful"
 """ESPHome then sleeps for a second and exits; the device restarts already."""
 _CONNECTED = re.compile(r"\bConnected to \S+")
 _UNREACHABLE = re.compile(
-    r"Error resolving IP address|No addresses to connect to|Upload failed after \d+ attempts"
+    r"Error resolving IP address|Could not resolve|could not be resolved|No addresses to connect to"
+    r"|Upload failed after \d+ attempts"
+    # The web server's way: all of urllib3's error in one line.
+    r"|OTA upload to .*(?:NewConnectionError|ConnectTimeout|Connection refused|No route to host)"
 )
 # Said by the device or about its last words, but another try may well go better.
 _PASSING = re.compile(
     r"Upload failed after \d+ attempts|may have already committed|MD5 code mismatch"
-    r"|Unknown error from ESP|Unexpected response from ESP"
+    r"|Unknown error from ESP|Unexpected response from ESP|OTA upload to \S+ port \d+ failed"
 )
+_HOLLOW = "OTA upload failed."
 _LEVEL = re.compile(r"^(?:ERROR|CRITICAL)\s+(.*)")
 
 
@@ -113,6 +117,7 @@ def judge(tail: Sequence[str], result: ProcessResult, device_name: str) -> Build
         failure = classify(tail, result)
         return BuildError(failure.reason, failure.message, code)
     errors = [found[1].strip() for line in tail if (found := _LEVEL.match(line))]
+    errors = [line for line in errors if line != _HOLLOW]
     said = errors[-1] if errors else next((line for line in reversed(tail) if line), "")
     connected = any(_CONNECTED.search(line) for line in tail)
     if not connected and any(_UNREACHABLE.search(line) for line in errors):

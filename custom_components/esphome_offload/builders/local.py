@@ -5,15 +5,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 import json
+import logging
+import os
 from pathlib import Path
+import time
 from typing import TypedDict, override
 
 from ..const import FailureReason, Source, Stage
+from .budget import TREES_BUDGET, occupants, too_much
 from .containment import Containment, ContainmentError
 from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
 from .failure import classify
 from .firmware import BuildResult, FirmwareStore
-from .layout import CacheLayout
+from .layout import CacheLayout, configuration_key
 from .model import (
     Builder,
     BuildError,
@@ -27,6 +31,8 @@ from .process import LaunchError, Processes, ProcessResult
 from .resources import Machine, check, why_not_here
 from .slots import Slots
 from .toolchains import Toolchain, Toolchains
+
+_LOGGER = logging.getLogger(__name__)
 
 _BUILD_TIMEOUT = 3 * 3600.0
 """Half an hour on a small board, and as much again for the tools of the first ESP-IDF build."""
@@ -83,7 +89,7 @@ class LocalBuilder(Builder):
         self._status = BuilderStatus(available=why_not is None, why_not=why_not)
         self.slots = slots or Slots()
         self._listeners: list[Callable[[], None]] = []
-        self._trees: dict[str, asyncio.Lock] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
 
     @override
     def status(self) -> BuilderStatus:
@@ -125,7 +131,7 @@ class LocalBuilder(Builder):
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         if self._status.why_not is not None:
             raise BuildError(FailureReason.BUILDER_ENVIRONMENT, self._status.why_not)
-        if Path(request.configuration).name != request.configuration:
+        if request.configuration in {"", ".."} or "/" in request.configuration:
             raise BuildError(
                 FailureReason.CONFIG_INVALID, f"{request.configuration!r} is not a file name"
             )
@@ -143,6 +149,18 @@ class LocalBuilder(Builder):
     async def clean(self, configuration: str) -> None:
         async with self._tree(configuration):
             await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
+        await self.refresh()
+
+    async def make_room(self, budget: int = TREES_BUDGET) -> None:
+        """Remove trees until the rest takes no more than ``budget`` bytes."""
+        trees = self._layout.trees
+        for going in too_much(await asyncio.to_thread(occupants, trees), budget, time.time()):
+            lock = self._locks.setdefault(going.path.name, asyncio.Lock())
+            if lock.locked():
+                continue
+            async with lock:
+                _LOGGER.info("The build tree %s makes room", going.path.name)
+                await asyncio.to_thread(self._layout.discard, going.path)
         await self.refresh()
 
     async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
@@ -209,9 +227,10 @@ class LocalBuilder(Builder):
         if wipe:
             self._layout.discard(tree)
         tree.mkdir(exist_ok=True)
+        os.utime(tree)
 
     def _tree(self, configuration: str) -> asyncio.Lock:
-        return self._trees.setdefault(configuration, asyncio.Lock())
+        return self._locks.setdefault(configuration_key(configuration), asyncio.Lock())
 
     def _update(self, status: BuilderStatus) -> None:
         if status != self._status:

@@ -9,15 +9,18 @@ import os
 from pathlib import Path
 import platform
 import re
+import threading
+import time
 
 from packaging.version import Version
 
 from ..const import FailureReason
+from .budget import IN_USE, TOOLCHAINS_BUDGET, occupants, too_much
 from .environment import process_environment
 from .layout import CacheLayout
 from .model import BuildError
 from .process import Command, LaunchError, Processes, ProcessResult
-from .uv import Uv, VersionProblem, plain, problem
+from .uv import Uv, VersionProblem, plain, problem, runs_here
 from .versions import VersionError, normal_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,6 +34,11 @@ _CHECK_TIMEOUT = 120.0
 _TAIL = 12
 """Lines of uv that say why it failed; more would not fit into a message."""
 _VERSION_LINE = re.compile(r"^Version: (\S+)", re.MULTILINE)
+
+_NOT_FOR_THIS_PYTHON = (
+    f"it does not run on Python {platform.python_version()}, which Home Assistant uses;"
+    " choose another version"
+)
 
 type Lines = Callable[[Sequence[str]], None]
 
@@ -64,6 +72,8 @@ class Toolchains:
         self._healthy: set[str] = set()
         self._making: dict[str, _Making] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        # Between threads: one takes a toolchain into use, one removes what is not in use.
+        self._use = threading.Lock()
 
     def installed(self) -> tuple[str, ...]:
         """Return the versions that have a complete toolchain, newest first; without I/O."""
@@ -98,6 +108,27 @@ class Toolchains:
             if not making.listeners and not making.task.done():
                 await self._stop(version, making)
         return making.task.result()
+
+    async def make_room(self, budget: int = TOOLCHAINS_BUDGET) -> None:
+        """Remove toolchains until the rest takes no more than ``budget`` bytes."""
+        folder = self._layout.toolchains
+        for going in too_much(
+            await asyncio.to_thread(occupants, folder, _STAMP), budget, time.time()
+        ):
+            version = going.path.name
+            async with self._locks.setdefault(version, asyncio.Lock()):
+                if await asyncio.to_thread(self._discard_unused, going.path):
+                    _LOGGER.info("The toolchain of ESPHome %s makes room", version)
+                    self._healthy.discard(version)
+                    self._installed = tuple(v for v in self._installed if v != version)
+
+    def _discard_unused(self, folder: Path) -> bool:
+        stamp = folder / _STAMP
+        with self._use:
+            if stamp.exists() and time.time() - stamp.stat().st_mtime < IN_USE:
+                return False
+            self._layout.discard(folder)
+        return True
 
     def doubt(self, version: str) -> None:
         """Have the toolchain checked before it is used again; a build failed with it."""
@@ -169,12 +200,10 @@ class Toolchains:
             str(toolchain.python),
             f"esphome=={version}",
         )
+        if not await asyncio.to_thread(_runs_here, folder):
+            raise _never(version, _NOT_FOR_THIS_PYTHON)
         if not await self._works(toolchain):
-            raise BuildError(
-                FailureReason.VERSION_UNAVAILABLE,
-                f"ESPHome {version} was installed, but does not start on Python"
-                f" {platform.python_version()}; choose a newer version",
-            )
+            raise _never(version, "it was installed, but does not start; choose another version")
         await asyncio.to_thread(_write_stamp, folder, version)
 
     async def _run_uv(self, version: str, *arguments: str) -> None:
@@ -189,39 +218,29 @@ class Toolchains:
         try:
             result = await self._processes.run_lines(command, lines, timeout=_INSTALL_TIMEOUT)
         except (TimeoutError, LaunchError) as error:
-            raise BuildError(
-                FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be installed: {error}"
-            ) from error
+            raise _not_now(version, str(error)) from error
         if result.exit_code != 0:
             raise self._failure(version, result, "\n".join(tail))
 
     def _failure(self, version: str, result: ProcessResult, output: str) -> BuildError:
         said = plain(output)[-400:]
-        reason = FailureReason.BUILDER_ENVIRONMENT
         if result.out_of_memory:
-            why = "memory ran out while it was being installed"
-        elif "No space left on device" in output or "os error 28" in output:
-            why = "the disk is full; make room and try again"
-        else:
-            match problem(output):
-                case VersionProblem.NO_NETWORK:
-                    others = ", ".join(self._installed) or "none"
-                    why = (
-                        "it is not installed here yet and cannot be downloaded; check the internet"
-                        f" connection of this machine. Installed versions: {others} ({said})"
-                    )
-                case VersionProblem.UNSUPPORTED_PYTHON:
-                    reason = FailureReason.VERSION_UNAVAILABLE
-                    why = (
-                        f"it does not run on Python {platform.python_version()}; choose a newer one"
-                    )
-                case VersionProblem.UNKNOWN:
-                    reason = FailureReason.VERSION_UNAVAILABLE
-                    why = "it does not exist; choose a released version"
-                case _:
-                    reason = FailureReason.VERSION_UNAVAILABLE
-                    why = f"uv ended with {result.exit_code}: {said}"
-        return BuildError(reason, f"ESPHome {version} cannot be installed: {why}", result.exit_code)
+            return _not_now(version, "memory ran out meanwhile")
+        if "No space left on device" in output or "os error 28" in output:
+            return _not_now(version, "the disk is full; make room and try again")
+        match problem(output):
+            case VersionProblem.NO_NETWORK:
+                others = ", ".join(self._installed) or "none"
+                return _not_now(
+                    version,
+                    "it is not installed here yet and cannot be downloaded; check the internet"
+                    f" connection of this machine. Installed versions: {others} ({said})",
+                )
+            case VersionProblem.UNSUPPORTED_PYTHON:
+                return _never(version, _NOT_FOR_THIS_PYTHON)
+            case VersionProblem.UNKNOWN:
+                return _never(version, "it does not exist; choose a released version")
+        return _never(version, f"uv ended with {result.exit_code}: {said}")
 
     async def _works(self, toolchain: Toolchain) -> bool:
         """Ask the toolchain for its version, which imports what every call of ESPHome does."""
@@ -250,8 +269,13 @@ class Toolchains:
                 listener(lines)
 
     def _complete(self, toolchain: Toolchain) -> bool:
+        """Return whether a toolchain can be used; if so, it counts as in use from now on."""
         stamp = self._layout.toolchain(toolchain.version) / _STAMP
-        return stamp.is_file() and toolchain.python.exists()
+        with self._use:
+            if not stamp.is_file() or not toolchain.python.exists():
+                return False
+            os.utime(stamp)
+        return True
 
     def _scan(self) -> tuple[str, ...]:
         self._layout.make()
@@ -265,6 +289,22 @@ class Toolchains:
             else:
                 self._layout.discard(folder)
         return _newest_first(versions)
+
+
+def _never(version: str, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.VERSION_UNAVAILABLE, f"ESPHome {version} cannot be installed: {why}"
+    )
+
+
+def _not_now(version: str, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be installed: {why}"
+    )
+
+
+def _runs_here(folder: Path) -> bool:
+    return any(runs_here(packages) for packages in folder.glob("lib/python*/site-packages"))
 
 
 def _newest_first(versions: set[str]) -> tuple[str, ...]:

@@ -1,10 +1,15 @@
 """How uv is called, and what its failures mean."""
 
 from collections.abc import Mapping, Sequence
+from email import message_from_bytes
 from enum import StrEnum
 import os
 from pathlib import Path
+import platform
 import re
+import uuid
+
+from packaging.specifiers import SpecifierSet
 
 from .environment import uv_environment
 from .layout import CacheLayout
@@ -51,20 +56,19 @@ class Uv:
     def __init__(self, layout: CacheLayout, argv: tuple[str, ...], python: Path) -> None:
         """Keep where it works."""
         self._layout = layout
-        self._argv = argv
+        self.argv = argv
         self.python = python
 
-    @property
-    def requirement_file(self) -> Path:
-        """Where a requirement is written that uv is asked about; it takes none as an argument."""
-        return self._layout.tmp / "requirement.in"
+    def scratch(self) -> Path:
+        """Return a path for something short-lived, of which there is nothing yet."""
+        return self._layout.tmp / uuid.uuid4().hex
 
     def command(
         self, *arguments: str, lock: Path | None = None, extra: Mapping[str, str] | None = None
     ) -> Command:
         """Return the command ``uv <arguments>``; ``extra`` goes into its environment."""
         return Command(
-            argv=(*self._argv, *arguments),
+            argv=(*self.argv, *arguments),
             cwd=self._layout.root,
             env=uv_environment(
                 os.environ,
@@ -94,3 +98,12 @@ def problem(output: str) -> VersionProblem | None:
     """Return what uv's output says about a failure; None when it is something else."""
     text = plain(output)
     return next((kind for kind, pattern in _PROBLEMS if pattern.search(text)), None)
+
+
+def runs_here(site_packages: Path) -> bool:
+    """Whether the ESPHome in a folder of packages is for this Python; uv does not look closely."""
+    for metadata in site_packages.glob("esphome-*.dist-info/METADATA"):
+        content = message_from_bytes(metadata.read_bytes())
+        required = content["Requires-Python"] or ""
+        return SpecifierSet(required).contains(platform.python_version(), prereleases=True)
+    return False

@@ -5,17 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 import platform
 import re
+import shutil
 import time
 
 from packaging.version import InvalidVersion, Version
 
 from .process import LaunchError, Processes
-from .uv import Uv, VersionProblem, plain, problem
+from .uv import Uv, VersionProblem, plain, problem, runs_here
 
 __all__ = ["VersionError", "VersionProblem", "Versions", "normal_version"]
 
-_TIMEOUT = 70.0
-"""One page of an index; two tries of it, with uv's own limit of 30 s each."""
+_TIMEOUT = 180.0
+"""One page of an index and a package of 7 MB; twice, with uv's own limit of 30 s without a byte."""
 _FRESH = 600.0
 """Seconds for which an index allows its pages to be kept, so asking again tells nothing new."""
 _IMPATIENT = {"UV_HTTP_RETRIES": "1"}
@@ -77,8 +78,8 @@ class Versions:
         async with self._asking:
             known, until = self._newest.get(prerelease, ("", 0.0))
             if not known or self._monotonic() >= until:
-                allow = ("--prerelease", "allow") if prerelease else ()
-                known = await self._resolve("esphome", "The newest ESPHome version", *allow)
+                known = await self._resolve(prerelease=prerelease)
+                await self._check(known)
                 self._newest[prerelease] = known, self._monotonic() + _FRESH
             return known
 
@@ -86,26 +87,51 @@ class Versions:
         """Raise VersionError unless the version exists and this Python can run it."""
         version = normal_version(version)
         async with self._asking:
-            # One that is installed needs no network, and one that exists does not go away.
-            if version not in self._existing and version not in self._installed():
-                await self._resolve(f"esphome=={version}", f"ESPHome {version}")
-                self._existing.add(version)
+            await self._check(version)
 
-    async def _resolve(self, requirement: str, what: str, *options: str) -> str:
-        # Without dependencies: a question about one page, which still heeds the Python version.
-        file = self._uv.requirement_file
-        await asyncio.to_thread(_write, file, requirement)
+    async def _check(self, version: str) -> None:
+        # One that is installed needs no network, and one that exists does not go away.
+        if version in self._existing or version in self._installed():
+            return
+        what = f"ESPHome {version}"
+        # The package itself, because uv heeds only the lower bound of the Python versions that
+        # one is for. What is downloaded for it stays in uv's cache for the toolchain.
+        target = self._uv.scratch()
+        try:
+            await self._run(
+                what, "install", "--no-deps", "--target", str(target), f"esphome=={version}"
+            )
+            if not await asyncio.to_thread(runs_here, target):
+                raise _unsupported(what)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
+        self._existing.add(version)
+
+    async def _resolve(self, *, prerelease: bool) -> str:
+        what = "The newest ESPHome version"
+        file = self._uv.scratch()
+        await asyncio.to_thread(_write, file, "esphome")
+        try:
+            # Without dependencies it is a question about one page.
+            output = await self._run(
+                what,
+                "compile",
+                str(file),
+                "--no-deps",
+                "--no-header",
+                "--no-annotate",
+                *(("--prerelease", "allow") if prerelease else ()),
+            )
+        finally:
+            await asyncio.to_thread(file.unlink)
+        if (found := _RESOLVED.search(output)) is None:
+            raise _no_network(what, plain(output)[-300:])
+        return found[1]
+
+    async def _run(self, what: str, *arguments: str) -> str:
+        """Return the output of ``uv pip <arguments>``; raises VersionError when it fails."""
         command = self._uv.command(
-            "pip",
-            "compile",
-            str(file),
-            "--no-deps",
-            "--no-header",
-            "--no-annotate",
-            "--python",
-            str(self._uv.python),
-            *options,
-            extra=_IMPATIENT,
+            "pip", *arguments, "--python", str(self._uv.python), extra=_IMPATIENT
         )
         try:
             result, output = await self._processes.capture(command, timeout=_TIMEOUT)
@@ -113,26 +139,29 @@ class Versions:
             raise _no_network(what, "no answer in time") from None
         except LaunchError as error:
             raise _no_network(what, f"uv cannot be started: {error}") from error
-        if result.exit_code == 0 and (found := _RESOLVED.search(output)):
-            return found[1]
+        if result.exit_code == 0:
+            return output
         match problem(output):
             case VersionProblem.UNKNOWN:
                 raise VersionError(
-                    VersionProblem.UNKNOWN,
-                    f"{what} does not exist; choose a released version",
+                    VersionProblem.UNKNOWN, f"{what} does not exist; choose a released version"
                 )
             case VersionProblem.UNSUPPORTED_PYTHON:
-                raise VersionError(
-                    VersionProblem.UNSUPPORTED_PYTHON,
-                    f"{what} does not run on Python {platform.python_version()}, which Home Assistant"
-                    " uses; choose a newer version",
-                )
+                raise _unsupported(what)
         raise _no_network(what, plain(output)[-300:] or f"uv ended with {result.exit_code}")
 
 
 def _write(file: Path, requirement: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{requirement}\n", encoding="utf-8")
+
+
+def _unsupported(what: str) -> VersionError:
+    return VersionError(
+        VersionProblem.UNSUPPORTED_PYTHON,
+        f"{what} does not run on Python {platform.python_version()}, which Home Assistant uses;"
+        " choose another version",
+    )
 
 
 def _no_network(what: str, detail: str) -> VersionError:

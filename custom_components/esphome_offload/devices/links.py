@@ -152,11 +152,12 @@ class _Watch(RestartWatch):
 def same_build(device: CoreDevice, build_info: BuildInfo) -> bool:
     """Return whether a device runs this build, as far as it tells.
 
-    One that says nothing about the time of its build is known by the version alone.
+    Where the device or the build says nothing about its time (ESPHome before 2026 wrote it
+    nowhere), the version alone has to do.
     """
     if device.esphome_version != build_info.esphome_version:
         return False
-    if not device.build_time:
+    if not device.build_time or not build_info.build_time:
         return True
     return same_time(device.build_time, build_info.build_time)
 

@@ -119,8 +119,10 @@ class Ledger:
         self, job: FirmwareJob, failure: FailureReason | None = None, detail: str | None = None
     ) -> None:
         """Note how the current attempt went."""
+        label = job.current_attempt.label if job.current_attempt is not None else ""
         job.end_attempt(self._time.now(), failure, detail)
-        self._publish(job, JobEvent.CHANGED)
+        how = "done" if failure is None else f"{failure}: {detail}"
+        self._publish(job, JobEvent.CHANGED, f"attempt on {label}: {how}")
 
     def enter(self, job: FirmwareJob, stage: Stage, waiting_for: str | None = None) -> None:
         """Enter a stage."""
@@ -134,7 +136,8 @@ class Ledger:
         if job.current_attempt is not None:
             job.end_attempt(self._time.now())
         job.built(sha256, build_info, fingerprint)
-        self._publish(job, JobEvent.CHANGED)
+        what = f"firmware {sha256[:12]}, ESPHome {build_info.esphome_version}"
+        self._publish(job, JobEvent.CHANGED, f"{what}, built {build_info.build_time}")
 
     def flashed(self, job: FirmwareJob) -> None:
         """Note that the device has taken the firmware."""
@@ -177,13 +180,13 @@ class Ledger:
                 job.suspend(self._time.now())
         await self._persistence.save_now(self.records())
 
-    def _publish(self, job: FirmwareJob, event: JobEvent) -> None:
+    def _publish(self, job: FirmwareJob, event: JobEvent, note: str | None = None) -> None:
         if job.terminal:
             self._silence(job)
             self._drop_old()
         if event is not JobEvent.PROGRESS:
             self._persistence.save_soon(self.records)
-            text = describe(job)
+            text = note or describe(job)
             _LOGGER.log(
                 _LEVELS[event], "Job %s (%s): %s", job.job_id, job.request.configuration, text
             )

@@ -116,11 +116,15 @@ class Client:
         path = "config/config_entries/options/flow"
         await self._walk(path, await self.post(path, {"handler": entry_id}), answers)
 
+    async def running(self) -> bool:
+        """Return whether everything is set up: before that it answers, but knows only half."""
+        return bool((await self.call("get_config"))["state"] == "RUNNING")
+
     async def _walk(self, path: str, flow: Json, answers: Mapping[str, Json]) -> Json:
         for _ in range(5):  # no flow here has more steps
             match flow["type"]:
                 case "create_entry":
-                    return flow["result"]
+                    return flow.get("result")  # an options flow has none
                 case "form" if not flow.get("errors"):
                     wanted = [field["name"] for field in flow["data_schema"]]
                     given = {name: answers[name] for name in wanted if name in answers}
@@ -160,9 +164,14 @@ class Client:
         return result["response"] if response else result
 
     @asynccontextmanager
-    async def subscribe(self, type_: str, **fields: Json) -> AsyncIterator[asyncio.Queue[Json]]:
-        """Subscribe by a websocket command; yields the queue its events come in."""
-        events: asyncio.Queue[Json] = asyncio.Queue()
+    async def subscribe(
+        self, type_: str, *, into: asyncio.Queue[Json] | None = None, **fields: Json
+    ) -> AsyncIterator[asyncio.Queue[Json]]:
+        """Subscribe by a websocket command; yields the queue its events come in.
+
+        Subscriptions may share a queue (``into``), which keeps the order between them.
+        """
+        events: asyncio.Queue[Json] = asyncio.Queue() if into is None else into
         self._ids += 1
         number = self._ids
         self._events[number] = events

@@ -35,7 +35,14 @@ class Home:
     async def boot(self, **extra: str) -> None:
         """Start Home Assistant and log in; ``extra`` goes into its environment."""
         await self.instance.start(**extra)
-        self._client = await self.instance.client()
+        self._client = client = await self.instance.client()
+
+        async def running() -> bool:
+            return bool((await client.get("config"))["state"] == "RUNNING")
+
+        # It answers requests before its integrations are set up.
+        await until(running, "all integrations of Home Assistant")
+        await until(self._client.running, "Home Assistant to be set up", 120)
 
     async def adopt(self) -> None:
         """Add the device to Home Assistant's own esphome integration."""

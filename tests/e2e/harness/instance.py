@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 import json
-import os
 from pathlib import Path
 import shutil
 import sys
@@ -133,7 +132,9 @@ class Instance:
         temporary.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "homeassistant", "--config", str(self.config)]
         # Everything it needs is in .venv already; --skip-pip keeps it from looking further.
-        argv += ["--skip-pip", "--log-no-color", "--log-file", os.devnull]
+        # Its own log file says the same as its output. Never the null device: Home Assistant
+        # renames the log file that it finds, and as root that takes the device away from all.
+        argv += ["--skip-pip", "--log-no-color", "--log-file", str(self.folder / "own.log")]
         return await Child.start(
             "Home Assistant",
             argv,

@@ -1,0 +1,66 @@
+"""How much disk a kind of folder may take, and which of them go when it is too much."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import Final
+
+_GIB: Final = 1024**3
+TOOLCHAINS_BUDGET: Final = 4 * _GIB
+"""Some fifteen versions; whoever tries more of them does not go back to all."""
+TREES_BUDGET: Final = 20 * _GIB
+"""A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental."""
+
+IN_USE: Final = 4 * 3600.0
+"""Seconds; longer than any build or upload may take, so what was used before is used no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """A folder that goes as a whole; ``size`` in bytes, ``used`` in Unix time."""
+
+    path: Path
+    size: int
+    used: float
+
+
+def too_much(occupants: Iterable[Occupant], budget: int, now: float) -> list[Occupant]:
+    """Return what has to go, least recently used first, never what may be in use."""
+    by_use = sorted(occupants, key=lambda occupant: occupant.used)
+    over = sum(occupant.size for occupant in by_use) - budget
+    going: list[Occupant] = []
+    for occupant in by_use:
+        if over <= 0 or now - occupant.used < IN_USE:
+            break
+        going.append(occupant)
+        over -= occupant.size
+    return going
+
+
+def occupants(parent: Path, mark: str = ".") -> list[Occupant]:
+    """Measure the folders in ``parent``; ``mark`` is the file whose time says when it was used.
+
+    One without its mark was never finished and counts as unused for ever. Blocks.
+    """
+    found: list[Occupant] = []
+    for path in parent.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            try:
+                used = (path / mark).stat().st_mtime
+            except FileNotFoundError:
+                used = 0.0
+            found.append(Occupant(path, disk_usage(path), used))
+    return found
+
+
+def disk_usage(path: Path) -> int:
+    """Return the bytes that a folder takes on disk; follows no links. Blocks."""
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 - much faster than Path, and there may be 100,000
+            except OSError:
+                continue  # gone meanwhile
+    return total

@@ -1,0 +1,113 @@
+"""Disk budgets: what goes, and what never does."""
+
+import asyncio
+import os
+from pathlib import Path
+import time
+
+import pytest
+
+from custom_components.esphome_offload.builders.budget import (
+    IN_USE,
+    Occupant,
+    disk_usage,
+    occupants,
+    too_much,
+)
+from custom_components.esphome_offload.builders.layout import CacheLayout
+from custom_components.esphome_offload.builders.process import Processes
+from custom_components.esphome_offload.builders.toolchains import Toolchains
+
+from .conftest import uv_of
+
+NOW = 1_000_000_000.0
+LONG_AGO = NOW - 10 * IN_USE
+
+
+def names(going: list[Occupant]) -> list[str]:
+    return [occupant.path.name for occupant in going]
+
+
+def test_nothing_goes_within_the_budget() -> None:
+    assert too_much([Occupant(Path("a"), 10, LONG_AGO)], 10, NOW) == []
+
+
+def test_the_least_recently_used_go_first_and_no_more_than_needed() -> None:
+    there = [
+        Occupant(Path("newest"), 10, LONG_AGO + 3),
+        Occupant(Path("oldest"), 10, LONG_AGO + 1),
+        Occupant(Path("middle"), 10, LONG_AGO + 2),
+    ]
+    assert names(too_much(there, 25, NOW)) == ["oldest"]
+    assert names(too_much(there, 11, NOW)) == ["oldest", "middle"]
+
+
+def test_what_may_be_in_use_stays_even_beyond_the_budget() -> None:
+    there = [Occupant(Path("used"), 10, NOW - IN_USE + 1), Occupant(Path("old"), 10, LONG_AGO)]
+    assert names(too_much(there, 0, NOW)) == ["old"]
+
+
+def test_a_folder_without_its_mark_counts_as_never_used(tmp_path: Path) -> None:
+    (tmp_path / "half-made").mkdir()
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "mark").touch()
+    used = {occupant.path.name: occupant.used for occupant in occupants(tmp_path, "mark")}
+    assert used["half-made"] == 0.0
+    assert used["made"] == pytest.approx(time.time(), abs=60)
+
+
+def test_links_are_not_followed_when_measuring(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 1_000_000)
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "big")
+    assert disk_usage(tmp_path / "tree") < 100_000
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> CacheLayout:
+    layout = CacheLayout(tmp_path)
+    layout.make()
+    return layout
+
+
+def toolchain(layout: CacheLayout, version: str, *, unused_for: float) -> Path:
+    """Pretend that there is one: making room looks at nothing but the stamp."""
+    stamp = layout.toolchain(version) / ".complete"
+    stamp.parent.mkdir()
+    stamp.write_text(version)
+    used = time.time() - unused_for
+    os.utime(stamp, (used, used))
+    return stamp.parent
+
+
+async def test_only_toolchains_that_nobody_uses_make_room(
+    layout: CacheLayout, processes: Processes
+) -> None:
+    old = toolchain(layout, "2026.9.0", unused_for=2 * IN_USE)
+    used = toolchain(layout, "2026.10.0", unused_for=60)
+    toolchains = Toolchains(layout, processes, uv_of(layout))
+    await toolchains.load()
+    await toolchains.make_room(budget=0)
+    assert not old.exists()
+    assert used.exists()
+    assert toolchains.installed() == ("2026.10.0",)
+
+
+async def test_a_toolchain_taken_into_use_while_room_is_made_stays(
+    layout: CacheLayout, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = toolchain(layout, "2026.9.0", unused_for=2 * IN_USE)
+    toolchains = Toolchains(layout, processes, uv_of(layout))
+    await toolchains.load()
+    measured = asyncio.to_thread
+
+    async def taken_meanwhile(work: object, *args: object) -> object:
+        result = await measured(work, *args)  # type: ignore[arg-type]
+        if work is occupants:
+            os.utime(folder / ".complete")
+        return result
+
+    monkeypatch.setattr(asyncio, "to_thread", taken_meanwhile)
+    await toolchains.make_room(budget=0)
+    assert folder.exists()
+    assert toolchains.installed() == ("2026.9.0",)

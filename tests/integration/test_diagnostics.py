@@ -1,0 +1,84 @@
+"""Diagnostics and system health."""
+
+import json
+from pathlib import Path
+
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    get_system_health_info,
+)
+
+from custom_components.esphome_offload.builders.model import BuilderStatus
+from custom_components.esphome_offload.const import DOMAIN, FailureReason, Operation
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
+
+from ..jobs.fakes import Block, failing
+from .conftest import NEWEST, Stage
+
+
+async def test_diagnostics_hold_what_helps_but_no_secrets_and_addresses(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    stage: Stage,
+    config_dir: Path,
+) -> None:
+    stage.builder.script = [failing(FailureReason.CONFIG_INVALID, "password: hunter2 is too short")]
+    job = await coordinator.async_submit(
+        "lamp.yaml", Operation.INSTALL, address="192.168.1.20", user_id="somebody"
+    )
+    await coordinator.async_wait(job)
+
+    diagnostics = await async_get_config_entry_diagnostics(hass, entry)
+
+    text = json.dumps(diagnostics)
+    for secret in ("hunter2", "192.168.1.20", "somebody", str(config_dir)):
+        assert secret not in text
+    assert diagnostics["latest_version"] == NEWEST
+    assert diagnostics["toolchains"] == [NEWEST]
+    assert diagnostics["options"]["version_channel"] == "stable"
+    assert diagnostics["builders"][0]["available"] is True
+    assert diagnostics["devices"][0]["configuration"] == "lamp.yaml"
+    assert diagnostics["devices"][0]["known_to_esphome"] is False
+    assert diagnostics["jobs"][0]["failure_reason"] == "config_invalid"
+    assert diagnostics["jobs"][0]["attempts"][0]["failure"] == "config_invalid"
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [
+        (BuilderStatus(available=True), "available"),
+        (BuilderStatus(available=False, why_not="no compiler"), "no compiler"),
+    ],
+)
+async def test_system_health_counts_jobs_and_says_whether_this_machine_builds(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    status: BuilderStatus,
+    shown: str,
+) -> None:
+    assert await async_setup_component(hass, "system_health", {})
+    await hass.async_block_till_done()
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+    await block.entered.wait()
+    stage.builder.become(status)
+
+    info = await get_system_health_info(hass, DOMAIN)
+
+    assert info == {
+        "devices": 1,
+        "jobs_running": 1,
+        "jobs_waiting": 0,
+        "latest_version": NEWEST,
+        "toolchains": NEWEST,
+        "local_builder": shown,
+    }
+    block.release.set()
+    await coordinator.async_wait(job)
