@@ -1,6 +1,6 @@
 """Real processes, real uv, and a package index of our own."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 import os
 from pathlib import Path
 import sys
@@ -15,6 +15,7 @@ from custom_components.esphome_offload.builders.uv import Uv
 from custom_components.esphome_offload.builders.versions import Versions
 from custom_components.esphome_offload.const import Stage
 
+from .lending_house import House
 from .package_index import write_index
 
 
@@ -90,3 +91,10 @@ def toolchains(layout: CacheLayout, processes: Processes, index: str) -> Toolcha
 @pytest.fixture
 def versions(layout: CacheLayout, processes: Processes, toolchains: Toolchains) -> Versions:
     return Versions(processes, uv_of(layout), toolchains.installed)
+
+
+@pytest.fixture
+def house(tmp_path: Path, processes: Processes) -> Iterator[House]:
+    house = House(tmp_path, processes)
+    yield house
+    house.close()

@@ -75,7 +75,9 @@ _SETTINGS = (
     "/etc/passwd",
     "/etc/terminfo",
     "/etc/timezone",
+    # Settings of programs; git does not go on where it must not read its own
     "/etc/ccache.conf",
+    "/etc/gitconfig",
 )
 _KERNEL = (
     "/proc/cpuinfo",

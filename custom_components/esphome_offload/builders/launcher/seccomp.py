@@ -15,6 +15,7 @@ _NUMBERS = {
     # x86_64, and the generic ones that the two others have
     "truncate": (76, 45),
     "socket": (41, 198),
+    "socketpair": (53, 199),
     "setpriority": (141, 140),
     "sched_setparam": (142, 118),
     "sched_setscheduler": (144, 119),
@@ -37,10 +38,13 @@ _ONLY_ITSELF = {
     "sched_setattr": ((0, 0),),
 }
 _AF_UNIX = 1
+_SOCK_STREAM = 1
+_SOCK_TYPES = 0xF
+"""Beside them the same argument holds flags."""
 _X32 = 0x40000000
 """The third set of system calls of an x86_64 kernel counts from here."""
 
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW, _ERROR = 0x7FFF0000, 0x00050000
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
@@ -91,9 +95,12 @@ def program(machine: str, *, truncate: bool) -> bytes:
         )
         parts.append(_on(numbers[name], checks + allow))
     # Landlock does not know sockets that have a path: a container engine or D-Bus listens there.
-    # Pairs of sockets, which are another call, are fine.
     unix = _load_argument(0) + _instruction(_EQUAL, _AF_UNIX, 0, 1) + _deny(errno.EACCES) + allow
     parts.append(_on(numbers["socket"], unix))
+    # A pair is fine unless half of it can be connected to something else.
+    pair = _load_argument(1) + _instruction(_AND, _SOCK_TYPES)
+    pair += _instruction(_EQUAL, _SOCK_STREAM, 1, 0) + _deny(errno.EACCES) + allow
+    parts.append(_on(numbers["socketpair"], pair))
     # Its requests pass by this filter; programs that know it do without.
     parts.append(_on(numbers["io_uring_setup"], _deny(errno.ENOSYS)))
     if not truncate:
