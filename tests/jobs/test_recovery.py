@@ -14,6 +14,7 @@ from custom_components.esphome_offload.const import (
 from custom_components.esphome_offload.jobs import ledger, queue as queue_module
 from custom_components.esphome_offload.jobs.model import JobEvent
 from custom_components.esphome_offload.jobs.ports import Presence
+from custom_components.esphome_offload.jobs.router import Bind
 from custom_components.esphome_offload.jobs.store import to_drop
 
 from .fakes import Block, settle
@@ -268,3 +269,33 @@ async def test_old_jobs_and_their_logs_are_dropped(
     await house.queue.stop()
     kept = {path.stem for path in (house.folder / "logs").iterdir()}
     assert kept == {job.job_id for job in jobs[2:]}
+
+
+async def test_after_a_start_a_job_waits_for_peers_to_connect_and_no_longer(house: House) -> None:
+    house.set(peers_expected=20.0)
+    job = await house.run()
+    assert (job.status, job.waiting_for) == (JobStatus.QUEUED, "builders to connect")
+    house.set(peers_expected=0.0)
+    await house.time.go(20)
+    assert job.status is JobStatus.COMPLETED
+    assert job.routing.source is Source.LOCAL
+
+
+async def test_after_a_start_a_peer_that_connects_gets_the_job(house: House) -> None:
+    house.set(peers_expected=20.0)
+    job = await house.run()
+    house.add_peer("aa", "Attic")
+    await settle()
+    assert job.status is JobStatus.COMPLETED
+    assert job.routing.source_label == "Attic"
+
+
+async def test_the_outlook_is_what_then_happens(house: House) -> None:
+    outlook = house.queue.outlook("lamp.yaml")
+    assert outlook == Bind("local", "idle", {})
+    peer = house.add_peer("aa", "Attic")
+    outlook = house.queue.outlook("lamp.yaml")
+    assert isinstance(outlook, Bind)
+    assert outlook.builder_id == "aa"
+    job = await house.run()
+    assert job.routing.source_label == peer.label

@@ -158,3 +158,24 @@ def test_no_builder_at_all_is_waited_for_as_long_as_the_options_say() -> None:
 def test_a_builder_that_gives_no_reason_still_has_one() -> None:
     mute = replace(LOCAL, status=BuilderStatus(available=False))
     assert choose(snapshot(mute)) == Fail({"Here": "not available"})
+
+
+def test_after_a_start_this_machine_does_not_take_what_a_peer_would() -> None:
+    for early in (
+        snapshot(LOCAL, peers_expected=12.0),
+        snapshot(LOCAL, away(ATTIC, "connecting"), peers_expected=12.0),
+        snapshot(LOCAL, away(ATTIC), peers_expected=12.0, source="aa"),
+        snapshot(LOCAL, peers_expected=12.0, source="aa"),
+        snapshot(LOCAL, away(ATTIC), peers_expected=12.0, fall_back_to_local=False),
+    ):
+        assert choose(early) == Wait("builders to connect", 12.0)
+
+
+def test_who_needs_no_peer_waits_for_none() -> None:
+    assert isinstance(choose(snapshot(LOCAL, peers_expected=12.0, source="local")), Bind)
+
+
+def test_a_peer_that_is_there_is_not_kept_waiting_for_the_others() -> None:
+    choice = choose(snapshot(LOCAL, away(ATTIC), CELLAR, peers_expected=12.0))
+    assert isinstance(choice, Bind)
+    assert choice.builder_id == "cc"

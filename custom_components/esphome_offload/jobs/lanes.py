@@ -10,7 +10,7 @@ from datetime import datetime
 from ..builders.model import Builder, BuildError
 from ..builders.slots import OWN, Slot, Slots
 from ..clock import Time
-from ..const import FailureReason
+from ..const import REQUESTED_AUTO, FailureReason
 from .ledger import Ledger
 from .model import FirmwareJob
 from .pool import BuilderPool
@@ -129,6 +129,10 @@ class BuildLane:
         finally:
             self._serving = False
 
+    def outlook(self, configuration: str) -> Bind | Wait | Fail:
+        """Return what would become of a job that is submitted now."""
+        return choose(self._seen(configuration, REQUESTED_AUTO, {}, 0.0))
+
     def close(self) -> None:
         """Drop the timer and the places in other lines."""
         self._drop_timer()
@@ -201,10 +205,21 @@ class BuildLane:
         self._lines = lines
 
     def _snapshot(self, ticket: _BuildTicket) -> Snapshot:
+        request = ticket.job.request
+        return self._seen(
+            request.configuration,
+            request.requested_source,
+            ticket.failed,
+            (self._time.now() - ticket.since).total_seconds(),
+        )
+
+    def _seen(
+        self, configuration: str, source: str, failed: Mapping[str, str], waited: float
+    ) -> Snapshot:
         settings = self._settings()
         return Snapshot(
-            configuration=ticket.job.request.configuration,
-            requested_source=ticket.job.request.requested_source,
+            configuration=configuration,
+            requested_source=source,
             candidates=tuple(
                 Candidate(
                     builder_id=builder.builder_id,
@@ -212,13 +227,14 @@ class BuildLane:
                     source=builder.source,
                     status=builder.status(),
                     ours=self._bound[builder.builder_id],
-                    failed=ticket.failed.get(builder.builder_id),
+                    failed=failed.get(builder.builder_id),
                 )
                 for builder in self._builders.builders
             ),
-            waited=(self._time.now() - ticket.since).total_seconds(),
+            waited=waited,
             wait_for_builder=settings.wait_for_builder,
             fall_back_to_local=settings.fall_back_to_local,
+            peers_expected=settings.peers_expected,
         )
 
 

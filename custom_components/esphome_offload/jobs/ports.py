@@ -103,7 +103,8 @@ class QueueSettings:
 
     ``wait_for_device`` is how many seconds a built firmware waits for its device, 0 for not
     at all, None for ever. ``wait_for_builder`` likewise, then a local build if
-    ``fall_back_to_local``.
+    ``fall_back_to_local``. ``peers_expected`` is for how many seconds more peers may connect
+    that were there before a restart.
     """
 
     parallel_uploads: int
@@ -111,3 +112,4 @@ class QueueSettings:
     wait_for_builder: float | None
     fall_back_to_local: bool
     time_zone: str
+    peers_expected: float = 0.0

@@ -23,6 +23,7 @@ from .ports import (
     Persistence,
     QueueSettings,
 )
+from .router import Bind, Fail, Wait
 from .runner import JobRunner
 from .store import decode_all
 
@@ -247,6 +248,10 @@ class JobQueue:
     def last(self, configuration: str) -> FirmwareJob | None:
         """Return the newest job of a configuration that has ended."""
         return self._ledger.last(configuration)
+
+    def outlook(self, configuration: str) -> Bind | Wait | Fail:
+        """Return who would build a configuration now, or why nobody would."""
+        return self._builds.outlook(configuration)
 
     def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
         """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""

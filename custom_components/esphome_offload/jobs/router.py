@@ -53,7 +53,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that the choice depends on; times in seconds, None for no limit."""
+    """All that the choice depends on; times in seconds, None for no limit.
+
+    ``peers_expected`` is for how long peers may still connect after a start.
+    """
 
     configuration: str
     requested_source: str
@@ -61,6 +64,7 @@ class Snapshot:
     waited: float = 0.0
     wait_for_builder: float | None = 0.0
     fall_back_to_local: bool = True
+    peers_expected: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,8 @@ def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
     """
     pool = _pool(snapshot)
     usable = [candidate for candidate in pool if candidate.why_not is None]
+    if _too_early(snapshot, usable):
+        return Wait("builders to connect", snapshot.peers_expected)
     if not usable:
         return _nobody(snapshot, pool)
     open_ones = [candidate for candidate in usable if candidate.takes_more]
@@ -112,6 +118,13 @@ def wait_for_slot(snapshot: Snapshot, *builder_ids: str) -> Wait:
     """Wait until one of these builders has a slot for the job."""
     names = (each.label for each in snapshot.candidates if each.builder_id in builder_ids)
     return Wait(f"a free build slot ({', '.join(names)})", for_slot=builder_ids)
+
+
+def _too_early(snapshot: Snapshot, usable: Iterable[Candidate]) -> bool:
+    """Whether a peer that this job needs may only not be there yet."""
+    if snapshot.peers_expected <= 0 or snapshot.requested_source == REQUESTED_LOCAL:
+        return False
+    return all(candidate.source is Source.LOCAL for candidate in usable)
 
 
 def _pool(snapshot: Snapshot) -> list[Candidate]:
