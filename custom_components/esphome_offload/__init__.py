@@ -4,32 +4,38 @@ from pathlib import Path
 
 from homeassistant.const import Platform
 from homeassistant.core import HassJob, HomeAssistant
-from homeassistant.helpers import config_validation as cv
+from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
 from .builders.layout import CacheLayout
 from .builders.log import JobLogs
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
+from .guest_devices import guest_pin
+from .peer_commands import async_setup_peer_commands
+from .peer_views import async_setup_peer_views
 from .services import async_setup_services
 from .websocket_api import async_setup_websocket_api
 from .workshop import make_workshop
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
-_PLATFORMS = [Platform.UPDATE]
+_PLATFORMS = [Platform.SENSOR, Platform.SWITCH, Platform.UPDATE]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Create what outlives every config entry."""
     layout = CacheLayout(Path(hass.config.cache_path(DOMAIN)))
-    workshop = await hass.async_add_executor_job(make_workshop, layout)
+    private = (Path(hass.config.config_dir),)
+    workshop = await hass.async_add_executor_job(make_workshop, layout, private)
     coordinator = OffloadCoordinator(hass, workshop, JobLogs(layout.logs))
     hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
     await coordinator.async_start()
     async_setup_services(hass)
     async_setup_websocket_api(hass)
+    async_setup_peer_views(hass)
+    async_setup_peer_commands(hass)
     return True
 
 
@@ -54,6 +60,17 @@ async def async_remove_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> 
     """Forget "this instance"."""
     if (coordinator := hass.data.get(DATA_COORDINATOR)) is not None:
         await coordinator.async_forget()
+
+
+async def async_remove_config_entry_device(
+    hass: HomeAssistant, entry: OffloadConfigEntry, device_entry: dr.AnyDeviceEntry
+) -> bool:
+    """Unpair the guest that a device stands for; other devices go with their configurations."""
+    pin_sha256 = guest_pin(device_entry)
+    if pin_sha256 is None:
+        return False
+    await hass.data[DATA_COORDINATOR].lender.async_unpair(pin_sha256)
+    return True
 
 
 async def _async_options_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:

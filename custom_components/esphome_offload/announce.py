@@ -30,13 +30,15 @@ class Announcement:
         self._hass = hass
         self._turn = asyncio.Lock()
         self._info: AsyncServiceInfo | None = None
+        self._wanted = False
         self._cancel_start: CALLBACK_TYPE | None = None
 
     @callback
     def begin(self, pin_sha256: str, label: str) -> None:
         """Announce this pin under this label."""
-        if self._cancel_start is not None:
+        if self._wanted:
             return
+        self._wanted = True
 
         async def announce(_hass: HomeAssistant) -> None:
             await self._async_announce(pin_sha256, label)
@@ -45,6 +47,7 @@ class Announcement:
 
     async def async_end(self) -> None:
         """Take the announcement back."""
+        self._wanted = False
         if self._cancel_start is not None:
             self._cancel_start()
             self._cancel_start = None
@@ -61,7 +64,7 @@ class Announcement:
             _LOGGER.info("Not announced, because zeroconf is not set up; type the address instead")
             return
         async with self._turn:
-            if self._cancel_start is None or self._info is not None:
+            if not self._wanted or self._info is not None:
                 return
             info = await self._async_info(pin_sha256, label)
             shared = await zeroconf.async_get_async_instance(self._hass)

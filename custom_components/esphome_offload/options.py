@@ -11,6 +11,7 @@ ENTRY_KIND_INSTANCE: Final = "instance"
 MAX_PARALLEL_BUILDS: Final = 8
 MAX_PARALLEL_UPLOADS: Final = 16
 MAX_WAIT_HOURS: Final = 24 * 365
+MAX_LEND_DISK_GIB: Final = 10_000
 
 
 class EntryKey(StrEnum):
@@ -24,6 +25,9 @@ class EntryKey(StrEnum):
     PARALLEL_UPLOADS = "parallel_uploads"
     WAIT_FOR_DEVICE = "wait_for_device"
     WAIT_HOURS = "wait_hours"
+    LEND = "lend"
+    LEND_DISK_GIB = "lend_disk_gib"
+    RUN_UNCONTAINED = "run_uncontained"
 
 
 class VersionChannel(StrEnum):
@@ -42,7 +46,8 @@ class OffloadOptions:
     configuration folder (``Path(hass.config.path(options.config_dir))`` is right for both);
     None on an instance that only lends. ``fixed_version`` is set when, and only when, the
     channel is FIXED. ``wait_hours`` is how long built firmware waits for its device, 0 for
-    without limit.
+    without limit. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
+    ``run_uncontained``: also where the system cannot contain what they run.
     """
 
     config_dir: Path | None
@@ -52,6 +57,9 @@ class OffloadOptions:
     parallel_uploads: int = 4
     wait_for_device: bool = True
     wait_hours: int = 0
+    lend: bool = False
+    lend_disk_gib: int = 20
+    run_uncontained: bool = False
 
     @classmethod
     def from_entry(cls, data: Mapping[str, object], options: Mapping[str, object]) -> Self:
@@ -72,6 +80,9 @@ class OffloadOptions:
             parallel_uploads=_whole(options, EntryKey.PARALLEL_UPLOADS, 4, 1, MAX_PARALLEL_UPLOADS),
             wait_for_device=wait if isinstance(wait, bool) else True,
             wait_hours=_whole(options, EntryKey.WAIT_HOURS, 0, 0, MAX_WAIT_HOURS),
+            lend=options.get(EntryKey.LEND) is True,
+            lend_disk_gib=_whole(options, EntryKey.LEND_DISK_GIB, 20, 1, MAX_LEND_DISK_GIB),
+            run_uncontained=options.get(EntryKey.RUN_UNCONTAINED) is True,
         )
 
 

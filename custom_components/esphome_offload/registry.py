@@ -41,7 +41,7 @@ def async_remove_stale(hass: HomeAssistant, entry_id: str, keep: Container[str])
     """Remove the entities of configurations that are gone."""
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, entry_id):
-        if entity.unique_id not in keep:
+        if entity.domain == _UPDATE_DOMAIN and entity.unique_id not in keep:
             registry.async_remove(entity.entity_id)
     _remove_unused_devices(hass, entry_id)
 

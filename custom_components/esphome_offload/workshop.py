@@ -7,16 +7,19 @@ from pathlib import Path
 import sys
 from typing import Protocol
 
+from .builders.containment import ContainmentHere, Degree, GuestContainment, containment_here
 from .builders.firmware import FirmwareStore
 from .builders.flasher import FirmwareFlasher
 from .builders.layout import CacheLayout
 from .builders.local import LocalBuilder
 from .builders.model import Builder
 from .builders.process import Processes, end_leftovers
+from .builders.slots import Slots
 from .builders.toolchains import Toolchains
 from .builders.uv import Uv
 from .builders.versions import Versions
 from .jobs.ports import FirmwareKeeper, Flasher
+from .peers.ports import GuestWorkshop, MakeGuestWorkshop
 
 
 class VersionSource(Protocol):
@@ -35,7 +38,9 @@ class Workshop:
 
     ``toolchains`` lists the installed ESPHome versions, ``begin`` ends what a killed Home
     Assistant left running and looks at what is in the cache, ``make_room`` removes toolchains and
-    trees that are beyond their budgets, ``aclose`` ends what still runs.
+    trees that are beyond their budgets, ``aclose`` ends what still runs. ``slots`` are shared by
+    our own builds and those of guests, ``containment`` says how far the latter are kept apart,
+    ``make_guest`` makes what builds for one guest.
     """
 
     builder: Builder
@@ -43,20 +48,43 @@ class Workshop:
     firmware: FirmwareKeeper
     versions: VersionSource
     toolchains: Callable[[], tuple[str, ...]]
+    layout: CacheLayout
+    slots: Slots
+    containment: ContainmentHere
+    make_guest: MakeGuestWorkshop
     set_slots: Callable[[int], None]
     begin: Callable[[], Awaitable[None]]
     make_room: Callable[[], Coroutine[None, None, None]]
     aclose: Callable[[], Awaitable[None]]
 
 
-def make_workshop(layout: CacheLayout) -> Workshop:
-    """Put the real ones together; all that they write is in ``layout``. Blocks."""
+def make_workshop(layout: CacheLayout, private: tuple[Path, ...]) -> Workshop:
+    """Put the real ones together; all that they write is in ``layout``. Blocks.
+
+    ``private``: folders that builds of guests must not see, but for what is theirs in ``layout``.
+    """
     python = Path(sys.executable)
     processes = Processes()
     uv = Uv(layout, (sys.executable, "-m", "uv"), python)
     toolchains = Toolchains(layout, processes, uv)
     firmware = FirmwareStore(layout)
     builder = LocalBuilder(layout, processes, toolchains, firmware)
+    containment = containment_here()
+
+    async def make_guest(own: CacheLayout) -> GuestWorkshop:
+        kept = FirmwareStore(own)
+        guest_builder = LocalBuilder(
+            own,
+            processes,
+            toolchains,
+            kept,
+            slots=builder.slots,
+            containment=(
+                None if containment.degree is Degree.UNCONTAINED else GuestContainment(own, private)
+            ),
+        )
+        await guest_builder.refresh()
+        return GuestWorkshop(own, guest_builder, kept)
 
     async def begin() -> None:
         try:
@@ -77,6 +105,10 @@ def make_workshop(layout: CacheLayout) -> Workshop:
         firmware=firmware,
         versions=Versions(processes, uv, toolchains.installed),
         toolchains=toolchains.installed,
+        layout=layout,
+        slots=builder.slots,
+        containment=containment,
+        make_guest=make_guest,
         set_slots=builder.slots.set_count,
         begin=begin,
         make_room=make_room,

@@ -9,12 +9,16 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.esphome_offload.builders.containment import ContainmentHere, Degree
+from custom_components.esphome_offload.builders.layout import CacheLayout
+from custom_components.esphome_offload.builders.slots import Slots
 from custom_components.esphome_offload.builders.versions import VersionError
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.workshop import Workshop
 
 from ..jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+from .guest_workshop import GuestWorkshops
 
 NEWEST = "2026.10.0"
 NEWEST_PRERELEASE = "2026.11.0b1"
@@ -56,7 +60,13 @@ class Stage:
     flasher: ScriptedFlasher
     keeper: ScriptedKeeper
     versions: ScriptedVersions
+    layout: CacheLayout
     slots: list[int] = field(default_factory=list)
+    shared_slots: Slots = field(default_factory=Slots)
+    containment: ContainmentHere = field(
+        default_factory=lambda: ContainmentHere(Degree.CONTAINED, 7, "6.16", "x86_64")
+    )
+    guests: GuestWorkshops = field(default_factory=GuestWorkshops)
     begun: int = 0
     closed: int = 0
     rooms_made: int = 0
@@ -69,6 +79,10 @@ class Stage:
             firmware=self.keeper,
             versions=self.versions,
             toolchains=lambda: (NEWEST,),
+            layout=self.layout,
+            slots=self.shared_slots,
+            containment=self.containment,
+            make_guest=self.guests.make,
             set_slots=self.slots.append,
             begin=self._begin,
             make_room=self._make_room,
@@ -91,11 +105,17 @@ def _custom_integrations(enable_custom_integrations: None) -> None:
 
 
 @pytest.fixture
-def stage() -> Generator[Stage]:
+def stage(tmp_path: Path) -> Generator[Stage]:
     """What compiles and flashes, under the control of the test."""
     keeper = ScriptedKeeper()
-    stage = Stage(ScriptedBuilder(keeper=keeper), ScriptedFlasher(), keeper, ScriptedVersions())
-    with patch("custom_components.esphome_offload.make_workshop", lambda _layout: stage.workshop):
+    stage = Stage(
+        ScriptedBuilder(keeper=keeper),
+        ScriptedFlasher(),
+        keeper,
+        ScriptedVersions(),
+        CacheLayout(tmp_path / "cache"),
+    )
+    with patch("custom_components.esphome_offload.make_workshop", lambda *_: stage.workshop):
         yield stage
 
 

@@ -1,0 +1,372 @@
+"""Lender: whom this machine builds for, and whether it does now."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+import logging
+import secrets
+from typing import Final
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.loader import async_get_integration
+
+from .announce import Announcement
+from .builders.containment import ContainmentHere, Degree
+from .clock import SystemTime
+from .const import DOMAIN
+from .guest_connections import GuestConnections
+from .guest_users import GuestUsers
+from .identity_store import async_get_identity
+from .options import OffloadOptions
+from .peers.admission import Lending
+from .peers.greetings import Info, Refusal
+from .peers.guests import Guest, GuestRegistry
+from .peers.handshake import BuilderHandshake
+from .peers.host import BuildHost
+from .peers.identity import Identity, IdentityError, PublicKey
+from .peers.negotiation import Offer, own_offer
+from .peers.pairing import Paired, PairingWindow, WindowEnd, WindowState
+from .peers.protocol import ErrorCode, ProtocolError
+from .peers.seal import Channel
+from .peers.tickets import TicketDesk
+from .peers.wire import Json, to_wire
+from .persistence import StatePersistence
+from .workshop import Workshop
+
+_LOGGER = logging.getLogger(__name__)
+
+_GIB: Final = 1024**3
+_ISSUE_IMPOSSIBLE: Final = "lending_impossible"
+_ISSUE_WRONG_CODES: Final = "pairing_wrong_codes"
+
+
+class _LendingImpossibleError(Exception):
+    """This machine cannot be lent any more; says why, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shop:
+    """What there is once this machine was lent for the first time since its start."""
+
+    identity: Identity
+    offer: Offer
+    host: BuildHost
+    desk: TicketDesk
+    window: PairingWindow
+
+
+class Lender:
+    """The builder's side of this instance. It lives as long as the coordinator."""
+
+    def __init__(self, hass: HomeAssistant, workshop: Workshop) -> None:
+        """Lend nothing, and touch nothing before ``async_start``."""
+        self._hass = hass
+        self._workshop = workshop
+        self._time = SystemTime()
+        self._store = StatePersistence(hass, "lending")
+        self._users = GuestUsers(hass)
+        self._announcement = Announcement(hass)
+        self._shop: _Shop | None = None
+        self._turn = asyncio.Lock()
+        self._arriving: set[asyncio.Task[None]] = set()
+        self._listeners: list[Callable[[], None]] = []
+        self._last_address: str | None = None
+        self._lent_before: bool | None = None
+        self._run_id = secrets.token_hex(16)
+        self.guests = GuestRegistry(StatePersistence(hass, "guests"))
+        self.connections = GuestConnections(hass)
+        self.paused = False
+
+    @property
+    def lending(self) -> Lending:
+        """Whether this machine is lent now."""
+        return Lending.OFF if self._shop is None else self._shop.host.lending
+
+    @property
+    def label(self) -> str:
+        """How others know this instance."""
+        return self._hass.config.location_name.strip() or "Home Assistant"
+
+    @property
+    def host(self) -> BuildHost:
+        """What builds for guests; raises ProtocolError NOT_LENDING while there is none."""
+        return self._open_shop().host
+
+    @property
+    def window(self) -> WindowState | None:
+        """The pairing window, while it is open."""
+        return None if self._shop is None else self._shop.window.state
+
+    @property
+    def window_end(self) -> WindowEnd | None:
+        """Why the last window ended."""
+        return None if self._shop is None else self._shop.window.end
+
+    @property
+    def why_cannot_build(self) -> str | None:
+        """Why nothing can be compiled here, for people; None when it can."""
+        status = self._workshop.builder.status()
+        return None if status.available else status.why_not
+
+    @property
+    def containment(self) -> ContainmentHere:
+        """How far builds of guests are contained here."""
+        return self._workshop.containment
+
+    async def async_start(self) -> None:
+        """Take up guests; call it when what an earlier run left has been ended."""
+        await self.guests.load()
+        self.paused = (await self._store.load() or {}).get("paused") is True
+        self.guests.subscribe(self._notify)
+        await self._users.async_remove_strays({guest.user_id for guest in self.guests.all()})
+
+    async def async_stop(self) -> None:
+        """Home Assistant stops: end all builds of guests."""
+        async with self._turn:
+            await self._announcement.async_end()
+            if self._shop is not None:
+                self._shop.window.close()
+                await self._shop.host.stop()
+
+    async def async_apply(self, options: OffloadOptions | None) -> None:
+        """Lend as the options say; None: not at all."""
+        async with self._turn:
+            lend = options is not None and options.lend
+            if lend and self._lent_before is False and self.paused:
+                # Who switches lending on means it, whatever was paused long ago.
+                await self._async_store_paused(paused=False)
+            if options is None or not lend:
+                ir.async_delete_issue(self._hass, DOMAIN, _ISSUE_IMPOSSIBLE)
+                await self._async_close()
+            else:
+                await self._async_open(options)
+            if options is not None:
+                self._lent_before = lend
+        self._notify()
+
+    async def async_hold(self) -> None:
+        """Take nothing new while "this instance" is reloaded; what runs goes on."""
+        async with self._turn:
+            await self._announcement.async_end()
+            if self._shop is not None and self._shop.host.lending is not Lending.OFF:
+                await self._shop.host.lend(Lending.PAUSED)
+
+    async def async_set_paused(self, *, paused: bool) -> None:
+        """Pause lending, or go on; what runs for guests goes on in either case."""
+        async with self._turn:
+            await self._async_store_paused(paused=paused)
+            if self._shop is not None and self._shop.host.lending is not Lending.OFF:
+                await self._shop.host.lend(self._wanted)
+        self._notify()
+
+    @callback
+    def open_window(self) -> WindowState:
+        """Open the pairing window anew; raises ServiceValidationError while nothing is lent."""
+        try:
+            shop = self._open_shop()
+        except ProtocolError as err:
+            raise ServiceValidationError(
+                translation_domain=DOMAIN, translation_key="lending_off"
+            ) from err
+        return shop.window.open()
+
+    def info(self) -> Json:
+        """Say who is here; raises ProtocolError NOT_LENDING."""
+        shop = self._open_shop()
+        pairing = shop.window.state is not None
+        return to_wire(Info(shop.offer, shop.identity.pin_sha256, self.label, pairing))
+
+    async def async_pair(self, raw: object, remote: str | None) -> Json:
+        """Answer one step of a pairing."""
+        if self.lending is Lending.OFF or self._shop is None:
+            return to_wire(Refusal(ErrorCode.WINDOW_CLOSED, "no window is open"))
+        self._last_address = remote
+        return await self._shop.window.handle(raw)
+
+    async def async_ticket(self, raw: object, remote: str | None) -> Json:
+        """Answer a guest that wants to connect."""
+        # Whoever was told that it is paired may ask at once.
+        if self._arriving:
+            await asyncio.wait(self._arriving)
+        if self._shop is None:
+            return to_wire(Refusal(ErrorCode.NOT_LENDING, "this machine is not lent"))
+
+        async def issue(pin_sha256: str) -> str:
+            self._open_shop()
+            if (guest := self.guests.get(pin_sha256)) is None:
+                raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "this guest was removed")
+            return await self._users.async_access_token(guest.user_id, remote)
+
+        return await self._shop.desk.handle(raw, issue)
+
+    def handshake(self, user_id: str) -> tuple[Guest, BuilderHandshake]:
+        """Return who this user is, and what must come first on its connection.
+
+        Raises ProtocolError UNKNOWN_GUEST or NOT_LENDING.
+        """
+        if (guest := self.guests.by_user(user_id)) is None:
+            raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "this user is no guest")
+        shop = self._open_shop()
+        channel = Channel(shop.identity, guest.public_key)
+        return guest, BuilderHandshake(channel, shop.offer, self.label, self._run_id)
+
+    @callback
+    def seen(self, pin_sha256: str) -> None:
+        """Note that a guest is, or was until now, connected."""
+        self.guests.seen(pin_sha256, self._time.now())
+
+    async def async_unpair(self, pin_sha256: str, *, tell: bool = True) -> None:
+        """Forget a guest: its key, its user, its connections, its builds and their trees."""
+        if (guest := self.guests.get(pin_sha256)) is None:
+            return
+        try:
+            shop: _Shop | None = await self._async_shop()
+        except IdentityError:
+            shop = None
+        # Out of the registry first: from then on everything is refused.
+        await self.guests.remove(pin_sha256)
+        await self.connections.async_say_goodbye(pin_sha256 if tell else None)
+        await self._users.async_remove(guest.user_id)
+        if shop is not None:
+            shop.desk.forget(pin_sha256)
+            await shop.host.remove_guest(pin_sha256)
+
+    async def async_forget(self) -> None:
+        """Unpair all guests: "this instance" was removed."""
+        await asyncio.gather(*(self.async_unpair(each.pin_sha256) for each in self.guests.all()))
+        await self.async_apply(None)
+
+    @callback
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` when lending, guests or the window changed; returns unsubscribe."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    @property
+    def _wanted(self) -> Lending:
+        return Lending.PAUSED if self.paused else Lending.ON
+
+    def _open_shop(self) -> _Shop:
+        if self._shop is None or self._shop.host.lending is Lending.OFF:
+            raise ProtocolError(ErrorCode.NOT_LENDING, "this machine is not lent")
+        return self._shop
+
+    async def _async_open(self, options: OffloadOptions) -> None:
+        try:
+            shop = await self._async_shop_if_possible(options)
+        except (_LendingImpossibleError, IdentityError) as err:
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                _ISSUE_IMPOSSIBLE,
+                is_fixable=False,
+                severity=ir.IssueSeverity.WARNING,
+                translation_key="lending_impossible",
+                translation_placeholders={"reason": str(err)},
+            )
+            await self._async_close()
+            return
+        ir.async_delete_issue(self._hass, DOMAIN, _ISSUE_IMPOSSIBLE)
+        shop.host.limit_disk(options.lend_disk_gib * _GIB)
+        await shop.host.lend(self._wanted)
+        self._announcement.begin(shop.identity.pin_sha256, self.label)
+
+    async def _async_shop_if_possible(self, options: OffloadOptions) -> _Shop:
+        if (reason := self.why_cannot_build) is not None:
+            raise _LendingImpossibleError(reason)
+        if self.containment.degree is Degree.UNCONTAINED and not options.run_uncontained:
+            raise _LendingImpossibleError("builds of guests cannot be contained here any more")
+        return await self._async_shop()
+
+    async def _async_close(self) -> None:
+        await self._announcement.async_end()
+        if self._shop is not None and self._shop.host.lending is not Lending.OFF:
+            self._shop.window.close()
+            await self._shop.host.lend(Lending.OFF)
+            await self.connections.async_close_all()
+
+    async def _async_shop(self) -> _Shop:
+        if self._shop is not None:
+            return self._shop
+        identity = await async_get_identity(self._hass)
+        integration = await async_get_integration(self._hass, DOMAIN)
+        offer = own_offer(str(integration.version))
+        host = BuildHost(
+            identity=identity,
+            guests=self.guests,
+            store=StatePersistence(self._hass, "guest_builds"),
+            layout=self._workshop.layout,
+            slots=self._workshop.slots,
+            make_workshop=self._workshop.make_guest,
+        )
+        await host.start()
+        self._shop = _Shop(
+            identity=identity,
+            offer=offer,
+            host=host,
+            desk=TicketDesk(identity, self._guest_key),
+            window=PairingWindow(
+                identity,
+                offer,
+                self.label,
+                on_paired=self._paired,
+                on_change=self._window_changed,
+            ),
+        )
+        return self._shop
+
+    def _guest_key(self, pin_sha256: str) -> PublicKey | None:
+        guest = self.guests.get(pin_sha256)
+        return None if guest is None else guest.public_key
+
+    @callback
+    def _paired(self, paired: Paired) -> None:
+        task = self._hass.async_create_task(
+            self._async_add(paired), f"{DOMAIN} new guest", eager_start=False
+        )
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    async def _async_add(self, paired: Paired) -> None:
+        pin_sha256 = paired.public.pin_sha256
+        known = self.guests.get(pin_sha256)
+        user_id = await self._users.async_ensure(known.user_id if known else None, paired.label)
+        await self.guests.add(
+            Guest(
+                public_key=paired.public,
+                label=paired.label,
+                user_id=user_id,
+                paired_at=self._time.now(),
+                last_seen=known.last_seen if known else None,
+                builds=known.builds if known else 0,
+            )
+        )
+        _LOGGER.info("%s may build here from now on", paired.label)
+
+    @callback
+    def _window_changed(self) -> None:
+        end = self.window_end
+        if end in (WindowEnd.WRONG_CODES, WindowEnd.TOO_MANY_EXCHANGES):
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                _ISSUE_WRONG_CODES,
+                is_fixable=False,
+                severity=ir.IssueSeverity.WARNING,
+                translation_key="pairing_wrong_codes",
+                translation_placeholders={"address": self._last_address or "?"},
+            )
+        elif end is None or end is WindowEnd.PAIRED:
+            ir.async_delete_issue(self._hass, DOMAIN, _ISSUE_WRONG_CODES)
+        self._notify()
+
+    async def _async_store_paused(self, *, paused: bool) -> None:
+        self.paused = paused
+        await self._store.save_now({"paused": paused})
+
+    @callback
+    def _notify(self) -> None:
+        for listener in tuple(self._listeners):
+            listener()

@@ -1,0 +1,49 @@
+"""What builds for guests, under the control of the test; its firmware is real files."""
+
+from dataclasses import dataclass, field
+from typing import override
+
+from custom_components.esphome_offload.builders.firmware import BuildResult, FirmwareStore
+from custom_components.esphome_offload.builders.layout import CacheLayout
+from custom_components.esphome_offload.builders.model import BuildRequest, BuildSink, Firmware
+from custom_components.esphome_offload.const import Stage
+from custom_components.esphome_offload.peers.ports import GuestWorkshop
+
+from ..jobs.fakes import BUILD_INFO, Act, ScriptedBuilder
+
+
+@dataclass
+class GuestWorkshops:
+    """Makes one for each guest. Each build does the next act of ``script``, then succeeds."""
+
+    script: list[Act] = field(default_factory=list)
+    requests: list[BuildRequest] = field(default_factory=list)
+    running: int = 0
+
+    async def make(self, layout: CacheLayout) -> GuestWorkshop:
+        return GuestWorkshop(layout, _GuestBuilder(self, layout), FirmwareStore(layout))
+
+
+class _GuestBuilder(ScriptedBuilder):
+    def __init__(self, workshops: GuestWorkshops, layout: CacheLayout) -> None:
+        super().__init__()
+        self._workshops = workshops
+        self._layout = layout
+
+    @override
+    async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        self._workshops.requests.append(request)
+        self._workshops.running += 1
+        try:
+            sink.stage(Stage.COMPILING)
+            if self._workshops.script:
+                await self._workshops.script.pop(0)(request, sink)
+            tree = self._layout.tree(request.configuration)
+            tree.mkdir(parents=True, exist_ok=True)
+            image = tree / "firmware.bin"
+            image.write_bytes(b"firmware of " + request.attempt_id.encode())
+            result = BuildResult(image, None, None, BUILD_INFO)
+            store = FirmwareStore(self._layout)
+            return await store.keep(request.configuration, request.device_name, result)
+        finally:
+            self._workshops.running -= 1
