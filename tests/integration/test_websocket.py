@@ -13,10 +13,11 @@ from pytest_homeassistant_custom_component.typing import (
     WebSocketGenerator,
 )
 
-from custom_components.esphome_offload import websocket_api
+from custom_components.esphome_offload import outlet as outlet_module, websocket_api
 from custom_components.esphome_offload.builders.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.const import JobStatus, Operation
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.outlet import Outlet
 
 from ..jobs.fakes import Block
 from .conftest import Stage
@@ -162,9 +163,9 @@ async def test_a_client_that_does_not_read_is_not_cut_off_and_gets_the_end(
     countable: bool,
 ) -> None:
     unread: list[int] = []
-    send = websocket_api._Outlet.send
+    send = Outlet.send
 
-    def watched_send(outlet: websocket_api._Outlet, event: dict[str, Any]) -> None:
+    def watched_send(outlet: Outlet, event: dict[str, Any]) -> None:
         handler = outlet._connection.send_message.__self__
         sock = handler._request.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -172,11 +173,11 @@ async def test_a_client_that_does_not_read_is_not_cut_off_and_gets_the_end(
         send(outlet, event)
         unread.append(len(handler._message_queue))
 
-    monkeypatch.setattr(websocket_api._Outlet, "send", watched_send)
+    monkeypatch.setattr(Outlet, "send", watched_send)
     monkeypatch.setattr(websocket_api, "_MESSAGE_INTERVAL", 0.001)
-    monkeypatch.setattr(websocket_api, "_BLIND_INTERVAL", 0.1)
+    monkeypatch.setattr(outlet_module, "_BLIND_INTERVAL", 0.1)
     if not countable:
-        monkeypatch.setattr(websocket_api, "_unread", lambda _connection: None)
+        monkeypatch.setattr(outlet_module, "_unread", lambda _connection: None)
 
     # Slow enough that a follower which heeds nothing would send a message for each batch.
     printer = Printer(20_000, pause=0.003)
