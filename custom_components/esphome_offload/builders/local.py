@@ -4,31 +4,30 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-import json
 import logging
 import os
 from pathlib import Path
 import time
-from typing import TypedDict, override
+from typing import override
 
 from ..const import FailureReason, Source, Stage
 from .budget import TREES_BUDGET, occupants, too_much
 from .containment import Containment, ContainmentError
 from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
 from .failure import classify
-from .firmware import BuildResult, FirmwareStore
+from .firmware import FirmwareStore
 from .layout import CacheLayout, configuration_key
 from .model import (
     Builder,
     BuildError,
     BuilderStatus,
-    BuildInfo,
     BuildRequest,
     BuildSink,
     Firmware,
 )
 from .process import LaunchError, Processes, ProcessResult
 from .resources import Machine, check, why_not_here
+from .result import read_result
 from .slots import Slots
 from .toolchains import Toolchain, Toolchains
 
@@ -40,14 +39,6 @@ _TAIL = 500
 """Lines kept to find the cause of a failure: the first of a file's diagnostics may be far up."""
 _VALID = "Generating C++ source"
 """What ESPHome prints once it has accepted the configuration."""
-
-
-class _Storage(TypedDict):
-    """What we read of ESPHome's StorageJSON."""
-
-    build_path: str | None
-    firmware_bin_path: str | None
-    esphome_version: str | None
 
 
 class LocalBuilder(Builder):
@@ -171,7 +162,7 @@ class LocalBuilder(Builder):
         await asyncio.to_thread(self._prepare, tree, wipe=request.clean)
         sink.stage(Stage.COMPILING)
         await self._compile(request, toolchain, tree, sink)
-        result = await asyncio.to_thread(_read_result, tree, request.configuration)
+        result = await asyncio.to_thread(read_result, tree, request.configuration)
         return await self._firmware.keep(request.configuration, request.device_name, result)
 
     async def _compile(
@@ -245,66 +236,4 @@ def _warm(trees: Path) -> frozenset[str]:
         path.name.removesuffix(".json")
         for path in trees.glob("*/storage/*.json")
         if not path.name.endswith(".validated.json")
-    )
-
-
-def _read_result(tree: Path, configuration: str) -> BuildResult:
-    """Find what a build made; only inside its tree, as a build writes these paths itself."""
-    try:
-        storage: _Storage = json.loads((tree / "storage" / f"{configuration}.json").read_bytes())
-        build_path, image = storage["build_path"], storage["firmware_bin_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unexpected(f"no record of the build ({error})") from error
-    if not build_path or not image:
-        raise _unexpected("the record of the build names no firmware")
-    ota = _inside(tree, Path(image))
-    return BuildResult(
-        ota=ota,
-        factory=_sibling(tree, ota, "firmware.factory.bin", "firmware.uf2"),
-        # On the host platform the program is the image and the ELF file in one.
-        elf=ota if ota.name == "program" else _sibling(tree, ota, "firmware.elf"),
-        build_info=_read_build_info(
-            _inside(tree, Path(build_path)) / "build_info.json", storage.get("esphome_version")
-        ),
-    )
-
-
-def _read_build_info(path: Path, esphome_version: str | None) -> BuildInfo:
-    try:
-        content = json.loads(path.read_bytes())
-        return BuildInfo(
-            esphome_version=str(content["esphome_version"]),
-            build_time=str(content["build_time_str"]),
-            config_hash=int(content["config_hash"]),
-        )
-    except FileNotFoundError:
-        # ESPHome before 2026 wrote none; then only the version can be compared.
-        return BuildInfo(esphome_version=esphome_version or "", build_time="", config_hash=0)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unexpected(f"{path.name} cannot be read ({error})") from error
-
-
-def _inside(tree: Path, path: Path) -> Path:
-    try:
-        real = path.resolve(strict=True)
-    except OSError as error:
-        raise _unexpected(f"no {path.name}") from error
-    if not real.is_relative_to(tree.resolve()):
-        raise BuildError(
-            FailureReason.CONFIG_INVALID,
-            f"The configuration builds in {path.parent}, outside of the folder that is there for"
-            " it; remove `build_path` from it",
-        )
-    return real
-
-
-def _sibling(tree: Path, ota: Path, *names: str) -> Path | None:
-    found = (ota.with_name(name) for name in names if name != ota.name)
-    return next((_inside(tree, path) for path in found if path.is_file()), None)
-
-
-def _unexpected(what: str) -> BuildError:
-    return BuildError(
-        FailureReason.BUILDER_ENVIRONMENT,
-        f"ESPHome reported success, but its result is not where it should be: {what}",
     )
