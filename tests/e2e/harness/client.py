@@ -13,6 +13,9 @@ type Json = Any
 USERNAME = "demo"
 PASSWORD = "demo"  # an instance that listens on 127.0.0.1 alone, with nothing in it
 
+# How flows that change an entry say that they are done.
+_GOOD_ENDS = ("reauth_successful", "reconfigure_successful")
+
 _ANSWER = 60.0  # a busy two-core machine may take this long to answer a simple request
 
 
@@ -116,6 +119,28 @@ class Client:
         path = "config/config_entries/options/flow"
         await self._walk(path, await self.post(path, {"handler": entry_id}), answers)
 
+    async def set_options(self, entry_id: str, **wanted: Json) -> None:
+        """Change some options as a person does, who leaves the rest as the form shows it.
+
+        ``wanted`` is by the names of the fields, whatever section of the form they are in.
+        """
+        path = "config/config_entries/options/flow"
+        form = await self.post(path, {"handler": entry_id})
+        left = dict(wanted)
+        answers = _filled_in(form["data_schema"], left)
+        if left:
+            raise RequestFailedError(path, "no such option", ", ".join(left), form)
+        await self._walk(path, form, answers)
+
+    async def flows(self) -> list[Json]:
+        """Return the config flows that wait for somebody."""
+        return await self.call("config_entries/flow/progress")  # type: ignore[no-any-return]
+
+    async def finish_flow(self, flow_id: str, answers: Mapping[str, Json]) -> Json:
+        """Walk through a config flow that Home Assistant has begun; returns how it ended."""
+        path = "config/config_entries/flow"
+        return await self._walk(path, await self.get(f"{path}/{flow_id}"), answers)
+
     async def running(self) -> bool:
         """Return whether everything is set up: before that it answers, but knows only half."""
         return bool((await self.call("get_config"))["state"] == "RUNNING")
@@ -125,6 +150,8 @@ class Client:
             match flow["type"]:
                 case "create_entry":
                     return flow.get("result")  # an options flow has none
+                case "abort" if flow["reason"] in _GOOD_ENDS:
+                    return flow["reason"]
                 case "form" if not flow.get("errors"):
                     wanted = [field["name"] for field in flow["data_schema"]]
                     given = {name: answers[name] for name in wanted if name in answers}
@@ -243,6 +270,22 @@ class Client:
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(ConnectionError("Home Assistant closed the websocket"))
+
+
+def _filled_in(schema: list[Json], wanted: dict[str, Json]) -> dict[str, Json]:
+    """Return what to send for a form as it is shown; takes what it uses out of ``wanted``."""
+    answers: dict[str, Json] = {}
+    for field in schema:
+        name = field["name"]
+        if field.get("type") == "expandable":
+            answers[name] = _filled_in(field["schema"], wanted)
+        elif name in wanted:
+            answers[name] = wanted.pop(name)
+        elif "suggested_value" in (field.get("description") or {}):
+            answers[name] = field["description"]["suggested_value"]
+        elif "default" in field:
+            answers[name] = field["default"]
+    return answers
 
 
 async def _token(session: aiohttp.ClientSession, url: str, code: str) -> str:

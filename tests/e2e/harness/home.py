@@ -1,10 +1,14 @@
-"""A home: a real Home Assistant with both esphome integrations, and a real device in it."""
+"""A home: a real Home Assistant with both esphome integrations, and a real device in it.
+
+``Household`` is what it has in common with an instance that has no device.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 import time
+from typing import override
 
 from .client import Client
 from .device import Device
@@ -16,13 +20,12 @@ from .processes import ProcessFailedError
 _PATIENCE = 90.0
 
 
-class Home:
-    """One instance, one device, one client. Made by ``open_home``; ``entry_id`` is ours."""
+class Household:
+    """One instance and one client of its owner; ``entry_id`` is our entry "this instance"."""
 
-    def __init__(self, instance: Instance, device: Device) -> None:
+    def __init__(self, instance: Instance) -> None:
         """Nothing is started yet."""
         self.instance = instance
-        self.device = device
         self.entry_id = ""
         self._client: Client | None = None
 
@@ -44,14 +47,9 @@ class Home:
         await until(running, "all integrations of Home Assistant")
         await until(self._client.running, "Home Assistant to be set up", 120)
 
-    async def adopt(self) -> None:
-        """Add the device to Home Assistant's own esphome integration."""
-        where = {"host": "127.0.0.1", "port": self.device.api_port}
-        await self.client.add_entry("esphome", where)
-
-    async def set_up(self) -> None:
-        """Add our integration through its config flow."""
-        entry = await self.client.add_entry(DOMAIN, {"config_dir": self.instance.esphome.name})
+    async def set_up_with(self, config_dir: str) -> None:
+        """Add "this instance" through its config flow."""
+        entry = await self.client.add_entry(DOMAIN, {"config_dir": config_dir})
         if entry["state"] != "loaded":
             raise ProcessFailedError(f"our integration did not load:\n{self.instance.log[-2000:]}")
         self.entry_id = entry["entry_id"]
@@ -71,6 +69,29 @@ class Home:
         """Stop all of it."""
         await self.hang_up()
         await self.instance.stop()
+
+
+class Home(Household):
+    """A household with a device. Made by ``open_home``."""
+
+    def __init__(self, instance: Instance, device: Device) -> None:
+        """Nothing is started yet."""
+        super().__init__(instance)
+        self.device = device
+
+    async def adopt(self) -> None:
+        """Add the device to Home Assistant's own esphome integration."""
+        where = {"host": "127.0.0.1", "port": self.device.api_port}
+        await self.client.add_entry("esphome", where)
+
+    async def set_up(self) -> None:
+        """Add our integration through its config flow."""
+        await self.set_up_with(self.instance.esphome.name)
+
+    @override
+    async def close(self) -> None:
+        """Stop all of it."""
+        await super().close()
         await self.device.switch_off()
 
     async def reported_version(self) -> str | None:

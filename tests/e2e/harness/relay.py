@@ -1,0 +1,74 @@
+"""A stretch of network between two instances that can be cut."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+from . import ports
+
+_HOST = "127.0.0.1"
+_CHUNK = 64 * 1024
+
+
+class Relay:
+    """A TCP relay on loopback to the port that ``target`` returns at that moment."""
+
+    def __init__(self, target: Callable[[], int]) -> None:
+        """Nothing is listened on before ``restore``."""
+        (self.port,) = ports.pick()
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        """The base URL of the instance behind it."""
+        return f"http://{_HOST}:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many connections go through it now."""
+        return len(self._connections)
+
+    async def restore(self) -> None:
+        """Let connections through."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._accept, _HOST, self.port)
+
+    async def cut(self) -> None:
+        """Break all connections and refuse new ones until ``restore``."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in self._open:
+            writer.transport.abort()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        self._open.add(writer)
+        try:
+            with suppress(OSError):
+                there_reader, there = await asyncio.open_connection(_HOST, self._target())
+                self._open.add(there)
+                try:
+                    await asyncio.gather(_carry(reader, there), _carry(there_reader, writer))
+                finally:
+                    self._open.discard(there)
+                    there.transport.abort()
+        finally:
+            self._open.discard(writer)
+            writer.transport.abort()
+            self._connections.discard(task)
+
+
+async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    """Carry one direction to its end, and say the end on."""
+    while data := await source.read(_CHUNK):
+        sink.write(data)
+        await sink.drain()
+    sink.write_eof()

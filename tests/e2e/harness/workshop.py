@@ -1,0 +1,63 @@
+"""A workshop: a real Home Assistant that only lends its machine."""
+
+from pathlib import Path
+
+from .client import Json
+from .home import Household
+from .instance import Instance
+from .jobs import DOMAIN
+from .processes import mentioning
+
+
+class Workshop(Household):
+    """A builder without an ESPHome folder and without devices of its own."""
+
+    def __init__(self, folder: Path, *, name: str = "workshop") -> None:
+        """Use ``folder``; its instance is called ``name``."""
+        super().__init__(Instance(folder, name=name))
+        self.name = name
+
+    @property
+    def builds(self) -> str:
+        """The folder of all that builds for guests write; found about each of their processes."""
+        return str(self.instance.offload_cache / "guests")
+
+    def at_work(self) -> dict[int, str]:
+        """Return the processes of builds for guests, also those that tried to get away."""
+        return mentioning(self.builds) | mentioning("escapee")
+
+    async def set_up(self) -> None:
+        """Add our integration through its config flow, without a folder."""
+        await self.set_up_with("")
+
+    async def lend(self, *, slots: int = 2) -> None:
+        """Switch lending on in the options."""
+        await self.client.set_options(self.entry_id, lend=True, parallel_builds=slots)
+
+    async def open_pairing(self) -> str:
+        """Open the pairing window and return the code."""
+        answer = await self.client.service(f"{DOMAIN}.open_pairing", response=True)
+        code: str = answer["code"]
+        return code
+
+    async def info(self) -> Json:
+        """Return what it says to anybody who asks."""
+        return await self.client.get(f"{DOMAIN}/peer/info")
+
+    async def guests(self) -> list[Json]:
+        """Return the devices that stand for its guests."""
+        devices = await self.client.call("config/device_registry/list")
+        return [
+            device
+            for device in devices
+            if any(domain == DOMAIN for domain, *_ in device["identifiers"])
+            and self.entry_id in device["config_entries"]
+        ]
+
+    async def remove_guest(self, device_id: str) -> None:
+        """Remove a guest as its owner does: by deleting its device."""
+        await self.client.call(
+            "config/device_registry/remove_config_entry",
+            device_id=device_id,
+            config_entry_id=self.entry_id,
+        )
