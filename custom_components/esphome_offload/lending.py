@@ -18,7 +18,7 @@ from .clock import SystemTime
 from .const import DOMAIN
 from .guest_connections import GuestConnections
 from .guest_users import GuestUsers
-from .identity_store import async_get_identity
+from .identity_store import async_get_identity, async_renew_identity
 from .options import OffloadOptions
 from .peers.admission import Lending
 from .peers.greetings import Info, Refusal
@@ -73,11 +73,12 @@ class Lender:
         self._arriving: set[asyncio.Task[None]] = set()
         self._listeners: list[Callable[[], None]] = []
         self._last_address: str | None = None
-        self._lent_before: bool | None = None
+        self._options: OffloadOptions | None = None
         self._run_id = secrets.token_hex(16)
         self.guests = GuestRegistry(StatePersistence(hass, "guests"))
         self.connections = GuestConnections(hass)
         self.paused = False
+        self.newest_guest: str | None = None
 
     @property
     def lending(self) -> Lending:
@@ -133,17 +134,15 @@ class Lender:
     async def async_apply(self, options: OffloadOptions | None) -> None:
         """Lend as the options say; None: not at all."""
         async with self._turn:
-            lend = options is not None and options.lend
-            if lend and self._lent_before is False and self.paused:
-                # Who switches lending on means it, whatever was paused long ago.
-                await self._async_store_paused(paused=False)
-            if options is None or not lend:
+            before, self._options = self._options, options
+            if options is None or not options.lend:
                 ir.async_delete_issue(self._hass, DOMAIN, _ISSUE_IMPOSSIBLE)
                 await self._async_close()
             else:
+                if before is not None and not before.lend and self.paused:
+                    # Who switches lending on means it, whatever was paused long ago.
+                    await self._async_store_paused(paused=False)
                 await self._async_open(options)
-            if options is not None:
-                self._lent_before = lend
         self._notify()
 
     async def async_hold(self) -> None:
@@ -233,9 +232,22 @@ class Lender:
             shop.desk.forget(pin_sha256)
             await shop.host.remove_guest(pin_sha256)
 
+    async def async_renew_identity(self) -> Identity:
+        """Make a new identity, for which nobody is a guest yet; raises IdentityError."""
+        await self._async_unpair_all()
+        async with self._turn:
+            options, shop = self._options, self._shop
+            await self._async_close()
+            identity = await async_renew_identity(self._hass)
+            if shop is not None:
+                await shop.host.stop()
+                self._shop = None
+        await self.async_apply(options)
+        return identity
+
     async def async_forget(self) -> None:
         """Unpair all guests: "this instance" was removed."""
-        await asyncio.gather(*(self.async_unpair(each.pin_sha256) for each in self.guests.all()))
+        await self._async_unpair_all()
         await self.async_apply(None)
 
     @callback
@@ -252,6 +264,9 @@ class Lender:
         if self._shop is None or self._shop.host.lending is Lending.OFF:
             raise ProtocolError(ErrorCode.NOT_LENDING, "this machine is not lent")
         return self._shop
+
+    async def _async_unpair_all(self) -> None:
+        await asyncio.gather(*(self.async_unpair(each.pin_sha256) for each in self.guests.all()))
 
     async def _async_open(self, options: OffloadOptions) -> None:
         try:
@@ -323,6 +338,7 @@ class Lender:
 
     @callback
     def _paired(self, paired: Paired) -> None:
+        self.newest_guest = paired.label
         task = self._hass.async_create_task(
             self._async_add(paired), f"{DOMAIN} new guest", eager_start=False
         )

@@ -3,13 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from homeassistant.config_entries import ConfigFlowResult, OptionsFlow
+from homeassistant.config_entries import ConfigFlowResult
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
     BooleanSelector,
-    NumberSelector,
-    NumberSelectorConfig,
-    NumberSelectorMode,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -19,6 +16,8 @@ import probatio
 
 from .builders.versions import VersionError, VersionProblem, normal_version
 from .coordinator import DATA_COORDINATOR
+from .form_fields import whole_number
+from .lending_flow import LendingSteps
 from .options import (
     MAX_PARALLEL_BUILDS,
     MAX_PARALLEL_UPLOADS,
@@ -41,7 +40,7 @@ _VERSION_ERRORS = {
 FIXED_VERSION_SCHEMA = probatio.Schema({probatio.Required(EntryKey.FIXED_VERSION): TextSelector()})
 
 
-class OffloadOptionsFlow(OptionsFlow):
+class OffloadOptionsFlow(LendingSteps):
     """Changes the options; the entry's update listener applies them to what runs."""
 
     def __init__(self) -> None:
@@ -49,18 +48,24 @@ class OffloadOptionsFlow(OptionsFlow):
         self._chosen: dict[str, Any] = {}
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Ask for everything but a fixed version."""
+        """Ask what to change."""
+        return self.async_show_menu(step_id="init", menu_options=["settings", *self.guest_steps()])
+
+    async def async_step_settings(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for everything about our own builds but a fixed version."""
         if user_input is None:
             return self.async_show_form(
-                step_id="init",
+                step_id="settings",
                 data_schema=self.add_suggested_values_to_schema(
-                    _options_schema(), _by_section(self._current)
+                    _options_schema(), _by_section(self.current)
                 ),
             )
         self._chosen = _flat(user_input)
         if self._chosen[EntryKey.VERSION_CHANNEL] == VersionChannel.FIXED:
             return await self.async_step_fixed_version()
-        return self.async_create_entry(data=self._chosen)
+        return self._save(self._chosen)
 
     async def async_step_fixed_version(
         self, user_input: dict[str, Any] | None = None
@@ -68,7 +73,7 @@ class OffloadOptionsFlow(OptionsFlow):
         """Ask for the version to stay at."""
         errors: dict[str, str] = {}
         if user_input is None:
-            version = self._current.fixed_version or self._latest_version
+            version = self.current.fixed_version or self._latest_version
         else:
             version = user_input[EntryKey.FIXED_VERSION]
             try:
@@ -78,9 +83,7 @@ class OffloadOptionsFlow(OptionsFlow):
             else:
                 errors = await self._version_errors(version)
             if not errors:
-                return self.async_create_entry(
-                    data={**self._chosen, EntryKey.FIXED_VERSION: version}
-                )
+                return self._save({**self._chosen, EntryKey.FIXED_VERSION: version})
         return self.async_show_form(
             step_id="fixed_version",
             data_schema=self.add_suggested_values_to_schema(
@@ -90,9 +93,14 @@ class OffloadOptionsFlow(OptionsFlow):
             description_placeholders={"version": version},
         )
 
-    @property
-    def _current(self) -> OffloadOptions:
-        return OffloadOptions.from_entry(self.config_entry.data, self.config_entry.options)
+    def _save(self, chosen: Mapping[str, Any]) -> ConfigFlowResult:
+        """Keep what other steps ask for."""
+        others = {
+            key: value
+            for key, value in self.config_entry.options.items()
+            if key != EntryKey.FIXED_VERSION
+        }
+        return self.async_create_entry(data={**others, **chosen})
 
     @property
     def _latest_version(self) -> str:
@@ -130,10 +138,10 @@ def _options_schema() -> probatio.Schema:
             probatio.Required(SECTION_PARALLEL): section(
                 probatio.Schema(
                     {
-                        probatio.Required(EntryKey.PARALLEL_BUILDS): _number(
+                        probatio.Required(EntryKey.PARALLEL_BUILDS): whole_number(
                             1, MAX_PARALLEL_BUILDS
                         ),
-                        probatio.Required(EntryKey.PARALLEL_UPLOADS): _number(
+                        probatio.Required(EntryKey.PARALLEL_UPLOADS): whole_number(
                             1, MAX_PARALLEL_UPLOADS
                         ),
                     }
@@ -143,7 +151,7 @@ def _options_schema() -> probatio.Schema:
                 probatio.Schema(
                     {
                         probatio.Required(EntryKey.WAIT_FOR_DEVICE): BooleanSelector(),
-                        probatio.Required(EntryKey.WAIT_HOURS): _number(
+                        probatio.Required(EntryKey.WAIT_HOURS): whole_number(
                             0, MAX_WAIT_HOURS, unit="h"
                         ),
                     }
@@ -151,14 +159,6 @@ def _options_schema() -> probatio.Schema:
             ),
         }
     )
-
-
-def _number(least: int, most: int, unit: str | None = None) -> probatio.All[int]:
-    """Return a number box for whole numbers; the frontend sends floats."""
-    config = NumberSelectorConfig(min=least, max=most, step=1, mode=NumberSelectorMode.BOX)
-    if unit is not None:
-        config["unit_of_measurement"] = unit
-    return probatio.All(NumberSelector(config), probatio.Coerce(int))
 
 
 def _by_section(options: OffloadOptions) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import islice
@@ -17,6 +18,7 @@ from homeassistant.core import (
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers import config_validation as cv, service
 from homeassistant.helpers.typing import VolDictType
+from homeassistant.util import dt as dt_util
 from homeassistant.util.json import JsonValueType
 from homeassistant.util.network import is_host_valid, is_ip_address
 import probatio
@@ -37,6 +39,7 @@ class OffloadService(StrEnum):
     CANCEL = "cancel"
     GET_JOBS = "get_jobs"
     GET_LOG = "get_log"
+    OPEN_PAIRING = "open_pairing"
 
 
 class ServiceField(StrEnum):
@@ -108,6 +111,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
     register(OffloadService.CANCEL, _async_cancel, _CANCEL_FIELDS)
     register(OffloadService.GET_JOBS, _async_get_jobs, _GET_JOBS_FIELDS, SupportsResponse.ONLY)
     register(OffloadService.GET_LOG, _async_get_log, _GET_LOG_FIELDS, SupportsResponse.ONLY)
+    register(OffloadService.OPEN_PAIRING, _async_open_pairing, {}, SupportsResponse.ONLY)
 
 
 async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceResponse:
@@ -189,6 +193,20 @@ async def _async_get_log(call: ServiceCall) -> ServiceResponse:
         "lines": list(page.lines),
         "next_line": page.next_line,
         "complete": complete and page.next_line >= page.total,
+    }
+
+
+async def _async_open_pairing(call: ServiceCall) -> ServiceResponse:
+    """Open the pairing window and return its code."""
+    coordinator = call.hass.data[DATA_COORDINATOR]
+    if coordinator.options is None:
+        raise _invalid("not_set_up")
+    window = coordinator.lender.open_window()
+    expires_at = dt_util.utcnow() + timedelta(seconds=window.seconds_left)
+    return {
+        "code": window.code,
+        "expires_at": expires_at.isoformat(),
+        "seconds": window.seconds_left,
     }
 
 

@@ -20,7 +20,17 @@ import probatio
 import pytest
 import yaml
 
-from custom_components.esphome_offload import config_flow, options_flow, services
+from custom_components.esphome_offload import (
+    config_flow,
+    lending_flow,
+    options_flow,
+    services,
+)
+from custom_components.esphome_offload.builders.containment import (
+    ContainmentHere,
+    Degree,
+    Obstacle,
+)
 from custom_components.esphome_offload.config_flow import OffloadConfigFlow
 from custom_components.esphome_offload.const import DOMAIN, FailureReason
 from custom_components.esphome_offload.jobs.queue import RefusalReason
@@ -105,7 +115,16 @@ def test_what_is_imported_from_other_components_is_a_dependency() -> None:
     manifest = json.loads((ROOT / "manifest.json").read_text())
     declared = {*manifest["dependencies"], *manifest["after_dependencies"], DOMAIN}
     # Platforms that every integration may offer need no declaration.
-    offered = {"diagnostics", "logbook", "recorder", "repairs", "system_health", "update"}
+    offered = {
+        "diagnostics",
+        "logbook",
+        "recorder",
+        "repairs",
+        "sensor",
+        "switch",
+        "system_health",
+        "update",
+    }
     used = {
         match[1]
         for path in ROOT.rglob("*.py")
@@ -175,6 +194,7 @@ def test_every_field_has_a_text_and_is_accepted(actions: Texts, texts: Texts) ->
         "cancel": services._CANCEL_FIELDS,
         "get_jobs": services._GET_JOBS_FIELDS,
         "get_log": services._GET_LOG_FIELDS,
+        "open_pairing": {},
     }
     for name, action in actions.items():
         described = set(action["fields"])
@@ -270,7 +290,9 @@ def test_every_step_has_a_text_and_every_text_a_step(texts: Texts) -> None:
     for flow, handler in (("config", OffloadConfigFlow), ("options", OffloadOptionsFlow)):
         steps = {
             name.removeprefix("async_step_")
-            for name in vars(handler)
+            for part in handler.__mro__
+            if part.__module__.startswith("custom_components.")
+            for name in vars(part)
             if name.startswith("async_step_")
         }
         assert set(texts[flow]["step"]) == steps
@@ -289,16 +311,32 @@ def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
         str(key): fields(group.schema)
         for key, group in options_flow._options_schema().schema.items()
     }
-    described = options["init"]["sections"]
+    lending = lending_flow.lending_schema(ContainmentHere(Degree.UNCONTAINED, 0, "", ""))
+    assert set(options["lending"]["data"]) == fields(lending)
+    described = options["settings"]["sections"]
     assert {key: set(group["data"]) for key, group in described.items()} == shown
     assert all(group["name"] for group in described.values())
 
 
 def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
-    filled = {"config": {"folder", "home"}, "options": {"version"}}
+    filled = {
+        "config": {"folder", "home"},
+        "options": {"code", "containment", "label", "reason", "until", "version"},
+    }
     for flow, given in filled.items():
         for path, text in _leaves(texts[flow]):
             assert _placeholders(text) <= given, path
+
+
+def test_every_degree_of_containment_has_a_sentence(texts: Texts) -> None:
+    here = [
+        ContainmentHere(Degree.CONTAINED, 7, "", ""),
+        ContainmentHere(Degree.SIGNALS_OPEN, 5, "", ""),
+        *(ContainmentHere(Degree.UNCONTAINED, 0, "", "", each) for each in Obstacle),
+    ]
+    assert set(texts["common"]) == {f"containment_{each.key}" for each in here}
+    for each in here:
+        assert _placeholders(texts["common"][f"containment_{each.key}"]) <= set(each.placeholders)
 
 
 def test_issues_have_a_title_and_one_explanation(texts: Texts) -> None:
@@ -415,7 +453,7 @@ class _Code:
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
-                self._call(node, helpers, constants)
+                self._call(node, helpers, constants, path.stem)
             elif isinstance(node, ast.Assign):
                 for target in node.targets:
                     if isinstance(target, ast.Name) and target.id == "_attr_translation_key":
@@ -424,7 +462,9 @@ class _Code:
             if isinstance(node, ast.Dict):
                 self._table(node, path)
 
-    def _call(self, node: ast.Call, helpers: set[str], constants: dict[str, Any]) -> None:
+    def _call(
+        self, node: ast.Call, helpers: set[str], constants: dict[str, Any], stem: str
+    ) -> None:
         name = (
             node.func.attr
             if isinstance(node.func, ast.Attribute)
@@ -445,6 +485,8 @@ class _Code:
         if name == "async_create_issue":
             assert keys, f"line {node.lineno}: an issue whose key cannot be read"
             self.issue_keys |= keys
+        elif name.endswith("Description"):
+            self.entity_keys |= {(stem, key) for key in keys}
         elif name.endswith("Error") or name in ("ConfigEntryNotReady", "UpdateFailed"):
             self.exception_keys |= keys
             placeholders = arguments.get("translation_placeholders")
