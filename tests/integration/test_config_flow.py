@@ -44,6 +44,14 @@ async def _start(hass: HomeAssistant) -> dict[str, object]:
     return await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
 
 
+async def _settings(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, object]:
+    menu = await hass.config_entries.options.async_init(entry.entry_id)
+    assert (menu["type"], menu["step_id"]) == (FlowResultType.MENU, "init")
+    return await hass.config_entries.options.async_configure(
+        menu["flow_id"], {"next_step_id": "settings"}
+    )
+
+
 def _proposal(result: dict[str, object]) -> object:
     return get_schema_suggested_value(result["data_schema"].schema, "config_dir")
 
@@ -182,8 +190,8 @@ async def test_a_wrong_folder_leaves_the_entry_as_it_was_and_can_be_corrected(
 async def test_the_options_show_what_counts_now(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
-    form = await hass.config_entries.options.async_init(entry.entry_id)
-    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "init")
+    form = await _settings(hass, entry)
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "settings")
     shown = {
         field: get_schema_suggested_value(group.schema.schema, field)
         for group in form["data_schema"].schema.values()
@@ -201,7 +209,7 @@ async def test_the_options_show_what_counts_now(
 async def test_options_are_applied_without_a_reload(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     done = await hass.config_entries.options.async_configure(form["flow_id"], OPTIONS)
     await hass.async_block_till_done(wait_background_tasks=True)
 
@@ -229,7 +237,7 @@ async def test_options_out_of_bounds_are_refused(
 ) -> None:
     from homeassistant.data_entry_flow import InvalidData
 
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     with pytest.raises(InvalidData):
         await hass.config_entries.options.async_configure(form["flow_id"], {**OPTIONS, **wrong})
     done = await hass.config_entries.options.async_configure(form["flow_id"], OPTIONS)
@@ -239,7 +247,7 @@ async def test_options_out_of_bounds_are_refused(
 async def test_a_fixed_version_is_asked_for_with_the_newest_proposed(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
     assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "fixed_version")
     assert get_schema_suggested_value(form["data_schema"].schema, "fixed_version") == NEWEST
@@ -257,10 +265,10 @@ async def test_a_fixed_version_is_asked_for_with_the_newest_proposed(
     }
     assert coordinator.latest_version == "2026.9.0"
 
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
     assert get_schema_suggested_value(form["data_schema"].schema, "fixed_version") == "2026.9.0"
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     await hass.config_entries.options.async_configure(form["flow_id"], OPTIONS)
     assert dict(entry.options) == CHOSEN
 
@@ -285,7 +293,7 @@ async def test_a_version_that_cannot_be_used_is_said_to_be_and_can_be_corrected(
 ) -> None:
     if problem is not None:
         stage.versions.unknown[typed] = VersionError(problem, "no")
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
 
     again = await hass.config_entries.options.async_configure(
@@ -307,7 +315,7 @@ async def test_without_a_network_the_owner_is_believed(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
     stage.versions.unknown["2026.12.0"] = VersionError(VersionProblem.NO_NETWORK, "no network")
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
     done = await hass.config_entries.options.async_configure(
         form["flow_id"], {"fixed_version": "2026.12.0"}
@@ -318,7 +326,7 @@ async def test_without_a_network_the_owner_is_believed(
 async def test_options_can_be_changed_while_the_integration_is_not_loaded(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
-    form = await hass.config_entries.options.async_init(entry.entry_id)
+    form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
     assert get_schema_suggested_value(form["data_schema"].schema, "fixed_version") == ""
     done = await hass.config_entries.options.async_configure(
@@ -338,6 +346,8 @@ async def test_the_frontend_gets_every_form_with_its_sections_and_selectors(
     flows = "/api/config/config_entries/options/flow"
 
     response = await client.post(flows, json={"handler": entry.entry_id})
+    menu = await response.json()
+    response = await client.post(f"{flows}/{menu['flow_id']}", json={"next_step_id": "settings"})
     form = await response.json()
     assert [(group["type"], group["name"]) for group in form["data_schema"]] == [
         ("expandable", "version"),
