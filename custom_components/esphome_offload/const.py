@@ -81,6 +81,8 @@ class FailureReason(StrEnum):
     BUILDER_UNAVAILABLE = "builder_unavailable"
     BUILDER_ENVIRONMENT = "builder_environment"
     VERSION_UNAVAILABLE = "version_unavailable"
+    BUILD_LOST = "build_lost"
+    """The builder was restarted, or for another reason has the build no more."""
     COMPILE_FAILED = "compile_failed"
     OUT_OF_MEMORY = "out_of_memory"
     INTEGRITY = "integrity"

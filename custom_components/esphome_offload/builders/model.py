@@ -15,6 +15,7 @@ class BuildRequest:
 
     ``configuration`` is a file name inside ``config_dir``; ``time_zone`` is the requester's
     IANA zone, because ESPHome's ``time:`` takes the build host's when the YAML names none.
+    ``resume``: the builder was asked for this very attempt before Home Assistant was restarted.
     """
 
     job_id: str
@@ -25,6 +26,7 @@ class BuildRequest:
     esphome_version: str
     time_zone: str
     clean: bool = False
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class BuildSink(Protocol):
     def lines(self, lines: Sequence[str]) -> None:
         """Report finished output lines, without terminators and escape codes."""
 
+    def place(self, ahead: int) -> None:
+        """Report that the builder has other builds before this one; a stage ends that."""
+        return
+
 
 class BuildError(Exception):
     """A build or flash did not succeed. ``str(error)`` is for people."""
@@ -93,7 +99,8 @@ class BuilderStatus:
     """A builder at one moment. ``why_not`` is for people and set when not available.
 
     ``busy`` and ``slots`` count builds, ``warm`` holds configurations with a build tree,
-    ``memory_mib`` and ``disk_mib`` are what is free, None when unknown.
+    ``memory_mib`` and ``disk_mib`` are what is free, None when unknown. Not ``reachable``:
+    what runs there cannot be heard of either.
     """
 
     available: bool
@@ -106,6 +113,7 @@ class BuilderStatus:
     memory_mib: int | None = None
     disk_mib: int | None = None
     ccache: bool = False
+    reachable: bool = True
 
 
 class Builder(Protocol):
@@ -129,6 +137,10 @@ class Builder(Protocol):
 
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         """Build, or raise BuildError. Cancelling ends every process within 5 s."""
+
+    def leave(self) -> None:
+        """Home Assistant stops: a build elsewhere goes on when it is cancelled from now on."""
+        return
 
     async def clean(self, configuration: str) -> None:
         """Forget the build tree of a configuration."""

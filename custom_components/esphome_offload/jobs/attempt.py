@@ -12,6 +12,7 @@ from ..const import FailureReason, Stage
 from .ledger import Ledger
 from .model import FirmwareJob
 from .progress import overall
+from .replay import Replay
 
 
 def new_id() -> str:
@@ -22,8 +23,11 @@ def new_id() -> str:
 class AttemptSink(BuildSink):
     """Passes on what a builder or the flasher reports, until the attempt is over."""
 
-    def __init__(self, ledger: Ledger, logs: JobLogs, job: FirmwareJob) -> None:
-        """Open."""
+    def __init__(
+        self, ledger: Ledger, logs: JobLogs, job: FirmwareJob, replay: Replay | None = None
+    ) -> None:
+        """Open. ``replay`` knows which lines of an attempt that is resumed are logged already."""
+        self._replay = replay
         self._ledger = ledger
         self._logs = logs
         self._job = job
@@ -55,7 +59,18 @@ class AttemptSink(BuildSink):
     def lines(self, lines: Sequence[str]) -> None:
         """Add to the job's log."""
         if self._live():
-            self._logs.append(self._job.job_id, lines)
+            news = lines if self._replay is None else self._replay.news(lines)
+            self._logs.append(self._job.job_id, news)
+
+    @override
+    def place(self, ahead: int) -> None:
+        """Show that the job waits for a slot at its builder, and for how many others."""
+        if self._live():
+            attempt = self._job.current_attempt
+            label = attempt.label if attempt is not None else "the builder"
+            turn = "next in line" if ahead == 0 else f"{ahead} before it"
+            waits_for = f"a free build slot ({label}, {turn})"
+            self._ledger.enter(self._job, Stage.WAITING_BUILDER, waits_for)
 
     def _live(self) -> bool:
         return self._open and not self._job.terminal

@@ -14,8 +14,12 @@ from .ledger import Ledger
 from .model import Attempt, FirmwareJob, Routing
 from .pool import BuilderPool
 from .ports import ConfigurationSource, FirmwareKeeper, QueueSettings
+from .replay import Replay
 
 _LOGGER = logging.getLogger(__name__)
+
+_ALL_LINES = 1_000_000
+"""More than a log can hold."""
 
 
 class Building:
@@ -44,23 +48,36 @@ class Building:
         self._time = time
 
     async def build(self, job: FirmwareJob, failures: Failures) -> Firmware:
-        """Build at one builder after the other; raises BuildError when that is over."""
+        """Build at one builder after the other; raises BuildError when that is over.
+
+        It begins with an attempt that another machine was left alone with, if there is one.
+        """
         failed: dict[str, str] = {}
         last: BuildError | None = None
+        resumed = await self._resumed(job)
         while True:
             try:
-                async with self._lane.slot(job, failed) as binding:
+                async with self._lane.slot(job, failed, resumed) as binding:
                     builder_id = binding.builder.builder_id
                     try:
-                        return await self._attempt(job, binding)
+                        return await self._attempt(job, binding, resumed)
                     except BuildError as err:
                         last = err
             except BuildError as nobody:
-                # That nobody else takes it says less than what went wrong where it was tried.
-                raise (last or nobody) from nobody
-            if failures.decide(Step.BUILD, last.reason).action is not Action.NEXT_BUILDER:
-                raise last
-            failed[builder_id] = str(last)
+                if resumed is None:
+                    # That nobody else takes it says less than what went wrong where it was tried.
+                    raise (last or nobody) from nobody
+                self._ledger.end_attempt(job, FailureReason.BUILDER_UNAVAILABLE, str(nobody))
+                resumed = None
+                continue
+            resumed = None
+            match failures.decide(Step.BUILD, last.reason).action:
+                case Action.NEXT_BUILDER:
+                    failed[builder_id] = str(last)
+                case Action.BUILD_AGAIN:
+                    pass
+                case _:
+                    raise last
 
     async def kept(self, job: FirmwareJob, failures: Failures) -> Firmware | None:
         """Return what this job built before a restart; None when it has to be built (again)."""
@@ -113,43 +130,46 @@ class Building:
         if first is not None:
             raise first
 
-    async def _attempt(self, job: FirmwareJob, binding: Binding) -> Firmware:
-        builder = binding.builder
-        attempt_id = new_id()
-        first_build = job.firmware_sha256 is None
-        self._ledger.begin_attempt(
-            job,
-            Attempt(
-                attempt_id=attempt_id,
-                builder_id=builder.builder_id,
-                source=builder.source,
-                label=builder.label,
-                started_at=self._time.now(),
-            ),
-            Routing(
-                source=builder.source,
-                source_pin_sha256=builder.pin_sha256,
-                source_label=builder.label,
-                source_esphome_version=job.request.esphome_version,
-                reason=binding.choice.reason,
-                why_not=binding.choice.why_not,
-            ),
+    async def _resumed(self, job: FirmwareJob) -> Attempt | None:
+        """Return the attempt to go on with; one that builds what is outdated is ended."""
+        attempt = job.current_attempt
+        if attempt is None:
+            return None
+        if attempt.fingerprint == await self.fingerprint(job):
+            return attempt
+        self._ledger.end_attempt(
+            job, FailureReason.SUPERSEDED, "The configuration was changed meanwhile"
         )
+        return None
+
+    async def _attempt(
+        self, job: FirmwareJob, binding: Binding, resumed: Attempt | None
+    ) -> Firmware:
+        builder = binding.builder
+        first_build = job.firmware_sha256 is None
+        if resumed is not None:
+            attempt = resumed
+            sink = AttemptSink(self._ledger, self._logs, job, await self._logged(job, resumed))
+            self._ledger.resume_attempt(job)
+        else:
+            attempt = self._begin(job, binding)
+            sink = AttemptSink(self._ledger, self._logs, job)
         try:
             # Before the build: what changes while it runs counts as changed.
-            fingerprint = await self.fingerprint(job)
-            sink = AttemptSink(self._ledger, self._logs, job)
+            fingerprint = attempt.fingerprint or await self.fingerprint(job)
+            self._ledger.note_fingerprint(job, fingerprint)
             with attempt_boundary(sink, builder.label):
                 firmware = await builder.build(
                     BuildRequest(
                         job_id=job.job_id,
-                        attempt_id=attempt_id,
+                        attempt_id=attempt.attempt_id,
                         configuration=job.request.configuration,
                         config_dir=self._configurations.config_dir,
                         device_name=job.request.device_name,
                         esphome_version=job.request.esphome_version,
                         time_zone=self._settings().time_zone,
                         clean=job.request.clean and first_build,
+                        resume=resumed is not None,
                     ),
                     sink,
                 )
@@ -158,3 +178,32 @@ class Building:
             raise
         self._ledger.built(job, firmware.sha256, firmware.build_info, fingerprint)
         return firmware
+
+    def _begin(self, job: FirmwareJob, binding: Binding) -> Attempt:
+        builder = binding.builder
+        attempt = Attempt(
+            attempt_id=new_id(),
+            builder_id=builder.builder_id,
+            source=builder.source,
+            label=builder.label,
+            started_at=self._time.now(),
+        )
+        routing = Routing(
+            source=builder.source,
+            source_pin_sha256=builder.pin_sha256,
+            source_label=builder.label,
+            source_esphome_version=job.request.esphome_version,
+            reason=binding.choice.reason,
+            why_not=binding.choice.why_not,
+        )
+        self._ledger.begin_attempt(job, attempt, routing)
+        return attempt
+
+    async def _logged(self, job: FirmwareJob, attempt: Attempt) -> Replay:
+        """Return what filters out the lines of an attempt that are in the log already."""
+        page = await self._logs.read(job.job_id, 0, _ALL_LINES)
+        lines = list(page.lines)
+        while page.lines and page.next_line < page.total:
+            page = await self._logs.read(job.job_id, page.next_line, _ALL_LINES)
+            lines.extend(page.lines)
+        return Replay(lines, attempt.label)

@@ -29,7 +29,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """An action, how often per job (None: without limit), then the job fails.
+    """An action, how often per job (None: without limit), then the job does what ``then`` says.
 
     ``delays`` are the seconds to wait before the first, second … time. ``unknown_is_free``: with
     a device that Home Assistant does not know, a failure was to be expected and does not count.
@@ -39,6 +39,7 @@ class Remedy:
     times: int | None = None
     delays: tuple[float, ...] = ()
     unknown_is_free: bool = False
+    then: Action = Action.FAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,10 @@ _REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
     (Step.BUILD, FailureReason.BUILDER_ENVIRONMENT): _NEXT_BUILDER,
     (Step.BUILD, FailureReason.VERSION_UNAVAILABLE): _NEXT_BUILDER,
     (Step.BUILD, FailureReason.OUT_OF_MEMORY): Remedy(Action.NEXT_BUILDER, times=1),
+    # A builder that is restarted over and over is none.
+    (Step.BUILD, FailureReason.BUILD_LOST): Remedy(
+        Action.BUILD_AGAIN, times=2, then=Action.NEXT_BUILDER
+    ),
     (Step.FLASH, FailureReason.DEVICE_OFFLINE): _WAIT_FOR_DEVICE,
     # Ten seconds are enough for a device that restarted half-way through to be back.
     (Step.FLASH, FailureReason.UPLOAD_FAILED): Remedy(
@@ -85,7 +90,7 @@ class Failures:
             return Decision(Action.FAIL)
         seen = self._seen[step, reason]
         if remedy.times is not None and seen >= remedy.times:
-            return Decision(Action.FAIL)
+            return Decision(remedy.then)
         if device_known or not remedy.unknown_is_free:
             self._seen[step, reason] += 1
         delay = remedy.delays[min(seen, len(remedy.delays) - 1)] if remedy.delays else 0.0

@@ -12,10 +12,10 @@ from ..builders.slots import OWN, Slot, Slots
 from ..clock import Time
 from ..const import REQUESTED_AUTO, FailureReason
 from .ledger import Ledger
-from .model import FirmwareJob
+from .model import Attempt, FirmwareJob
 from .pool import BuilderPool
 from .ports import QueueSettings
-from .router import Bind, Candidate, Fail, Snapshot, Wait, choose, wait_for_slot
+from .router import Bind, Candidate, Fail, Snapshot, Wait, choose, find_again, wait_for_slot
 
 
 class Gate:
@@ -65,9 +65,12 @@ def _granted[T](future: asyncio.Future[T]) -> bool:
 
 @dataclass(slots=True, eq=False)
 class _BuildTicket:
+    """Somebody who waits for a builder; ``resumed``: for the one that has the attempt already."""
+
     job: FirmwareJob
     failed: Mapping[str, str]
     since: datetime
+    resumed: Attempt | None = None
     binding: asyncio.Future[Binding] = field(default_factory=_new_future)
 
 
@@ -96,12 +99,15 @@ class BuildLane:
         self._timer: Callable[[], None] | None = None
 
     @asynccontextmanager
-    async def slot(self, job: FirmwareJob, failed: Mapping[str, str]) -> AsyncIterator[Binding]:
+    async def slot(
+        self, job: FirmwareJob, failed: Mapping[str, str], resumed: Attempt | None = None
+    ) -> AsyncIterator[Binding]:
         """Hold a slot on a builder that is not in ``failed`` (what went wrong, by builder id).
 
-        Raises BuildError (no_builder) when no builder will take the job.
+        With ``resumed``, on the builder of that attempt, which has it already. Raises BuildError
+        (no_builder) when no builder will take the job.
         """
-        ticket = _BuildTicket(job, failed, self._time.now())
+        ticket = _BuildTicket(job, failed, self._time.now(), resumed)
         self._tickets.append(ticket)
         self.serve()
         try:
@@ -158,7 +164,10 @@ class BuildLane:
             if ticket.binding.done() or ticket.job.terminal:
                 continue
             snapshot = self._snapshot(ticket)
-            choice = choose(snapshot)
+            if ticket.resumed is None:
+                choice = choose(snapshot)
+            else:
+                choice = find_again(snapshot, ticket.resumed.builder_id, ticket.resumed.label)
             if isinstance(choice, Bind) and not self._bind(ticket, choice):
                 choice = wait_for_slot(snapshot, choice.builder_id)
             match choice:

@@ -115,6 +115,20 @@ class Ledger:
         job.begin_attempt(attempt, routing)
         self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
 
+    def resume_attempt(self, job: FirmwareJob) -> None:
+        """Leave the queue for the builder that the job is bound to since before a restart."""
+        first = job.started_at is None
+        if job.status is JobStatus.QUEUED:
+            job.start(self._time.now())
+        else:
+            job.enter(Stage.PREPARING, self._time.now())
+        self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
+
+    def note_fingerprint(self, job: FirmwareJob, fingerprint: str) -> None:
+        """Note what the current attempt is built from; nobody has to hear of that."""
+        job.note_fingerprint(fingerprint)
+        self._persistence.save_soon(self.records)
+
     def end_attempt(
         self, job: FirmwareJob, failure: FailureReason | None = None, detail: str | None = None
     ) -> None:

@@ -72,7 +72,10 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One dispatch to one builder; ``failure`` stays None while it runs and when it went well."""
+    """One dispatch to one builder; ``failure`` stays None while it runs and when it went well.
+
+    ``fingerprint`` is the state of the configuration that it began with.
+    """
 
     attempt_id: str
     builder_id: str
@@ -82,6 +85,7 @@ class Attempt:
     finished_at: datetime | None = None
     failure: FailureReason | None = None
     detail: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,13 @@ class FirmwareJob:
         self.attempts = (*self.attempts, attempt)
         self.routing = routing
 
+    def note_fingerprint(self, fingerprint: str) -> None:
+        """Note the state of the configuration that the current attempt begins with."""
+        attempt = self.current_attempt
+        if attempt is None:
+            raise IllegalTransitionError(f"{self.job_id}: no attempt is running")
+        self.attempts = (*self.attempts[:-1], replace(attempt, fingerprint=fingerprint))
+
     def end_attempt(
         self, now: datetime, failure: FailureReason | None = None, detail: str | None = None
     ) -> None:
@@ -223,11 +234,16 @@ class FirmwareJob:
         self._leave_stage(now)
 
     def requeue(self, now: datetime) -> None:
-        """Start over after Home Assistant was stopped in between; what was built is kept."""
+        """Start over after Home Assistant was stopped in between; what was built is kept.
+
+        An attempt on another machine stays the current one: that machine was not stopped.
+        """
         self._require(JobStatus.QUEUED, JobStatus.RUNNING)
-        if self.current_attempt is not None:
+        attempt = self.current_attempt
+        elsewhere = attempt is not None and attempt.source is Source.REMOTE
+        if attempt is not None and not elsewhere:
             self.end_attempt(now, FailureReason.BUILDER_UNAVAILABLE, "Home Assistant was stopped")
-        if self.firmware_sha256 is None:
+        if self.firmware_sha256 is None and not elsewhere:
             self.routing = Routing()
         self.status = JobStatus.QUEUED
         self.stage = None

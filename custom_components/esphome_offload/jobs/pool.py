@@ -37,6 +37,11 @@ class BuilderPool:
 
         return unregister
 
+    def leave(self) -> None:
+        """Let go on what runs elsewhere when it is cancelled from now on."""
+        for builder in self.builders:
+            builder.leave()
+
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` when a builder comes, goes or changes; returns unsubscribe."""
         self._listeners.append(listener)

@@ -153,6 +153,7 @@ class JobQueue:
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
+        self._builders.leave()
         tasks = tuple(self._tasks.items())
         for job_id, task in tasks:
             if job_id not in self._cancelling:
@@ -252,6 +253,18 @@ class JobQueue:
     def outlook(self, configuration: str) -> Bind | Wait | Fail:
         """Return who would build a configuration now, or why nobody would."""
         return self._builds.outlook(configuration)
+
+    def wanted_attempts(self, builder_id: str) -> tuple[str, ...]:
+        """Return the attempts at a builder that are still of use, also from before a restart.
+
+        Only once the queue is started.
+        """
+        current = (job.current_attempt for job in self.jobs() if not job.terminal)
+        return tuple(
+            attempt.attempt_id
+            for attempt in current
+            if attempt is not None and attempt.builder_id == builder_id
+        )
 
     def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
         """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from ..builders.model import BuilderStatus
 from ..const import REQUESTED_AUTO, REQUESTED_LOCAL, Source
 
+GRACE = 20.0
+"""Seconds that a builder gets to be there again after Home Assistant was restarted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -112,6 +115,18 @@ def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
         return wait_for_slot(snapshot, *(candidate.builder_id for candidate in usable))
     best = min(open_ones, key=lambda candidate: _preference(snapshot, candidate))
     return Bind(best.builder_id, _reason(snapshot, best), _why_not(snapshot, pool, best))
+
+
+def find_again(snapshot: Snapshot, builder_id: str, label: str) -> Bind | Wait | Fail:
+    """Go back to the builder that has the build already, whatever it says to new ones."""
+    builder = next((each for each in snapshot.candidates if each.builder_id == builder_id), None)
+    if builder is not None and builder.status.reachable:
+        return Bind(builder_id, "has this build already", {})
+    left = GRACE - snapshot.waited
+    if left > 0:
+        return Wait(f"{label}, which has the build already", left)
+    why = None if builder is None else builder.status.why_not
+    return Fail({label: why or "is not there again"})
 
 
 def wait_for_slot(snapshot: Snapshot, *builder_ids: str) -> Wait:

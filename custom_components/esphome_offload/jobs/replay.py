@@ -1,0 +1,29 @@
+"""Replay: an attempt's output comes again from its first line; what is logged of it is left out."""
+
+from collections import deque
+from collections.abc import Sequence
+
+_OWN = "== "
+"""What the lines begin with that we log ourselves, in between those of the builder."""
+
+
+class Replay:
+    """Compares with what was logged since the attempt began, until there is a difference."""
+
+    def __init__(self, logged: Sequence[str], label: str) -> None:
+        """Take the log of the whole job and the builder's label."""
+        begin = f"{_OWN}preparing on {label}"
+        starts = [index for index, line in enumerate(logged) if line.startswith(begin)]
+        self._known = deque(logged[starts[-1] + 1 :] if starts else ())
+
+    def news(self, lines: Sequence[str]) -> Sequence[str]:
+        """Return those lines that are not in the log yet."""
+        for index, line in enumerate(lines):
+            while self._known and self._known[0] != line and self._known[0].startswith(_OWN):
+                self._known.popleft()
+            if not self._known or self._known[0] != line:
+                # From the first difference on all is new.
+                self._known.clear()
+                return lines[index:]
+            self._known.popleft()
+        return ()
