@@ -88,6 +88,14 @@ class CacheLayout:
         """Return what is locked while a configuration is flashed."""
         return self.root / "flash" / f"{configuration_key(configuration)}.lock"
 
+    def bundle(self, configuration: str) -> Path:
+        """Return the folder of a configuration's bundle and of what ESPHome needs to make it."""
+        return self.root / "bundles" / configuration_key(configuration)
+
+    def bundle_lock(self, configuration: str) -> Path:
+        """Return what is locked while a bundle is made."""
+        return self.root / "bundles" / f"{configuration_key(configuration)}.lock"
+
     @property
     def all_firmware(self) -> Path:
         """What was built, one folder per configuration."""

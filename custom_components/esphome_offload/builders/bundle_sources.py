@@ -1,0 +1,72 @@
+"""What lies in the configuration folder, told quickly: to see whether a bundle would be another."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+import hashlib
+import os
+from pathlib import Path
+
+_NAMES_LIMIT = 20_000
+"""Beyond this it is no configuration folder but somebody's whole disk."""
+_SKIPPED = "__pycache__"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What changes when a file is written or replaced; times in nanoseconds."""
+
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The files of a folder by relative path, hidden ones and those behind links left out.
+
+    ``names`` is a digest of all names and of where links lead: a file that comes may be used as
+    much as one that changes (``!include_dir_list``). None: it could not be told.
+    """
+
+    names: str | None = None
+    files: Mapping[str, Signature] = field(default_factory=dict)
+
+
+def look(folder: Path) -> Sources:
+    """Return what lies in a folder now. Blocking."""
+    names: list[str] = []
+    files: dict[str, Signature] = {}
+    try:
+        for name, signature in _walk(folder, ""):
+            if len(names) >= _NAMES_LIMIT:
+                return Sources()
+            names.append(name)
+            if signature is not None:
+                files[name] = signature
+    except OSError:
+        # Unreadable, or being changed right now.
+        return Sources()
+    text = "\0".join(sorted(names))
+    return Sources(hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(), files)
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Signature | None]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == _SKIPPED:
+                continue
+            name = f"{prefix}{entry.name}"
+            if entry.is_symlink():
+                yield f"{name}\0{Path(entry.path).readlink()}", None
+            elif entry.is_dir():
+                yield f"{name}/", None
+                yield from _walk(Path(entry.path), f"{name}/")
+            elif entry.is_file():
+                status = entry.stat(follow_symlinks=False)
+                yield (
+                    name,
+                    Signature(
+                        status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+                    ),
+                )
