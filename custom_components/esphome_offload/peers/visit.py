@@ -24,7 +24,7 @@ from .protocol import (
     said_of_other,
 )
 from .seal import Channel
-from .tickets import TicketApplication
+from .tickets import Ticket, TicketApplication
 from .wire import Json, parse, parse_one_of
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=HANDSHAKE_TIMEOUT)
@@ -100,8 +100,13 @@ async def prove(
     Raises VisitError or ProtocolError. ClockSkewError and NOT_LENDING come sealed: whoever
     raises those is the peer.
     """
-    application = TicketApplication(Channel(identity, peer))
-    application.open(await _request(session, "POST", url, URL_TICKET, application.message))
+    await ticket(session, url, Channel(identity, peer))
+
+
+async def ticket(session: aiohttp.ClientSession, url: str, channel: Channel) -> Ticket:
+    """Return a ticket for one connection; raises like ``prove``."""
+    application = TicketApplication(channel)
+    return application.open(await _request(session, "POST", url, URL_TICKET, application.message))
 
 
 async def knock(session: aiohttp.ClientSession, url: str, path: str) -> None:
