@@ -1,7 +1,9 @@
 """The demo: one real install from start to end, shown as it happens.
 
-Run it as ``script/demo``. The last line of its output is one JSON object; the exit code is 0 only
-if Home Assistant's own esphome integration reports the new version.
+Two Home Assistants: "pi" has the device, "workshop" builds for it. With ``--local`` there is one
+alone, which builds by itself. Run it as ``script/demo``. The last line of its output is one JSON
+object; the exit code is 0 only if Home Assistant's own esphome integration reports the new
+version, and it was built where it had to be.
 """
 
 import argparse
@@ -16,9 +18,10 @@ import time
 
 from tests.e2e.harness.client import PASSWORD, USERNAME, Client, Json, RequestFailedError
 from tests.e2e.harness.device import FIRST_VERSION, NEW_VERSION, Device
-from tests.e2e.harness.home import Home, until
+from tests.e2e.harness.home import Home, Household, until
 from tests.e2e.harness.instance import Instance
 from tests.e2e.harness.jobs import LONGEST_JOB, Job, follow
+from tests.e2e.harness.pair import Pair
 from tests.e2e.harness.processes import ProcessFailedError
 from tests.e2e.harness.workspace import claim
 
@@ -64,37 +67,72 @@ def _styled(style: str, text: str) -> str:
     return f"\033[{style}m{text}\033[0m" if _COLOURS else text
 
 
-async def demonstrate(folder: Path, screen: Screen, *, keep: bool) -> dict[str, Json]:
+async def demonstrate(folder: Path, screen: Screen, *, local: bool, keep: bool) -> dict[str, Json]:
     """Run the whole story and return the result to print."""
     print(_styled("1", f"One install: an ESPHome device from {FIRST_VERSION} to {NEW_VERSION}"))
-    instance = Instance(folder)
-    instance.reset()
-    device = Device("kitchen", folder / "kitchen", instance.esphome)
-    home = Home(instance, device)
+    pair = None if local else Pair(folder)
+    home = alone(folder) if pair is None else pair.pi
     try:
-        screen.step(f"getting the device's first program, ESPHome {FIRST_VERSION}")
-        await device.flash(FIRST_VERSION)
-        await device.switch_on()
-        screen.step(f"the device “{device.name}” is on, API port {device.api_port}")
-        await home.boot()
-        version = (await home.client.get("config"))["version"]
-        screen.step(f"Home Assistant {version} answers at {instance.url}")
-        await home.adopt()
-        before = await until(home.reported_version, "the device in Home Assistant")
-        screen.step(f"its esphome integration is connected and reports {before}")
-        await home.set_up()
+        await begin(home, screen)
+        if pair is not None:
+            await introduce(pair, screen)
         entity = await home.update_entity()
-        screen.step(f"ESPHome Offload is set up: {entity}")
+        screen.step(f"the device can be updated: {entity}")
         result = await install(home, entity, screen)
+        if pair is not None and result["source_pin_sha256"] != pair.pin_sha256:
+            raise DemoFailedError(f"built by {result['source_label'] or 'pi itself'}")
         screen.step(f"done: Home Assistant reports {result['to_version']}")
         if keep:
-            print(f"\nOpen {instance.url}  user: {USERNAME}  password: {PASSWORD}")
+            for household in (home,) if pair is None else (home, pair.workshop):
+                print(f"\nOpen {household.instance.url}  user: {USERNAME}  password: {PASSWORD}")
             print("Everything keeps running until Ctrl-C.", flush=True)
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
         return result
     finally:
-        await home.close()
+        await (home if pair is None else pair).close()
+
+
+def alone(folder: Path) -> Home:
+    """Return a home that builds by itself."""
+    instance = Instance(folder)
+    instance.reset()
+    return Home(instance, Device("kitchen", folder / "kitchen", instance.esphome))
+
+
+async def begin(home: Home, screen: Screen) -> None:
+    """Start the device and the Home Assistant that has it."""
+    device = home.device
+    screen.step(f"getting the device's first program, ESPHome {FIRST_VERSION}")
+    await device.flash(FIRST_VERSION)
+    await device.switch_on()
+    screen.step(f"the device “{device.name}” is on, API port {device.api_port}")
+    await boot(home, screen)
+    await home.adopt()
+    before = await until(home.reported_version, "the device in Home Assistant")
+    screen.step(f"its esphome integration is connected and reports {before}")
+    await home.set_up()
+    screen.step("ESPHome Offload is set up")
+
+
+async def boot(household: Household, screen: Screen) -> None:
+    """Start a Home Assistant."""
+    await household.boot()
+    config = await household.client.get("config")
+    where = f"“{config['location_name']}” answers at {household.instance.url}"
+    screen.step(f"Home Assistant {config['version']} {where}")
+
+
+async def introduce(pair: Pair, screen: Screen) -> None:
+    """Start the workshop, have it lend itself, and pair the two."""
+    workshop = pair.workshop
+    await boot(workshop, screen)
+    await workshop.set_up()
+    await workshop.lend()
+    screen.step(f"“{workshop.name}” lends itself; it has neither devices nor an ESPHome folder")
+    await pair.introduce(workshop.instance.url)
+    await pair.connected()
+    screen.step(f"“pi” is paired with “{workshop.name}”, whose pin is {pair.pin_sha256[:16]}…")
 
 
 async def install(home: Home, entity: str, screen: Screen) -> dict[str, Json]:
@@ -132,6 +170,8 @@ async def install(home: Home, entity: str, screen: Screen) -> dict[str, Json]:
     return {
         "result": "ok",
         "source": job["source"],
+        "source_label": job["source_label"],
+        "source_pin_sha256": job["source_pin_sha256"],
         "from_version": from_version,
         "to_version": to_version,
         "seconds": round(time.monotonic() - began, 1),
@@ -142,10 +182,14 @@ async def install(home: Home, entity: str, screen: Screen) -> dict[str, Json]:
 async def show(client: Client, job_id: str, screen: Screen) -> Job:
     """Print a job's output as it comes, with stage and percentage; returns the job at its end."""
     stage: str | None = None
+    builder: str | None = None
 
     def shown(event: Json) -> None:
-        nonlocal stage
+        nonlocal stage, builder
         job = event["job"]
+        if job["source"] != "pending" and job["source_label"] != builder:
+            builder = job["source_label"]
+            screen.step(f"{builder} builds ({job['source']}): {job['routing_reason']}")
         if job["stage"] != stage and not event["terminal"]:
             stage = job["stage"]
             screen.step(str(stage))
@@ -171,12 +215,12 @@ async def _job_id(queued: asyncio.Queue[Json], pressed: asyncio.Task[Json]) -> s
     return job_id
 
 
-async def _main(*, keep: bool) -> int:
+async def _main(*, local: bool, keep: bool) -> int:
     _cancel_on_signals()
     result: dict[str, Json]
     try:
         with claim("demo") as folder:
-            result = await demonstrate(folder, Screen(), keep=keep)
+            result = await demonstrate(folder, Screen(), local=local, keep=keep)
     except asyncio.CancelledError:
         result = {"result": "failed", "reason": "interrupted"}
     except _FAILURES as error:
@@ -207,7 +251,9 @@ def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
-    return asyncio.run(_main(keep=parser.parse_args().keep))
+    parser.add_argument("--local", action="store_true", help="one Home Assistant, without a peer")
+    arguments = parser.parse_args()
+    return asyncio.run(_main(local=arguments.local, keep=arguments.keep))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 
 import pytest
 
+from .harness.client import Json
 from .harness.device import FIRST_VERSION, NEW_VERSION
 from .harness.home import until
 from .harness.processes import environment, mentioning
@@ -14,20 +16,37 @@ from .harness.workspace import CACHE, REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
+STAGES = {"compiling", "uploading", "verifying"}
 
-async def test_demo_installs_and_leaves_nothing_behind() -> None:
-    demo = await start()
+
+async def test_demo_builds_at_the_workshop_and_leaves_nothing_behind() -> None:
+    lines, result = await shown()
+    assert (result["source"], result["source_label"]) == ("remote", "workshop")
+    assert re.fullmatch("[0-9a-f]{64}", result["source_pin_sha256"])
+    assert STAGES | {"fetching"} <= set(result["stages"])
+    assert any("workshop builds" in line for line in lines)
+
+
+async def test_demo_alone_builds_by_itself_and_leaves_nothing_behind() -> None:
+    _, result = await shown("--local")
+    assert result["source"] == "local"
+    assert result["source_pin_sha256"] is None
+    assert set(result["stages"]) >= STAGES
+
+
+async def shown(*arguments: str) -> tuple[list[str], Json]:
+    """Run the demo to its end, which has to be a good one, and return what it printed."""
+    demo = await start(*arguments)
     text, _ = await demo.communicate()
     lines = text.decode().splitlines()
     result = json.loads(lines[-1])
     assert demo.returncode == 0, lines[-20:]
     assert result["result"] == "ok"
-    assert result["source"] == "local"
     assert (result["from_version"], result["to_version"]) == (FIRST_VERSION, NEW_VERSION)
     assert result["seconds"] > 0
-    assert {"compiling", "uploading", "verifying"} <= set(result["stages"])
     assert any("] CXX " in line for line in lines)
     assert mentioning(str(CACHE / "demo")) == {}
+    return lines, result
 
 
 async def test_interrupted_demo_says_so_and_leaves_nothing_behind() -> None:
@@ -53,12 +72,13 @@ async def test_killed_demo_leaves_nothing_behind() -> None:
     await until(gone, "the end of all that the demo had started", 30)
 
 
-async def start() -> asyncio.subprocess.Process:
+async def start(*arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-u",
         "-m",
         "script.demo_install",
+        *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         cwd=REPOSITORY,

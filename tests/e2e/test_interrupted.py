@@ -15,11 +15,7 @@ from .harness.processes import mentioning
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-OTHER_OPTIONS = {
-    "version": {"version_channel": "stable"},
-    "parallel": {"parallel_builds": 2, "parallel_uploads": 3},
-    "waiting": {"wait_for_device": True, "wait_hours": 12},
-}
+OTHER_OPTIONS = {"parallel_builds": 2, "parallel_uploads": 3, "wait_hours": 12}
 
 
 def at_work(home: Home) -> dict[int, str]:
@@ -70,7 +66,7 @@ async def test_build_goes_on_while_the_entry_is_reloaded_and_its_options_change(
 ) -> None:
     builders = set(mentioning(home.instance.builds))
     await home.client.reload(home.entry_id)
-    await home.client.change_options(home.entry_id, OTHER_OPTIONS)
+    await home.client.change_options(home.entry_id, "settings", **OTHER_OPTIONS)
     await home.client.reload(home.entry_id)
     # Still the same processes, so it was not started over.
     assert builders & set(mentioning(home.instance.builds))

@@ -114,18 +114,14 @@ class Client:
         flow = await self.post("config/config_entries/flow", {"handler": domain})
         return await self._walk("config/config_entries/flow", flow, answers)
 
-    async def change_options(self, entry_id: str, answers: Mapping[str, Json]) -> None:
-        """Walk through an options flow."""
-        path = "config/config_entries/options/flow"
-        await self._walk(path, await self.post(path, {"handler": entry_id}), answers)
-
-    async def set_options(self, entry_id: str, **wanted: Json) -> None:
-        """Change some options as a person does, who leaves the rest as the form shows it.
+    async def change_options(self, entry_id: str, part: str, **wanted: Json) -> None:
+        """Change some options in a part of the menu, leaving the rest as the form shows it.
 
         ``wanted`` is by the names of the fields, whatever section of the form they are in.
         """
         path = "config/config_entries/options/flow"
-        form = await self.post(path, {"handler": entry_id})
+        menu = await self.post(path, {"handler": entry_id})
+        form = await self.post(f"{path}/{menu['flow_id']}", {"next_step_id": part})
         left = dict(wanted)
         answers = _filled_in(form["data_schema"], left)
         if left:

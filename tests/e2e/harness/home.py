@@ -54,6 +54,20 @@ class Household:
             raise ProcessFailedError(f"our integration did not load:\n{self.instance.log[-2000:]}")
         self.entry_id = entry["entry_id"]
 
+    async def entity(self, unique_id: str) -> str:
+        """Return the id of an entity of ours, once it is there and has a state."""
+
+        async def look() -> str | None:
+            for entity in await self.client.call("config/entity_registry/list"):
+                if entity["platform"] == DOMAIN and entity["unique_id"] == unique_id:
+                    entity_id: str = entity["entity_id"]
+                    state = await self.client.state(entity_id)
+                    if state is not None and state["state"] != "unavailable":
+                        return entity_id
+            return None
+
+        return await until(look, f"an entity for {unique_id}")
+
     async def hang_up(self) -> None:
         """Close the session."""
         if self._client is not None:
@@ -104,18 +118,7 @@ class Home(Household):
 
     async def update_entity(self, configuration: str | None = None) -> str:
         """Return the entity id of our update entity, once it is there and has a state."""
-        name = configuration or self.device.configuration
-
-        async def look() -> str | None:
-            for entity in await self.client.call("config/entity_registry/list"):
-                if entity["platform"] == DOMAIN and entity["unique_id"] == name:
-                    entity_id: str = entity["entity_id"]
-                    state = await self.client.state(entity_id)
-                    if state is not None and state["state"] != "unavailable":
-                        return entity_id
-            return None
-
-        return await until(look, f"an update entity for {name}")
+        return await self.entity(configuration or self.device.configuration)
 
 
 async def until[T](

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .client import Json
-from .home import Household
+from .client import Json, RequestFailedError
+from .home import Household, until
 from .instance import Instance
 from .jobs import DOMAIN
 from .processes import mentioning
@@ -31,8 +31,9 @@ class Workshop(Household):
         await self.set_up_with("")
 
     async def lend(self, *, slots: int = 2) -> None:
-        """Switch lending on in the options."""
-        await self.client.set_options(self.entry_id, lend=True, parallel_builds=slots)
+        """Switch lending on in the options and return when it is."""
+        await self.client.change_options(self.entry_id, "lending", lend=True, parallel_builds=slots)
+        await until(self.info, f"{self.name} to lend itself")
 
     async def open_pairing(self) -> str:
         """Open the pairing window and return the code."""
@@ -41,23 +42,29 @@ class Workshop(Household):
         return code
 
     async def info(self) -> Json:
-        """Return what it says to anybody who asks."""
-        return await self.client.get(f"{DOMAIN}/peer/info")
+        """Return what it says to anybody who asks, None while it is not lent."""
+        try:
+            return await self.client.get(f"{DOMAIN}/info")
+        except RequestFailedError as error:
+            if "not_lending" in error.message:
+                return None
+            raise
 
     async def guests(self) -> list[Json]:
         """Return the devices that stand for its guests."""
-        devices = await self.client.call("config/device_registry/list")
         return [
             device
-            for device in devices
-            if any(domain == DOMAIN for domain, *_ in device["identifiers"])
-            and self.entry_id in device["config_entries"]
+            for device in await self.client.call("config/device_registry/list")
+            if any(which[:1] == [DOMAIN] and "guest" in which[1] for which in device["identifiers"])
         ]
 
     async def remove_guest(self, device_id: str) -> None:
         """Remove a guest as its owner does: by deleting its device."""
-        await self.client.call(
-            "config/device_registry/remove_config_entry",
-            device_id=device_id,
-            config_entry_id=self.entry_id,
+        await self.client.call("config/device_registry/remove", device_id=device_id)
+
+    async def pause(self, *, paused: bool = True) -> None:
+        """Turn the switch that pauses lending."""
+        switch = await self.entity("lending")
+        await self.client.service(
+            "switch.turn_off" if paused else "switch.turn_on", {"entity_id": switch}
         )
