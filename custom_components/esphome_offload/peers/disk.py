@@ -5,10 +5,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
+from ..builders.budget import disk_usage
 from ..builders.layout import CacheLayout
 from ..clock import Time
 
@@ -78,7 +78,7 @@ class GuestDisk:
         size, measured_at = self._sizes.get((item.room, item.key), (None, 0.0))
         stale = item.key == TOOLS and now - measured_at > _TOOLS_EVERY
         if size is None or stale:
-            size = await asyncio.to_thread(_measure, item.paths)
+            size = await asyncio.to_thread(lambda: sum(map(disk_usage, item.paths)))
             self._sizes[item.room, item.key] = (size, now)
         return size
 
@@ -123,16 +123,3 @@ def _folders(parent: Path) -> list[Path]:
         return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
         return []
-
-
-def _measure(paths: tuple[Path, ...]) -> int:
-    """Return the bytes on disk; follows no links."""
-    total = 0
-    for path in paths:
-        for folder, _, names in os.walk(path):
-            for name in names:
-                try:
-                    total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 - much faster than Path, and there may be 100,000
-                except OSError:
-                    continue
-    return total

@@ -1,7 +1,7 @@
 """What a guest that attached to an attempt is told, as fast as it takes it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from ..builders.log import JobLogs
@@ -57,17 +57,18 @@ class _Told:
         self._ahead: int | None = None
         self._percent: float | None = None
 
-    def news(self, attempt: GuestAttempt) -> Iterator[BuildEvent]:
-        """Return what changed, but for the end."""
+    def news(self, attempt: GuestAttempt) -> list[BuildEvent]:
+        """Return what changed, but for the end; taken at one moment, however slowly it is told."""
         if attempt.result is not None:
-            return
+            return []
         attempt_id = attempt.key.attempt_id
+        news: list[BuildEvent] = []
         if attempt.state is not self._state:
-            self._state, self._percent = attempt.state, None
-            yield attempt.event()
+            news.append(attempt.event())
+            self._percent = None
         if attempt.ahead is not None and attempt.ahead != self._ahead:
-            yield QueueEvent(attempt_id, attempt.ahead)
-        self._ahead = attempt.ahead
+            news.append(QueueEvent(attempt_id, attempt.ahead))
         if attempt.percent is not None and attempt.percent != self._percent:
-            yield ProgressEvent(attempt_id, attempt.percent)
-        self._percent = attempt.percent
+            news.append(ProgressEvent(attempt_id, attempt.percent))
+        self._state, self._ahead, self._percent = attempt.state, attempt.ahead, attempt.percent
+        return news

@@ -82,6 +82,7 @@ class BuildHost:
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._listeners: list[Callable[[], None]] = []
         self._tidying: asyncio.Task[None] | None = None
+        self._room_wanted = False
         self._unsubscribes: list[Callable[[], None]] = []
 
     # Its owner's side.
@@ -324,18 +325,18 @@ class BuildHost:
         self._notify()
 
     def _make_room(self) -> None:
-        """Keep to the limit soon; what is asked for meanwhile is done right after."""
+        """Keep to the limit soon."""
+        self._room_wanted = True
+        if self._tidying is None or self._tidying.done():
+            self._tidying = asyncio.create_task(self._keep_to_limit())
 
-        async def make_room(before: asyncio.Task[None] | None) -> None:
-            if before is not None:
-                await asyncio.wait([before])
+    async def _keep_to_limit(self) -> None:
+        while self._room_wanted:
+            self._room_wanted = False
             try:
                 await self._disk.make_room()
             except OSError as err:
                 _LOGGER.warning("Room for guests' builds cannot be made: %s", err)
-
-        before = self._tidying if self._tidying and not self._tidying.done() else None
-        self._tidying = asyncio.create_task(make_room(before))
 
     @asynccontextmanager
     async def _hold(self, folder: str, key: str) -> AsyncIterator[bool]:
