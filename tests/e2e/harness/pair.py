@@ -4,16 +4,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .client import Json
 from .device import Device
 from .home import Home, until
 from .instance import Instance
 from .jobs import DOMAIN
+from .processes import ProcessFailedError
 from .relay import Relay
 from .workshop import Workshop
 
 
 class Pair:
-    """Both instances; ``url`` is where the pi reaches the workshop. Made by ``open_pair``."""
+    """Both instances; ``entry_id`` is the pi's entry for the workshop. Made by ``open_pair``.
+
+    ``address`` is what is typed into a form that asks where the workshop is.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Make fresh configuration folders; nothing is started yet."""
@@ -23,30 +28,37 @@ class Pair:
         self.pi = Home(instance, device)
         self.workshop = Workshop(folder / "workshop")
         self.workshop.instance.reset()
+        self.address: dict[str, Json] = {}
         self.entry_id = ""
         self.pin_sha256 = ""
 
     async def introduce(self, url: str) -> None:
         """Pair them through the config flow on the pi, with the code that the workshop shows."""
+        self.address = {"url": url, "verify_ssl": True}
         code = await self.workshop.open_pairing()
-        entry = await self.pi.client.add_entry(
-            DOMAIN, {"url": url, "verify_ssl": True, "code": code}
-        )
+        entry = await self.pi.client.add_entry(DOMAIN, {**self.address, "code": code})
+        if entry["state"] != "loaded":
+            raise ProcessFailedError(f"the peer did not load:\n{self.pi.instance.log[-2000:]}")
         self.entry_id = entry["entry_id"]
         self.pin_sha256 = (await self.workshop.info())["pin_sha256"]
 
     async def connected(self) -> None:
-        """Wait until the pi's entry for the workshop is loaded and has its connection."""
+        """Wait until the pi says that it is connected to the workshop."""
+        # Where nothing announces itself, trying again backs off to a minute.
+        await self._until_connected("on", 150)
 
-        async def linked() -> bool:
-            return await self._state() == "loaded"
+    async def disconnected(self) -> None:
+        """Wait until the pi says that it has lost the workshop."""
+        await self._until_connected("off", 60)
 
-        await until(linked, "the connection from pi to workshop")
+    async def _until_connected(self, wanted: str, seconds: float) -> None:
+        sensor = await self.pi.entity(f"peer_{self.entry_id}_connected")
 
-    async def _state(self) -> str | None:
-        entries = await self.pi.client.call("config_entries/get", domain=DOMAIN)
-        states = [entry["state"] for entry in entries if entry["entry_id"] == self.entry_id]
-        return states[0] if states else None
+        async def so() -> bool:
+            state = await self.pi.client.state(sensor)
+            return state is not None and state["state"] == wanted
+
+        await until(so, f"the connection from pi to workshop to be {wanted}", seconds)
 
     async def close(self) -> None:
         """Stop all of it."""
