@@ -23,6 +23,7 @@ _NUMBERS = {
     "sched_setattr": (314, 274),
     "ioprio_set": (251, 30),
     "prlimit64": (302, 261),
+    "seccomp": (317, 277),
     "io_uring_setup": (425, 425),
 }
 
@@ -48,13 +49,19 @@ _LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
 _ALLOW, _ERROR = 0x7FFF0000, 0x00050000
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
-_PR_SET_SECCOMP = 22
-_MODE_FILTER = 2
+_SET_FILTER = 1
+_KEEP_SPECULATION = 1 << 2
+"""Kernels before 5.16 else slow all that is filtered down; newer ones leave that to the program."""
 
 
 def supported() -> bool:
     """Return whether the numbers of this machine's system calls are known."""
     return os.uname().machine in _AUDIT_ARCH
+
+
+def _number(name: str, machine: str) -> int:
+    on_x86_64, elsewhere = _NUMBERS[name]
+    return on_x86_64 if machine == "x86_64" else elsewhere
 
 
 def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -77,7 +84,7 @@ def _on(number: int, then: bytes) -> bytes:
 
 def program(machine: str, *, truncate: bool) -> bytes:
     """Return the filter for a machine; ``truncate`` says whether to allow that call."""
-    numbers = {name: pair[machine != "x86_64"] for name, pair in _NUMBERS.items()}
+    numbers = {name: _number(name, machine) for name in _NUMBERS}
     allow = _instruction(_RETURN, _ALLOW)
     parts = [
         _instruction(_LOAD, _ARCHITECTURE_AT),
@@ -113,11 +120,14 @@ def restrict(*, truncate: bool) -> None:
 
     Raises OSError. ``no_new_privs`` must be set, and ``supported`` be true.
     """
-    code = program(os.uname().machine, truncate=truncate)
+    machine = os.uname().machine
+    code = program(machine, truncate=truncate)
     buffer = ctypes.create_string_buffer(code, len(code))
     header = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_char_p, *(ctypes.c_ulong,) * 2)
-    if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, header, 0, 0) != 0:
+    libc.syscall.restype = ctypes.c_long
+    number = _number("seccomp", machine)
+    flags = ctypes.c_ulong(_KEEP_SPECULATION)
+    if libc.syscall(ctypes.c_long(number), ctypes.c_ulong(_SET_FILTER), flags, header) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
