@@ -189,7 +189,7 @@ async def show(client: Client, job_id: str, screen: Screen) -> Job:
         job = event["job"]
         if job["source"] != "pending" and job["source_label"] != builder:
             builder = job["source_label"]
-            screen.step(f"{builder} builds ({job['source']}): {job['routing_reason']}")
+            screen.step(f"{builder} builds ({job['source']}, {job['routing_reason']})")
         if job["stage"] != stage and not event["terminal"]:
             stage = job["stage"]
             screen.step(str(stage))
