@@ -16,6 +16,8 @@ from .protocol import ERROR_LIMIT
 
 TELL_EVERY: Final = 0.1
 """Seconds; what is printed or done in between is told at once, changes of the state right away."""
+TELL_AT: Final = 64 * 1024
+"""Characters that are told right away: a log keeps no more than 320 KiB of its end."""
 
 _STATES: Final = {
     Stage.PREPARING: AttemptState.PREPARING,
@@ -86,6 +88,7 @@ class GuestAttempt(BuildSink):
         self._time = time
         self._listeners: list[Callable[[], None]] = []
         self._told_at: datetime | None = None
+        self._untold = 0
         self._timer: Callable[[], None] | None = None
 
     @property
@@ -150,7 +153,11 @@ class GuestAttempt(BuildSink):
         if self.result is None and lines:
             self._logs.append(self.key.log_id, lines)
             self.lines_so_far += len(lines)
-            self._tell_soon()
+            self._untold += sum(map(len, lines))
+            if self._untold >= TELL_AT:
+                self._tell()
+            else:
+                self._tell_soon()
 
     def complete(self, firmware_sha256: str, at: datetime) -> None:
         """End well."""
@@ -190,6 +197,7 @@ class GuestAttempt(BuildSink):
             self._timer()
             self._timer = None
         self._told_at = self._time.now()
+        self._untold = 0
         for listener in tuple(self._listeners):
             listener()
 

@@ -167,6 +167,26 @@ async def test_what_is_printed_in_a_moment_is_told_in_one_batch(
     await listening
 
 
+async def test_a_quick_listener_loses_no_line_of_a_build_that_prints_fast(
+    lender: Lender, pi: Offloader
+) -> None:
+    entered = Block()
+
+    async def print_fast(_request: BuildRequest, sink: BuildSink) -> None:
+        for number in range(0, 20_000, 100):
+            sink.lines([f"{each} {'x' * 90}" for each in range(number, number + 100)])
+            await settle()
+
+    lender.script = [then(entered, print_fast)]
+    attempt_id = await pi.submit()
+    await entered.entered.wait()
+    stream = pi.attach(attempt_id)
+    await anext(stream)
+    entered.release.set()
+    numbers = [number for number, _ in lines_of([event async for event in stream])]
+    assert numbers == list(range(20_000))
+
+
 async def test_a_listener_that_breaks_does_no_harm(lender: Lender, pi: Offloader) -> None:
     block = Block()
     lender.script = [then(block, printing("on it goes"))]
