@@ -26,7 +26,7 @@ async def async_get_identity(hass: HomeAssistant) -> Identity:
     kept = hass.data.setdefault(_DATA_IDENTITY, _Kept())
     async with kept.turn:
         if kept.identity is None:
-            kept.identity = await hass.async_add_executor_job(load_or_create, _path(hass))
+            kept.identity = await hass.async_add_executor_job(_load, _path(hass))
         return kept.identity
 
 
@@ -43,3 +43,9 @@ async def async_renew_identity(hass: HomeAssistant) -> Identity:
 
 def _path(hass: HomeAssistant) -> Path:
     return Path(hass.config.path(STORAGE_DIR, f"{DOMAIN}.identity"))
+
+
+def _load(path: Path) -> Identity:
+    # On a new Home Assistant nothing was stored yet.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return load_or_create(path)

@@ -127,9 +127,10 @@ class Lender:
         """Home Assistant stops: end all builds of guests."""
         async with self._turn:
             await self._announcement.async_end()
-            if self._shop is not None:
-                self._shop.window.close()
-                await self._shop.host.stop()
+            shop, self._shop = self._shop, None
+            if shop is not None:
+                shop.window.close()
+                await shop.host.stop()
 
     async def async_apply(self, options: OffloadOptions | None) -> None:
         """Lend as the options say; None: not at all."""

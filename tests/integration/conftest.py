@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
+from aiohttp.test_utils import TestClient
 from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.esphome_offload.builders.containment import ContainmentHere, Degree
 from custom_components.esphome_offload.builders.layout import CacheLayout
@@ -15,13 +18,16 @@ from custom_components.esphome_offload.builders.slots import Slots
 from custom_components.esphome_offload.builders.versions import VersionError
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.peers.admission import Lending
 from custom_components.esphome_offload.workshop import Workshop
 
 from ..jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+from .guest_client import Offloader
 from .guest_workshop import GuestWorkshops
 
 NEWEST = "2026.10.0"
 NEWEST_PRERELEASE = "2026.11.0b1"
+LEND = {"lend": True, "parallel_builds": 2, "lend_disk_gib": 30}
 
 LAMP = """
 esphome:
@@ -150,3 +156,39 @@ async def coordinator(
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done(wait_background_tasks=True)
     return hass.data[DATA_COORDINATOR]
+
+
+@pytest.fixture
+async def lent(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> AsyncGenerator[OffloadCoordinator]:
+    """Return the coordinator of an instance that lends itself."""
+    # Before the first client: afterwards no more views can be added.
+    assert await async_setup_component(hass, "config", {})
+    hass.config_entries.async_update_entry(entry, options=LEND)
+    await hass.async_block_till_done()
+    assert coordinator.lender.lending is Lending.ON
+    yield coordinator
+    await coordinator.lender.async_stop()
+
+
+@pytest.fixture
+async def client(hass_client_no_auth: ClientSessionGenerator) -> TestClient:
+    """Return what reaches Home Assistant over HTTP."""
+    return await hass_client_no_auth()
+
+
+@pytest.fixture
+async def pi(lent: OffloadCoordinator, client: TestClient, tmp_path: Path) -> Offloader:
+    """Return a paired offloader."""
+    offloader = Offloader(client, tmp_path)
+    await offloader.pair(lent.lender.open_window().code)
+    return offloader
+
+
+@pytest.fixture
+async def attic(lent: OffloadCoordinator, client: TestClient, tmp_path: Path) -> Offloader:
+    """Return another one."""
+    offloader = Offloader(client, tmp_path, "attic")
+    await offloader.pair(lent.lender.open_window().code)
+    return offloader

@@ -129,11 +129,11 @@ async def test_only_administrators_may_call(
     hass_read_only_user: MockUser,
     action: OffloadService,
 ) -> None:
+    target = {} if action is OffloadService.OPEN_PAIRING else {"entity_id": LAMP_ENTITY}
     with pytest.raises(Unauthorized):
-        await call(
-            hass, action, context=Context(user_id=hass_read_only_user.id), entity_id=LAMP_ENTITY
-        )
+        await call(hass, action, context=Context(user_id=hass_read_only_user.id), **target)
     assert not home.queue.jobs()
+    assert home.lender.window is None
 
 
 async def test_the_job_knows_who_asked_and_so_do_its_events(

@@ -1,0 +1,333 @@
+"""Lending this machine: options, announcement, identity, pairing."""
+
+from collections.abc import Generator
+from pathlib import Path
+import stat
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock, patch
+
+from aiohttp.test_utils import TestClient
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import (
+    device_registry as dr,
+    issue_registry as ir,
+)
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.builders.containment import (
+    ContainmentHere,
+    Degree,
+    Obstacle,
+)
+from custom_components.esphome_offload.builders.model import BuilderStatus
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.peers.admission import Lending
+from custom_components.esphome_offload.peers.pairing import PairingError, PairingFailure
+
+from .conftest import LEND, Stage
+from .guest_client import Offloader
+
+SWITCH = "switch.this_instance_lend_this_machine"
+UNCONTAINED = ContainmentHere(Degree.UNCONTAINED, 0, "5.4.0", "x86_64", Obstacle.KERNEL)
+
+
+async def open_form(hass: HomeAssistant, entry: MockConfigEntry, step: str) -> dict[str, Any]:
+    menu = await hass.config_entries.options.async_init(entry.entry_id)
+    return await hass.config_entries.options.async_configure(
+        menu["flow_id"], {"next_step_id": step}
+    )
+
+
+def devices(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, dr.DeviceEntry]:
+    found = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    return {device.name or "": device for device in found}
+
+
+# The options
+
+
+async def test_lending_is_off_until_its_owner_switches_it_on(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
+) -> None:
+    assert coordinator.lender.lending is Lending.OFF
+    menu = await hass.config_entries.options.async_init(entry.entry_id)
+    assert menu["menu_options"] == ["settings", "lending"], "nobody can be paired with"
+
+    form = await open_form(hass, entry, "lending")
+    assert "Not contained are the network" in form["description_placeholders"]["containment"]
+    assert "run_uncontained" not in form["data_schema"].schema
+    done = await hass.config_entries.options.async_configure(form["flow_id"], LEND)
+    await hass.async_block_till_done()
+
+    assert done["type"] is FlowResultType.CREATE_ENTRY
+    assert coordinator.lender.lending is Lending.ON
+    assert stage.slots[-1] == 2
+    assert hass.states.get(SWITCH).state == "on"
+
+
+async def test_the_other_options_keep_lending_as_it_is_and_the_reverse(
+    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    hass.config_entries.async_update_entry(
+        entry, options={**LEND, "version_channel": "fixed", "fixed_version": "2026.9.0"}
+    )
+    form = await open_form(hass, entry, "lending")
+    await hass.config_entries.options.async_configure(
+        form["flow_id"], {**LEND, "lend_disk_gib": 5.0}
+    )
+    assert dict(entry.options) == {
+        **LEND,
+        "lend_disk_gib": 5,
+        "version_channel": "fixed",
+        "fixed_version": "2026.9.0",
+    }
+
+
+async def test_a_machine_that_cannot_compile_cannot_be_lent_and_says_why(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
+) -> None:
+    stage.builder.become(BuilderStatus(available=False, why_not="this system uses musl"))
+    form = await open_form(hass, entry, "lending")
+    again = await hass.config_entries.options.async_configure(form["flow_id"], LEND)
+    assert again["errors"] == {"lend": "cannot_build"}
+    assert again["description_placeholders"]["reason"] == "this system uses musl"
+
+    done = await hass.config_entries.options.async_configure(
+        form["flow_id"], {**LEND, "lend": False}
+    )
+    assert done["type"] is FlowResultType.CREATE_ENTRY
+    assert coordinator.lender.lending is Lending.OFF
+
+
+class TestWithoutContainment:
+    @pytest.fixture
+    def stage(self, stage: Stage) -> Stage:
+        stage.containment = UNCONTAINED
+        return stage
+
+    async def test_uncontained_builds_must_be_wanted(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+    ) -> None:
+        form = await open_form(hass, entry, "lending")
+        assert "5.4.0" in form["description_placeholders"]["containment"]
+        again = await hass.config_entries.options.async_configure(
+            form["flow_id"], {**LEND, "run_uncontained": False}
+        )
+        assert again["errors"] == {"run_uncontained": "uncontained"}
+        await hass.config_entries.options.async_configure(
+            form["flow_id"], {**LEND, "run_uncontained": True}
+        )
+        await hass.async_block_till_done()
+        assert coordinator.lender.lending is Lending.ON
+
+    async def test_a_kernel_that_lost_containment_ends_lending_with_a_repair(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
+        issue_registry: ir.IssueRegistry,
+    ) -> None:
+        hass.config_entries.async_update_entry(entry, options=LEND)
+        await hass.async_block_till_done()
+        assert coordinator.lender.lending is Lending.OFF
+        assert issue_registry.async_get_issue(DOMAIN, "lending_impossible")
+
+        hass.config_entries.async_update_entry(entry, options={**LEND, "run_uncontained": True})
+        await hass.async_block_till_done()
+        assert coordinator.lender.lending is Lending.ON
+        assert issue_registry.async_get_issue(DOMAIN, "lending_impossible") is None
+
+
+# The announcement
+
+
+@pytest.fixture
+def announced(hass: HomeAssistant, mock_async_zeroconf: MagicMock) -> Generator[MagicMock]:
+    """Zeroconf, which sends nothing."""
+    hass.config.components.add("zeroconf")
+    hass.config.components.add("network")
+    with patch(
+        "custom_components.esphome_offload.announce.network.async_get_announce_addresses",
+        AsyncMock(return_value=["192.168.1.20"]),
+    ):
+        yield mock_async_zeroconf
+
+
+async def test_it_is_announced_while_it_is_lent(
+    hass: HomeAssistant,
+    announced: MagicMock,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+) -> None:
+    hass.config.location_name = "The work.shop"
+    hass.config.internal_url = "http://192.168.1.20:8123"
+    assert not announced.async_register_service.called
+    hass.config_entries.async_update_entry(entry, options=LEND)
+    await hass.async_block_till_done()
+
+    info = announced.async_register_service.call_args.args[0]
+    assert info.type == "_esphome-offload._tcp.local."
+    assert info.name == "The work shop._esphome-offload._tcp.local."
+    assert info.port == hass.http.server_port
+    assert info.decoded_properties == {
+        "pin": (await async_get_identity(hass)).pin_sha256,
+        "label": "The work.shop",
+        "protocol": "1",
+        "url": "http://192.168.1.20:8123",
+    }
+
+    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
+    await hass.async_block_till_done()
+    announced.async_unregister_service.assert_called_once_with(info)
+
+
+async def test_it_is_announced_again_after_a_reload_and_not_after_a_stop(
+    hass: HomeAssistant, announced: MagicMock, lent: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert announced.async_register_service.call_count == 2
+    assert announced.async_unregister_service.call_count == 1
+    await lent.async_stop()
+    assert announced.async_unregister_service.call_count == 2
+
+
+# Identity
+
+
+async def test_the_identity_is_made_when_lending_begins_and_nobody_else_can_read_it(
+    hass: HomeAssistant, lent: OffloadCoordinator
+) -> None:
+    path = Path(hass.config.path(".storage", "esphome_offload.identity"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_a_damaged_identity_ends_lending_with_a_repair_and_is_not_replaced(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    issue_registry: ir.IssueRegistry,
+) -> None:
+    path = Path(hass.config.path(".storage", "esphome_offload.identity"))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{")
+    hass.config_entries.async_update_entry(entry, options=LEND)
+    await hass.async_block_till_done()
+    assert coordinator.lender.lending is Lending.OFF
+    issue = issue_registry.async_get_issue(DOMAIN, "lending_impossible")
+    assert issue is not None
+    assert "damaged" in issue.translation_placeholders["reason"]
+    assert path.read_text() == "{"
+
+
+async def test_with_a_new_identity_nobody_is_a_guest_any_more(
+    hass: HomeAssistant, lent: OffloadCoordinator, pi: Offloader
+) -> None:
+    wire = await pi.connect()
+    before = await async_get_identity(hass)
+    after = await lent.lender.async_renew_identity()
+    await wire.closed()
+    assert after.pin_sha256 != before.pin_sha256
+    assert lent.lender.guests.all() == ()
+    assert lent.lender.info()["pin_sha256"] == after.pin_sha256
+
+
+# Pairing
+
+
+async def test_the_code_is_shown_until_somebody_is_paired(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    client: TestClient,
+    tmp_path: Path,
+) -> None:
+    shown = await open_form(hass, entry, "pairing")
+    assert (shown["type"], shown["progress_action"]) == (FlowResultType.SHOW_PROGRESS, "pairing")
+    code = shown["description_placeholders"]["code"]
+    assert code.replace(" ", "") == lent.lender.window.code
+
+    # The dialog does not open the window anew.
+    again = await hass.config_entries.options.async_configure(shown["flow_id"])
+    assert again["description_placeholders"]["code"] == code
+
+    await Offloader(client, tmp_path).pair(code)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    done = await hass.config_entries.options.async_configure(shown["flow_id"])
+    assert (done["type"], done["reason"]) == (FlowResultType.ABORT, "paired")
+    assert done["description_placeholders"] == {"label": "pi"}
+
+
+async def test_the_dialog_shows_the_new_code_when_the_window_is_opened_anew(
+    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    shown = await open_form(hass, entry, "pairing")
+    new = lent.lender.open_window().code
+    await hass.async_block_till_done()
+    again = await hass.config_entries.options.async_configure(shown["flow_id"])
+    assert again["type"] is FlowResultType.SHOW_PROGRESS
+    assert again["description_placeholders"]["code"].replace(" ", "") == new
+    hass.config_entries.options.async_abort(shown["flow_id"])
+    assert lent.lender.window is not None, "who closes the dialog may still type the code"
+
+
+async def test_the_action_opens_the_window_and_returns_the_code(
+    hass: HomeAssistant, lent: OffloadCoordinator
+) -> None:
+    response = await hass.services.async_call(
+        DOMAIN, "open_pairing", blocking=True, return_response=True
+    )
+    assert response["code"] == lent.lender.window.code
+    assert response["seconds"] == 300
+    assert response["expires_at"].endswith("+00:00")
+
+
+async def test_no_window_opens_while_nothing_is_lent(
+    hass: HomeAssistant, coordinator: OffloadCoordinator
+) -> None:
+    with pytest.raises(ServiceValidationError) as refused:
+        await hass.services.async_call(DOMAIN, "open_pairing", blocking=True, return_response=True)
+    assert refused.value.translation_key == "lending_off"
+
+
+async def test_three_wrong_codes_close_the_window_and_tell_the_owner(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    client: TestClient,
+    tmp_path: Path,
+    issue_registry: ir.IssueRegistry,
+) -> None:
+    shown = await open_form(hass, entry, "pairing")
+    code = lent.lender.window.code
+    wrong = f"{(int(code) + 1) % 10**8:08d}"
+    left = []
+    for _ in range(3):
+        with pytest.raises(PairingError) as refused:
+            await Offloader(client, tmp_path).pair(wrong)
+        assert refused.value.failure is PairingFailure.WRONG_CODE
+        left.append(refused.value.tries_left)
+    assert left == [2, 1, 0]
+    with pytest.raises(PairingError) as refused:
+        await Offloader(client, tmp_path).pair(code)
+    assert refused.value.failure is PairingFailure.WINDOW_CLOSED
+
+    await hass.async_block_till_done(wait_background_tasks=True)
+    done = await hass.config_entries.options.async_configure(shown["flow_id"])
+    assert (done["type"], done["reason"]) == (FlowResultType.ABORT, "wrong_codes")
+    issue = issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes")
+    assert issue is not None
+    assert issue.translation_placeholders == {"address": "127.0.0.1"}
+    lent.lender.open_window()
+    assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is None
+
+
+@pytest.fixture
+def expected_lingering_timers() -> bool:
+    """Allow that aiohttp leaves the heartbeat timer of a websocket that the server closed."""
+    return True
