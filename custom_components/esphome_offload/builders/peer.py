@@ -226,9 +226,9 @@ class PeerBuilder(Builder):
         sink: BuildSink,
         patience: float,
     ) -> T:
-        """Take a step, again and again when the connection is lost, until patience has ended.
+        """Take a step, again and again while the peer cannot be reached or is too busy.
 
-        It begins anew whenever something was heard of the build.
+        Patience begins anew whenever something was heard of the build.
         """
         loop = asyncio.get_running_loop()
         until: float | None = None
@@ -236,16 +236,16 @@ class PeerBuilder(Builder):
             heard = progress.heard
             try:
                 return await step()
-            except LinkLost as err:
+            except (LinkLost, PeerRefused) as err:
+                if isinstance(err, PeerRefused) and err.code is not ErrorCode.BUSY:
+                    raise refused(self.label, err) from err
                 if until is None or progress.heard != heard:
                     until = loop.time() + patience
-                    sink.lines((f"== The connection to {self.label} is lost: {err}",))
+                    sink.lines((f"== Trying again to reach {self.label}: {err}",))
                 left = until - loop.time()
                 if left <= 0:
                     raise self._unavailable(str(err)) from err
                 await self._wait_for_link(left)
-            except PeerRefused as err:
-                raise refused(self.label, err) from err
             except ProtocolError as err:
                 raise self._unavailable(f"it says what makes no sense: {err.detail}") from err
 

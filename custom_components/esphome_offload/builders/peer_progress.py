@@ -19,6 +19,8 @@ from .model import BuildError, BuildSink
 _STAGES: Final[Mapping[AttemptState, Stage]] = {
     AttemptState.PREPARING: Stage.PREPARING,
     AttemptState.COMPILING: Stage.COMPILING,
+    # One that ended before we attached has compiled all the same.
+    AttemptState.COMPLETED: Stage.COMPILING,
 }
 
 # What a builder may say about a build. Anything else is its own trouble, and another may do.

@@ -31,6 +31,8 @@ from .wire import parse
 TOKEN_AGE: Final = 45.0
 """Seconds; a token lives for 60, and a request on a slow line needs a few to arrive."""
 _CONNECT_TIMEOUT: Final = 20.0
+_BUNDLES_AT_ONCE: Final = 2
+"""A builder takes no more from one guest; more would only share the line."""
 _REFUSAL_LIMIT: Final = 8 * 1024
 
 _TROUBLES: Final = {
@@ -61,6 +63,7 @@ class PeerDoor:
         self._token: str | None = None
         self._token_until = 0.0
         self._asking = asyncio.Lock()
+        self._sending = asyncio.Semaphore(_BUNDLES_AT_ONCE)
 
     async def token(self, *, fresh: bool = False) -> str:
         """Return an access token that lives for some seconds more; ``fresh``: a new one.
@@ -84,6 +87,10 @@ class PeerDoor:
 
         Raises LinkLost, PeerRefused, and what ``sealer`` raises when it reads.
         """
+        async with self._sending:
+            await self._put(attempt_id, sealer)
+
+    async def _put(self, attempt_id: str, sealer: Sealer) -> None:
         loop = asyncio.get_running_loop()
         limit = asyncio.timeout(_CONNECT_TIMEOUT)
         broken: list[Exception] = []

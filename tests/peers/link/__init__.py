@@ -1,0 +1,1 @@
+"""The offloader's side of a pairing."""
