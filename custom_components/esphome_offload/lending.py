@@ -9,7 +9,6 @@ from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import issue_registry as ir
 from homeassistant.loader import async_get_integration
 
 from .announce import Announcement
@@ -19,6 +18,11 @@ from .const import DOMAIN
 from .guest_connections import GuestConnections
 from .guest_users import GuestUsers
 from .identity_store import async_get_identity, async_renew_identity
+from .lending_issues import (
+    async_forget_wrong_codes,
+    async_tell_impossible,
+    async_tell_wrong_codes,
+)
 from .options import OffloadOptions
 from .peers.admission import Lending
 from .peers.greetings import Info, Refusal
@@ -38,8 +42,6 @@ from .workshop import Workshop
 _LOGGER = logging.getLogger(__name__)
 
 _GIB: Final = 1024**3
-_ISSUE_IMPOSSIBLE: Final = "lending_impossible"
-_ISSUE_WRONG_CODES: Final = "pairing_wrong_codes"
 
 
 class _LendingImpossibleError(Exception):
@@ -73,6 +75,8 @@ class Lender:
         self._arriving: set[asyncio.Task[None]] = set()
         self._listeners: list[Callable[[], None]] = []
         self._last_address: str | None = None
+        self._active = 0
+        self._tidying: asyncio.Task[None] | None = None
         self._options: OffloadOptions | None = None
         self._run_id = secrets.token_hex(16)
         self.guests = GuestRegistry(StatePersistence(hass, "guests"))
@@ -137,7 +141,7 @@ class Lender:
         async with self._turn:
             before, self._options = self._options, options
             if options is None or not options.lend:
-                ir.async_delete_issue(self._hass, DOMAIN, _ISSUE_IMPOSSIBLE)
+                async_tell_impossible(self._hass, None)
                 await self._async_close()
             else:
                 if before is not None and not before.lend and self.paused:
@@ -273,18 +277,10 @@ class Lender:
         try:
             shop = await self._async_shop_if_possible(options)
         except (_LendingImpossibleError, IdentityError) as err:
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                _ISSUE_IMPOSSIBLE,
-                is_fixable=False,
-                severity=ir.IssueSeverity.WARNING,
-                translation_key="lending_impossible",
-                translation_placeholders={"reason": str(err)},
-            )
+            async_tell_impossible(self._hass, str(err))
             await self._async_close()
             return
-        ir.async_delete_issue(self._hass, DOMAIN, _ISSUE_IMPOSSIBLE)
+        async_tell_impossible(self._hass, None)
         shop.host.limit_disk(options.lend_disk_gib * _GIB)
         await shop.host.lend(self._wanted)
         self._announcement.begin(shop.identity.pin_sha256, self.label)
@@ -318,6 +314,7 @@ class Lender:
             make_workshop=self._workshop.make_guest,
         )
         await host.start()
+        host.subscribe(self._host_changed)
         self._shop = _Shop(
             identity=identity,
             offer=offer,
@@ -366,18 +363,22 @@ class Lender:
     def _window_changed(self) -> None:
         end = self.window_end
         if end in (WindowEnd.WRONG_CODES, WindowEnd.TOO_MANY_EXCHANGES):
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                _ISSUE_WRONG_CODES,
-                is_fixable=False,
-                severity=ir.IssueSeverity.WARNING,
-                translation_key="pairing_wrong_codes",
-                translation_placeholders={"address": self._last_address or "?"},
-            )
+            async_tell_wrong_codes(self._hass, self._last_address or "?")
         elif end is None or end is WindowEnd.PAIRED:
-            ir.async_delete_issue(self._hass, DOMAIN, _ISSUE_WRONG_CODES)
+            async_forget_wrong_codes(self._hass)
         self._notify()
+
+    @callback
+    def _host_changed(self) -> None:
+        """When a build for a guest has ended, keep what it installed within its budget."""
+        before, self._active = (
+            self._active,
+            0 if self._shop is None else len(self._shop.host.active()),
+        )
+        if self._active < before and (self._tidying is None or self._tidying.done()):
+            self._tidying = self._hass.async_create_background_task(
+                self._workshop.make_room(), f"{DOMAIN} disk budgets after a guest"
+            )
 
     async def _async_store_paused(self, *, paused: bool) -> None:
         self.paused = paused

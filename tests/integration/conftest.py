@@ -1,6 +1,6 @@
 """A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
 
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
