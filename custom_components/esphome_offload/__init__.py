@@ -13,7 +13,9 @@ from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
 from .guest_devices import guest_pin
 from .peer_commands import async_setup_peer_commands
+from .peer_entry import is_peer
 from .peer_views import async_setup_peer_views
+from .self_check import async_setup_self_check
 from .services import async_setup_services
 from .websocket_api import async_setup_websocket_api
 from .workshop import make_workshop
@@ -21,6 +23,7 @@ from .workshop import make_workshop
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 _PLATFORMS = [Platform.SENSOR, Platform.SWITCH, Platform.UPDATE]
+_PEER_PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
@@ -36,12 +39,18 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     async_setup_websocket_api(hass)
     async_setup_peer_views(hass)
     async_setup_peer_commands(hass)
+    async_setup_self_check(hass)
     return True
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> bool:
-    """Attach "this instance"."""
+    """Attach "this instance", or connect to a peer."""
     coordinator = entry.runtime_data = hass.data[DATA_COORDINATOR]
+    if is_peer(entry):
+        await coordinator.peering.async_connect(entry)
+        await hass.config_entries.async_forward_entry_setups(entry, _PEER_PLATFORMS)
+        entry.async_on_unload(entry.add_update_listener(_async_peer_updated))
+        return True
     await coordinator.async_attach(entry)
     await hass.config_entries.async_forward_entry_setups(entry, _PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_options_updated))
@@ -49,7 +58,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> b
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> bool:
-    """Detach "this instance"; running jobs go on unless it was disabled."""
+    """Detach "this instance", or a peer; running jobs go on unless the former was disabled."""
+    if is_peer(entry):
+        if not await hass.config_entries.async_unload_platforms(entry, _PEER_PLATFORMS):
+            return False
+        await entry.runtime_data.peering.async_disconnect(entry.entry_id)
+        return True
     if not await hass.config_entries.async_unload_platforms(entry, _PLATFORMS):
         return False
     await entry.runtime_data.async_detach(entry)
@@ -57,8 +71,12 @@ async def async_unload_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> 
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
-    """Forget "this instance"."""
-    if (coordinator := hass.data.get(DATA_COORDINATOR)) is not None:
+    """Forget "this instance", or unpair a peer."""
+    if (coordinator := hass.data.get(DATA_COORDINATOR)) is None:
+        return
+    if is_peer(entry):
+        await coordinator.peering.async_unpair(entry)
+    else:
         await coordinator.async_forget()
 
 
@@ -75,3 +93,7 @@ async def async_remove_config_entry_device(
 
 async def _async_options_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
     await entry.runtime_data.async_apply_options(entry)
+
+
+async def _async_peer_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
+    hass.data[DATA_COORDINATOR].peering.apply(entry)

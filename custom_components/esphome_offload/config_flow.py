@@ -1,4 +1,4 @@
-"""Config flow: this instance and its folder."""
+"""Config flow: this instance and its folder, then its peers."""
 
 from collections.abc import Mapping
 import os
@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import Any, override
 
 from homeassistant.config_entries import (
+    SOURCE_ZEROCONF,
     ConfigEntry,
-    ConfigFlow,
     ConfigFlowResult,
+    FlowType,
     OptionsFlow,
 )
 from homeassistant.core import callback
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import TextSelector
 import probatio
 
+from .config_flow_discovery import DiscoverySteps
+from .config_flow_mending import MendingSteps
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
 from .options import ENTRY_KIND_INSTANCE, EntryKey
 from .options_flow import OffloadOptionsFlow
+from .peer_entry import is_peer
 
 INSTANCE_TITLE = "This instance"
 PROPOSED_FOLDER = "esphome"
@@ -25,8 +30,8 @@ PROPOSED_FOLDER = "esphome"
 FOLDER_SCHEMA = probatio.Schema({probatio.Optional(EntryKey.CONFIG_DIR): TextSelector()})
 
 
-class OffloadConfigFlow(ConfigFlow, domain=DOMAIN):
-    """Sets up "this instance"."""
+class OffloadConfigFlow(DiscoverySteps, MendingSteps, domain=DOMAIN):
+    """Sets up "this instance" first, and then its peers."""
 
     VERSION = 1
     MINOR_VERSION = 1
@@ -38,8 +43,24 @@ class OffloadConfigFlow(ConfigFlow, domain=DOMAIN):
         """Return the flow behind "Configure"."""
         return OffloadOptionsFlow()
 
+    @classmethod
+    @callback
+    @override
+    def async_supports_options_flow(cls, config_entry: ConfigEntry) -> bool:
+        """Whether there is anything behind "Configure"; a peer has only its address."""
+        return not is_peer(config_entry)
+
     @override
     async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Pair with a builder; before that, set up "this instance"."""
+        if self._instance is not None:
+            return await self.async_step_pair()
+        return await self.async_step_instance(user_input)
+
+    @override
+    async def async_step_instance(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
         """Ask for the ESPHome configuration folder."""
         # A dialog that was left open in another browser must not keep this one shut.
         await self.async_set_unique_id(INSTANCE_UNIQUE_ID, raise_on_progress=False)
@@ -54,14 +75,17 @@ class OffloadConfigFlow(ConfigFlow, domain=DOMAIN):
                 return self.async_create_entry(
                     title=INSTANCE_TITLE,
                     data={EntryKey.KIND: ENTRY_KIND_INSTANCE, EntryKey.CONFIG_DIR: folder},
+                    next_flow=await self._async_found_again(),
                 )
-        return self._folder_form("user", folder, errors)
+        return self._folder_form("instance", folder, errors)
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Change the folder; the entry's update listener applies it without a reload."""
+        """Change the folder, which is applied without a reload; or the address of a peer."""
         entry = self._get_reconfigure_entry()
+        if is_peer(entry):
+            return await self.async_step_reconfigure_peer()
         errors: dict[str, str] = {}
         if user_input is None:
             folder = entry.data.get(EntryKey.CONFIG_DIR, "")
@@ -86,6 +110,17 @@ class OffloadConfigFlow(ConfigFlow, domain=DOMAIN):
                 "home": self.hass.config.config_dir,
             },
         )
+
+    async def _async_found_again(self) -> tuple[FlowType, str] | None:
+        """Have what was found, before there was "this instance", found again."""
+        if self.discovery is None:
+            return None
+        found = await self.hass.config_entries.flow.async_init(
+            DOMAIN, context={"source": SOURCE_ZEROCONF}, data=self.discovery
+        )
+        if found["type"] is not FlowResultType.FORM:
+            return None
+        return FlowType.CONFIG_FLOW, found["flow_id"]
 
     async def _proposed_folder(self) -> str:
         proposed = await self.hass.async_add_executor_job(

@@ -26,6 +26,7 @@ from .jobs.ports import QueueSettings
 from .jobs.queue import JobQueue, JobRefused
 from .lending import Lender
 from .options import OffloadOptions
+from .peering import Peering
 from .persistence import JobPersistence
 from .version_tracker import VersionTracker
 from .workshop import Workshop
@@ -74,6 +75,7 @@ class OffloadCoordinator:
             on_event=self._job_event,
             end_leftovers=workshop.begin,
         )
+        self.peering = Peering(hass, self.builders, workshop.make_peer, self.queue.wanted_attempts)
 
     @property
     def devices(self) -> Mapping[str, OffloadDevice]:
@@ -107,12 +109,14 @@ class OffloadCoordinator:
         self._versions.stop()
         await self.lender.async_stop()
         await self.queue.stop()
+        await self.peering.async_stop()
         await self.workshop.aclose()
         await self.logs.aclose()
 
     async def async_attach(self, entry: OffloadConfigEntry) -> None:
         """Begin to work for "this instance"; returns when its folder was scanned once."""
         self._entry = entry
+        self.peering.begin_grace()
         await self._async_apply(entry)
         self.queue.release()
 
@@ -130,9 +134,15 @@ class OffloadCoordinator:
             await self.queue.cancel_all()
 
     async def async_forget(self) -> None:
-        """Cancel all jobs and unpair all guests: "this instance" was removed."""
-        await self.lender.async_forget()
+        """Cancel all jobs, unpair all guests and peers: "this instance" was removed."""
         await self.queue.cancel_all()
+        await self.lender.async_forget()
+        await self.peering.async_remove_entries()
+
+    async def async_renew_identity(self) -> None:
+        """Be another instance for all others from now on; raises IdentityError."""
+        await self.lender.async_renew_identity()
+        self.peering.reload()
 
     async def async_apply_options(self, entry: OffloadConfigEntry) -> None:
         """Heed changed options at once; running jobs go on."""
@@ -310,13 +320,13 @@ class OffloadCoordinator:
 
     def _queue_settings(self) -> QueueSettings:
         options = self._settings
-        wait: float | None = None if options.wait_hours == 0 else options.wait_hours * 3600.0
         return QueueSettings(
             parallel_uploads=options.parallel_uploads,
-            wait_for_device=wait if options.wait_for_device else 0.0,
-            wait_for_builder=0.0,
-            fall_back_to_local=True,
+            wait_for_device=options.device_patience,
+            wait_for_builder=options.wait_for_builder_minutes * 60.0,
+            fall_back_to_local=options.no_builder.builds_here,
             time_zone=self.hass.config.time_zone,
+            peers_expected=self.peering.expected,
         )
 
     @callback

@@ -11,6 +11,8 @@ ENTRY_KIND_INSTANCE: Final = "instance"
 MAX_PARALLEL_BUILDS: Final = 8
 MAX_PARALLEL_UPLOADS: Final = 16
 MAX_WAIT_HOURS: Final = 24 * 365
+DEFAULT_WAIT_FOR_BUILDER_MINUTES: Final = 30
+MAX_WAIT_FOR_BUILDER_MINUTES: Final = 7 * 24 * 60
 MAX_LEND_DISK_GIB: Final = 10_000
 
 
@@ -25,6 +27,8 @@ class EntryKey(StrEnum):
     PARALLEL_UPLOADS = "parallel_uploads"
     WAIT_FOR_DEVICE = "wait_for_device"
     WAIT_HOURS = "wait_hours"
+    NO_BUILDER = "no_builder"
+    WAIT_FOR_BUILDER_MINUTES = "wait_for_builder_minutes"
     LEND = "lend"
     LEND_DISK_GIB = "lend_disk_gib"
     RUN_UNCONTAINED = "run_uncontained"
@@ -38,6 +42,25 @@ class VersionChannel(StrEnum):
     FIXED = "fixed"
 
 
+class NoBuilder(StrEnum):
+    """What becomes of a job while no paired builder can take it."""
+
+    LOCAL = "local"
+    WAIT_THEN_LOCAL = "wait_then_local"
+    WAIT_THEN_FAIL = "wait_then_fail"
+    FAIL = "fail"
+
+    @property
+    def waits(self) -> bool:
+        """Whether a builder is waited for."""
+        return self in (NoBuilder.WAIT_THEN_LOCAL, NoBuilder.WAIT_THEN_FAIL)
+
+    @property
+    def builds_here(self) -> bool:
+        """Whether this machine builds in the end."""
+        return self in (NoBuilder.LOCAL, NoBuilder.WAIT_THEN_LOCAL)
+
+
 @dataclass(frozen=True, slots=True)
 class OffloadOptions:
     """The options of "this instance".
@@ -46,7 +69,7 @@ class OffloadOptions:
     configuration folder (``Path(hass.config.path(options.config_dir))`` is right for both);
     None on an instance that only lends. ``fixed_version`` is set when, and only when, the
     channel is FIXED. ``wait_hours`` is how long built firmware waits for its device, 0 for
-    without limit. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
+    without limit. ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
     ``run_uncontained``: also where the system cannot contain what they run.
     """
 
@@ -57,9 +80,18 @@ class OffloadOptions:
     parallel_uploads: int = 4
     wait_for_device: bool = True
     wait_hours: int = 0
+    no_builder: NoBuilder = NoBuilder.LOCAL
+    wait_for_builder_minutes: int = 0
     lend: bool = False
     lend_disk_gib: int = 20
     run_uncontained: bool = False
+
+    @property
+    def device_patience(self) -> float | None:
+        """For how many seconds built firmware waits for its device; None for ever."""
+        if not self.wait_for_device:
+            return 0.0
+        return None if self.wait_hours == 0 else self.wait_hours * 3600.0
 
     @classmethod
     def from_entry(cls, data: Mapping[str, object], options: Mapping[str, object]) -> Self:
@@ -72,6 +104,7 @@ class OffloadOptions:
         elif not isinstance(version, str) or not version:
             channel, version = VersionChannel.STABLE, None
         wait = options.get(EntryKey.WAIT_FOR_DEVICE)
+        no_builder = _no_builder(options.get(EntryKey.NO_BUILDER))
         return cls(
             config_dir=Path(folder) if isinstance(folder, str) and folder else None,
             version_channel=channel,
@@ -80,6 +113,16 @@ class OffloadOptions:
             parallel_uploads=_whole(options, EntryKey.PARALLEL_UPLOADS, 4, 1, MAX_PARALLEL_UPLOADS),
             wait_for_device=wait if isinstance(wait, bool) else True,
             wait_hours=_whole(options, EntryKey.WAIT_HOURS, 0, 0, MAX_WAIT_HOURS),
+            no_builder=no_builder,
+            wait_for_builder_minutes=_whole(
+                options,
+                EntryKey.WAIT_FOR_BUILDER_MINUTES,
+                DEFAULT_WAIT_FOR_BUILDER_MINUTES,
+                1,
+                MAX_WAIT_FOR_BUILDER_MINUTES,
+            )
+            if no_builder.waits
+            else 0,
             lend=options.get(EntryKey.LEND) is True,
             lend_disk_gib=_whole(options, EntryKey.LEND_DISK_GIB, 20, 1, MAX_LEND_DISK_GIB),
             run_uncontained=options.get(EntryKey.RUN_UNCONTAINED) is True,
@@ -91,6 +134,13 @@ def _channel(value: object) -> VersionChannel:
         return VersionChannel(value)  # type: ignore[arg-type]  # anything may be in an old entry
     except ValueError:
         return VersionChannel.STABLE
+
+
+def _no_builder(value: object) -> NoBuilder:
+    try:
+        return NoBuilder(value)  # type: ignore[arg-type]  # anything may be in an old entry
+    except ValueError:
+        return NoBuilder.LOCAL
 
 
 def _whole(

@@ -19,10 +19,13 @@ from .coordinator import DATA_COORDINATOR
 from .form_fields import whole_number
 from .lending_flow import LendingSteps
 from .options import (
+    DEFAULT_WAIT_FOR_BUILDER_MINUTES,
     MAX_PARALLEL_BUILDS,
     MAX_PARALLEL_UPLOADS,
+    MAX_WAIT_FOR_BUILDER_MINUTES,
     MAX_WAIT_HOURS,
     EntryKey,
+    NoBuilder,
     OffloadOptions,
     VersionChannel,
 )
@@ -30,6 +33,7 @@ from .options import (
 SECTION_VERSION = "version"
 SECTION_PARALLEL = "parallel"
 SECTION_WAITING = "waiting"
+SECTION_BUILDERS = "builders"
 
 # Without a network nobody can say whether a version exists; then the owner is believed.
 _VERSION_ERRORS = {
@@ -157,6 +161,22 @@ def _options_schema() -> probatio.Schema:
                     }
                 )
             ),
+            probatio.Required(SECTION_BUILDERS): section(
+                probatio.Schema(
+                    {
+                        probatio.Required(EntryKey.NO_BUILDER): SelectSelector(
+                            SelectSelectorConfig(
+                                options=list(NoBuilder),
+                                mode=SelectSelectorMode.LIST,
+                                translation_key="no_builder",
+                            )
+                        ),
+                        probatio.Required(EntryKey.WAIT_FOR_BUILDER_MINUTES): whole_number(
+                            1, MAX_WAIT_FOR_BUILDER_MINUTES, unit="min"
+                        ),
+                    }
+                )
+            ),
         }
     )
 
@@ -171,6 +191,11 @@ def _by_section(options: OffloadOptions) -> dict[str, dict[str, Any]]:
         SECTION_WAITING: {
             EntryKey.WAIT_FOR_DEVICE: options.wait_for_device,
             EntryKey.WAIT_HOURS: options.wait_hours,
+        },
+        SECTION_BUILDERS: {
+            EntryKey.NO_BUILDER: options.no_builder,
+            EntryKey.WAIT_FOR_BUILDER_MINUTES: options.wait_for_builder_minutes
+            or DEFAULT_WAIT_FOR_BUILDER_MINUTES,
         },
     }
 

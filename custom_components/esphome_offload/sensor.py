@@ -1,4 +1,4 @@
-"""Sensors of guests: when they were here, and what they had built."""
+"""Sensors of guests (when they were here, what they had built), and of peers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .coordinator import OffloadConfigEntry
 from .guest_devices import async_remove_former, guest_device_info
 from .lending import Lender
+from .peer_sensors import async_add_peer_sensors
 from .peers.guests import Guest
 
 # Everything is pushed.
@@ -54,7 +55,10 @@ async def async_setup_entry(
     entry: OffloadConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the sensors of every guest that is there or comes."""
+    """Add the sensors of a peer, or of every guest that is there or comes."""
+    if (peer := entry.runtime_data.peering.get(entry.entry_id)) is not None:
+        async_add_peer_sensors(peer, async_add_entities)
+        return
     lender = entry.runtime_data.lender
     known: set[str] = set()
 

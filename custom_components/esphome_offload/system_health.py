@@ -25,4 +25,9 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         "latest_version": coordinator.latest_version or "unknown",
         "toolchains": ", ".join(coordinator.workshop.toolchains()) or "none",
         "local_builder": "available" if local.available else local.why_not,
+        "peers": ", ".join(
+            f"{peer.settings.label}: {peer.link.why or 'connected'}"
+            for peer in coordinator.peering.peers
+        )
+        or "none",
     }

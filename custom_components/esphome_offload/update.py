@@ -19,6 +19,7 @@ from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .device_tracker import OffloadDevice
 from .entity import OffloadEntity
 from .jobs.model import FirmwareJob
+from .jobs.router import Bind, Fail, Wait
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0
@@ -173,10 +174,22 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     @override
     async def async_release_notes(self) -> str | None:
         notes = [f"[What is new in ESPHome {self.latest_version}]({self.release_url})"]
-        notes.extend(_builders(self.coordinator))
+        notes.append(self._who_builds())
         if (job := self.job) is not None:
             notes.append(_job_note(job))
         return "\n\n".join(notes)
+
+    def _who_builds(self) -> str:
+        coordinator = self.coordinator
+        match coordinator.queue.outlook(self.configuration):
+            case Bind(builder_id=builder_id):
+                builder = coordinator.builders.get(builder_id)
+                return f"An installation is built on {builder.label if builder else builder_id}."
+            case Wait(why=why):
+                return f"An installation waits for {why}."
+            case Fail(reasons=reasons):
+                listed = "; ".join(f"{label}: {why}" for label, why in reasons.items())
+                return f"Nothing can be built now. {listed or 'There is no builder.'}"
 
 
 def _changelog(version: str | None) -> str:
@@ -187,20 +200,10 @@ def _changelog(version: str | None) -> str:
     return f"{_CHANGELOG}{series[1]}.{series[2]}.0/"
 
 
-def _builders(coordinator: OffloadCoordinator) -> list[str]:
-    builders = [(builder.label, builder.status()) for builder in coordinator.builders.builders]
-    able = [label for label, status in builders if status.available]
-    notes = [f"It can be built on: {', '.join(able)}."] if able else []
-    notes.extend(
-        f"It cannot be built on {label}: {status.why_not}"
-        for label, status in builders
-        if not status.available
-    )
-    return notes
-
-
 def _job_note(job: FirmwareJob) -> str:
     what = f"{job.request.operation.capitalize()} of {job.request.esphome_version}"
+    if job.routing.source_label is not None:
+        what = f"{what} on {job.routing.source_label}"
     if not job.terminal:
         what = f"{what}: {(job.stage or job.status).replace('_', ' ')}"
         return f"{what}, waiting for {job.waiting_for}." if job.waiting_for else f"{what}."

@@ -7,18 +7,22 @@ from pathlib import Path
 import sys
 from typing import Protocol
 
+from .builders.bundle import Bundles
 from .builders.containment import ContainmentHere, Degree, GuestContainment, containment_here
 from .builders.firmware import FirmwareStore
 from .builders.flasher import FirmwareFlasher
 from .builders.layout import CacheLayout
 from .builders.local import LocalBuilder
 from .builders.model import Builder
+from .builders.peer import PeerBuilder
 from .builders.process import Processes, end_leftovers
 from .builders.slots import Slots
 from .builders.toolchains import Toolchains
 from .builders.uv import Uv
 from .builders.versions import Versions
 from .jobs.ports import FirmwareKeeper, Flasher
+from .peering import MakePeer
+from .peers.link import PeerLink
 from .peers.ports import GuestWorkshop, MakeGuestWorkshop
 
 
@@ -52,6 +56,7 @@ class Workshop:
     slots: Slots
     containment: ContainmentHere
     make_guest: MakeGuestWorkshop
+    make_peer: MakePeer
     set_slots: Callable[[int], None]
     begin: Callable[[], Awaitable[None]]
     make_room: Callable[[], Coroutine[None, None, None]]
@@ -69,6 +74,7 @@ def make_workshop(layout: CacheLayout, private: tuple[Path, ...]) -> Workshop:
     toolchains = Toolchains(layout, processes, uv)
     firmware = FirmwareStore(layout)
     builder = LocalBuilder(layout, processes, toolchains, firmware)
+    bundles = Bundles(layout, processes, toolchains)
     containment = containment_here()
 
     async def make_guest(own: CacheLayout) -> GuestWorkshop:
@@ -85,6 +91,9 @@ def make_workshop(layout: CacheLayout, private: tuple[Path, ...]) -> Workshop:
         )
         await guest_builder.refresh()
         return GuestWorkshop(own, guest_builder, kept)
+
+    def make_peer(link: PeerLink) -> Builder:
+        return PeerBuilder(link, bundles, firmware, layout)
 
     async def begin() -> None:
         try:
@@ -109,6 +118,7 @@ def make_workshop(layout: CacheLayout, private: tuple[Path, ...]) -> Workshop:
         slots=builder.slots,
         containment=containment,
         make_guest=make_guest,
+        make_peer=make_peer,
         set_slots=builder.slots.set_count,
         begin=begin,
         make_room=make_room,

@@ -24,6 +24,7 @@ from custom_components.esphome_offload.workshop import Workshop
 from ..jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
 from .guest_client import Offloader
 from .guest_workshop import GuestWorkshops
+from .scripted_peers import ScriptedPeers
 
 NEWEST = "2026.10.0"
 NEWEST_PRERELEASE = "2026.11.0b1"
@@ -67,6 +68,7 @@ class Stage:
     keeper: ScriptedKeeper
     versions: ScriptedVersions
     layout: CacheLayout
+    peers: ScriptedPeers
     slots: list[int] = field(default_factory=list)
     shared_slots: Slots = field(default_factory=Slots)
     containment: ContainmentHere = field(
@@ -89,6 +91,7 @@ class Stage:
             slots=self.shared_slots,
             containment=self.containment,
             make_guest=self.guests.make,
+            make_peer=self.peers.make,
             set_slots=self.slots.append,
             begin=self._begin,
             make_room=self._make_room,
@@ -120,8 +123,13 @@ def stage(tmp_path: Path) -> Generator[Stage]:
         keeper,
         ScriptedVersions(),
         CacheLayout(tmp_path / "cache"),
+        ScriptedPeers(keeper),
     )
-    with patch("custom_components.esphome_offload.make_workshop", lambda *_: stage.workshop):
+    package = "custom_components.esphome_offload"
+    with (
+        patch(f"{package}.make_workshop", lambda *_: stage.workshop),
+        patch(f"{package}.peering.PeerLink", stage.peers.link),
+    ):
         yield stage
 
 

@@ -24,6 +24,7 @@ OPTIONS = {
     "version": {"version_channel": "prerelease"},
     "parallel": {"parallel_builds": 2.0, "parallel_uploads": 6.0},
     "waiting": {"wait_for_device": False, "wait_hours": 24.0},
+    "builders": {"no_builder": "wait_then_fail", "wait_for_builder_minutes": 15.0},
 }
 CHOSEN = {
     "version_channel": "prerelease",
@@ -31,6 +32,8 @@ CHOSEN = {
     "parallel_uploads": 6,
     "wait_for_device": False,
     "wait_hours": 24,
+    "no_builder": "wait_then_fail",
+    "wait_for_builder_minutes": 15,
 }
 FIXED = {**OPTIONS, "version": {"version_channel": "fixed"}}
 
@@ -60,7 +63,7 @@ async def test_the_folder_in_home_assistants_own_is_proposed_and_taken(
     hass: HomeAssistant, config_dir: Path
 ) -> None:
     form = await _start(hass)
-    assert (form["type"], form["step_id"], form["errors"]) == (FlowResultType.FORM, "user", {})
+    assert (form["type"], form["step_id"], form["errors"]) == (FlowResultType.FORM, "instance", {})
     assert _proposal(form) == "esphome"
     assert form["description_placeholders"]["home"] == str(config_dir.parent)
 
@@ -120,7 +123,7 @@ async def test_a_folder_that_is_wrong_is_said_to_be_and_can_be_corrected(
     form = await _start(hass)
 
     again = await hass.config_entries.flow.async_configure(form["flow_id"], {"config_dir": typed})
-    assert (again["type"], again["step_id"]) == (FlowResultType.FORM, "user")
+    assert (again["type"], again["step_id"]) == (FlowResultType.FORM, "instance")
     assert again["errors"] == {"config_dir": error}
     assert again["description_placeholders"]["folder"] == str(config_dir.parent / typed)
     assert _proposal(again) == typed
@@ -134,8 +137,8 @@ async def test_a_folder_that_is_wrong_is_said_to_be_and_can_be_corrected(
 async def test_this_instance_is_set_up_once(
     hass: HomeAssistant, coordinator: OffloadCoordinator
 ) -> None:
-    result = await _start(hass)
-    assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "already_configured")
+    form = await _start(hass)
+    assert (form["type"], form["step_id"]) == (FlowResultType.FORM, "pair")
 
 
 async def test_a_dialog_left_open_elsewhere_does_not_keep_the_next_one_shut(
@@ -203,6 +206,8 @@ async def test_the_options_show_what_counts_now(
         "parallel_uploads": 4,
         "wait_for_device": True,
         "wait_hours": 0,
+        "no_builder": "local",
+        "wait_for_builder_minutes": 30,
     }
 
 
@@ -227,6 +232,8 @@ async def test_options_are_applied_without_a_reload(
         {"parallel": {"parallel_builds": 9, "parallel_uploads": 6}},
         {"parallel": {"parallel_builds": 1, "parallel_uploads": 0}},
         {"waiting": {"wait_for_device": True, "wait_hours": -1}},
+        {"builders": {"no_builder": "pray", "wait_for_builder_minutes": 1}},
+        {"builders": {"no_builder": "local", "wait_for_builder_minutes": 0}},
     ],
 )
 async def test_options_out_of_bounds_are_refused(
@@ -353,6 +360,7 @@ async def test_the_frontend_gets_every_form_with_its_sections_and_selectors(
         ("expandable", "version"),
         ("expandable", "parallel"),
         ("expandable", "waiting"),
+        ("expandable", "builders"),
     ]
     selectors = {
         field["name"]: next(iter(field["selector"]))
@@ -365,6 +373,8 @@ async def test_the_frontend_gets_every_form_with_its_sections_and_selectors(
         "parallel_uploads": "number",
         "wait_for_device": "boolean",
         "wait_hours": "number",
+        "no_builder": "select",
+        "wait_for_builder_minutes": "number",
     }
 
     response = await client.post(f"{flows}/{form['flow_id']}", json=FIXED)

@@ -79,6 +79,7 @@ async def test_system_health_counts_jobs_and_says_whether_this_machine_builds(
         "latest_version": NEWEST,
         "toolchains": NEWEST,
         "local_builder": shown,
+        "peers": "none",
     }
     block.release.set()
     await coordinator.async_wait(job)

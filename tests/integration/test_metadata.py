@@ -22,6 +22,7 @@ import yaml
 
 from custom_components.esphome_offload import (
     config_flow,
+    config_flow_pairing,
     lending_flow,
     options_flow,
     services,
@@ -116,6 +117,7 @@ def test_what_is_imported_from_other_components_is_a_dependency() -> None:
     declared = {*manifest["dependencies"], *manifest["after_dependencies"], DOMAIN}
     # Platforms that every integration may offer need no declaration.
     offered = {
+        "binary_sensor",
         "diagnostics",
         "logbook",
         "recorder",
@@ -295,7 +297,8 @@ def test_every_step_has_a_text_and_every_text_a_step(texts: Texts) -> None:
             for name in vars(part)
             if name.startswith("async_step_")
         }
-        assert set(texts[flow]["step"]) == steps
+        # These only lead to others.
+        assert set(texts[flow]["step"]) == steps - {"reauth", "user", "zeroconf"}
 
 
 def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
@@ -303,8 +306,11 @@ def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
         return {str(key) for key in schema.schema}
 
     config = texts["config"]["step"]
-    for step in ("user", "reconfigure"):
+    for step in ("instance", "reconfigure"):
         assert set(config[step]["data"]) == fields(config_flow.FOLDER_SCHEMA)
+    for step in ("pair", "reauth_confirm", "reconfigure_peer"):
+        assert set(config[step]["data"]) == fields(config_flow_pairing.ADDRESS_SCHEMA)
+    assert set(config["code"]["data"]) == fields(config_flow_pairing.CODE_SCHEMA)
     options = texts["options"]["step"]
     assert set(options["fixed_version"]["data"]) == fields(options_flow.FIXED_VERSION_SCHEMA)
     shown = {
@@ -319,8 +325,10 @@ def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
 
 
 def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
+    # Which of them in which form: see the tests of the dialogs, which look at each.
+    pairing = {"address", "label", "minutes", "name", "pin", "reason", "tried", "tries", "url"}
     filled = {
-        "config": {"folder", "home"},
+        "config": {"folder", "home", *pairing},
         "options": {"code", "containment", "label", "reason", "until", "version"},
     }
     for flow, given in filled.items():
@@ -375,7 +383,8 @@ def test_every_entity_has_a_name_and_the_reverse(texts: Texts) -> None:
 
 
 def test_every_error_of_a_flow_has_a_text_and_the_reverse(texts: Texts) -> None:
-    literals = set().union(*(_literals(path) for path in ROOT.glob("*_flow*.py")))
+    shown = (*ROOT.glob("*_flow*.py"), ROOT / "peers" / "visit.py")
+    literals = set().union(*(_literals(path) for path in shown))
     for flow in ("config", "options"):
         for key in texts[flow]["error"]:
             assert key in literals, f"{key}: a text that no flow shows"
@@ -486,7 +495,8 @@ class _Code:
             assert keys, f"line {node.lineno}: an issue whose key cannot be read"
             self.issue_keys |= keys
         elif name.endswith("Description"):
-            self.entity_keys |= {(stem, key) for key in keys}
+            platform = "sensor" if stem == "peer_sensors" else stem
+            self.entity_keys |= {(platform, key) for key in keys}
         elif name.endswith("Error") or name in ("ConfigEntryNotReady", "UpdateFailed"):
             self.exception_keys |= keys
             placeholders = arguments.get("translation_placeholders")

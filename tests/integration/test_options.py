@@ -80,3 +80,21 @@ def test_numbers_are_kept_within_their_bounds(stored: object, used: int) -> None
 
 def test_a_wait_that_is_no_boolean_is_ignored() -> None:
     assert OffloadOptions.from_entry(DATA, {"wait_for_device": "no"}).wait_for_device is True
+
+
+@pytest.mark.parametrize(
+    ("chosen", "minutes", "builds_here"),
+    [
+        ("local", 0, True),
+        ("wait_then_local", 5, True),
+        ("wait_then_fail", 5, False),
+        ("fail", 0, False),
+        ("something of a later version", 0, True),
+    ],
+)
+def test_what_happens_without_a_builder(chosen: str, minutes: int, *, builds_here: bool) -> None:
+    options = OffloadOptions.from_entry(
+        DATA, {"no_builder": chosen, "wait_for_builder_minutes": 5.0}
+    )
+    assert options.wait_for_builder_minutes == minutes
+    assert options.no_builder.builds_here is builds_here

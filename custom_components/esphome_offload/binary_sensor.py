@@ -1,0 +1,40 @@
+"""Whether a peer is connected."""
+
+from typing import override
+
+from homeassistant.components.binary_sensor import BinarySensorDeviceClass, BinarySensorEntity
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .coordinator import OffloadConfigEntry
+from .peer_entities import PeerEntity
+from .peering import Peer
+
+# Everything is pushed.
+PARALLEL_UPDATES = 0
+
+
+async def async_setup_entry(
+    hass: HomeAssistant,
+    entry: OffloadConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the sensor of a peer."""
+    if (peer := entry.runtime_data.peering.get(entry.entry_id)) is not None:
+        async_add_entities([PeerConnected(peer)])
+
+
+class PeerConnected(PeerEntity, BinarySensorEntity):
+    """On while the peer can be talked to, whether or not it takes builds."""
+
+    _attr_device_class = BinarySensorDeviceClass.CONNECTIVITY
+    _attr_entity_category = EntityCategory.DIAGNOSTIC
+
+    def __init__(self, peer: Peer) -> None:
+        """Follow a peer."""
+        super().__init__(peer, "connected")
+
+    @override
+    def _read(self) -> None:
+        self._attr_is_on = self.peer.link.connected

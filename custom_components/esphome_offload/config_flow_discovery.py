@@ -1,0 +1,116 @@
+"""Config flow: builders that announce themselves in the network."""
+
+from abc import abstractmethod
+from contextlib import suppress
+import re
+from typing import Any, override
+
+from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntry, ConfigFlowResult
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
+
+from .config_flow_pairing import PairingSteps, plain
+from .const import DOMAIN, INSTANCE_UNIQUE_ID
+from .identity_store import async_get_identity
+from .peer_entry import PeerKey, PeerSettings
+from .peers import visit
+from .peers.address import candidates
+from .peers.identity import Identity, IdentityError
+from .peers.protocol import ProtocolError
+from .peers.tickets import ClockSkewError
+from .peers.visit import VisitError
+
+_PIN = re.compile(r"[0-9a-f]{64}")
+
+
+class DiscoverySteps(PairingSteps):
+    """From an announcement to pairing; nothing that is announced is believed."""
+
+    def __init__(self) -> None:
+        """Begin with nothing found."""
+        super().__init__()
+        self.discovery: ZeroconfServiceInfo | None = None
+
+    @abstractmethod
+    async def async_step_instance(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Set up "this instance"; then what was found is shown again."""
+
+    @override
+    async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
+        """Take up a builder that announces itself; nothing of that is believed."""
+        properties = discovery_info.properties
+        pin = properties.get("pin") or ""
+        if not _PIN.fullmatch(pin):
+            return self.async_abort(reason="malformed")
+        try:
+            identity = await async_get_identity(self.hass)
+        except IdentityError as err:
+            return self.async_abort(
+                reason="identity_damaged", description_placeholders={"reason": str(err)}
+            )
+        if pin == identity.pin_sha256:
+            return self.async_abort(reason="own_address")
+        self.discovery = discovery_info
+        known = await self.async_set_unique_id(pin)
+        if known is not None and known.source != SOURCE_IGNORE:
+            await self._async_follow(known, identity)
+        self._abort_if_unique_id_configured(error="already_paired")
+        self._placeholders["label"] = plain(properties.get("label") or discovery_info.host)
+        self.context["title_placeholders"] = {"name": self._placeholders["label"]}
+        return await self.async_step_zeroconf_confirm()
+
+    async def async_step_zeroconf_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask whether to pair with what was found."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            if self._instance is None:
+                return await self.async_step_instance()
+            met = await self._async_meet(self._announced(), verify_ssl=True)
+            if not met:
+                return await self._async_met()
+            errors["base"] = met[PeerKey.URL]
+        return self.async_show_form(
+            step_id="zeroconf_confirm",
+            errors=errors,
+            description_placeholders={**self._placeholders, "url": self._announced()[0]},
+        )
+
+    @property
+    def _instance(self) -> ConfigEntry | None:
+        return self.hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, INSTANCE_UNIQUE_ID)
+
+    def _announced(self) -> tuple[str, ...]:
+        """Return where a discovered builder may be; never empty."""
+        assert self.discovery is not None  # noqa: S101 - it was discovered
+        name = f"[{self.discovery.host}]" if ":" in self.discovery.host else self.discovery.host
+        urls: list[str] = []
+        for address in (self.discovery.properties.get("url"), f"{name}:{self.discovery.port}"):
+            try:
+                urls += candidates(address or "")[:2]
+            except ValueError:
+                continue
+        return tuple(dict.fromkeys(urls)) or (f"http://{name}",)
+
+    async def _async_follow(self, entry: ConfigEntry, identity: Identity) -> None:
+        """Take over a peer's new address, if it is not at the old one and proves itself."""
+        try:
+            settings = PeerSettings.from_entry(entry)
+        except ValueError:
+            return
+        session = async_get_clientsession(self.hass, settings.verify_ssl)
+        secure = settings.url.startswith("https:")
+        for url in dict.fromkeys((settings.url, *self._announced())):
+            if secure and not url.startswith("https:"):
+                continue
+            try:
+                with suppress(ClockSkewError):  # it says so under its seal
+                    await visit.prove(session, url, identity, settings.public)
+            except VisitError, ProtocolError:
+                continue
+            if url != settings.url:
+                self._move(entry, {PeerKey.URL: url})
+            return

@@ -1,0 +1,45 @@
+"""What all entities of a peer have in common."""
+
+from typing import override
+
+from homeassistant.core import callback
+from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
+from homeassistant.helpers.entity import Entity
+
+from .const import DOMAIN
+from .peering import Peer
+
+
+class PeerEntity(Entity):
+    """Hangs on the device that stands for the peer."""
+
+    _attr_has_entity_name = True
+    _attr_should_poll = False
+
+    def __init__(self, peer: Peer, key: str) -> None:
+        """Take the entry's id for the entity's: a peer may get another pin when paired again."""
+        self.peer = peer
+        entry_id = peer.entry.entry_id
+        self._attr_unique_id = f"peer_{entry_id}_{key}"
+        self._attr_device_info = DeviceInfo(
+            identifiers={(DOMAIN, f"peer_{entry_id}")},
+            entry_type=DeviceEntryType.SERVICE,
+            name=peer.settings.label,
+            configuration_url=peer.settings.url,
+        )
+        self._read()
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        await super().async_added_to_hass()
+        self.async_on_remove(self.peer.link.subscribe(self._changed))
+        self._read()
+
+    def _read(self) -> None:
+        """Take over what the peer says now."""
+        raise NotImplementedError
+
+    @callback
+    def _changed(self) -> None:
+        self._read()
+        self.async_write_ha_state()

@@ -1,0 +1,123 @@
+"""Pairing as a person does it, with a builder behind a real connection."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+import json
+from pathlib import Path
+import socket
+from string import Formatter
+from typing import Any
+from unittest.mock import patch
+
+from homeassistant.config_entries import SOURCE_USER, SOURCE_ZEROCONF
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
+from yarl import URL
+
+from custom_components import esphome_offload as integration
+from custom_components.esphome_offload.const import DOMAIN
+
+from ..peers.builder_server import BuilderServer
+
+type Result = dict[str, Any]
+
+_TEXTS = json.loads((Path(integration.__file__).parent / "translations" / "en.json").read_text())[
+    "config"
+]
+
+
+def nobody() -> str:
+    """Return an address where nobody listens."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+
+def wrong(code: str) -> str:
+    return f"{(int(code) + 1) % 10**8:08d}"
+
+
+def announcement(builder: BuilderServer, **properties: str | None) -> ZeroconfServiceInfo:
+    url = URL(builder.url)
+    return ZeroconfServiceInfo(
+        ip_address=ip_address("127.0.0.1"),
+        ip_addresses=[ip_address("127.0.0.1")],
+        port=url.port,
+        hostname="workshop.local.",
+        type="_esphome-offload._tcp.local.",
+        name="workshop._esphome-offload._tcp.local.",
+        properties={
+            "pin": builder.identity.pin_sha256,
+            "label": builder.label,
+            "protocol": "1",
+            "url": builder.url,
+            **properties,
+        },
+    )
+
+
+@dataclass
+class Dialog:
+    """One flow."""
+
+    hass: HomeAssistant
+    result: Result
+
+    def __post_init__(self) -> None:
+        self._look()
+
+    @classmethod
+    async def add(cls, hass: HomeAssistant) -> Dialog:
+        """Choose to add the integration."""
+        flow = hass.config_entries.flow
+        return cls(hass, await flow.async_init(DOMAIN, context={"source": SOURCE_USER}))
+
+    @classmethod
+    async def discover(cls, hass: HomeAssistant, found: ZeroconfServiceInfo) -> Dialog:
+        """Be told of what was found."""
+        flow = hass.config_entries.flow
+        context = {"source": SOURCE_ZEROCONF}
+        return cls(hass, await flow.async_init(DOMAIN, context=context, data=found))
+
+    async def submit(self, **fields: object) -> Result:
+        self.result = await self.hass.config_entries.flow.async_configure(
+            self.result["flow_id"], fields
+        )
+        self._look()
+        return self.result
+
+    def _look(self) -> None:
+        """Check that what is shown has a text whose every placeholder is filled."""
+        given = set(self.result.get("description_placeholders") or ())
+        match self.result["type"]:
+            case FlowResultType.FORM:
+                texts = [_TEXTS["step"][self.step].get("description", "")]
+                texts += [_TEXTS["error"][error] for error in (self.errors or {}).values()]
+            case FlowResultType.ABORT:
+                texts = [_TEXTS["abort"][self.result["reason"]]]
+            case _:
+                texts = []
+        for text in texts:
+            wanted = {field for _, field, _, _ in Formatter().parse(text) if field}
+            assert wanted <= given, text
+
+    async def address(self, url: str) -> Result:
+        return await self.submit(url=url, verify_ssl=True)
+
+    @property
+    def step(self) -> str:
+        return self.result["step_id"]
+
+    @property
+    def errors(self) -> dict[str, str]:
+        return self.result["errors"]
+
+    @property
+    def placeholders(self) -> dict[str, str]:
+        return self.result["description_placeholders"]
+
+
+def without_default_port() -> Any:
+    """Let nothing be tried that some Home Assistant on this machine might answer."""
+    return patch("custom_components.esphome_offload.peers.address.HOME_ASSISTANT_PORT", 1)

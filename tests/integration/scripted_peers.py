@@ -1,0 +1,124 @@
+"""Connections to peers, under the control of the test; what is registered for them is real."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from custom_components.esphome_offload.builders.model import BuilderStatus
+from custom_components.esphome_offload.const import Source
+from custom_components.esphome_offload.peers.errors import LinkLost
+from custom_components.esphome_offload.peers.identity import Identity, PublicKey
+from custom_components.esphome_offload.peers.link import LinkState
+from custom_components.esphome_offload.peers.protocol import ErrorCode, ProtocolError
+
+from ..jobs.fakes import ScriptedBuilder, ScriptedKeeper
+
+
+class ScriptedLink:
+    """Stands for PeerLink; ``error`` is what unpairing ends with."""
+
+    def __init__(
+        self,
+        peers: ScriptedPeers,
+        *,
+        url: str,
+        identity: Identity,
+        peer_key: PublicKey,
+        label: str,
+        wanted: Callable[[], Iterable[str]],
+        **_rest: Any,
+    ) -> None:
+        if identity.public == peer_key:
+            raise ProtocolError(ErrorCode.SAME_IDENTITY, "the peer has the key of this instance")
+        self.url = url
+        self.identity = identity
+        self.peer_key = peer_key
+        self.label = label
+        self.wanted = wanted
+        self.state = LinkState.STOPPED
+        self.why: str | None = None
+        self.code: ErrorCode | None = None
+        self.session = None
+        self.silent = False
+        self.reachable = peers.reachable
+        self.error: Exception | None = None
+        self.started = self.stopped = self.unpaired = 0
+        self.builder: ScriptedBuilder | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def connected(self) -> bool:
+        return self.state is LinkState.CONNECTED
+
+    @property
+    def status(self) -> object:
+        return None if self.silent or not self.connected else self.builder
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    async def start(self) -> None:
+        self.started += 1
+        self.become(LinkState.CONNECTING, "not connected yet")
+
+    async def stop(self) -> None:
+        self.stopped += 1
+        self.become(LinkState.STOPPED, "stopped")
+
+    def set_url(self, url: str) -> None:
+        self.url = url
+
+    async def wait_connected(self, _seconds: float) -> None:
+        if not self.reachable:
+            raise LinkLost("it cannot be reached")
+
+    async def unpair(self) -> None:
+        self.unpaired += 1
+
+    def become(
+        self,
+        state: LinkState,
+        why: str | None = None,
+        code: ErrorCode | None = None,
+        **status: Any,
+    ) -> None:
+        self.state, self.why, self.code = state, why, code
+        if self.builder is not None:
+            self.builder.become(
+                BuilderStatus(
+                    available=self.connected and not self.silent,
+                    why_not=None if self.connected else why or state.value,
+                    **status,
+                )
+            )
+        for listener in tuple(self._listeners):
+            listener()
+
+
+@dataclass
+class ScriptedPeers:
+    """Makes them; ``links`` in the order in which they were made."""
+
+    keeper: ScriptedKeeper
+    links: list[ScriptedLink] = field(default_factory=list)
+    reachable: bool = True
+
+    def link(self, **arguments: Any) -> ScriptedLink:
+        """Stand for the class PeerLink."""
+        self.links.append(ScriptedLink(self, **arguments))
+        return self.links[-1]
+
+    def make(self, link: Any) -> ScriptedBuilder:
+        """Make the builder at the other end."""
+        pin = link.peer_key.pin_sha256
+        link.builder = ScriptedBuilder(
+            pin,
+            link.label,
+            Source.REMOTE,
+            pin,
+            BuilderStatus(available=False, why_not="not connected yet"),
+            keeper=self.keeper,
+        )
+        builder: ScriptedBuilder = link.builder
+        return builder

@@ -1,0 +1,231 @@
+"""Builders that announce themselves: hints that a person follows, and new addresses of peers."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from homeassistant.config_entries import SOURCE_IGNORE, SOURCE_ZEROCONF
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.peer_entry import PeerSettings
+from custom_components.esphome_offload.peers.identity import Identity
+
+from ..peers.builder_server import BuilderServer, serving
+from .conftest import Stage
+from .pairing_dialogs import Dialog, announcement, nobody
+
+pytestmark = pytest.mark.usefixtures("socket_enabled", "stage")
+
+
+@pytest.fixture(autouse=True)
+def _storage(config_dir: Path) -> None:
+    """Have the folder that Home Assistant makes before it starts."""
+    (config_dir.parent / ".storage").mkdir()
+
+
+@pytest.fixture
+async def builder(socket_enabled: None) -> AsyncGenerator[BuilderServer]:
+    """The other Home Assistant."""
+    builder = BuilderServer()
+    async with serving(builder.app) as builder.url:
+        yield builder
+
+
+async def peer_entry(hass: HomeAssistant, builder: BuilderServer, url: str) -> MockConfigEntry:
+    """Return the entry of a peer that knows us, at an address."""
+    own = await async_get_identity(hass)
+    builder.guests[own.pin_sha256] = own.public
+    settings = PeerSettings(url, True, builder.identity.public, "workshop")
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        unique_id=builder.identity.pin_sha256,
+        title="workshop",
+        data=settings.data,
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+async def test_what_is_found_is_paired_with_after_a_question(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    dialog = await Dialog.discover(hass, announcement(builder))
+    assert dialog.step == "zeroconf_confirm"
+    assert dialog.placeholders == {"label": "workshop", "url": builder.url}
+    assert builder.asked == [], "nothing goes out before somebody wants it"
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["title_placeholders"] == {"name": "workshop"}
+
+    await dialog.submit()
+    assert dialog.step == "code"
+    await dialog.submit(code=builder.open())
+    await hass.async_block_till_done()
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert dialog.result["data"]["url"] == builder.url
+
+
+async def test_this_instance_is_set_up_first_and_what_was_found_is_not_lost(
+    hass: HomeAssistant, builder: BuilderServer
+) -> None:
+    dialog = await Dialog.discover(hass, announcement(builder))
+    await dialog.submit()
+    assert dialog.step == "instance"
+    await dialog.submit(config_dir="esphome")
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert dialog.result["result"].unique_id == INSTANCE_UNIQUE_ID
+
+    _, flow_id = dialog.result["next_flow"]
+    following = Dialog(hass, await hass.config_entries.flow.async_configure(flow_id))
+    assert following.step == "zeroconf_confirm"
+    await following.submit()
+    assert following.step == "code"
+    await following.submit(code=builder.open())
+    await hass.async_block_till_done()
+    assert following.result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_a_builder_that_was_paired_meanwhile_is_not_shown_again(
+    hass: HomeAssistant, builder: BuilderServer
+) -> None:
+    dialog = await Dialog.discover(hass, announcement(builder))
+    await dialog.submit()
+    await peer_entry(hass, builder, builder.url)
+    await dialog.submit(config_dir="esphome")
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert dialog.result.get("next_flow") is None
+
+
+async def test_what_is_wrong_is_said_and_can_be_tried_again(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    dialog = await Dialog.discover(hass, announcement(builder))
+    builder.lending = False
+    await dialog.submit()
+    assert (dialog.step, dialog.errors) == ("zeroconf_confirm", {"base": "not_lending"})
+    builder.lending = True
+    await dialog.submit()
+    assert dialog.step == "code"
+
+
+@pytest.mark.parametrize("url", ["", None, "ftp://workshop", "http://a workshop"])
+async def test_without_a_good_url_the_address_that_was_found_is_used(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, url: str | None
+) -> None:
+    dialog = await Dialog.discover(hass, announcement(builder, url=url))
+    await dialog.submit()
+    assert dialog.step == "code"
+    assert dialog.placeholders["url"] == builder.url
+
+
+async def test_what_announces_nothing_useful_is_left_alone(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    for pin in (None, "", "x" * 64):
+        dialog = await Dialog.discover(hass, announcement(builder, pin=pin))
+        assert (dialog.result["type"], dialog.result["reason"]) == (
+            FlowResultType.ABORT,
+            "malformed",
+        )
+
+
+async def test_this_instance_does_not_find_itself(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    own = await async_get_identity(hass)
+    dialog = await Dialog.discover(hass, announcement(builder, pin=own.pin_sha256))
+    assert dialog.result["reason"] == "own_address"
+
+
+async def test_without_an_identity_nothing_can_be_found(
+    hass: HomeAssistant, builder: BuilderServer, config_dir: Path
+) -> None:
+    (config_dir.parent / ".storage" / f"{DOMAIN}.identity").write_text("{}")
+    dialog = await Dialog.discover(hass, announcement(builder))
+    assert dialog.result["reason"] == "identity_damaged"
+
+
+async def test_who_was_ignored_stays_so_until_somebody_adds_it(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    MockConfigEntry(
+        domain=DOMAIN, unique_id=builder.identity.pin_sha256, source=SOURCE_IGNORE, data={}
+    ).add_to_hass(hass)
+    dialog = await Dialog.discover(hass, announcement(builder))
+    assert dialog.result["reason"] == "already_paired"
+    added = await Dialog.add(hass)
+    await added.address(builder.url)
+    await added.submit(code=builder.open())
+    await hass.async_block_till_done()
+    assert added.result["type"] is FlowResultType.CREATE_ENTRY
+
+
+# A peer has another address
+
+
+async def test_a_peer_that_moved_is_followed_when_it_proves_itself(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, stage: Stage
+) -> None:
+    entry = await peer_entry(hass, builder, nobody())
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    builder.clock_ahead = 3600  # sealed, so it is the peer all the same
+    dialog = await Dialog.discover(hass, announcement(builder))
+    assert dialog.result["reason"] == "already_paired"
+    await hass.async_block_till_done()
+    assert entry.data["url"] == builder.url
+    assert stage.peers.links[-1].url == builder.url
+
+
+async def test_a_peer_that_answers_where_it_was_stays_there(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    async with serving(builder.app) as elsewhere:
+        entry = await peer_entry(hass, builder, elsewhere)
+        await Dialog.discover(hass, announcement(builder))
+        assert entry.data["url"] == elsewhere
+
+
+async def test_a_stranger_with_the_name_of_a_peer_is_not_followed(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    where = nobody()
+    entry = await peer_entry(hass, builder, where)
+    hello = announcement(builder)
+    builder.become(Identity.generate())
+    dialog = await Dialog.discover(hass, hello)
+    assert dialog.result["reason"] == "already_paired"
+    assert entry.data["url"] == where
+
+
+async def test_from_https_nobody_is_led_to_http(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    where = nobody().replace("http:", "https:")
+    entry = await peer_entry(hass, builder, where)
+    await Dialog.discover(hass, announcement(builder))
+    assert entry.data["url"] == where
+
+
+async def test_a_damaged_entry_is_left_to_its_owner(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+) -> None:
+    entry = await peer_entry(hass, builder, nobody())
+    hass.config_entries.async_update_entry(entry, data={**entry.data, "public_key": "?"})
+    dialog = await Dialog.discover(hass, announcement(builder))
+    assert dialog.result["reason"] == "already_paired"
+
+
+async def test_home_assistant_knows_what_to_look_for(hass: HomeAssistant) -> None:
+    from homeassistant.loader import async_get_integration
+
+    from custom_components.esphome_offload.const import ZEROCONF_TYPE
+
+    integration = await async_get_integration(hass, DOMAIN)
+    assert integration.zeroconf == [ZEROCONF_TYPE]
+    assert SOURCE_ZEROCONF
