@@ -100,6 +100,7 @@ async def test_install_is_built_by_the_workshop_and_flashed_by_pi(pair: Pair, en
 async def test_events_and_log_are_the_same_whoever_builds(pair: Pair, entity: str) -> None:
     streams = []
     for source in ("local", "workshop"):
+        await up_to_date(pair, entity)
         job, events = await watched(pair, entity, source=source, clean=True)
         streams.append((job, events, await output(pair.pi.client, job["job_id"])))
     (here, here_events, here_lines), (there, there_events, there_lines) = streams
@@ -211,6 +212,16 @@ async def test_removed_guest_builds_alone_and_can_pair_again(pair: Pair, entity:
     await pair.pi.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
     await pair.connected()
     assert_built_by_workshop(pair, await install(pair, entity))
+
+
+async def up_to_date(pair: Pair, entity: str) -> None:
+    """Wait until our entity knows what the device runs, which the next job begins from."""
+
+    async def known() -> bool:
+        state = await pair.pi.client.state(entity)
+        return bool(state["attributes"]["installed_version"] == NEW_VERSION)
+
+    await until(known, f"{NEW_VERSION} as the installed version")
 
 
 async def pairing_again(pair: Pair) -> Json:

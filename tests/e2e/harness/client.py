@@ -14,7 +14,7 @@ USERNAME = "demo"
 PASSWORD = "demo"  # an instance that listens on 127.0.0.1 alone, with nothing in it
 
 # How flows that change an entry say that they are done.
-_GOOD_ENDS = ("reauth_successful", "reconfigure_successful")
+_GOOD_ENDS = ("paired_again", "address_changed", "reconfigure_successful")
 
 _ANSWER = 60.0  # a busy two-core machine may take this long to answer a simple request
 
