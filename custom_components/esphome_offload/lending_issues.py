@@ -44,5 +44,5 @@ def async_tell_wrong_codes(hass: HomeAssistant, address: str) -> None:
 
 @callback
 def async_forget_wrong_codes(hass: HomeAssistant) -> None:
-    """The owner opened a window again."""
+    """Take that back: the owner opened a window again."""
     ir.async_delete_issue(hass, DOMAIN, _WRONG_CODES)
