@@ -70,6 +70,8 @@ class Stand:
         self.requests: Counter[str] = Counter()
         self.bundle_bytes = 0
         self.firmware_bytes = 0
+        self.firmware_length: int | None = None
+        """Of what is sent in the place of the firmware."""
         self.clock_ahead = 0.0
         self.silent: set[str] = set()
         """Commands that get no answer."""
@@ -171,7 +173,7 @@ class Stand:
         except ProtocolError as err:
             return _refusal(err)
         response = web.StreamResponse()
-        response.content_length = sealer.length
+        response.content_length = self.firmware_length or sealer.length
         await response.prepare(request)
         async with aclosing(self.altered(transfer.send(sealer))) as batches:
             async for batch in batches:
@@ -300,6 +302,8 @@ class _Socket:
                     raise ProtocolError(ErrorCode.NOT_PROVEN, "no")
                 await self._result(raw, None)
                 await host.remove_guest(self._pin or "")
+            case "ping":
+                await self._response.send_json({"id": raw["id"], "type": "pong"})
             case _:
                 await self._error(raw, "unknown_command", "Unknown command.")
 
@@ -341,8 +345,8 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._blinking: asyncio.Task[None] | None = None
         self.port = 0
-        self.connections = 0
 
     @property
     def url(self) -> str:
@@ -362,8 +366,17 @@ class Wire:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def blink(self) -> None:
+        """Cut and mend, also when whoever asks for it ends with the connection."""
+
+        async def blink() -> None:
+            await self.cut()
+            await self.mend()
+
+        self._blinking = asyncio.create_task(blink())
+        await asyncio.shield(self._blinking)
+
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to)
         for source, target in ((reader, there_writer), (there_reader, writer)):
             self._writers.add(target)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 import json
 import logging
 from typing import Final, Self, cast
@@ -16,7 +17,9 @@ _LOGGER = logging.getLogger(__name__)
 
 MESSAGE_LIMIT: Final = 16 * MIB
 HEARTBEAT: Final = 30.0
-"""Seconds; a dead connection shows itself half of that later."""
+"""Seconds between two pings of Home Assistant's own, which ask its event loop as well."""
+PONG_TIMEOUT: Final = 20.0
+"""Seconds; a board that swaps may hang for some."""
 CONNECT_TIMEOUT: Final = 20.0
 """Seconds for TCP, TLS and the upgrade; a busy small board may need several."""
 AUTH_TIMEOUT: Final = 10.0
@@ -41,7 +44,7 @@ class Connection:
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Nobody may be waiting when it goes.
         self._lost.add_done_callback(lambda lost: lost.exception())
-        self._reader: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     @classmethod
     async def open(cls, session: aiohttp.ClientSession, url: str, token: str) -> Self:
@@ -50,7 +53,6 @@ class Connection:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 socket = await session.ws_connect(
                     f"{url}/api/websocket",
-                    heartbeat=HEARTBEAT,
                     max_msg_size=MESSAGE_LIMIT,
                     timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
                 )
@@ -64,7 +66,10 @@ class Connection:
         except BaseException:
             await socket.close()
             raise
-        connection._reader = asyncio.create_task(connection._read())
+        connection._tasks = (
+            asyncio.create_task(connection._read()),
+            asyncio.create_task(connection._ping()),
+        )
         return connection
 
     @property
@@ -105,9 +110,10 @@ class Connection:
     async def close(self, why: str = "the connection was closed here") -> None:
         """End it; whoever waits gets LinkLost."""
         self._lose(why)
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         await self._socket.close()
 
     async def _log_in(self, token: str) -> None:
@@ -170,6 +176,13 @@ class Connection:
         finally:
             self._lose(why)
 
+    async def _ping(self) -> None:
+        """See to it that a connection that is dead does not look alive."""
+        while not self._lost.done():
+            await asyncio.sleep(HEARTBEAT)
+            with suppress(LinkLost, PeerRefused):
+                await self._call(self._next_id(), {"type": "ping"}, PONG_TIMEOUT)
+
     def _dispatch(self, message: Json) -> None:
         message_id = message.get("id")
         if not isinstance(message_id, int):
@@ -177,11 +190,11 @@ class Connection:
         if message.get("type") == "event":
             if (listener := self._listeners.get(message_id)) is not None:
                 listener(message.get("event"))
-        elif message.get("type") == "result":
+        elif message.get("type") in {"result", "pong"}:
             answer = self._pending.get(message_id)
             if answer is None or answer.done():
                 return
-            if message.get("success") is True:
+            if message.get("type") == "pong" or message.get("success") is True:
                 answer.set_result(message.get("result"))
             else:
                 answer.set_exception(_refusal(message.get("error")))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 import json
+import logging
 from pathlib import Path
 import time
 from typing import Final
@@ -27,6 +28,8 @@ from .seal import Channel, Purpose
 from .transfer import receive, send
 from .visit import Trouble, VisitError, ticket
 from .wire import parse
+
+_LOGGER = logging.getLogger(__name__)
 
 TOKEN_AGE: Final = 45.0
 """Seconds; a token lives for 60, and a request on a slow line needs a few to arrive."""
@@ -77,7 +80,8 @@ class PeerDoor:
                 try:
                     given = await ticket(self._session, self._url(), self._channel)
                 except VisitError as err:
-                    raise LinkLost(f"{_TROUBLES.get(err.trouble, err.trouble)} ({err})") from err
+                    _LOGGER.debug("No ticket from %s: %s", err.url, err)
+                    raise LinkLost(_TROUBLES.get(err.trouble, err.trouble)) from err
                 self._token = given.access_token
                 self._token_until = asked + min(TOKEN_AGE, given.expires_in * 0.75)
             return self._token
