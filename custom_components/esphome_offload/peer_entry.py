@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from homeassistant.config_entries import ConfigEntry
 
 from .options import EntryKey
+from .peers.address import candidates
 from .peers.identity import PublicKey
 
 ENTRY_KIND_PEER: Final = "peer"
@@ -44,8 +45,8 @@ class PeerSettings:
         try:
             raw = base64.b64decode(data[PeerKey.PUBLIC_KEY], validate=True)
             public = PublicKey(raw)
-            url: str = data[PeerKey.URL]
-        except (KeyError, TypeError, binascii.Error) as err:
+            (url,) = candidates(data[PeerKey.URL])[:1]
+        except (KeyError, TypeError, AttributeError, binascii.Error) as err:
             raise ValueError("the entry of a peer is damaged") from err
         if public.pin_sha256 != entry.unique_id:
             raise ValueError("key and pin do not belong together")

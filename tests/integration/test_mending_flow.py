@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from unittest.mock import patch
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
@@ -16,7 +17,7 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peer_entry import PeerSettings
-from custom_components.esphome_offload.peers.identity import Identity
+from custom_components.esphome_offload.peers.identity import Identity, IdentityError
 from custom_components.esphome_offload.peers.protocol import ErrorCode
 
 from ..peers.builder_server import BuilderServer, serving
@@ -161,7 +162,7 @@ async def test_the_same_address_begins_anew(
 
 
 async def test_an_address_where_the_peer_is_not_can_be_corrected(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, config_dir: Path
+    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry
 ) -> None:
     dialog = await elsewhere(hass, peer)
     await dialog.address("a workshop")
@@ -185,6 +186,12 @@ async def test_an_address_where_the_peer_is_not_can_be_corrected(
     await dialog.address(builder.url)
     assert dialog.errors == {"url": "not_lending"}
     builder.refuse_ticket = None
+    with patch(
+        "custom_components.esphome_offload.config_flow_mending.async_get_identity",
+        side_effect=IdentityError("it is damaged"),
+    ):
+        await dialog.address(builder.url)
+    assert dialog.errors == {"url": "identity_damaged"}
     await dialog.address(builder.url)
     assert dialog.result["reason"] == "address_changed"
 

@@ -98,3 +98,13 @@ def test_what_happens_without_a_builder(chosen: str, minutes: int, *, builds_her
     )
     assert options.wait_for_builder_minutes == minutes
     assert options.no_builder.builds_here is builds_here
+
+
+@pytest.mark.parametrize(
+    ("wait", "hours", "seconds"), [(True, 0, None), (True, 2, 7200.0), (False, 2, 0.0)]
+)
+def test_how_long_firmware_waits_for_its_device(
+    *, wait: bool, hours: int, seconds: float | None
+) -> None:
+    options = OffloadOptions.from_entry(DATA, {"wait_for_device": wait, "wait_hours": hours})
+    assert options.device_patience == seconds

@@ -12,11 +12,12 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.identity_store import async_get_identity
-from custom_components.esphome_offload.peers.identity import Identity
+from custom_components.esphome_offload.peers.identity import Identity, IdentityError
 from custom_components.esphome_offload.peers.protocol import (
     PAIRING_EXCHANGE_TIMEOUT,
     PAIRING_WINDOW,
@@ -209,30 +210,24 @@ async def test_a_builder_that_was_updated_meanwhile_says_so_at_the_code(
     await pairs(hass, dialog, builder)
 
 
-@pytest.mark.parametrize("lending", [True, False])
-async def test_the_own_address_is_recognised(
-    hass: HomeAssistant, builder: BuilderServer, *, lending: bool
+async def test_the_own_address_is_recognised_also_while_it_is_not_lent(
+    hass: HomeAssistant, builder: BuilderServer, hass_client_no_auth: ClientSessionGenerator
 ) -> None:
-    """A builder that is this very process: what was sent out comes back to it."""
-    builder.become(await async_get_identity(hass))
-    builder.lending = lending
+    client = await hass_client_no_auth()
     dialog = await Dialog.add(hass)
-
-    async def back(request: web.Request) -> web.Response:
-        from custom_components.esphome_offload.self_check import _DATA_SENT
-
-        hass.data[_DATA_SENT].discard(request.match_info["word"])
-        return web.Response(status=204)
-
-    app = builder.app
-    app.router.add_get("/api/esphome_offload/self/{word}", back)
-    async with serving(app) as url:
-        await dialog.address(url)
+    await dialog.address(str(client.make_url("/")))
     assert dialog.errors == {"url": "own_address"}
-    builder.become(Identity.generate())
-    builder.lending = True
     await dialog.address(builder.url)
     await pairs(hass, dialog, builder)
+
+
+async def test_the_own_address_is_recognised_while_it_is_lent(
+    hass: HomeAssistant, lent: OffloadCoordinator, hass_client_no_auth: ClientSessionGenerator
+) -> None:
+    client = await hass_client_no_auth()
+    dialog = await Dialog.add(hass)
+    await dialog.address(str(client.make_url("/")))
+    assert dialog.errors == {"url": "own_address"}
 
 
 async def test_a_builder_that_is_paired_is_not_paired_twice(
@@ -440,6 +435,17 @@ async def test_clocks_that_differ_are_said_to_and_can_be_set(
     assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
 
 
+async def test_a_dialog_that_is_opened_again_shows_the_clocks_again(
+    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+) -> None:
+    builder.clock_ahead = -3600
+    await dialog.submit(code=builder.open())
+    asked = len(builder.asked)
+    again = await hass.config_entries.flow.async_configure(dialog.result["flow_id"])
+    assert (again["step_id"], again["description_placeholders"]["minutes"]) == ("clock", "60")
+    assert len(builder.asked) == asked
+
+
 async def test_what_else_is_wrong_after_pairing_is_the_entrys_business(
     hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
 ) -> None:
@@ -464,6 +470,19 @@ async def test_a_damaged_identity_stops_pairing_with_its_reason(
     assert URL_INFO not in builder.asked
     path.unlink()
     await dialog.address(builder.url)
+    await pairs(hass, dialog, builder)
+
+
+async def test_an_identity_that_is_damaged_meanwhile_stops_pairing_with_its_reason(
+    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+) -> None:
+    with patch(
+        "custom_components.esphome_offload.config_flow_pairing.async_get_identity",
+        side_effect=IdentityError("it is damaged"),
+    ):
+        await dialog.submit(code=builder.open())
+    assert dialog.errors == {"code": "identity_damaged"}
+    assert dialog.placeholders["reason"] == "it is damaged"
     await pairs(hass, dialog, builder)
 
 

@@ -307,19 +307,19 @@ async def test_another_name_is_the_one_that_jobs_show(
     assert [each.label for each in coordinator.builders.builders] == ["This machine", "attic"]
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [{"public_key": "?"}, {"public_key": "QUJD"}, {"url": None}, {"public_key": None}, {}],
+)
 async def test_an_entry_that_became_damaged_says_so(
-    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink, damage: dict[str, object]
 ) -> None:
-    for damage in ("?", "QUJD", peer.data["public_key"]):
-        pin = {"unique_id": "f" * 64} if damage == peer.data["public_key"] else {}
-        hass.config_entries.async_update_entry(
-            peer, data={**peer.data, "public_key": damage}, **pin
-        )
-        await hass.async_block_till_done()
-        if peer.state is not ConfigEntryState.SETUP_ERROR:
-            await hass.config_entries.async_reload(peer.entry_id)
-        assert peer.state is ConfigEntryState.SETUP_ERROR
-        assert peer.error_reason_translation_key == "peer_unusable"
+    another_pin = {} if damage else {"unique_id": "f" * 64}
+    hass.config_entries.async_update_entry(peer, data={**peer.data, **damage}, **another_pin)
+    await hass.async_block_till_done()
+    assert link.stopped == 1
+    assert peer.state is ConfigEntryState.SETUP_ERROR
+    assert peer.error_reason_translation_key == "peer_unusable"
 
 
 async def test_the_own_key_is_no_peer(hass: HomeAssistant, coordinator: OffloadCoordinator) -> None:
@@ -476,6 +476,26 @@ async def test_the_grace_is_given_once(
         assert coordinator.peering.expected == 0.0
         coordinator.peering.begin_grace()
         assert coordinator.peering.expected == 0.0
+
+
+async def test_an_entry_that_is_being_set_up_is_on_its_way(
+    hass: HomeAssistant, coordinator: OffloadCoordinator
+) -> None:
+    entry = add_peer(hass)
+    reading = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def slowly(_hass: HomeAssistant) -> Identity:
+        reading.set()
+        await go_on.wait()
+        return Identity.generate()
+
+    with patch("custom_components.esphome_offload.peering.async_get_identity", slowly):
+        setup = hass.async_create_task(hass.config_entries.async_setup(entry.entry_id))
+        await reading.wait()
+        assert coordinator.peering.expected > 0.0
+        go_on.set()
+        assert await setup
 
 
 async def test_before_this_instance_nobody_is_waited_for(

@@ -73,6 +73,25 @@ async def test_the_likelier_address_wins_however_slow(
         assert (await visit.find(session, [slow, builder.url], offer))[0] == slow
 
 
+async def test_an_answer_may_come_in_pieces(
+    session: aiohttp.ClientSession, builder: BuilderServer, offer: Offer
+) -> None:
+    async def in_pieces(request: web.Request) -> web.StreamResponse:
+        whole = await builder._info(request)
+        assert isinstance(whole.body, bytes)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for start in range(0, len(whole.body), 50):
+            await response.write(whole.body[start : start + 50])
+            await asyncio.sleep(0.001)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", in_pieces)
+    async with serving(app) as url:
+        assert (await visit.find(session, [url], offer))[1].label == "workshop"
+
+
 async def test_where_nobody_answers_is_said_so(
     session: aiohttp.ClientSession, offer: Offer
 ) -> None:
