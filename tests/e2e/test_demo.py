@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 import signal
 import sys
 
@@ -10,13 +11,13 @@ import pytest
 from .harness.device import FIRST_VERSION, NEW_VERSION
 from .harness.home import until
 from .harness.processes import environment, mentioning
-from .harness.workspace import CACHE, REPOSITORY
+from .harness.workspace import REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_demo_installs_and_leaves_nothing_behind() -> None:
-    demo = await start()
+async def test_demo_installs_and_leaves_nothing_behind(workspace: Path) -> None:
+    demo = await start(workspace)
     text, _ = await demo.communicate()
     lines = text.decode().splitlines()
     result = json.loads(lines[-1])
@@ -27,38 +28,50 @@ async def test_demo_installs_and_leaves_nothing_behind() -> None:
     assert result["seconds"] > 0
     assert {"compiling", "uploading", "verifying"} <= set(result["stages"])
     assert any("] CXX " in line for line in lines)
-    assert mentioning(str(CACHE / "demo")) == {}
+    assert processes_of(workspace) == {}
 
 
-async def test_interrupted_demo_says_so_and_leaves_nothing_behind() -> None:
-    demo = await start()
+async def test_interrupted_demo_says_so_and_leaves_nothing_behind(workspace: Path) -> None:
+    demo = await start(workspace)
     await printed(demo, "Home Assistant")
     demo.send_signal(signal.SIGTERM)
     text, _ = await demo.communicate()
     assert demo.returncode == 1
     assert json.loads(text.decode().splitlines()[-1])["result"] == "failed"
-    assert mentioning(str(CACHE / "demo")) == {}
+    assert processes_of(workspace) == {}
 
 
-async def test_killed_demo_leaves_nothing_behind() -> None:
-    demo = await start()
+async def test_killed_demo_leaves_nothing_behind(workspace: Path) -> None:
+    demo = await start(workspace)
     await printed(demo, "compiling")
     demo.kill()
     await demo.wait()
 
     async def gone() -> bool:
-        return not mentioning(str(CACHE / "demo"))
+        return not processes_of(workspace)
 
     # Nobody is left to ask: what it had started ends by itself.
     await until(gone, "the end of all that the demo had started", 30)
 
 
-async def start() -> asyncio.subprocess.Process:
+def folder_of(workspace: Path) -> Path:
+    """Return the folder that the demo works in: one of its own, a person's demo may be going on."""
+    return workspace.with_name(f"{workspace.name}-demo")
+
+
+def processes_of(workspace: Path) -> dict[int, str]:
+    """Return the processes that the demo has started."""
+    return mentioning(f"{folder_of(workspace)}/")
+
+
+async def start(workspace: Path) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-u",
         "-m",
         "script.demo_install",
+        "--folder",
+        folder_of(workspace).name,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         cwd=REPOSITORY,
