@@ -215,11 +215,11 @@ async def _job_id(queued: asyncio.Queue[Json], pressed: asyncio.Task[Json]) -> s
     return job_id
 
 
-async def _main(*, local: bool, keep: bool) -> int:
+async def _main(*, local: bool, keep: bool, folder_name: str) -> int:
     _cancel_on_signals()
     result: dict[str, Json]
     try:
-        with claim("demo") as folder:
+        with claim(folder_name) as folder:
             result = await demonstrate(folder, Screen(), local=local, keep=keep)
     except asyncio.CancelledError:
         result = {"result": "failed", "reason": "interrupted"}
@@ -252,8 +252,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
     parser.add_argument("--local", action="store_true", help="one Home Assistant, without a peer")
+    parser.add_argument(
+        "--folder", default="demo", help="the name of its folder in .cache (default: demo)"
+    )
     arguments = parser.parse_args()
-    return asyncio.run(_main(local=arguments.local, keep=arguments.keep))
+    return asyncio.run(
+        _main(local=arguments.local, keep=arguments.keep, folder_name=arguments.folder)
+    )
 
 
 if __name__ == "__main__":

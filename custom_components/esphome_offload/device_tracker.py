@@ -110,7 +110,7 @@ class DeviceTracker(ConfigurationSource):
     async def async_start(self, config_dir: Path | None) -> None:
         """Begin to follow a folder (None: there is none); returns when it was scanned once."""
         self.stop()
-        if config_dir is None or config_dir != self._config_dir:
+        if self._scanner is None or config_dir != self._config_dir:
             self._configurations = MappingProxyType({})
             self._scanner = None if config_dir is None else Scanner(config_dir)
         if config_dir is not None:

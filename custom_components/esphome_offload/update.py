@@ -173,7 +173,8 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
     @override
     async def async_release_notes(self) -> str | None:
-        notes = [f"[What is new in ESPHome {self.latest_version}]({self.release_url})"]
+        what = f"ESPHome {self.latest_version}" if self.latest_version else "ESPHome"
+        notes = [f"[What is new in {what}]({self.release_url})"]
         notes.append(self._who_builds())
         if (job := self.job) is not None:
             notes.append(_job_note(job))

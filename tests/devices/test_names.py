@@ -433,7 +433,7 @@ def test_platform_deep_sleep_and_comment_come_through_packages(folder: Folder) -
         ("${ 1 / 0 }", "cannot be evaluated"),
         ("${ 'x' | nofilter }", "not valid"),
         ("!secret nothing", "no secrets.yaml"),
-        ("!lambda x", "not a text"),
+        ("!lambda x", "its name is not a text"),
     ],
 )
 def test_a_name_that_esphome_refuses_is_a_problem(folder: Folder, name: str, reason: str) -> None:

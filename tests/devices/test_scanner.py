@@ -121,11 +121,23 @@ def test_a_file_without_permission_is_a_problem_until_that_is_mended(folder: Fol
 def test_a_pipe_or_a_dangling_link_is_a_problem_and_nobody_waits_for_it(folder: Folder) -> None:
     os.mkfifo(folder.path / "a.yaml")
     (folder.path / "b.yaml").symlink_to("nowhere")
+    (folder.path / "c.yaml").symlink_to("c.yaml")
     folder.write("kitchen.yaml", KITCHEN)
 
     assert "not a regular file" in folder.reason("a.yaml")
     assert "no such file" in folder.reason("b.yaml")
+    assert "symbolic links" in folder.reason("c.yaml")
     assert folder.device("kitchen.yaml")
+
+
+def test_a_name_that_is_not_utf_8_is_a_problem_that_can_be_shown(folder: Folder) -> None:
+    folder.write(os.fsdecode(b"k\xfcche.yaml"), KITCHEN)
+    folder.write("hall.yaml", "esphome: {name: hall}\n")
+
+    result = folder.scan()
+
+    assert result.configurations.keys() == {"hall.yaml"}
+    assert result.problems["k\N{REPLACEMENT CHARACTER}che.yaml"].reason.endswith("rename it")
 
 
 def test_a_missing_include_that_the_name_needs_is_a_problem(folder: Folder) -> None:

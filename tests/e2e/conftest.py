@@ -1,6 +1,7 @@
 """One real home for all end-to-end tests, settled before each of them."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -39,12 +40,18 @@ def early_sockets() -> Iterator[None]:
     pytest_socket.enable_socket()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def opened_home(early_sockets: None) -> AsyncIterator[Home]:
-    """Open the one home: booting takes longer than most tests."""
+@pytest.fixture(scope="session")
+def workspace() -> Iterator[Path]:
+    """Give a folder that no other run of these tests uses at the same time."""
     with claim("e2e") as folder:
-        async with open_home(folder) as home:
-            yield home
+        yield folder
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def opened_home(early_sockets: None, workspace: Path) -> AsyncIterator[Home]:
+    """Open the one home: booting takes longer than most tests."""
+    async with open_home(workspace) as home:
+        yield home
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 import re
 import signal
 import sys
@@ -12,31 +13,32 @@ from .harness.client import Json
 from .harness.device import FIRST_VERSION, NEW_VERSION
 from .harness.home import until
 from .harness.processes import environment, mentioning
-from .harness.workspace import CACHE, REPOSITORY
+from .harness.workspace import REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
 
 STAGES = {"compiling", "uploading", "verifying"}
 
 
-async def test_demo_builds_at_the_workshop_and_leaves_nothing_behind() -> None:
-    lines, result = await shown()
+async def test_demo_builds_at_the_workshop_and_leaves_nothing_behind(workspace: Path) -> None:
+    lines, result = await shown(workspace)
     assert (result["source"], result["source_label"]) == ("remote", "workshop")
     assert re.fullmatch("[0-9a-f]{64}", result["source_pin_sha256"])
     assert STAGES | {"fetching"} <= set(result["stages"])
     assert any("workshop builds" in line for line in lines)
 
 
-async def test_demo_alone_builds_by_itself_and_leaves_nothing_behind() -> None:
-    _, result = await shown("--local")
+async def test_demo_alone_builds_by_itself_and_leaves_nothing_behind(workspace: Path) -> None:
+    _, result = await shown(workspace, "--local")
     assert result["source"] == "local"
     assert result["source_pin_sha256"] is None
     assert set(result["stages"]) >= STAGES
 
 
-async def shown(*arguments: str) -> tuple[list[str], Json]:
+async def shown(workspace: Path, *arguments: str) -> tuple[list[str], Json]:
     """Run the demo to its end, which has to be a good one, and return what it printed."""
-    demo = await start(*arguments)
+    demo = await start(workspace, *arguments)
     text, _ = await demo.communicate()
     lines = text.decode().splitlines()
     result = json.loads(lines[-1])
@@ -45,39 +47,51 @@ async def shown(*arguments: str) -> tuple[list[str], Json]:
     assert (result["from_version"], result["to_version"]) == (FIRST_VERSION, NEW_VERSION)
     assert result["seconds"] > 0
     assert any("] CXX " in line for line in lines)
-    assert mentioning(str(CACHE / "demo")) == {}
+    assert processes_of(workspace) == {}
     return lines, result
 
 
-async def test_interrupted_demo_says_so_and_leaves_nothing_behind() -> None:
-    demo = await start()
+async def test_interrupted_demo_says_so_and_leaves_nothing_behind(workspace: Path) -> None:
+    demo = await start(workspace)
     await printed(demo, "Home Assistant")
     demo.send_signal(signal.SIGTERM)
     text, _ = await demo.communicate()
     assert demo.returncode == 1
     assert json.loads(text.decode().splitlines()[-1])["result"] == "failed"
-    assert mentioning(str(CACHE / "demo")) == {}
+    assert processes_of(workspace) == {}
 
 
-async def test_killed_demo_leaves_nothing_behind() -> None:
-    demo = await start()
+async def test_killed_demo_leaves_nothing_behind(workspace: Path) -> None:
+    demo = await start(workspace)
     await printed(demo, "compiling")
     demo.kill()
     await demo.wait()
 
     async def gone() -> bool:
-        return not mentioning(str(CACHE / "demo"))
+        return not processes_of(workspace)
 
     # Nobody is left to ask: what it had started ends by itself.
     await until(gone, "the end of all that the demo had started", 30)
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
+def folder_of(workspace: Path) -> Path:
+    """Return the folder that the demo works in: one of its own, a person's demo may be going on."""
+    return workspace.with_name(f"{workspace.name}-demo")
+
+
+def processes_of(workspace: Path) -> dict[int, str]:
+    """Return the processes that the demo has started."""
+    return mentioning(f"{folder_of(workspace)}/")
+
+
+async def start(workspace: Path, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-u",
         "-m",
         "script.demo_install",
+        "--folder",
+        folder_of(workspace).name,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,

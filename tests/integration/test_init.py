@@ -135,6 +135,22 @@ async def test_an_instance_without_a_folder_has_no_devices(
     assert not hass.data[DATA_COORDINATOR].devices
 
 
+async def test_a_folder_that_was_taken_away_can_be_given_back(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    before = entry.data
+    hass.config_entries.async_update_entry(entry, data={"kind": "instance", "config_dir": ""})
+    await hass.async_block_till_done()
+    assert not coordinator.devices
+    assert hass.states.get(ENTITY) is None
+
+    hass.config_entries.async_update_entry(entry, data=before)
+    await hass.async_block_till_done()
+
+    assert set(coordinator.devices) == {"lamp.yaml"}
+    assert hass.states.get(ENTITY) is not None
+
+
 async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,

@@ -365,7 +365,7 @@ async def test_what_the_fields_say_is_in_the_job(
         hass,
         "install",
         entity_id=PLUG_ENTITY,
-        version="v2026.9.00",
+        version="v2026.09",
         source="LOCAL",
         clean=True,
         address=" Plug.Local ",

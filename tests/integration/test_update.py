@@ -16,6 +16,7 @@ from custom_components.esphome_offload.builders.model import (
     BuildRequest,
     BuildSink,
 )
+from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
 from custom_components.esphome_offload.const import FailureReason, JobStatus, Operation, Stage
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 
@@ -194,6 +195,21 @@ async def test_what_was_flashed_is_known_after_a_restart_without_the_job(
     await hass.config_entries.async_setup(entry.entry_id)
     assert state(hass).attributes["installed_version"] == "2026.8.2"
     assert state(hass).state == "on"
+
+
+async def test_release_notes_without_a_known_version_name_none(
+    hass: HomeAssistant,
+    stage: Scripted,
+    entry: MockConfigEntry,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+    hass.config_entries.async_update_entry(entry, options={"version_channel": "prerelease"})
+    await hass.async_block_till_done(wait_background_tasks=True)
+    client = await hass_ws_client()
+    await client.send_json_auto_id({"type": "update/release_notes", "entity_id": ENTITY})
+    text = (await client.receive_json())["result"]
+    assert text.startswith("[What is new in ESPHome](https://esphome.io/changelog/)")
 
 
 async def test_release_notes_say_what_is_new_what_builds_and_what_happened(

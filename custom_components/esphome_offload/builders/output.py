@@ -5,6 +5,9 @@ import re
 _ESCAPES = re.compile(rb"(?:\x1b|\\033)\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 r"""Colours and the like. ``esphome --dashboard`` prints the escape character as ``\033``."""
 
+_CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\n\r"))
+"""What the output may quote from a configuration; in a log it rings, or makes the file binary."""
+
 _PROGRESS = re.compile(
     rb"^[ ]*\[[ ]*(?P<step>\d+)/(?P<steps>\d+)\](?P<text>.{0,40})"  # ninja
     rb"|^[ ]*\[[ ]*(?P<make>\d{1,3})[ ]*%[ ]*\]"  # PlatformIO, cmake
@@ -21,7 +24,7 @@ _LONGEST_LINE = 64 * 1024
 
 
 class OutputParser:
-    """Cuts output into lines, without escape codes, and finds progress in it.
+    """Cuts output into lines, without control characters, and finds progress in it.
 
     A progress bar, drawn over and over on one row with carriage returns, gives one line: its
     last state.
@@ -65,8 +68,8 @@ class OutputParser:
     @staticmethod
     def _clean(block: bytes) -> bytes:
         if b"\x1b" in block or b"\\033" in block:
-            return _ESCAPES.sub(b"", block)
-        return block
+            block = _ESCAPES.sub(b"", block)
+        return block.translate(None, _CONTROLS)
 
     def _lines(self, block: bytes) -> list[str]:
         block = self._clean(block)

@@ -42,12 +42,14 @@ def normal_version(version: str) -> str:
         parsed = Version(version)
     except InvalidVersion:
         parsed = None
-    if parsed is None or parsed.epoch or parsed.local is not None:
+    if parsed is None or parsed.epoch or parsed.local is not None or len(parsed.release) > 3:
         raise VersionError(
             VersionProblem.UNKNOWN,
             f"{version!r} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1",
         )
-    return str(parsed)
+    # 2026.10 is 2026.10.0 to uv, and ESPHome and its devices say the latter.
+    given = ".".join(map(str, parsed.release))
+    return str(parsed).replace(given, given + ".0" * (3 - len(parsed.release)), 1)
 
 
 class Versions:

@@ -16,7 +16,7 @@ from .substitutions import (
     parts_of,
 )
 from .yaml_loader import SECRETS_FILE, Document
-from .yaml_nodes import Include, Secret, SourceError, join, scope_variables, truthy
+from .yaml_nodes import Include, Marker, Secret, SourceError, join, scope_variables, truthy
 from .yaml_reader import MAX_INCLUDE_DEPTH, YamlReader
 
 _PLATFORMS: Final = (
@@ -265,6 +265,8 @@ class ConfigurationResolver:
             raise self._missing_layer() or UnresolvedError(
                 f"its name is {name}, but {', '.join(causes)}"
             )
+        if isinstance(name, Marker):
+            raise UnresolvedError("its name is not a text; write out the name itself")
         if not isinstance(name, str):
             raise UnresolvedError(f"its name is {name!r}, which is not a text; put it in quotes")
         limit = _MAX_NAME - (_MAC_SUFFIX if adds_mac_suffix else 0)

@@ -104,7 +104,7 @@ class Scanner:
                 if entry.name.endswith(_SUFFIXES)
                 and not entry.name.startswith(".")
                 and entry.name not in _SECRETS_FILES
-                and not entry.is_dir()
+                and not _is_folder(entry)
             )
 
     def _look(self, name: str, reader: YamlReader) -> _Known:
@@ -127,6 +127,12 @@ class Scanner:
 
     def _read(self, name: str, reader: YamlReader) -> _Known:
         path = self._own(name)
+        if _text(name) != name:
+            return _Known(
+                {path: reader.signature(path)},
+                problem="its name is not UTF-8 text; rename it",
+                broken=True,
+            )
         document = reader.document(path)
         if document.error is not None:
             own = document.error.file == path
@@ -185,10 +191,10 @@ class Scanner:
                 configurations[name] = known.configuration
             own = self._own(name)
             if known.problem is not None and (known.broken or own not in included):
-                problems[name] = Problem(name, known.problem)
+                problems[_text(name)] = Problem(_text(name), _text(known.problem))
         for known in self._known.values():
             for file, reason in known.faults:
-                problems.setdefault(file, Problem(file, reason))
+                problems.setdefault(_text(file), Problem(_text(file), _text(reason)))
         return ScanResult(configurations, problems)
 
     def _signatures(
@@ -214,3 +220,15 @@ class Scanner:
     def _forget_paths(self) -> None:
         used = {path: None for known in self._known.values() for path in known.signatures}
         self._paths = {path: self._paths[path] for path in used if path in self._paths}
+
+
+def _text(name: str) -> str:
+    """Return what can be shown and stored: one file name that cannot stops whole registries."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; reading it says so
+        return False

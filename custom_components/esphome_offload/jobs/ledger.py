@@ -216,6 +216,7 @@ class Ledger:
         try:
             listener(event, job)
         except Exception:
+            # Whoever listens must not be able to keep a job from going on, or from ending.
             _LOGGER.exception("A listener failed on %s of job %s", event, job.job_id)
 
     def _tell_progress(self, job: FirmwareJob) -> None:

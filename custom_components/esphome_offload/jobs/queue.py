@@ -129,6 +129,7 @@ class JobQueue:
             try:
                 await self._end_leftovers()
             except Exception:
+                # The jobs go on all the same: a tree that is still worked in is locked.
                 _LOGGER.exception("What an earlier run left behind could not be ended")
         active: dict[str, FirmwareJob] = {}
         for job in jobs:

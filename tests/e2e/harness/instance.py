@@ -81,6 +81,7 @@ class Instance:
                 if (self.offload_cache / part).is_dir():
                     (self.offload_cache / part).rename(kept / part)
         shutil.rmtree(self.config, ignore_errors=True)
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)
         self.offload_cache.mkdir(parents=True)
         if kept.is_dir():
             for saved in kept.iterdir():
