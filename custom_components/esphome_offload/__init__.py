@@ -1,5 +1,6 @@
 """ESPHome Offload: build ESPHome firmware on a faster machine, flash it from this one."""
 
+from functools import partial
 from pathlib import Path
 
 from homeassistant.const import Platform
@@ -7,6 +8,7 @@ from homeassistant.core import HassJob, HomeAssistant
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
+from . import job_issues
 from .builders.layout import CacheLayout
 from .builders.log import JobLogs
 from .const import DOMAIN
@@ -34,6 +36,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     coordinator = OffloadCoordinator(hass, workshop, JobLogs(layout.logs))
     hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
+    coordinator.queue.subscribe(None, partial(job_issues.async_note, hass))
     await coordinator.async_start()
     async_setup_services(hass)
     async_setup_websocket_api(hass)

@@ -11,6 +11,7 @@ from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 
 from .config_flow_pairing import PairingSteps, plain
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
+from .coordinator import DATA_COORDINATOR
 from .identity_store import async_get_identity
 from .peer_entry import PeerKey, PeerSettings
 from .peers import visit
@@ -101,6 +102,10 @@ class DiscoverySteps(PairingSteps):
             settings = PeerSettings.from_entry(entry)
         except ValueError:
             return
+        coordinator = self.hass.data.get(DATA_COORDINATOR)
+        peer = None if coordinator is None else coordinator.peering.get(entry.entry_id)
+        if peer is not None and peer.link.connected:
+            return
         session = async_get_clientsession(self.hass, settings.verify_ssl)
         secure = settings.url.startswith("https:")
         for url in dict.fromkeys((settings.url, *self._announced())):
@@ -113,4 +118,6 @@ class DiscoverySteps(PairingSteps):
                 continue
             if url != settings.url:
                 self._move(entry, {PeerKey.URL: url})
+            elif peer is not None:
+                peer.link.wake()
             return

@@ -21,7 +21,7 @@ import probatio
 
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR
-from .identity_store import async_get_identity
+from .identity_store import async_get_identity, async_renew_identity
 from .peer_entry import PeerKey, PeerSettings
 from .peers import visit
 from .peers.address import candidates, host
@@ -143,7 +143,7 @@ class PairingSteps(ConfigFlow):
         errors: dict[str, str] = {}
         if user_input is not None:
             try:
-                await self.hass.data[DATA_COORDINATOR].async_renew_identity()
+                await self._async_renew_identity()
             except IdentityError as err:
                 errors["base"] = self._identity_error(err)
             else:
@@ -216,6 +216,13 @@ class PairingSteps(ConfigFlow):
         if self._met.pin_sha256 == identity.pin_sha256:
             return await self.async_step_same_identity()
         return await self.async_step_code()
+
+    async def _async_renew_identity(self) -> None:
+        coordinator = self.hass.data.get(DATA_COORDINATOR)
+        if coordinator is None:  # "this instance" is disabled
+            await async_renew_identity(self.hass)
+        else:
+            await coordinator.async_renew_identity()
 
     async def _async_pair(self, met: _Met, code: str) -> Paired:
         identity = await async_get_identity(self.hass)

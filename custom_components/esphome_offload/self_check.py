@@ -30,7 +30,8 @@ async def async_is_self(hass: HomeAssistant, session: ClientSession, url: str) -
     A copied configuration folder has the same keys and ids; only what this process knows tells
     the two apart.
     """
-    sent = hass.data[_DATA_SENT]
+    if (sent := hass.data.get(_DATA_SENT)) is None:
+        return False  # Nothing is set up yet, so nothing answers.
     word = secrets.token_hex(16)
     sent.add(word)
     await knock(session, url, f"{_PATH}/{word}")

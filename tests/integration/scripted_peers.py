@@ -15,7 +15,7 @@ from ..jobs.fakes import ScriptedBuilder, ScriptedKeeper
 
 
 class ScriptedLink:
-    """Stands for PeerLink; ``error`` is what unpairing ends with."""
+    """Stands for PeerLink."""
 
     def __init__(
         self,
@@ -41,8 +41,7 @@ class ScriptedLink:
         self.session = None
         self.silent = False
         self.reachable = peers.reachable
-        self.error: Exception | None = None
-        self.started = self.stopped = self.unpaired = 0
+        self.started = self.stopped = self.unpaired = self.woken = 0
         self.builder: ScriptedBuilder | None = None
         self._listeners: list[Callable[[], None]] = []
 
@@ -68,6 +67,9 @@ class ScriptedLink:
 
     def set_url(self, url: str) -> None:
         self.url = url
+
+    def wake(self) -> None:
+        self.woken += 1
 
     async def wait_connected(self, _seconds: float) -> None:
         if not self.reachable:

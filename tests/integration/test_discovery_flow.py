@@ -3,7 +3,11 @@
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from homeassistant.config_entries import SOURCE_IGNORE, SOURCE_ZEROCONF
+from homeassistant.config_entries import (
+    SOURCE_IGNORE,
+    ConfigEntryDisabler,
+    ConfigEntryState,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
@@ -14,6 +18,7 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peer_entry import PeerSettings
 from custom_components.esphome_offload.peers.identity import Identity
+from custom_components.esphome_offload.peers.link import LinkState
 
 from ..peers.builder_server import BuilderServer, serving
 from .conftest import Stage
@@ -100,6 +105,28 @@ async def test_a_builder_that_was_paired_meanwhile_is_not_shown_again(
     await hass.async_block_till_done(wait_background_tasks=True)
     assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
     assert dialog.result.get("next_flow") is None
+
+
+async def test_while_this_instance_is_disabled_one_can_pair_all_the_same(
+    hass: HomeAssistant, builder: BuilderServer
+) -> None:
+    MockConfigEntry(
+        domain=DOMAIN,
+        unique_id=INSTANCE_UNIQUE_ID,
+        data={"kind": "instance", "config_dir": ""},
+        disabled_by=ConfigEntryDisabler.USER,
+    ).add_to_hass(hass)
+    copied = await async_get_identity(hass)
+    builder.become(copied)
+    dialog = await Dialog.add(hass)
+    await dialog.address(builder.url)
+    assert dialog.step == "same_identity"
+    await dialog.submit()
+    assert await async_get_identity(hass) != copied
+    await dialog.submit(code=builder.open())
+    await hass.async_block_till_done()
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert dialog.result["result"].state is ConfigEntryState.LOADED
 
 
 async def test_what_is_wrong_is_said_and_can_be_tried_again(
@@ -191,6 +218,26 @@ async def test_a_peer_that_answers_where_it_was_stays_there(
         assert entry.data["url"] == elsewhere
 
 
+async def test_a_peer_that_is_back_is_connected_to_at_once(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, stage: Stage
+) -> None:
+    entry = await peer_entry(hass, builder, builder.url)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await Dialog.discover(hass, announcement(builder))
+    (link,) = stage.peers.links
+    assert link.woken == 1
+
+
+async def test_a_peer_that_is_connected_is_left_alone(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, stage: Stage
+) -> None:
+    entry = await peer_entry(hass, builder, nobody())
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    stage.peers.links[-1].become(LinkState.CONNECTED)
+    await Dialog.discover(hass, announcement(builder))
+    assert builder.asked == []
+
+
 async def test_a_stranger_with_the_name_of_a_peer_is_not_followed(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
 ) -> None:
@@ -228,4 +275,3 @@ async def test_home_assistant_knows_what_to_look_for(hass: HomeAssistant) -> Non
 
     integration = await async_get_integration(hass, DOMAIN)
     assert integration.zeroconf == [ZEROCONF_TYPE]
-    assert SOURCE_ZEROCONF

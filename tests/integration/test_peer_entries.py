@@ -22,6 +22,7 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.esphome_offload.const import (
     DOMAIN,
     INSTANCE_UNIQUE_ID,
+    FailureReason,
     JobStatus,
     Operation,
     Source,
@@ -35,7 +36,7 @@ from custom_components.esphome_offload.peers.identity import Identity
 from custom_components.esphome_offload.peers.link import LinkState
 from custom_components.esphome_offload.peers.protocol import ErrorCode
 
-from ..jobs.fakes import Block
+from ..jobs.fakes import Block, failing
 from .conftest import Stage
 from .scripted_peers import ScriptedLink
 
@@ -167,6 +168,29 @@ async def test_its_release_notes_say_who_builds(
     assert "An installation is built on workshop." in await entity.async_release_notes()
     link.become(LinkState.REFUSED, "it does not know this instance any more")
     assert "An installation is built on This machine." in await entity.async_release_notes()
+
+
+async def test_firmware_that_was_altered_raises_a_repair_until_a_job_succeeds(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    link.become(LinkState.CONNECTED)
+    assert link.builder is not None
+    link.builder.script = [failing(FailureReason.INTEGRITY, "the digest is another")]
+    job = await coordinator.async_wait(await submit(coordinator))
+    assert job.outcome.failure_reason is FailureReason.INTEGRITY
+    issues = ir.async_get(hass)
+    issue = issues.async_get_issue(DOMAIN, "firmware_altered_lamp.yaml")
+    assert issue is not None
+    assert issue.translation_placeholders == {
+        "device": "lamp",
+        "builder": "workshop",
+        "error": "the digest is another",
+    }
+    await coordinator.async_wait(await submit(coordinator))
+    assert issues.async_get_issue(DOMAIN, issue.issue_id) is None
 
 
 # Which attempts are still of use
