@@ -311,6 +311,7 @@ class _Socket:
         async with aclosing(events):
             async for event in events:
                 await self._event(int(str(raw["id"])), event)
+                await asyncio.sleep(0)
 
     async def _event(self, message_id: int, event: object) -> None:
         await self._response.send_json({"id": message_id, "type": "event", "event": to_wire(event)})
