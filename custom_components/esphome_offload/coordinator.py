@@ -39,8 +39,7 @@ DATA_COORDINATOR: HassKey[OffloadCoordinator] = HassKey(DOMAIN)
 class OffloadCoordinator:
     """The one owner. It lives as long as Home Assistant; config entries come and go.
 
-    ``options`` is None while no entry "this instance" is loaded, ``devices`` is by configuration
-    file name, ``latest_version`` is of the chosen channel, None until it was ever known.
+    ``options`` is None while no entry "this instance" is loaded.
     """
 
     def __init__(self, hass: HomeAssistant, workshop: Workshop, logs: JobLogs) -> None:
@@ -89,7 +88,7 @@ class OffloadCoordinator:
 
     @property
     def latest_version(self) -> str | None:
-        """The ESPHome version that is installed when nobody asks for a certain one."""
+        """The ESPHome version that is installed when nobody asks for one; None while unknown."""
         return self._versions.latest
 
     async def async_start(self) -> None:
