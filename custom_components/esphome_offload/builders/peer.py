@@ -8,7 +8,7 @@ from typing import Final, override
 from ..const import FailureReason, Source, Stage
 from ..peers.body import Sealer
 from ..peers.errors import LinkLost, PeerRefused
-from ..peers.link import PeerLink
+from ..peers.link import LinkState, PeerLink
 from ..peers.payloads import BuildParameters
 from ..peers.protocol import BUNDLE_LIMIT, Capability, ErrorCode, ProtocolError
 from ..peers.seal import Purpose
@@ -271,6 +271,8 @@ class PeerBuilder(Builder):
                 await self._link.cancel(attempt_id)
 
     def _unavailable(self, why: str) -> BuildError:
-        return BuildError(
-            FailureReason.BUILDER_UNAVAILABLE, f"{self.label} cannot be worked with: {why}"
-        )
+        reason = FailureReason.BUILDER_UNAVAILABLE
+        if self._link.state is LinkState.STOPPED:
+            # Its entry is reloaded, or removed; it is no worse a builder for that.
+            reason = FailureReason.BUILD_LOST
+        return BuildError(reason, f"{self.label} cannot be worked with: {why}")

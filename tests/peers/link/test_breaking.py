@@ -8,16 +8,7 @@ import pytest
 from custom_components.esphome_offload.builders import peer as peer_module
 from custom_components.esphome_offload.builders.model import BuildError, BuildRequest
 from custom_components.esphome_offload.const import FailureReason, Stage
-from custom_components.esphome_offload.peers import link as link_module, transfer
-from custom_components.esphome_offload.peers.body import Sealer
-from custom_components.esphome_offload.peers.identity import Identity
-from custom_components.esphome_offload.peers.payloads import (
-    FirmwareParameters,
-    FirmwarePart,
-    SealedBuildInfo,
-)
-from custom_components.esphome_offload.peers.protocol import FIRMWARE_LIMIT
-from custom_components.esphome_offload.peers.seal import Channel, Purpose
+from custom_components.esphome_offload.peers import link as link_module
 
 from ...jobs.fakes import Block
 from ..host.lender import printing, then, until
@@ -276,6 +267,14 @@ async def test_home_assistant_stops_here_and_the_build_goes_on_there(
     assert (len(stand.lender.builds), connected.bundles.made) == (1, 1)
 
 
+async def test_a_link_that_is_stopped_says_nothing_against_the_builder(
+    connected: Pi, stand: Stand
+) -> None:
+    build = await _compiling(connected, stand, Sink(), Block())
+    await connected.link.stop()
+    assert (await _fails(build)).reason is FailureReason.BUILD_LOST
+
+
 async def test_what_is_resumed_but_unknown_there_is_lost(connected: Pi) -> None:
     with pytest.raises(BuildError) as failure:
         await connected.build(resume=True)
@@ -296,59 +295,6 @@ async def test_what_nobody_wants_any_more_is_ended_after_a_restart(
     connected.make()
     await connected.connect()
     assert block.cancelled
-
-
-async def _from_another(pi: Pi, stand: Stand, sealer: Sealer) -> None:
-    """Have the next firmware replaced by another sealed body."""
-
-    async def other(batches: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        await batches.aclose()
-        async for batch in transfer.send(sealer):
-            yield batch
-
-    stand.altered = other  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize("how", ["key", "attempt", "bundle", "part"])
-async def test_firmware_that_is_not_of_this_build_is_not_kept(
-    connected: Pi, stand: Stand, how: str
-) -> None:
-    image = connected.layout.root / "other.bin"
-    image.write_bytes(b"evil")
-    sealing = Identity.generate() if how == "key" else stand.lender.identity
-    request = connected.request()
-    bundle = await connected.bundles.make(connected.request(), lambda _: None)
-    parameters = FirmwareParameters(
-        attempt_id="0" * 32 if how == "attempt" else request.attempt_id,
-        bundle_sha256="0" * 64 if how == "bundle" else bundle.sha256,
-        part=FirmwarePart.ELF if how == "part" else FirmwarePart.OTA,
-        parts=(FirmwarePart.OTA,),
-        build_info=SealedBuildInfo("2026.10.0", "", 0),
-    )
-    channel = Channel(sealing, connected.identity.public)
-    sealer = Sealer(channel, Purpose.FIRMWARE, image, parameters, limit=FIRMWARE_LIMIT)
-    await _from_another(connected, stand, sealer)
-    stand.firmware_length = sealer.length
-    with pytest.raises(BuildError) as failure:
-        await connected.build(**_fields(request))
-    assert failure.value.reason is FailureReason.INTEGRITY
-    assert "it is not used" in str(failure.value)
-    assert await connected.store.latest("lamp.yaml") is None
-    assert not list(connected.layout.staging.glob("*.bin*"))
-
-
-async def test_firmware_that_is_altered_on_the_way_is_not_kept(
-    connected: Pi, stand: Stand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def flipped(batches: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-        async for batch in batches:
-            yield batch[:-1] + bytes([batch[-1] ^ 1])
-
-    monkeypatch.setattr(stand, "altered", flipped)
-    with pytest.raises(BuildError) as failure:
-        await connected.build()
-    assert failure.value.reason is FailureReason.INTEGRITY
-    assert await connected.store.latest("lamp.yaml") is None
 
 
 async def test_a_full_disk_there_is_told(
