@@ -9,6 +9,7 @@ import re
 
 import pytest
 import pytest_asyncio
+import pytest_socket
 
 from .conftest import connected
 from .harness.client import Json
@@ -38,11 +39,14 @@ STEP = re.compile(r"\[ *(\d+)/(\d+)\] ")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def opened(early_sockets: None) -> AsyncIterator[tuple[Pair, Relay]]:
+async def opened() -> AsyncIterator[tuple[Pair, Relay]]:
     """Open the one pair: booting takes longer than most tests."""
+    # The tests of the modules before have left sockets forbidden, and so will those of this one.
+    pytest_socket.enable_socket()
     with claim("e2e-peer") as folder:
         async with open_pair(folder) as opened:
             yield opened
+            pytest_socket.enable_socket()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
