@@ -97,6 +97,7 @@ def attempt_boundary(sink: AttemptSink, who: str) -> Iterator[None]:
         stop_if_cancelled()
         raise BuildError(FailureReason.BUILDER_UNAVAILABLE, f"{who} stopped the work") from None
     except Exception:
+        # Who was cancelled stays so, whatever its work died of meanwhile; all else goes on up.
         stop_if_cancelled()
         raise
     else:

@@ -32,7 +32,7 @@ async def follow_attempt(
                 return
             on_event(event)
         # Else it would end the connection, and with it all that others build over it.
-        except Exception as err:  # noqa: BLE001
+        except Exception as err:  # noqa: BLE001 - whoever follows gets it, the reader goes on
             ended.set_exception(err)
             return
         if isinstance(event, AttemptEvent) and event.state.final:
