@@ -26,6 +26,10 @@ class Workshop(Household):
         """Return the processes of builds for guests, also those that tried to get away."""
         return mentioning(self.builds) | mentioning("escapee")
 
+    def compilers(self) -> set[int]:
+        """Return the ids of the processes of builds, without what a build let loose on purpose."""
+        return {pid for pid, command in self.at_work().items() if "escapee" not in command}
+
     async def set_up(self) -> None:
         """Add our integration through its config flow, without a folder."""
         await self.set_up_with("")

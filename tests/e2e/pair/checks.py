@@ -1,0 +1,103 @@
+"""What the tests of a pair do and check again and again."""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from itertools import groupby
+import re
+
+from ..harness.client import Json
+from ..harness.device import NEW_VERSION
+from ..harness.home import until
+from ..harness.jobs import Job, follow, submit
+from ..harness.pair import Pair
+from ..harness.processes import mentioning
+
+KINDS = ("queued", "started", "progress", "completed", "failed", "cancelled")
+STEP = re.compile(r"\[ *(\d+)/(\d+)\] ")
+
+
+async def up_to_date(pair: Pair, entity: str) -> None:
+    """Wait until our entity knows what the device runs, which the next job begins from."""
+
+    async def known() -> bool:
+        state = await pair.pi.client.state(entity)
+        return bool(state["attributes"]["installed_version"] == NEW_VERSION)
+
+    await until(known, f"{NEW_VERSION} as the installed version")
+
+
+async def pairing_again(pair: Pair) -> Json:
+    """Return the flow that asks the pi's owner to pair again."""
+    for flow in await pair.pi.client.flows():
+        if flow["context"]["source"] == "reauth":
+            return flow
+    return None
+
+
+async def install(pair: Pair, entity: str, **data: Json) -> Job:
+    """Install, and return the job when it has ended well."""
+    job = await submit(pair.pi.client, "install", entity, **data)
+    job = await follow(pair.pi.client, job["job_id"])
+    assert_well(job)
+    return job
+
+
+async def watched(pair: Pair, entity: str, **data: Json) -> tuple[Job, list[Json]]:
+    """Install, and return the job and all its events."""
+    queue: asyncio.Queue[Json] = asyncio.Queue()
+    async with AsyncExitStack() as stack:
+        for kind in KINDS:
+            await stack.enter_async_context(
+                pair.pi.client.subscribe(
+                    "subscribe_events", into=queue, event_type=f"esphome_offload_job_{kind}"
+                )
+            )
+        job = await install(pair, entity, **data)
+        # Answered after all that Home Assistant had sent before.
+        await pair.pi.client.running()
+    events = []
+    while not queue.empty():
+        events.append(queue.get_nowait())
+    return job, events
+
+
+def kinds(events: Iterable[Json]) -> list[str]:
+    """Return the types of events, any number of the same in a row as one."""
+    return [kind for kind, _ in groupby(event["event_type"] for event in events)]
+
+
+def keys(events: Iterable[Json], kind: str) -> set[frozenset[str]]:
+    """Return which keys the events of one kind have."""
+    return {frozenset(event["data"]) for event in events if event["event_type"].endswith(kind)}
+
+
+def course(events: Iterable[Json], key: str) -> list[Json]:
+    """Return the values that a key takes, one after another."""
+    return [value for value, _ in groupby(event["data"][key] for event in events)]
+
+
+def steps(lines: Iterable[str]) -> list[str]:
+    """Return what was compiled, in an order that does not depend on who was quicker."""
+    return sorted(line.partition("] CXX ")[2] for line in lines if "] CXX " in line)
+
+
+def assert_each_step_once(lines: Iterable[str]) -> None:
+    """Check that the numbered steps of the compile are all there, none of them twice."""
+    numbers = [
+        (int(found[1]), int(found[2])) for line in lines if (found := STEP.match(line)) is not None
+    ]
+    assert numbers
+    assert sorted(number for number, _ in numbers) == list(range(1, numbers[0][1] + 1))
+
+
+def assert_well(job: Job) -> None:
+    assert job["status"] == "completed", job["error"]
+    assert job["verified"] is True
+
+
+def assert_built_by_workshop(pair: Pair, job: Job) -> None:
+    built_by = (job["source"], job["source_label"], job["source_pin_sha256"])
+    assert built_by == ("remote", "workshop", pair.pin_sha256), job["why_not"]
+    # Also while the test runs: no compiler of ours.
+    assert not mentioning(pair.pi.instance.builds)
