@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Literal
 
 from . import ports
 
@@ -20,6 +21,10 @@ class Relay:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
+        self.sent = 0
+        """Bytes that went to the target."""
+        self.received = 0
+        """Bytes that came back from it."""
 
     @property
     def url(self) -> str:
@@ -56,7 +61,10 @@ class Relay:
                 there_reader, there = await asyncio.open_connection(_HOST, self._target())
                 self._open.add(there)
                 try:
-                    await asyncio.gather(_carry(reader, there), _carry(there_reader, writer))
+                    await asyncio.gather(
+                        self._carry(reader, there, "sent"),
+                        self._carry(there_reader, writer, "received"),
+                    )
                 finally:
                     self._open.discard(there)
                     there.transport.abort()
@@ -65,10 +73,15 @@ class Relay:
             writer.transport.abort()
             self._connections.discard(task)
 
-
-async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Carry one direction to its end, and say the end on."""
-    while data := await source.read(_CHUNK):
-        sink.write(data)
-        await sink.drain()
-    sink.write_eof()
+    async def _carry(
+        self,
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+        counter: Literal["sent", "received"],
+    ) -> None:
+        """Carry one direction to its end, and say the end on."""
+        while data := await source.read(_CHUNK):
+            setattr(self, counter, getattr(self, counter) + len(data))
+            sink.write(data)
+            await sink.drain()
+        sink.write_eof()
