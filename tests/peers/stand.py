@@ -96,9 +96,6 @@ class Stand:
     async def stop(self) -> None:
         await self.hang_up()
         await self.server.close()
-        # An attempt that was cut short would still tell its listeners, a tenth of a second later.
-        for attempt in self.lender.host._book.all():
-            attempt._tell()
         await self.lender.host.stop()
 
     @property

@@ -90,6 +90,7 @@ class GuestAttempt(BuildSink):
         self._told_at: datetime | None = None
         self._untold = 0
         self._timer: Callable[[], None] | None = None
+        self._silent = False
 
     @property
     def state(self) -> AttemptState:
@@ -184,6 +185,11 @@ class GuestAttempt(BuildSink):
         """End because nobody wants it, or nobody may have it, any more."""
         self._end(Result(AttemptState.CANCELLED, at, error=why))
 
+    def silence(self) -> None:
+        """Tell nobody anything any more: this machine stops."""
+        self._silent = True
+        self._drop_timer()
+
     def _end(self, result: Result) -> None:
         if self.result is not None:
             raise ValueError(f"{self.key} has ended before, as {self.result.state}")
@@ -193,16 +199,14 @@ class GuestAttempt(BuildSink):
         self._tell()
 
     def _tell(self) -> None:
-        if self._timer is not None:
-            self._timer()
-            self._timer = None
+        self._drop_timer()
         self._told_at = self._time.now()
         self._untold = 0
         for listener in tuple(self._listeners):
             listener()
 
     def _tell_soon(self) -> None:
-        if self._timer is not None or not self._listeners:
+        if self._timer is not None or not self._listeners or self._silent:
             return
         quiet = TELL_EVERY
         if self._told_at is not None:
@@ -216,6 +220,11 @@ class GuestAttempt(BuildSink):
     def _timer_over(self) -> None:
         self._timer = None
         self._tell()
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer()
+            self._timer = None
 
     def _attended(self) -> None:
         if self.on_attended is not None:

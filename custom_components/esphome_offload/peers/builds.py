@@ -106,6 +106,8 @@ class GuestBuilds:
             await asyncio.wait(tasks, timeout=_STOP_TIMEOUT)
         if self._cleaning:
             await asyncio.wait(self._cleaning)
+        for attempt in self._book.all():
+            attempt.silence()
 
     async def _build(self, attempt: GuestAttempt, bundle: Path | None) -> Firmware:
         order = attempt.order

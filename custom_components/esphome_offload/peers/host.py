@@ -110,8 +110,8 @@ class BuildHost:
 
     async def stop(self) -> None:
         """End all processes and return when everything is on disk."""
-        for unsubscribe in self._unsubscribes:
-            unsubscribe()
+        while self._unsubscribes:
+            self._unsubscribes.pop()()
         self._admission.lending = Lending.OFF
         await self._builds.stop()
         if self._tidying is not None:

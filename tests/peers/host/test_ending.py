@@ -212,6 +212,21 @@ async def test_what_a_restart_interrupted_is_gone_and_submitted_anew(
     assert (await pi.end(await pi.submit())).state is AttemptState.COMPLETED
 
 
+async def test_a_stop_leaves_no_timer(lender: Lender, pi: Offloader) -> None:
+    await pi.end(await pi.submit(FAN, configuration="fan.yaml"))
+    block = Block()
+    lender.script = [then(printing("first"), printing("second"), block)]
+    await pi.put(unsubmitted := lender.new_id(), pi.sealer(unsubmitted))
+    events = pi.attach(await pi.submit())
+    await anext(events)
+    await block.entered.wait()
+    assert min(lender.time.next_in) < 1, "the second line is told a little later"
+    await lender.host.stop()
+    await events.aclose()
+    await settle()
+    assert lender.time.next_in == []
+
+
 async def test_a_damaged_store_loses_no_more_than_what_is_damaged(
     lender: Lender, pi: Offloader
 ) -> None:
