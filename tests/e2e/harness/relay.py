@@ -12,12 +12,15 @@ _CHUNK = 64 * 1024
 
 
 class Relay:
-    """A TCP relay on loopback to the port that ``target`` returns at that moment."""
+    """A TCP relay on loopback to the port that ``target`` returns at that moment.
+
+    Another ``target`` is for connections to come.
+    """
 
     def __init__(self, target: Callable[[], int]) -> None:
         """Nothing is listened on before ``restore``."""
         (self.port,) = ports.pick()
-        self._target = target
+        self.target = target
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._connections: set[asyncio.Task[None]] = set()
@@ -58,7 +61,7 @@ class Relay:
         self._open.add(writer)
         try:
             with suppress(OSError):
-                there_reader, there = await asyncio.open_connection(_HOST, self._target())
+                there_reader, there = await asyncio.open_connection(_HOST, self.target())
                 self._open.add(there)
                 try:
                     await asyncio.gather(
