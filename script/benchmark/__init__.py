@@ -1,0 +1,1 @@
+"""The benchmark: what we cost, beside the bare ``esphome`` command on the same machine."""

@@ -1,0 +1,142 @@
+"""Run the benchmark: ``script/bench``.
+
+Each figure is the median of several runs. Nothing here fails for a slow machine: it says what it
+measured, and what it should have been.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+import json
+from pathlib import Path
+from statistics import median
+import sys
+import tempfile
+
+from script.benchmark import local, remote
+from script.benchmark.bare import tools_without_ccache
+from script.benchmark.configurations import generate
+from script.benchmark.printing import LINES
+from tests.e2e.harness.client import Json
+from tests.e2e.harness.processes import environment, run
+from tests.e2e.harness.workspace import REPOSITORY, claim
+
+_LOCAL = {"cold": 1.02, "unchanged": 1.0}
+_REMOTE = {
+    "cold": 1.02,
+    "unchanged": 1.10,
+    "edited": 1.10,
+    "four_cold": 0.90,
+    "four_unchanged": 0.50,
+}
+_CPU_S = 0.45
+_PEAK_MB = 60.0
+_STALL_MS = 50.0
+_SCAN_S = 3.0
+_SCAN_MB = 50.0
+_CONFIGURATIONS = 500
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+async def scan(folder: Path, runs: int) -> dict[str, Json]:
+    """Return time and memory of the scan of 500 configurations."""
+    with tempfile.TemporaryDirectory(dir=folder) as generated:
+        configurations = Path(generated) / "esphome"
+        generate(configurations, _CONFIGURATIONS)
+        argv = [sys.executable, "-m", "script.benchmark.scan", str(configurations)]
+        results = []
+        for _ in range(runs):
+            text = await run(argv, cwd=REPOSITORY, env=environment(), seconds=300)
+            results.append(json.loads(text))
+    return {
+        "configurations": results[0]["configurations"],
+        "seconds": round(median(result["seconds"] for result in results), 3),
+        "mb": round(median(result["mb"] for result in results), 1),
+        "again_s": round(median(result["again_s"] for result in results), 4),
+    }
+
+
+async def measure(runs: int, parts: list[str]) -> dict[str, Json]:
+    """Run the parts that are wanted."""
+    result: dict[str, Json] = {}
+    with claim("bench") as folder, tools_without_ccache(folder) as path:
+        if "scan" in parts:
+            _say(f"scanning {_CONFIGURATIONS} configurations")
+            result["scan"] = await scan(folder, runs)
+        if "local" in parts:
+            _say("installing and printing with one Home Assistant, beside the bare command")
+            result |= await local.measure(folder / "alone", path, runs)
+        if "remote" in parts:
+            _say("the same through a peer, and four devices at once")
+            result["remote"] = await remote.measure(folder / "pair", path, runs)
+    return result
+
+
+def report(result: dict[str, Json]) -> str:
+    """Return the result for people, each figure with what it should reach."""
+    return "\n".join(_lines(result))
+
+
+def _lines(result: dict[str, Json]) -> Iterator[str]:
+    if "local" in result:
+        for kind, target in _LOCAL.items():
+            yield _compared(f"local install, {kind}", result["local"][kind], target)
+        idle = f"{result['loop_stall_idle_ms']} ms while nothing happens"
+        yield _line(f"longest stall, {LINES} lines", result["loop_stall_ms"], "ms", _STALL_MS, idle)
+    if "remote" in result:
+        yield from _remote_lines(result["remote"])
+    if "scan" in result:
+        found = result["scan"]
+        again = f"{found['again_s']} s when nothing changed"
+        yield _line(f"scan, {found['configurations']}", found["seconds"], "s", _SCAN_S, again)
+        yield _line("scan, memory at most", found["mb"], "MiB", _SCAN_MB)
+
+
+def _remote_lines(figures: dict[str, Json]) -> Iterator[str]:
+    for kind, target in _REMOTE.items():
+        yield _compared(f"remote install, {kind.replace('_', ', ')}", figures[kind], target)
+        if "offloader_cpu_s" in figures[kind]:
+            yield _line("    CPU of the offloader", figures[kind]["offloader_cpu_s"], "s", _CPU_S)
+        stages = figures[kind]["stages"].items()
+        yield "    " + ", ".join(f"{stage} {seconds} s" for stage, seconds in stages)
+    sent, received = figures["bytes_sent"], figures["bytes_received"]
+    yield f"bytes of a cold remote install: {sent} sent to the builder, {received} received"
+    for side, grown in figures["peak_mb"].items():
+        more = ", ".join(f"{what} {mb[side]}" for what, mb in figures["peak_mb_runs"].items())
+        yield _line(f"memory at the peak, {side}", grown, "MiB", _PEAK_MB, more)
+    for side, stall in figures["loop_stalls_ms"].items():
+        idle = f"{figures['loop_stalls_idle_ms'][side]} ms while nothing happens"
+        yield _line(f"longest stall, {side}", stall, "ms", _STALL_MS, idle)
+
+
+def _compared(what: str, figures: dict[str, Json], target: float) -> str:
+    more = (
+        f"bare {figures['bare_s']} s, ours {figures['ours_s']} s"
+        f" and {figures['verify_s']} s verifying"
+    )
+    return _line(what, figures["ratio"], "", target, more)
+
+
+def _line(what: str, figure: float, unit: str, target: float, more: str = "") -> str:
+    verdict = "reached" if figure <= target else "MISSED"
+    return f"{what:<34}{figure:>9} {unit:<4} at most {target:<5} {verdict}  {more}"
+
+
+def main() -> int:
+    """Read the arguments and run."""
+    parts = ["scan", "local", "remote"]
+    parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each (at least 3 by default)")
+    parser.add_argument("--part", action="append", choices=parts, help="only this part (of all)")
+    arguments = parser.parse_args()
+    result = asyncio.run(measure(max(arguments.runs, 1), arguments.part or parts))
+    print(json.dumps(result) if arguments.json else report(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
