@@ -1,6 +1,5 @@
 """OffloadCoordinator owns devices, jobs and builders; Home Assistant talks to it alone."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
 from .devices.core_esphome import CoreEsphome
 from .devices.links import CoreDeviceLink
 from .events import JobAnnouncer
+from .housekeeping import Housekeeping
 from .job_payload import JobDetails
 from .jobs.model import FirmwareJob, JobEvent, JobRequest
 from .jobs.pool import BuilderPool
@@ -48,11 +48,11 @@ class OffloadCoordinator:
         self.workshop = workshop
         self.logs = logs
         self.builders = BuilderPool()
-        self.lender = Lender(hass, workshop)
+        self._housekeeping = Housekeeping(hass, workshop.make_room, self._kept_configurations)
+        self.lender = Lender(hass, workshop, self._housekeeping.soon)
         self.options: OffloadOptions | None = None
         self._settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
-        self._making_room: asyncio.Task[None] | None = None
         self._listeners: list[Callable[[], None]] = []
         self._job_listeners: list[Callable[[str], None]] = []
         self._flashed: dict[str, str] = {}
@@ -332,18 +332,21 @@ class OffloadCoordinator:
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
         if job.terminal:
             self._note_flashed(job)
+            if job.outcome.verified:
+                # The next job may begin in this very moment, from the version seen just now.
+                self._tracker.match_now()
             if job.request.operation.builds:
-                self._make_room_soon()
+                self._housekeeping.soon()
         self._announcer.announce(event, job)
         for listener in tuple(self._job_listeners):
             listener(job.request.configuration)
 
-    def _make_room_soon(self) -> None:
-        """After a build, not before one: nobody waits for the disk to be measured."""
-        if self._making_room is None or self._making_room.done():
-            self._making_room = self.hass.async_create_background_task(
-                self.workshop.make_room(), f"{DOMAIN} disk budgets"
-            )
+    def _kept_configurations(self) -> frozenset[str] | None:
+        """Return those that are there or in use; None while nobody can know."""
+        if self._entry is None or (known := self._tracker.known_files) is None:
+            return None
+        active = (job.request.configuration for job in self.queue.jobs() if not job.terminal)
+        return known.union(active)
 
     def _note_flashed(self, job: FirmwareJob) -> None:
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:

@@ -148,6 +148,12 @@ class DeviceTracker(ConfigurationSource):
             if self._scanner is scanner:
                 self._take(result)
 
+    @callback
+    def match_now(self) -> None:
+        """Take over at once what core has said of its devices."""
+        if self._match_timer is not None:
+            self._match()
+
     async def _async_interval(self, _now: datetime) -> None:
         if not self._scan_lock.locked():  # a slow folder is not scanned by two at a time
             await self.async_rescan()

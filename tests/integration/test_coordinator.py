@@ -22,6 +22,7 @@ from pytest_homeassistant_custom_component.common import (
     async_fire_time_changed,
 )
 
+from custom_components.esphome_offload.builders.model import FlashRequest
 from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
 from custom_components.esphome_offload.const import DOMAIN, JobStatus, Operation, Stage as JobStage
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
@@ -46,6 +47,28 @@ def pass_time(hass: HomeAssistant) -> Pass:
     return pass_time
 
 
+class LiveLamp:
+    """What core's esphome keeps of its connection to the lamp."""
+
+    def __init__(self, available: bool) -> None:
+        self.available = available
+        self.loaded_platforms: set[str] = set()
+        self._listeners: list[Callable[[], None]] = []
+        self.runs("2026.9.1", "2026-09-20 10:00:00 +0000")
+
+    def async_subscribe_device_updated(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def runs(self, version: str, build_time: str) -> None:
+        """Connect anew, to a lamp that runs this build."""
+        self.device_info = SimpleNamespace(
+            name="lamp", mac_address=MAC, esphome_version=version, compilation_time=build_time
+        )
+        for listener in tuple(self._listeners):
+            listener()
+
+
 def core_device(
     hass: HomeAssistant, *, available: bool | None = None
 ) -> tuple[MockConfigEntry, dr.DeviceEntry]:
@@ -58,12 +81,7 @@ def core_device(
     )
     entry.add_to_hass(hass)
     if available is not None:
-        entry.runtime_data = SimpleNamespace(
-            available=available,
-            device_info=SimpleNamespace(name="lamp", mac_address=MAC, esphome_version="2026.9.1"),
-            async_subscribe_device_updated=lambda _listener: lambda: None,
-            loaded_platforms=set(),
-        )
+        entry.runtime_data = LiveLamp(available)
         entry.mock_state(hass, ConfigEntryState.LOADED)
     device = dr.async_get(hass).async_get_or_create(
         config_entry_id=entry.entry_id,
@@ -278,6 +296,25 @@ class TestCoreDevices:
         await pass_time(1)
         assert entity_registry.async_get(ENTITY).device_id == anew.id
         assert device_registry.async_get(again) is None
+
+    async def test_a_job_begins_from_the_version_that_was_verified_a_moment_ago(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass
+    ) -> None:
+        entry, _ = core_device(hass, available=True)
+        await pass_time(1)
+
+        async def restart(request: FlashRequest, _sink: object) -> None:
+            build = request.firmware.build_info
+            entry.runtime_data.runs(build.esphome_version, build.build_time)
+
+        stage.flasher.script = [restart]
+        first = await coordinator.async_wait(
+            await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+        )
+        assert first.outcome.verified
+        second = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+        assert (first.request.from_version, second.request.from_version) == ("2026.9.1", NEWEST)
+        await coordinator.async_wait(second)
 
 
 class TestVersions:
