@@ -61,7 +61,10 @@ async def test_ten_jobs_that_want_the_same_one_have_it_made_once(toolchains: Too
     made = await asyncio.gather(*(toolchains.ensure(NEWEST, sink.lines) for sink in sinks))
     assert len(set(made)) == 1
     assert all(sink.output == sinks[0].output for sink in sinks)
-    assert sum("Making the toolchain" in line for line in sinks[0].output) == 1
+    assert [line for line in sinks[0].output if line.startswith("== ")] == [
+        f"== Making the toolchain of ESPHome {NEWEST} on this machine, once",
+        f"== ESPHome {NEWEST} is ready on this machine",
+    ]
 
 
 async def test_two_versions_live_side_by_side(toolchains: Toolchains, sink: Sink) -> None:

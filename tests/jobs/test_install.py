@@ -3,7 +3,12 @@
 import asyncio
 from dataclasses import replace
 
-from custom_components.esphome_offload.builders.model import BuildError, BuildRequest, BuildSink
+from custom_components.esphome_offload.builders.model import (
+    BuildError,
+    BuilderStatus,
+    BuildRequest,
+    BuildSink,
+)
 from custom_components.esphome_offload.const import (
     FailureReason,
     JobStatus,
@@ -243,6 +248,31 @@ async def test_the_output_is_in_the_log(house: House) -> None:
     lines = (await house.logs.read(job.job_id)).lines
     assert "INFO Compiling" in lines
     assert lines[-1] == "== completed"
+
+
+async def test_the_log_says_who_builds_and_why_and_why_not_the_others(house: House) -> None:
+    house.add_peer("a" * 64, "Attic")
+    cellar = house.add_peer("c" * 64, "Cellar")
+    cellar.become(BuilderStatus(available=False, why_not="paused by its owner"))
+    job = await house.run()
+    lines = (await house.logs.read(job.job_id)).lines
+    begin = lines.index("== Building on Attic: idle")
+    assert lines[begin + 1 : begin + 4] == [
+        "== Not on This machine: builds only when no peer can",
+        "== Not on Cellar: paused by its owner",
+        "== preparing on Attic",
+    ]
+
+
+async def test_the_log_of_a_build_elsewhere_reads_like_that_of_one_here(house: House) -> None:
+    here = await house.run(operation=Operation.COMPILE)
+    house.add_peer("a" * 64, "Attic")
+    there = await house.run(operation=Operation.COMPILE)
+    lines, other = [(await house.logs.read(job.job_id)).lines for job in (here, there)]
+    other = [line for line in other if not line.startswith("== Not on ")]
+    assert [line.replace("This machine", "Attic") for line in lines if "firmware" not in line] == [
+        line for line in other if "firmware" not in line
+    ]
 
 
 async def test_the_address_of_the_request_is_where_the_device_is_flashed(house: House) -> None:

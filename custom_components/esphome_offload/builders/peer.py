@@ -102,7 +102,7 @@ class PeerBuilder(Builder):
         Raises BuildError build_lost when the peer knows nothing of the attempt any more: it
         takes no attempt id twice, so another attempt is needed.
         """
-        progress = PeerProgress(sink)
+        progress = PeerProgress(sink, self.label)
         try:
             return await self._build(request, sink, progress)
         # Whatever it is: nobody waits for the result any more.

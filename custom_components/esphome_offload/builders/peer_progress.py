@@ -16,6 +16,9 @@ from ..peers.messages import (
 from ..peers.protocol import ErrorCode
 from .model import BuildError, BuildSink
 
+_OWN: Final = "== "
+"""What the lines of the integration itself begin with, in between those of ESPHome."""
+
 _STAGES: Final[Mapping[AttemptState, Stage]] = {
     AttemptState.PREPARING: Stage.PREPARING,
     AttemptState.COMPILING: Stage.COMPILING,
@@ -49,17 +52,21 @@ _REFUSALS: Final[Mapping[ErrorCode, tuple[FailureReason, str]]] = {
 class PeerProgress:
     """How far the peer is; hands on each line once, however often it is sent.
 
+    What the integration itself says over there is marked as said by ``label``: it speaks of
+    "this machine", and must not pass for what is said here.
+
     ``heard`` counts events, ``submitted`` says that the peer may know the attempt, ``ended``
     that it has nothing more to do.
     """
 
-    def __init__(self, sink: BuildSink) -> None:
+    def __init__(self, sink: BuildSink, label: str) -> None:
         """Begin at the first line."""
         self.next_line = 0
         self.heard = 0
         self.submitted = False
         self.ended = False
         self._sink = sink
+        self._label = label
 
     def take(self, event: BuildEvent) -> None:
         """Hand on an event."""
@@ -77,11 +84,15 @@ class PeerProgress:
 
     def _take_lines(self, first: int, lines: tuple[str, ...]) -> None:
         if first > self.next_line:
-            self._sink.lines((f"== {first - self.next_line} lines were left out",))
+            self._sink.lines((f"{_OWN}{first - self.next_line} lines were left out",))
         news = lines[max(0, self.next_line - first) :]
         self.next_line = max(self.next_line, first + len(lines))
         if news:
-            self._sink.lines(news)
+            self._sink.lines([self._said_there(line) for line in news])
+
+    def _said_there(self, line: str) -> str:
+        said = line.removeprefix(_OWN)
+        return line if said == line else f"{_OWN}{self._label} says: {said}"
 
 
 def failure_of(label: str, end: AttemptEvent) -> BuildError | None:

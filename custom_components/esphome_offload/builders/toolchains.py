@@ -20,6 +20,7 @@ from .environment import process_environment
 from .layout import CacheLayout
 from .model import BuildError
 from .process import Command, LaunchError, Processes, ProcessResult
+from .threads import in_thread
 from .uv import Uv, VersionProblem, plain, problem, runs_here
 from .versions import VersionError, normal_version
 
@@ -112,9 +113,8 @@ class Toolchains:
     async def make_room(self, budget: int = TOOLCHAINS_BUDGET) -> None:
         """Remove toolchains until the rest takes no more than ``budget`` bytes."""
         folder = self._layout.toolchains
-        for going in too_much(
-            await asyncio.to_thread(occupants, folder, _STAMP), budget, time.time()
-        ):
+        there = await in_thread(lambda stop: occupants(folder, stop, _STAMP))
+        for going in too_much(there, budget, time.time()):
             version = going.path.name
             async with self._locks.setdefault(version, asyncio.Lock()):
                 if await asyncio.to_thread(self._discard_unused, going.path):
@@ -175,7 +175,7 @@ class Toolchains:
         self._installed = tuple(known for known in self._installed if known != version)
         self._healthy.discard(version)
         await asyncio.to_thread(self._layout.make)
-        self._say(version, f"== Making the toolchain of ESPHome {version}, once")
+        self._say(version, f"== Making the toolchain of ESPHome {version} on this machine, once")
         await asyncio.to_thread(self._layout.discard, folder)
         try:
             await self._install(toolchain, folder)
@@ -183,7 +183,7 @@ class Toolchains:
             # Also when cancelled: what is half-made goes.
             await asyncio.to_thread(self._layout.discard, folder)
             raise
-        self._say(version, f"== ESPHome {version} is ready")
+        self._say(version, f"== ESPHome {version} is ready on this machine")
 
     async def _install(self, toolchain: Toolchain, folder: Path) -> None:
         version, python = toolchain.version, str(self._uv.python)

@@ -113,6 +113,7 @@ class Ledger:
         else:
             job.enter(Stage.PREPARING, self._time.now())
         job.begin_attempt(attempt, routing)
+        self._logs.append(job.job_id, explain(routing))
         self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
 
     def resume_attempt(self, job: FirmwareJob) -> None:
@@ -249,6 +250,12 @@ class Ledger:
                 # Nothing of it changes any more.
                 self._records[job.job_id] = record
         return record
+
+
+def explain(routing: Routing) -> list[str]:
+    """Return the lines that say who builds and why, and why not each of the others."""
+    others = (f"== Not on {label}: {why}" for label, why in routing.why_not.items())
+    return [f"== Building on {routing.source_label}: {routing.reason}", *others]
 
 
 def describe(job: FirmwareJob) -> str:

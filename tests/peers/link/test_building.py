@@ -49,6 +49,16 @@ async def test_output_progress_and_place_come_here(connected: Pi, stand: Stand) 
     assert 50.0 in sink.percents
 
 
+async def test_what_the_builder_says_of_itself_bears_its_name(connected: Pi, stand: Stand) -> None:
+    stand.lender.script = [printing("== Making the toolchain on this machine", "INFO Compiling")]
+    sink = Sink()
+    await connected.build(sink)
+    assert sink.output == [
+        "== workshop says: Making the toolchain on this machine",
+        "INFO Compiling",
+    ]
+
+
 async def test_nothing_is_sent_or_fetched_that_the_other_side_has(
     connected: Pi, stand: Stand
 ) -> None:
