@@ -257,7 +257,7 @@ async def test_the_log_says_who_builds_and_why_and_why_not_the_others(house: Hou
     job = await house.run()
     lines = (await house.logs.read(job.job_id)).lines
     begin = lines.index("== Building on Attic: idle")
-    assert lines[begin + 1 : begin + 4] == [
+    assert list(lines[begin + 1 : begin + 4]) == [
         "== Not on This machine: builds only when no peer can",
         "== Not on Cellar: paused by its owner",
         "== preparing on Attic",
