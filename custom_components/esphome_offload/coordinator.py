@@ -343,7 +343,9 @@ class OffloadCoordinator:
 
     def _kept_configurations(self) -> frozenset[str] | None:
         """Return those that are there or in use; None while nobody can know."""
-        if self._entry is None or (known := self._tracker.known_files) is None:
+        known = None if self._entry is None else self._tracker.known_files
+        if not known:
+            # Not scanned yet, or the folder is where a share is not mounted.
             return None
         active = (job.request.configuration for job in self.queue.jobs() if not job.terminal)
         return known.union(active)

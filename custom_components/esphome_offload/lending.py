@@ -62,10 +62,16 @@ class _Shop:
 class Lender:
     """The builder's side of this instance. It lives as long as the coordinator."""
 
-    def __init__(self, hass: HomeAssistant, workshop: Workshop) -> None:
-        """Lend nothing, and touch nothing before ``async_start``."""
+    def __init__(
+        self, hass: HomeAssistant, workshop: Workshop, make_room_soon: Callable[[], None]
+    ) -> None:
+        """Lend nothing, and touch nothing before ``async_start``.
+
+        ``make_room_soon`` is called when a build for a guest has ended.
+        """
         self._hass = hass
         self._workshop = workshop
+        self._make_room_soon = make_room_soon
         self._time = SystemTime()
         self._store = StatePersistence(hass, "lending")
         self._users = GuestUsers(hass)
@@ -76,7 +82,6 @@ class Lender:
         self._listeners: list[Callable[[], None]] = []
         self._last_address: str | None = None
         self._active = 0
-        self._tidying: asyncio.Task[None] | None = None
         self._options: OffloadOptions | None = None
         self._run_id = secrets.token_hex(16)
         self.guests = GuestRegistry(StatePersistence(hass, "guests"))
@@ -375,10 +380,8 @@ class Lender:
             self._active,
             0 if self._shop is None else len(self._shop.host.active()),
         )
-        if self._active < before and (self._tidying is None or self._tidying.done()):
-            self._tidying = self._hass.async_create_background_task(
-                self._workshop.make_room(), f"{DOMAIN} disk budgets after a guest"
-            )
+        if self._active < before:
+            self._make_room_soon()
 
     async def _async_store_paused(self, *, paused: bool) -> None:
         self.paused = paused

@@ -1,22 +1,26 @@
 """Workshop: all that compiles and flashes, put together for one instance."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 import sys
+import time
 from typing import Protocol
 
+from .builders.budget import TREES_BUDGET, make_room as make_room_on
 from .builders.bundle import Bundles
 from .builders.containment import ContainmentHere, Degree, GuestContainment, containment_here
 from .builders.firmware import FirmwareStore
 from .builders.flasher import FirmwareFlasher
+from .builders.gone import forget_gone
 from .builders.layout import CacheLayout
 from .builders.local import LocalBuilder
 from .builders.model import Builder
 from .builders.peer import PeerBuilder
 from .builders.process import Processes, end_leftovers
 from .builders.slots import Slots
+from .builders.threads import in_thread
 from .builders.toolchains import Toolchains
 from .builders.uv import Uv
 from .builders.versions import Versions
@@ -41,8 +45,9 @@ class Workshop:
     """What the coordinator hands to the queue, and what it sets and closes itself.
 
     ``toolchains`` lists the installed ESPHome versions, ``begin`` ends what a killed Home
-    Assistant left running and looks at what is in the cache, ``make_room`` removes toolchains and
-    trees that are beyond their budgets, ``aclose`` ends what still runs. ``slots`` are shared by
+    Assistant left running and looks at what is in the cache, ``make_room`` removes what is beyond
+    the budgets, and what was kept of configurations other than those it is given (None: it is not
+    known which there are), ``aclose`` ends what still runs. ``slots`` are shared by
     our own builds and those of guests, ``containment`` says how far the latter are kept apart,
     ``make_guest`` makes what builds for one guest.
     """
@@ -59,7 +64,7 @@ class Workshop:
     make_peer: MakePeer
     set_slots: Callable[[int], None]
     begin: Callable[[], Awaitable[None]]
-    make_room: Callable[[], Coroutine[None, None, None]]
+    make_room: Callable[[Collection[str] | None], Coroutine[None, None, None]]
     aclose: Callable[[], Awaitable[None]]
 
 
@@ -104,9 +109,12 @@ def make_workshop(layout: CacheLayout, private: tuple[Path, ...]) -> Workshop:
             await toolchains.load()
             await builder.refresh()
 
-    async def make_room() -> None:
+    async def make_room(known: Collection[str] | None) -> None:
+        if known is not None:
+            await in_thread(lambda stop: forget_gone(layout, known, time.time(), stop))
         await toolchains.make_room()
-        await builder.make_room()
+        await make_room_on((builder, bundles), TREES_BUDGET)
+        await builder.refresh()
 
     return Workshop(
         builder=builder,

@@ -3,19 +3,25 @@
 import asyncio
 import os
 from pathlib import Path
+import threading
 import time
+from typing import Any, override
 
 import pytest
 
+from custom_components.esphome_offload.builders import toolchains as toolchains_module
 from custom_components.esphome_offload.builders.budget import (
     IN_USE,
     Occupant,
+    Shelf,
     disk_usage,
+    make_room,
     occupants,
     too_much,
 )
 from custom_components.esphome_offload.builders.layout import CacheLayout
 from custom_components.esphome_offload.builders.process import Processes
+from custom_components.esphome_offload.builders.threads import in_thread
 from custom_components.esphome_offload.builders.toolchains import Toolchains
 
 from .conftest import uv_of
@@ -51,7 +57,10 @@ def test_a_folder_without_its_mark_counts_as_never_used(tmp_path: Path) -> None:
     (tmp_path / "half-made").mkdir()
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "mark").touch()
-    used = {occupant.path.name: occupant.used for occupant in occupants(tmp_path, "mark")}
+    used = {
+        occupant.path.name: occupant.used
+        for occupant in occupants(tmp_path, threading.Event(), "mark")
+    }
     assert used["half-made"] == 0.0
     assert used["made"] == pytest.approx(time.time(), abs=60)
 
@@ -60,7 +69,71 @@ def test_links_are_not_followed_when_measuring(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b"x" * 1_000_000)
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "link").symlink_to(tmp_path / "big")
-    assert disk_usage(tmp_path / "tree") < 100_000
+    assert disk_usage(tmp_path / "tree", threading.Event()) < 100_000
+
+
+class Plain(Shelf):
+    """Folders that nobody uses."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    @override
+    def folder(self) -> Path:
+        return self._folder
+
+    @override
+    async def discard(self, key: str) -> None:
+        (self._folder / key / "big").unlink()
+        (self._folder / key).rmdir()
+
+    def put(self, name: str, unused_for: float) -> None:
+        folder = self._folder / name
+        folder.mkdir(parents=True)
+        (folder / "big").write_bytes(os.urandom(100_000))
+        used = time.time() - unused_for
+        os.utime(folder, (used, used))
+
+    @property
+    def names(self) -> set[str]:
+        return {path.name for path in self._folder.iterdir()}
+
+
+async def test_several_kinds_of_folders_share_one_budget(tmp_path: Path) -> None:
+    trees, bundles = Plain(tmp_path / "trees"), Plain(tmp_path / "bundles")
+    trees.put("a", 4 * IN_USE)
+    bundles.put("a", 5 * IN_USE)
+    trees.put("b", 3 * IN_USE)
+    bundles.put("b", 2 * IN_USE)
+    await make_room([trees, bundles, Plain(tmp_path / "missing")], 250_000)
+    assert (trees.names, bundles.names) == ({"b"}, {"b"})
+
+
+async def test_work_that_nobody_waits_for_any_more_has_ended_when_that_is_known() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(stop: threading.Event) -> None:
+        begun.set()
+        assert stop.wait(10)
+        ended.set()
+        raise OSError("dropped")
+
+    task = asyncio.create_task(in_thread(work))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
+def test_measuring_stops_when_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "big").write_bytes(b"x" * 100_000)
+    stop = threading.Event()
+    assert disk_usage(tmp_path, stop) >= 100_000
+    stop.set()
+    assert disk_usage(tmp_path, stop) == 0
 
 
 @pytest.fixture
@@ -99,15 +172,13 @@ async def test_a_toolchain_taken_into_use_while_room_is_made_stays(
     folder = toolchain(layout, "2026.9.0", unused_for=2 * IN_USE)
     toolchains = Toolchains(layout, processes, uv_of(layout))
     await toolchains.load()
-    measured = asyncio.to_thread
 
-    async def taken_meanwhile(work: object, *args: object) -> object:
-        result = await measured(work, *args)  # type: ignore[arg-type]
-        if work is occupants:
-            os.utime(folder / ".complete")
-        return result
+    def taken_meanwhile(*args: Any) -> list[Occupant]:
+        measured = occupants(*args)
+        os.utime(folder / ".complete")
+        return measured
 
-    monkeypatch.setattr(asyncio, "to_thread", taken_meanwhile)
+    monkeypatch.setattr(toolchains_module, "occupants", taken_meanwhile)
     await toolchains.make_room(budget=0)
     assert folder.exists()
     assert toolchains.installed() == ("2026.9.0",)

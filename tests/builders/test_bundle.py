@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 import json
+import os
 from pathlib import Path
 import sys
 import tarfile
@@ -12,6 +13,7 @@ from typing import override
 import pytest
 
 from custom_components.esphome_offload.builders import bundle_sources
+from custom_components.esphome_offload.builders.budget import IN_USE, make_room
 from custom_components.esphome_offload.builders.bundle import Bundle, Bundles
 from custom_components.esphome_offload.builders.bundle_sources import look
 from custom_components.esphome_offload.builders.layout import CacheLayout
@@ -228,11 +230,38 @@ async def test_a_doubted_bundle_is_made_anew(bench: Bench) -> None:
     assert (await bench.make()).fresh
 
 
-async def test_a_forgotten_bundle_is_gone(bench: Bench) -> None:
+async def test_a_bundle_that_nobody_has_used_for_hours_makes_room_and_is_made_anew(
+    bench: Bench,
+) -> None:
     bundle = await bench.make()
-    await bench.bundles.forget("lamp.yaml")
-    assert not bundle.path.exists()
+    await make_room([bench.bundles], budget=0)
+    assert bundle.path.exists(), "it may be on its way to a builder"
+    long_ago(bundle.path.parent)
+    await make_room([bench.bundles], budget=0)
+    assert not bundle.path.parent.exists()
     assert (await bench.make()).fresh
+
+
+async def test_a_bundle_that_is_used_again_counts_as_used(bench: Bench) -> None:
+    bundle = await bench.make()
+    long_ago(bundle.path.parent)
+    assert not (await bench.make()).fresh
+    await make_room([bench.bundles], budget=0)
+    assert bundle.path.exists()
+
+
+async def test_a_bundle_that_is_taken_into_use_while_room_is_made_stays(bench: Bench) -> None:
+    bundle = await bench.make()
+    key = bundle.path.parent.name
+    long_ago(bundle.path.parent)
+    again, _ = await asyncio.gather(bench.make(), bench.bundles.discard(key))
+    await bench.bundles.discard(key)
+    assert again.path.exists()
+
+
+def long_ago(folder: Path) -> None:
+    used = time.time() - 2 * IN_USE
+    os.utime(folder, (used, used))
 
 
 async def test_a_bundle_that_was_damaged_is_made_anew(bench: Bench) -> None:

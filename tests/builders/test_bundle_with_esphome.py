@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+import shutil
 import tarfile
 
 import pytest
@@ -71,7 +72,7 @@ class Bench:
 @pytest.fixture
 async def bench(tmp_path: Path, processes: Processes) -> Bench:
     bench = Bench(tmp_path, processes)
-    await bench.bundles.forget("lamp.yaml")
+    shutil.rmtree(bench.layout.bundle("lamp.yaml"), ignore_errors=True)
     return bench
 
 

@@ -1,6 +1,6 @@
 """A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Collection, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
@@ -77,7 +77,8 @@ class Stage:
     guests: GuestWorkshops = field(default_factory=GuestWorkshops)
     begun: int = 0
     closed: int = 0
-    rooms_made: int = 0
+    rooms_made: list[Collection[str] | None] = field(default_factory=list)
+    """With the configurations that were known each time."""
 
     @property
     def workshop(self) -> Workshop:
@@ -98,8 +99,8 @@ class Stage:
             aclose=self._aclose,
         )
 
-    async def _make_room(self) -> None:
-        self.rooms_made += 1
+    async def _make_room(self, known: Collection[str] | None) -> None:
+        self.rooms_made.append(known)
 
     async def _begin(self) -> None:
         self.begun += 1

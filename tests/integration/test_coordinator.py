@@ -499,13 +499,3 @@ async def test_an_interrupted_job_is_taken_up_when_this_instance_is_attached(
     assert again.status is JobStatus.COMPLETED
     await after.async_detach(entry)
     await after.async_stop()
-
-
-async def test_room_is_made_after_a_build_and_not_after_an_upload(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
-) -> None:
-    for operation, rooms_made in ((Operation.COMPILE, 1), (Operation.UPLOAD, 1)):
-        job = await coordinator.async_submit("lamp.yaml", operation)
-        await coordinator.async_wait(job)
-        await hass.async_block_till_done(wait_background_tasks=True)
-        assert stage.rooms_made == rooms_made

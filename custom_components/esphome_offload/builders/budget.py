@@ -4,13 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 import os
 from pathlib import Path
-from typing import Final
+import threading
+import time
+from typing import Final, Protocol
+
+from .threads import in_thread
 
 _GIB: Final = 1024**3
 TOOLCHAINS_BUDGET: Final = 4 * _GIB
 """Some fifteen versions; whoever tries more of them does not go back to all."""
 TREES_BUDGET: Final = 20 * _GIB
-"""A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental."""
+"""A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental. Bundles, and what
+ESPHome fetches to make them, count as well."""
 
 IN_USE: Final = 4 * 3600.0
 """Seconds; longer than any build or upload may take, so what was used before is used no more."""
@@ -23,6 +28,28 @@ class Occupant:
     path: Path
     size: int
     used: float
+
+
+class Shelf(Protocol):
+    """Folders of one kind, each of which goes as a whole."""
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+
+    async def discard(self, key: str) -> None:
+        """Remove the folder with this name, unless it is in use."""
+
+
+async def make_room(shelves: Iterable[Shelf], budget: int) -> None:
+    """Remove folders until those of all shelves together take no more than ``budget`` bytes."""
+    shelf_of = {shelf.folder: shelf for shelf in shelves}
+
+    def measure(stop: threading.Event) -> list[Occupant]:
+        return [each for folder in shelf_of for each in occupants(folder, stop)]
+
+    for going in too_much(await in_thread(measure), budget, time.time()):
+        await shelf_of[going.path.parent].discard(going.path.name)
 
 
 def too_much(occupants: Iterable[Occupant], budget: int, now: float) -> list[Occupant]:
@@ -38,26 +65,34 @@ def too_much(occupants: Iterable[Occupant], budget: int, now: float) -> list[Occ
     return going
 
 
-def occupants(parent: Path, mark: str = ".") -> list[Occupant]:
+def occupants(parent: Path, stop: threading.Event, mark: str = ".") -> list[Occupant]:
     """Measure the folders in ``parent``; ``mark`` is the file whose time says when it was used.
 
-    One without its mark was never finished and counts as unused for ever. Blocks.
+    One without its mark was never finished and counts as unused for ever. Blocks; when ``stop``
+    is set it returns at once.
     """
     found: list[Occupant] = []
+    if not parent.is_dir():
+        return found
     for path in parent.iterdir():
         if path.is_dir() and not path.is_symlink():
             try:
                 used = (path / mark).stat().st_mtime
             except FileNotFoundError:
                 used = 0.0
-            found.append(Occupant(path, disk_usage(path), used))
+            found.append(Occupant(path, disk_usage(path, stop), used))
     return found
 
 
-def disk_usage(path: Path) -> int:
-    """Return the bytes that a folder takes on disk; follows no links. Blocks."""
+def disk_usage(path: Path, stop: threading.Event) -> int:
+    """Return the bytes that a folder takes on disk; follows no links.
+
+    Blocks; when ``stop`` is set it returns at once, with too little.
+    """
     total = 0
     for folder, _, names in os.walk(path):
+        if stop.is_set():
+            break
         for name in names:
             try:
                 total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 - much faster than Path, and there may be 100,000

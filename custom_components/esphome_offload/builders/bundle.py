@@ -6,19 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 import hashlib
 import json
+import logging
+import os
 from pathlib import Path
 import re
 import tarfile
+import time
 from typing import TypedDict, cast
 
 from ..const import FailureReason
+from .budget import IN_USE
 from .bundle_sources import Signature, Sources, look
 from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
 from .failure import CONFIG_INVALID_EXIT_CODE, classify
-from .layout import CacheLayout
+from .layout import CacheLayout, configuration_key
 from .model import BuildError, BuildRequest
 from .process import LaunchError, Processes, ProcessResult
 from .toolchains import Toolchain, Toolchains
+
+_LOGGER = logging.getLogger(__name__)
 
 _TIMEOUT = 900.0
 """Under a second here, several on a small board; packages may have to come over a slow line."""
@@ -80,7 +86,7 @@ class Bundles:
         this ESPHome makes no bundles, builder_environment when it could not be tried, and what
         the toolchain raises.
         """
-        async with self._locks[request.configuration]:
+        async with self._lock(request.configuration):
             try:
                 sources = await asyncio.to_thread(look, request.config_dir)
                 kept = await asyncio.to_thread(self._kept, request, sources)
@@ -97,13 +103,29 @@ class Bundles:
 
     async def doubt(self, configuration: str) -> None:
         """Have the next bundle made anew; a builder did not get along with the last one."""
-        async with self._locks[configuration]:
+        async with self._lock(configuration):
             await asyncio.to_thread(self._record(configuration).unlink, missing_ok=True)
 
-    async def forget(self, configuration: str) -> None:
-        """Remove all of a configuration."""
-        async with self._locks[configuration]:
-            await asyncio.to_thread(self._layout.discard, self._layout.bundle(configuration))
+    @property
+    def folder(self) -> Path:
+        """Where the bundles are."""
+        return self._layout.bundles
+
+    async def discard(self, key: str) -> None:
+        """Remove a bundle, by ``configuration_key``, unless it may be on its way to a builder."""
+        lock = self._locks[key]
+        if not lock.locked():
+            async with lock:
+                await asyncio.to_thread(self._discard_unused, self.folder / key)
+
+    def _lock(self, configuration: str) -> asyncio.Lock:
+        return self._locks[configuration_key(configuration)]
+
+    def _discard_unused(self, folder: Path) -> None:
+        # While room was made it may have been taken into use.
+        if time.time() - folder.stat().st_mtime >= IN_USE:
+            _LOGGER.info("The bundle %s makes room", folder.name)
+            self._layout.discard(folder)
 
     async def _run(
         self, request: BuildRequest, toolchain: Toolchain, lines: Callable[[Sequence[str]], None]
@@ -174,7 +196,11 @@ class Bundles:
                 )
                 and path.stat().st_size == record["size"]
             )
-            return Bundle(path, record["sha256"], record["size"], fresh=False) if same else None
+            if not same:
+                return None
+            # It is used from now on.
+            os.utime(folder)
+            return Bundle(path, record["sha256"], record["size"], fresh=False)
         except OSError, ValueError, KeyError, TypeError, AttributeError:
             # Not there, or cut off when the machine lost power.
             return None

@@ -80,21 +80,31 @@ class CacheLayout:
         """Return what is locked while a tree is used; beside it, so that the tree can go."""
         return self.trees / f"{configuration_key(configuration)}.lock"
 
+    @property
+    def all_flash(self) -> Path:
+        """What flashing needs, one folder per configuration."""
+        return self.root / "flash"
+
     def flash(self, configuration: str) -> Path:
         """Return ESPHome's data directory for flashing a configuration."""
-        return self.root / "flash" / configuration_key(configuration)
+        return self.all_flash / configuration_key(configuration)
 
     def flash_lock(self, configuration: str) -> Path:
         """Return what is locked while a configuration is flashed."""
-        return self.root / "flash" / f"{configuration_key(configuration)}.lock"
+        return self.all_flash / f"{configuration_key(configuration)}.lock"
+
+    @property
+    def bundles(self) -> Path:
+        """One folder per configuration."""
+        return self.root / "bundles"
 
     def bundle(self, configuration: str) -> Path:
         """Return the folder of a configuration's bundle and of what ESPHome needs to make it."""
-        return self.root / "bundles" / configuration_key(configuration)
+        return self.bundles / configuration_key(configuration)
 
     def bundle_lock(self, configuration: str) -> Path:
         """Return what is locked while a bundle is made."""
-        return self.root / "bundles" / f"{configuration_key(configuration)}.lock"
+        return self.bundles / f"{configuration_key(configuration)}.lock"
 
     @property
     def all_firmware(self) -> Path:
@@ -104,6 +114,11 @@ class CacheLayout:
     def firmware(self, configuration: str) -> Path:
         """Return the folder of a configuration's kept firmware, one folder each, named by SHA-256."""
         return self.all_firmware / configuration_key(configuration)
+
+    @property
+    def gone(self) -> Path:
+        """One empty file per configuration that is gone; its time says since when."""
+        return self.root / "gone"
 
     @property
     def guests(self) -> Path:

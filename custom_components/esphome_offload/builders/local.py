@@ -7,11 +7,9 @@ from dataclasses import replace
 import logging
 import os
 from pathlib import Path
-import time
 from typing import override
 
 from ..const import FailureReason, Source, Stage
-from .budget import TREES_BUDGET, occupants, too_much
 from .containment import Containment, ContainmentError
 from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
 from .failure import classify
@@ -142,17 +140,18 @@ class LocalBuilder(Builder):
             await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
         await self.refresh()
 
-    async def make_room(self, budget: int = TREES_BUDGET) -> None:
-        """Remove trees until the rest takes no more than ``budget`` bytes."""
-        trees = self._layout.trees
-        for going in too_much(await asyncio.to_thread(occupants, trees), budget, time.time()):
-            lock = self._locks.setdefault(going.path.name, asyncio.Lock())
-            if lock.locked():
-                continue
+    @property
+    def folder(self) -> Path:
+        """Where the trees are."""
+        return self._layout.trees
+
+    async def discard(self, key: str) -> None:
+        """Remove a tree, by ``configuration_key``, unless it is being built in."""
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        if not lock.locked():
             async with lock:
-                _LOGGER.info("The build tree %s makes room", going.path.name)
-                await asyncio.to_thread(self._layout.discard, going.path)
-        await self.refresh()
+                _LOGGER.info("The build tree %s makes room", key)
+                await asyncio.to_thread(self._layout.discard, self.folder / key)
 
     async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         sink.stage(Stage.PREPARING)

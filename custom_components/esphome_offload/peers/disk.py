@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 import logging
 from pathlib import Path
+import threading
 from typing import Final
 
 from ..builders.budget import disk_usage
 from ..builders.layout import CacheLayout
+from ..builders.threads import in_thread
 from ..clock import Time
+from .protocol import ErrorCode, ProtocolError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -22,7 +26,7 @@ _TOOLS_EVERY: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What goes as a whole: a device's tree, firmware and sources, or a guest's tools.
+    """What goes as a whole: a device's tree, firmware and sources, or a guest's tools and HOME.
 
     ``room`` is the name of the guest's folder, ``used`` Unix time in seconds.
     """
@@ -40,15 +44,26 @@ type Hold = Callable[[str, str], AbstractAsyncContextManager[bool]]
 class GuestDisk:
     """Measures and makes room, in threads."""
 
-    def __init__(self, layout: CacheLayout, time: Time, hold: Hold) -> None:
-        """Have no limit before ``limit`` is set; it is in bytes."""
+    def __init__(
+        self, layout: CacheLayout, time: Time, hold: Hold, waiting: Callable[[], int]
+    ) -> None:
+        """Have no limit before ``limit`` is set; it is in bytes.
+
+        ``waiting`` gives the bytes of what guests have sent and is not unpacked.
+        """
         self._layout = layout
         self._time = time
         self._hold = hold
+        self._waiting = waiting
         self._sizes: dict[tuple[str, str], tuple[int, float]] = {}
         self._making_room = asyncio.Lock()
         self.limit: int | None = None
         self.used = 0
+
+    def check_waiting(self) -> None:
+        """Raise ProtocolError NO_SPACE when what waits to be unpacked fills the limit already."""
+        if self.limit is not None and self._waiting() > self.limit:
+            raise ProtocolError(ErrorCode.NO_SPACE, "bundles of guests wait that fill their disk")
 
     def doubt(self, room: str, key: str) -> None:
         """Measure this anew next time: something was built there."""
@@ -57,19 +72,19 @@ class GuestDisk:
     async def make_room(self) -> None:
         """Delete what was used least recently until the rest keeps the limit.
 
-        What is in use stays, even if the limit is not kept then.
+        What is in use stays, even if the limit is not kept then; so do bundles that wait.
         """
         async with self._making_room:
             items = await asyncio.to_thread(_items, self._layout.guests)
             sizes = {item: await self._size(item) for item in items}
-            self.used = sum(sizes.values())
+            self.used = self._waiting() + sum(sizes.values())
             for item in sorted(items, key=lambda item: (item.used, item.key == TOOLS)):
                 if self.limit is None or self.used <= self.limit:
                     return
                 async with self._hold(item.room, item.key) as free:
                     if free:
                         _LOGGER.info("%s of guest %s makes room", item.key or "tools", item.room)
-                        await asyncio.to_thread(self._discard, item)
+                        await in_thread(partial(self._discard, item))
                         self.doubt(item.room, item.key)
                         self.used -= sizes[item]
 
@@ -78,16 +93,17 @@ class GuestDisk:
         size, measured_at = self._sizes.get((item.room, item.key), (None, 0.0))
         stale = item.key == TOOLS and now - measured_at > _TOOLS_EVERY
         if size is None or stale:
-            size = await asyncio.to_thread(lambda: sum(map(disk_usage, item.paths)))
+            size = await in_thread(lambda stop: sum(disk_usage(path, stop) for path in item.paths))
             self._sizes[item.room, item.key] = (size, now)
         return size
 
-    def _discard(self, item: Item) -> None:
+    def _discard(self, item: Item, stop: threading.Event) -> None:
         layout = CacheLayout(self._layout.guests / item.room)
         if item.key != TOOLS:
             layout.source_digest(item.key).unlink(missing_ok=True)
         for path in item.paths:
-            layout.discard(path)
+            if not stop.is_set():
+                layout.discard(path)
 
 
 def _items(guests: Path) -> list[Item]:
@@ -107,7 +123,7 @@ def _items_of(layout: CacheLayout) -> list[Item]:
         for key in keys
     ]
     tools_used = max((item.used for item in items), default=0.0)
-    return [*items, Item(layout.root.name, TOOLS, (layout.tools,), tools_used)]
+    return [*items, Item(layout.root.name, TOOLS, (layout.tools, layout.home), tools_used)]
 
 
 def _used(layout: CacheLayout, key: str) -> float:

@@ -76,7 +76,7 @@ class BuildHost:
         self._book = AttemptBook(store, self._logs, time)
         self._inbox = Inbox(layout.inbox, time)
         self._rooms = GuestRooms(layout, make_workshop)
-        self._disk = GuestDisk(layout, time, self._hold)
+        self._disk = GuestDisk(layout, time, self._hold, lambda: self._inbox.size)
         self._builds = GuestBuilds(self._book, self._rooms, slots, time, self._ended)
         self._admission = Admission(guests, self._book)
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -115,6 +115,7 @@ class BuildHost:
         self._admission.lending = Lending.OFF
         await self._builds.stop()
         if self._tidying is not None:
+            self._tidying.cancel()
             await asyncio.wait([self._tidying])
         await self._inbox.close()
         await self._logs.aclose()
@@ -166,6 +167,7 @@ class BuildHost:
             raise ProtocolError(ErrorCode.ATTEMPT_CONFLICT, "this attempt is submitted already")
         self._book.check_new(key)
         self._may_begin(guest)
+        self._disk.check_waiting()
         await self._inbox.receive(self._channel(guest), key, pieces)
         try:
             # It may have taken a while.

@@ -33,6 +33,7 @@ class Received:
     key: AttemptKey
     path: Path
     sha256: str
+    size: int
     parameters: BuildParameters
 
 
@@ -72,6 +73,11 @@ class Inbox:
         self._timers: dict[AttemptKey, Callable[[], None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def size(self) -> int:
+        """Bytes of all bundles that came and are not dropped."""
+        return sum(each.size for each in self._received.values())
+
     async def empty(self) -> None:
         """Remove what an earlier run left; nobody will submit it."""
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
@@ -101,7 +107,7 @@ class Inbox:
             )
         finally:
             self._receiving.discard(key)
-        self._keep(Received(key, path, header.sha256, parameters_of(header, key)))
+        self._keep(Received(key, path, header.sha256, header.size, parameters_of(header, key)))
 
     def find(self, key: AttemptKey) -> Received | None:
         """Return the bundle of an attempt."""

@@ -9,6 +9,7 @@ import uuid
 
 from ..builders.layout import CacheLayout, configuration_key
 from ..builders.model import BuildError
+from ..builders.threads import in_thread
 from ..const import FailureReason
 from .ports import GuestWorkshop, MakeGuestWorkshop
 from .unpack import UnpackStopped, unpack
@@ -42,19 +43,9 @@ class GuestRoom:
         Raises BuildError (bundle_incomplete, builder_environment) and OSError. When cancelled
         it stops within a moment.
         """
-        stop = threading.Event()
-        work = asyncio.ensure_future(
-            asyncio.to_thread(_prepare, self.layout, configuration, sha256, bundle, stop)
+        return await in_thread(
+            lambda stop: _prepare(self.layout, configuration, sha256, bundle, stop)
         )
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            stop.set()
-            await asyncio.wait([work])
-            if not work.cancelled():
-                # Said nowhere: nobody wants it any more.
-                work.exception()
-            raise
 
     async def clean(self, configuration: str) -> None:
         """Forget the tree and the sources of a device; raises BuildError."""

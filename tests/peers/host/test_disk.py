@@ -1,14 +1,16 @@
 """The guests' share of the disk: least recently used first out, never one in use."""
 
+import asyncio
 import os
 from pathlib import Path
+import threading
 
 import pytest
 
 from custom_components.esphome_offload.builders.layout import configuration_key
 from custom_components.esphome_offload.builders.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.peers.messages import AttemptState
-from custom_components.esphome_offload.peers.protocol import MIB
+from custom_components.esphome_offload.peers.protocol import MIB, ErrorCode, ProtocolError
 
 from ...jobs.fakes import Block
 from .lender import Lender, Offloader, until
@@ -106,9 +108,48 @@ async def test_tools_go_after_the_devices_of_their_guest(lender: Lender, pi: Off
     await limited(lender, int(1.5 * MIB))
     assert kept(lender, pi) == set()
     assert (tools / "gcc").exists()
+    (lender.layout.guest(pi.pin).home / "cache").write_bytes(os.urandom(MIB))
     await limited(lender, MIB // 2)
     assert not tools.exists()
+    assert not lender.layout.guest(pi.pin).home.exists()
     await build(lender, pi, "a", 1)
+
+
+async def test_bundles_that_wait_count_and_are_refused_when_they_fill_the_limit(
+    lender: Lender, pi: Offloader
+) -> None:
+    await pi.acknowledge(await build(lender, pi, "a", 1))
+    await limited(lender, 4 * MIB)
+    big = {"lamp.yaml": os.urandom(2 * MIB)}
+    for kept_now in ({"a"}, set()):
+        attempt_id = lender.new_id()
+        await pi.put(attempt_id, pi.sealer(attempt_id, big))
+        await limited(lender, 4 * MIB)
+        assert kept(lender, pi) == kept_now
+    attempt_id = lender.new_id()
+    with pytest.raises(ProtocolError) as refusal:
+        await pi.put(attempt_id, pi.sealer(attempt_id))
+    assert refusal.value.code is ErrorCode.NO_SPACE
+
+
+async def test_nothing_is_measured_any_more_once_the_host_has_stopped(
+    lender: Lender, pi: Offloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def walk(_path: Path, stop: threading.Event) -> int:
+        begun.set()
+        assert stop.wait(10)
+        ended.set()
+        return 0
+
+    await pi.acknowledge(await build(lender, pi, "a", 1))
+    await until(lambda: lender.host.disk_used > 0)
+    monkeypatch.setattr("custom_components.esphome_offload.peers.disk.disk_usage", walk)
+    await build(lender, pi, "b", 2)
+    await asyncio.to_thread(begun.wait)
+    await lender.host.stop()
+    assert ended.is_set()
 
 
 async def test_a_bundle_that_went_with_its_device_is_sent_again(

@@ -1,0 +1,56 @@
+"""When room is made in the cache, and what is said to be there."""
+
+from pathlib import Path
+
+from homeassistant.core import HomeAssistant
+
+from custom_components.esphome_offload.const import Operation
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+
+from ..jobs.fakes import Block
+from .conftest import Stage
+
+
+async def test_room_is_made_after_a_build_and_not_after_an_upload(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    for operation in (Operation.COMPILE, Operation.UPLOAD):
+        job = await coordinator.async_submit("lamp.yaml", operation)
+        await coordinator.async_wait(job)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert stage.rooms_made == [{"lamp.yaml"}]
+
+
+async def test_a_configuration_that_is_gone_counts_as_there_while_a_job_uses_it(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    config_dir: Path,
+) -> None:
+    (config_dir / "fan.yaml").write_text("esphome:\n  name: fan\n")
+    await coordinator._tracker.async_rescan()
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+    await block.entered.wait()
+    (config_dir / "lamp.yaml").unlink()
+    await coordinator._tracker.async_rescan()
+    coordinator._housekeeping.soon()
+    await hass.async_block_till_done()
+    block.release.set()
+    await coordinator.async_wait(job)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert stage.rooms_made == [{"lamp.yaml", "fan.yaml"}, {"fan.yaml"}]
+
+
+async def test_an_empty_folder_says_nothing_about_what_is_gone(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    config_dir: Path,
+) -> None:
+    (config_dir / "lamp.yaml").unlink()
+    await coordinator._tracker.async_rescan()
+    coordinator._housekeeping.soon()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert stage.rooms_made == [None]
