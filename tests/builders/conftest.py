@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from custom_components.esphome_offload.builders import process
 from custom_components.esphome_offload.builders.layout import CacheLayout
 from custom_components.esphome_offload.builders.model import BuildSink
 from custom_components.esphome_offload.builders.process import Processes
@@ -47,6 +48,16 @@ async def processes() -> AsyncIterator[Processes]:
     processes = Processes()
     yield processes
     await processes.aclose()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what ignores SIGTERM killed after one second; that it is three is tested once."""
+    start = "; main()"
+    assert process._LAUNCHER.endswith(start)
+    shorter = "; from launcher import descendants; descendants.GRACE = 1.0"
+    launcher = f"{process._LAUNCHER.removesuffix(start)}{shorter}{start}"
+    monkeypatch.setattr(process, "_LAUNCHER", launcher)
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ print("family is there", flush=True)
 FAMILY = ("main", "child", "daemon")
 """An ordinary child, and one that forked twice and left the session."""
 STUBBORN = "stubborn"
-"""Given as second argument, there is one more: it ignores SIGTERM, so it takes 3 s to end."""
+"""Given as second argument, there is one more: it ignores SIGTERM, so it takes 3 s to end (``impatient``: 1 s)."""
 
 STAYS = f"time.sleep({LONG})"
 

@@ -200,12 +200,13 @@ def _parent(folder: Path, line: str, *options: str) -> subprocess.Popen[bytes]:
     )
 
 
-async def test_killing_the_parent_ends_everything(tmp_path: Path) -> None:
+async def test_killing_the_parent_ends_everything(tmp_path: Path, impatient: None) -> None:
     parent = _parent(tmp_path, spec(tmp_path, STUBBORN))
     family = await pids(tmp_path, (*FAMILY, STUBBORN))
     parent.kill()
     parent.wait()
-    async with asyncio.timeout(5):  # the next start of Home Assistant counts on it
+    # 5 s with real patience, on which the next start of Home Assistant counts.
+    async with asyncio.timeout(3):
         await gone(*family)
 
 

@@ -145,7 +145,7 @@ async def test_cancelling_ends_every_descendant_before_it_returns(
 
 
 async def test_cancelling_again_does_not_cut_the_ending_short(
-    processes: Processes, tmp_path: Path
+    processes: Processes, tmp_path: Path, impatient: None
 ) -> None:
     command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), STUBBORN, cwd=tmp_path)
     task = asyncio.create_task(processes.run(command))
@@ -288,7 +288,7 @@ async def test_lines_and_progress_are_handed_on(processes: Processes, tmp_path: 
 
 
 async def test_an_accepted_line_returns_at_once_and_the_rest_is_ended_behind(
-    processes: Processes, tmp_path: Path
+    processes: Processes, tmp_path: Path, impatient: None
 ) -> None:
     lines: list[str] = []
     command = python(
