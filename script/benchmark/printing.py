@@ -68,17 +68,23 @@ async def stalls(
     for _ in range(runs):
         job = await submit(home.client, "compile", entity, version=NEW_VERSION, **data)
         await reach(home.client, job["job_id"], has_printed("ready to print"))
-        await _longest_stalls(watched)
+        await _look(watched)
         await asyncio.sleep(3)  # the length of the comparison, waits for nothing
         idle.append(await _longest_stalls(watched))
         (copy,) = await asyncio.to_thread(lambda: list(builds.rglob(_INIT)))
         sign = copy.with_name("go")
+        await _look(watched)
         sign.touch()
         await reach(home.client, job["job_id"], has_printed(f"[{LINES}/{LINES}]"))
         busy.append(await _longest_stalls(watched))
         await home.client.service(f"{DOMAIN}.cancel", None, {"job_id": job["job_id"]})
         sign.unlink(missing_ok=True)
     return _medians(busy), _medians(idle)
+
+
+async def _look(watched: Sequence[Client]) -> None:
+    for client in watched:
+        await client.service("loop_probe.start")
 
 
 async def _longest_stalls(watched: Sequence[Client]) -> list[float]:
