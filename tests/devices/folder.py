@@ -6,6 +6,8 @@ import textwrap
 from custom_components.esphome_offload.devices.model import Configuration, ScanResult
 from custom_components.esphome_offload.devices.scanner import Scanner
 
+KITCHEN = "esphome: {name: kitchen}\nhost:\n"
+
 
 class Folder:
     """Writes files and scans them with one scanner."""

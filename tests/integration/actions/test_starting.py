@@ -1,0 +1,207 @@
+"""Who may call, all or nothing, and waiting for the end."""
+
+import asyncio
+from pathlib import Path
+
+from homeassistant.core import Context, HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
+import pytest
+from pytest_homeassistant_custom_component.common import MockUser, async_capture_events
+
+from custom_components.esphome_offload.builders.model import BuildSink
+from custom_components.esphome_offload.const import DOMAIN, FailureReason, JobStatus
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.services import OffloadService
+
+from ...jobs.fakes import Block, failing
+from ..conftest import NEWEST, Stage
+from .calling import LAMP_ENTITY, PLUG_ENTITY, call, refused
+
+# Who may call
+
+
+@pytest.mark.parametrize("action", list(OffloadService))
+async def test_only_administrators_may_call(
+    hass: HomeAssistant,
+    home: OffloadCoordinator,
+    hass_read_only_user: MockUser,
+    action: OffloadService,
+) -> None:
+    target = {} if action is OffloadService.OPEN_PAIRING else {"entity_id": LAMP_ENTITY}
+    with pytest.raises(Unauthorized):
+        await call(hass, action, context=Context(user_id=hass_read_only_user.id), **target)
+    assert not home.queue.jobs()
+    assert home.lender.window is None
+
+
+async def test_the_job_knows_who_asked_and_so_do_its_events(
+    hass: HomeAssistant, home: OffloadCoordinator, hass_admin_user: MockUser
+) -> None:
+    queued = async_capture_events(hass, "esphome_offload_job_queued")
+    context = Context(user_id=hass_admin_user.id)
+    response = await call(hass, "compile", context=context, entity_id=LAMP_ENTITY)
+    assert response["jobs"][0]["user_id"] == hass_admin_user.id
+    assert [event.context for event in queued] == [context]
+
+
+async def test_a_response_is_given_to_those_who_ask_for_one(
+    hass: HomeAssistant, home: OffloadCoordinator
+) -> None:
+    for action in ("install", "compile"):
+        answer = await hass.services.async_call(
+            DOMAIN, action, {"entity_id": PLUG_ENTITY, "wait": True}, blocking=True
+        )
+        assert answer is None
+    assert len(home.queue.jobs()) == 2
+    with pytest.raises(ServiceValidationError):
+        await hass.services.async_call(DOMAIN, "get_jobs", {}, blocking=True)
+
+
+# All or nothing
+
+
+async def test_when_one_device_is_busy_none_is_started(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    await call(hass, "install", entity_id=PLUG_ENTITY)
+    await block.entered.wait()
+
+    error = await refused(hass, "install", entity_id="all")
+
+    assert error.translation_key == "jobs_running"
+    assert "plug" in str(error)
+    assert "lamp" not in str(error)
+    assert len(home.queue.jobs()) == 1
+
+
+async def test_when_a_configuration_goes_away_meanwhile_none_is_started(
+    hass: HomeAssistant,
+    home: OffloadCoordinator,
+    config_dir: Path,
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_up: list[str] = []
+
+    async def slow_check(version: str) -> None:
+        looked_up.append(version)
+        if len(looked_up) == 2:  # the lamp was found to be fine before
+            (config_dir / "lamp.yaml").unlink()
+            await home._tracker.async_rescan()
+
+    monkeypatch.setattr(stage.versions, "check", slow_check)
+    error = await refused(hass, "install", entity_id="all", version=NEWEST)
+    assert error.translation_key == "unknown_configuration"
+    assert "lamp.yaml" in str(error)
+    assert not home.queue.jobs()
+
+
+async def test_a_job_that_waits_in_the_queue_is_replaced(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    await call(hass, "compile", entity_id=PLUG_ENTITY)
+    await block.entered.wait()
+    first = await call(hass, "compile", entity_id=LAMP_ENTITY)
+
+    second = await call(hass, "compile", entity_id=LAMP_ENTITY, clean=True)
+
+    replaced = home.queue.get(first["jobs"][0]["job_id"])
+    assert replaced is not None
+    assert replaced.outcome.failure_reason is FailureReason.SUPERSEDED
+    assert second["jobs"][0]["status"] == "queued"
+
+
+async def test_when_one_device_has_nothing_built_none_is_flashed(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    await call(hass, "compile", entity_id=LAMP_ENTITY, wait=True)
+    error = await refused(hass, "upload", entity_id="all")
+    assert error.translation_key == "nothing_built"
+    assert "plug" in str(error)
+    assert len(home.queue.jobs()) == 1
+    assert not stage.flasher.requests
+
+
+# Waiting
+
+
+async def test_without_wait_the_call_returns_while_the_job_goes_on(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    response = await call(hass, "compile", entity_id=PLUG_ENTITY)
+    assert response["jobs"][0]["status"] in ("queued", "running")
+    block.release.set()
+
+
+async def test_with_wait_one_failure_is_told_with_device_and_reason(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "lamp.cpp:3: error: no")]
+    with pytest.raises(HomeAssistantError) as raised:
+        await call(hass, "compile", entity_id="all", wait=True)
+    assert raised.value.translation_key == "job_failed"
+    assert str(raised.value) == "lamp: lamp.cpp:3: error: no"
+    assert [job.status for job in home.queue.jobs()] == [JobStatus.FAILED, JobStatus.COMPLETED]
+
+
+async def test_with_wait_several_failures_are_all_told(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    stage.builder.script = [
+        failing(FailureReason.COMPILE_FAILED, "first"),
+        failing(FailureReason.CONFIG_INVALID, "second"),
+    ]
+    with pytest.raises(HomeAssistantError) as raised:
+        await call(hass, "install", entity_id="all", wait=True)
+    assert raised.value.translation_key == "jobs_failed"
+    assert "lamp: first; plug: second" in str(raised.value)
+
+
+async def test_with_wait_a_job_that_somebody_cancels_is_told_as_not_done(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    waiting = hass.async_create_task(call(hass, "compile", entity_id=PLUG_ENTITY, wait=True))
+    await block.entered.wait()
+    await call(hass, "cancel", entity_id=PLUG_ENTITY)
+    with pytest.raises(HomeAssistantError, match="plug: cancelled"):
+        await waiting
+
+
+async def test_a_caller_that_goes_away_leaves_the_job_running(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    waiting = hass.async_create_task(call(hass, "compile", entity_id=PLUG_ENTITY, wait=True))
+    await block.entered.wait()
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert not block.cancelled
+    block.release.set()
+    (job,) = home.queue.jobs()
+    assert (await home.async_wait(job)).status is JobStatus.COMPLETED
+
+
+async def test_with_wait_a_device_that_is_waited_for_is_no_failure(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    async def offline(_request: object, _sink: BuildSink) -> None:
+        await failing(FailureReason.DEVICE_OFFLINE, "cannot be reached")(_request, _sink)  # type: ignore[arg-type]
+
+    stage.flasher.script = [offline]
+    response = await call(hass, "install", entity_id=PLUG_ENTITY, wait=True)
+    (job,) = response["jobs"]
+    assert (job["status"], job["stage"]) == ("running", "waiting_device")
+    assert job["firmware_sha256"] is not None
+    await call(hass, "cancel", job_id=job["job_id"])

@@ -1,0 +1,45 @@
+"""Entries of peers, and the jobs that they are for."""
+
+import asyncio
+
+from homeassistant.config_entries import SOURCE_REAUTH
+from homeassistant.core import HomeAssistant
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.const import DOMAIN, Operation
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.jobs.model import FirmwareJob
+from custom_components.esphome_offload.peer_entry import PeerSettings
+from custom_components.esphome_offload.peers.identity import Identity
+
+
+def add_peer(
+    hass: HomeAssistant, label: str = "workshop", identity: Identity | None = None
+) -> MockConfigEntry:
+    """Return the entry of a peer that is not set up."""
+    public = (identity or Identity.generate()).public
+    settings = PeerSettings("http://workshop.example:8123", True, public, label)
+    entry = MockConfigEntry(
+        domain=DOMAIN, unique_id=public.pin_sha256, title=label, data=settings.data
+    )
+    entry.add_to_hass(hass)
+    return entry
+
+
+def reauths(hass: HomeAssistant, entry: MockConfigEntry) -> int:
+    return len(list(entry.async_get_active_flows(hass, {SOURCE_REAUTH})))
+
+
+async def waits_for(coordinator: OffloadCoordinator, job: FirmwareJob, what: str) -> None:
+    """Return when a job waits for this."""
+    moved = asyncio.Event()
+    unsubscribe = coordinator.queue.subscribe(job.job_id, lambda *_: moved.set())
+    async with asyncio.timeout(10):
+        while job.waiting_for != what:
+            await moved.wait()
+            moved.clear()
+    unsubscribe()
+
+
+async def submit(coordinator: OffloadCoordinator, source: str = "auto") -> FirmwareJob:
+    return await coordinator.async_submit("lamp.yaml", Operation.COMPILE, source=source)

@@ -1,0 +1,164 @@
+"""A peer builds: which jobs go there, and what becomes of the others."""
+
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import issue_registry as ir
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.const import DOMAIN, FailureReason, JobStatus, Source
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.peers.link import LinkState
+
+from ...jobs.fakes import Block, failing
+from ..scripted_peers import ScriptedLink
+from .entries import add_peer, submit, waits_for
+
+
+async def test_a_peer_that_is_connected_builds_and_the_job_says_so(
+    coordinator: OffloadCoordinator, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    assert link.started == 1
+    link.become(LinkState.CONNECTED)
+    job = await coordinator.async_wait(await submit(coordinator))
+    assert job.status is JobStatus.COMPLETED
+    assert job.routing.source is Source.REMOTE
+    assert job.routing.source_label == "workshop"
+    assert job.routing.source_pin_sha256 == peer.unique_id
+
+
+@pytest.mark.parametrize("by", ["label", "label in capitals", "pin"])
+async def test_a_peer_is_asked_for_by_its_label_or_its_pin(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    by: str,
+) -> None:
+    link.become(LinkState.CONNECTED)
+    source = {"label": "workshop", "label in capitals": " WORKSHOP ", "pin": peer.unique_id}[by]
+    response = await hass.services.async_call(
+        DOMAIN,
+        "compile",
+        {"entity_id": "update.desk_lamp_esphome", "source": source, "wait": True},
+        blocking=True,
+        return_response=True,
+    )
+    assert response is not None
+    (job,) = response["jobs"]
+    assert (job["source"], job["source_label"]) == ("remote", "workshop")
+
+
+async def test_two_peers_of_one_name_have_to_be_told_apart(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, peer: MockConfigEntry
+) -> None:
+    other = add_peer(hass)
+    assert await hass.config_entries.async_setup(other.entry_id)
+    with pytest.raises(ServiceValidationError) as caught:
+        await hass.services.async_call(
+            DOMAIN,
+            "compile",
+            {"entity_id": "update.desk_lamp_esphome", "source": "workshop"},
+            blocking=True,
+        )
+    assert caught.value.translation_key == "ambiguous_source"
+    assert caught.value.translation_placeholders is not None
+    pins = caught.value.translation_placeholders["pins"]
+    assert set(pins.split(", ")) == {peer.unique_id, other.unique_id}
+
+
+async def test_a_job_that_wants_this_machine_does_not_go_to_a_peer(
+    coordinator: OffloadCoordinator, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.CONNECTED)
+    job = await coordinator.async_wait(await submit(coordinator, "local"))
+    assert job.routing.source is Source.LOCAL
+
+
+async def test_its_release_notes_say_who_builds(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    component = hass.data["entity_components"]["update"]
+    (entity,) = component.entities
+    link.become(LinkState.CONNECTED)
+    assert "An installation is built on workshop." in await entity.async_release_notes()
+    link.become(LinkState.REFUSED, "it does not know this instance any more")
+    assert "An installation is built on This machine." in await entity.async_release_notes()
+
+
+async def test_firmware_that_was_altered_raises_a_repair_until_a_job_succeeds(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    link.become(LinkState.CONNECTED)
+    assert link.builder is not None
+    link.builder.script = [failing(FailureReason.INTEGRITY, "the digest is another")]
+    job = await coordinator.async_wait(await submit(coordinator))
+    assert job.outcome.failure_reason is FailureReason.INTEGRITY
+    issues = ir.async_get(hass)
+    issue = issues.async_get_issue(DOMAIN, "firmware_altered_lamp.yaml")
+    assert issue is not None
+    assert issue.translation_placeholders == {
+        "device": "lamp",
+        "builder": "workshop",
+        "error": "the digest is another",
+    }
+    await coordinator.async_wait(await submit(coordinator))
+    assert issues.async_get_issue(DOMAIN, issue.issue_id) is None
+
+
+async def test_the_peer_hears_which_of_its_builds_are_still_wanted(
+    coordinator: OffloadCoordinator, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.CONNECTED)
+    assert list(link.wanted()) == []
+    block = Block()
+    assert link.builder is not None
+    link.builder.script = [block]
+    job = await submit(coordinator)
+    await block.entered.wait()
+    assert list(link.wanted()) == [job.attempts[-1].attempt_id]
+    block.release.set()
+    await coordinator.async_wait(job)
+
+
+# The option
+
+
+@pytest.mark.parametrize(
+    ("chosen", "outcome"),
+    [
+        ("local", "This machine"),
+        ("fail", None),
+        ("wait_then_local", "waits"),
+        ("wait_then_fail", "waits"),
+    ],
+)
+async def test_while_no_peer_can_be_reached_the_option_decides(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    link: ScriptedLink,
+    chosen: str,
+    outcome: str | None,
+) -> None:
+    hass.config_entries.async_update_entry(
+        entry, options={"no_builder": chosen, "wait_for_builder_minutes": 5}
+    )
+    await hass.async_block_till_done(wait_background_tasks=True)
+    link.become(LinkState.REFUSED, "pair again")
+    job = await submit(coordinator)
+    if outcome == "waits":
+        await waits_for(coordinator, job, "a builder (workshop: pair again)")
+        await coordinator.async_cancel(job.job_id)
+        return
+    job = await coordinator.async_wait(job)
+    assert job.routing.source_label == outcome
+    if outcome is None:
+        assert job.outcome.error is not None
+        assert "workshop: pair again" in job.outcome.error

@@ -1,0 +1,157 @@
+"""Entries change, come and go."""
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID, Source
+from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.peers.link import LinkState
+
+from ..conftest import Stage
+from ..scripted_peers import ScriptedLink
+from .entries import add_peer, submit
+
+# Changes of an entry
+
+
+async def test_another_address_keeps_the_connection_object_and_its_builds(
+    hass: HomeAssistant, stage: Stage, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    hass.config_entries.async_update_entry(peer, data={**peer.data, "url": "http://other:1"})
+    await hass.async_block_till_done()
+    assert link.url == "http://other:1"
+    assert stage.peers.links == [link]
+
+
+async def test_another_name_is_the_one_that_jobs_show(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    hass.config_entries.async_update_entry(peer, title="attic")
+    await hass.async_block_till_done()
+    assert link.stopped == 1
+    assert [each.label for each in coordinator.builders.builders] == ["This machine", "attic"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"public_key": "?"}, {"public_key": "QUJD"}, {"url": None}, {"public_key": None}, {}],
+)
+async def test_an_entry_that_became_damaged_says_so(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink, damage: dict[str, object]
+) -> None:
+    another_pin = {} if damage else {"unique_id": "f" * 64}
+    hass.config_entries.async_update_entry(peer, data={**peer.data, **damage}, **another_pin)
+    await hass.async_block_till_done()
+    assert link.stopped == 1
+    assert peer.state is ConfigEntryState.SETUP_ERROR
+    assert peer.error_reason_translation_key == "peer_unusable"
+
+
+async def test_the_own_key_is_no_peer(hass: HomeAssistant, coordinator: OffloadCoordinator) -> None:
+    entry = add_peer(hass, identity=await async_get_identity(hass))
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_ERROR
+
+
+# Coming and going
+
+
+async def test_unloading_closes_the_connection_and_jobs_go_elsewhere(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    link.become(LinkState.CONNECTED)
+    assert await hass.config_entries.async_unload(peer.entry_id)
+    assert link.stopped == 1
+    assert link.unpaired == 0
+    job = await coordinator.async_wait(await submit(coordinator))
+    assert job.routing.source is Source.LOCAL
+
+
+async def test_peers_may_come_before_this_instance(hass: HomeAssistant, stage: Stage) -> None:
+    peers = [add_peer(hass, label) for label in ("workshop", "attic")]
+    assert await async_setup_component(hass, DOMAIN, {})
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert [peer.state for peer in peers] == [ConfigEntryState.LOADED] * 2
+    for link in stage.peers.links:
+        link.become(LinkState.CONNECTED)
+    coordinator = hass.data[DATA_COORDINATOR]
+    assert {each.label for each in coordinator.builders.builders} == {
+        "This machine",
+        "workshop",
+        "attic",
+    }
+
+    instance = MockConfigEntry(
+        domain=DOMAIN,
+        unique_id=INSTANCE_UNIQUE_ID,
+        data={"kind": "instance", "config_dir": "esphome"},
+    )
+    instance.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(instance.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    job = await coordinator.async_wait(await submit(coordinator))
+    assert job.routing.source is Source.REMOTE
+
+
+async def test_removing_a_peer_unpairs_it_there(
+    hass: HomeAssistant, stage: Stage, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    await hass.config_entries.async_remove(peer.entry_id)
+    assert (link.stopped, link.unpaired) == (1, 0)
+    farewell = stage.peers.links[-1]
+    assert (farewell.started, farewell.unpaired, farewell.stopped) == (1, 1, 1)
+    assert list(farewell.wanted()) == []
+
+
+async def test_a_peer_that_cannot_be_reached_is_removed_here_all_the_same(
+    hass: HomeAssistant,
+    stage: Stage,
+    peer: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage.peers.reachable = False
+    await hass.config_entries.async_remove(peer.entry_id)
+    assert hass.config_entries.async_get_entry(peer.entry_id) is None
+    farewell = stage.peers.links[-1]
+    assert (farewell.unpaired, farewell.stopped) == (0, 1)
+    assert "workshop was not told that it is removed (it cannot be reached)" in caplog.text
+
+
+async def test_removing_this_instance_removes_its_peers(
+    hass: HomeAssistant, stage: Stage, entry: MockConfigEntry, peer: MockConfigEntry
+) -> None:
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert hass.config_entries.async_entries(DOMAIN) == []
+    assert stage.peers.links[-1].unpaired == 1
+
+
+async def test_home_assistant_stops_with_its_connections_closed(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, link: ScriptedLink
+) -> None:
+    await coordinator.async_stop()
+    assert link.stopped == 1
+
+
+async def test_a_new_identity_begins_anew_with_all_peers(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    await coordinator.async_renew_identity()
+    await hass.async_block_till_done()
+    new = stage.peers.links[-1]
+    assert new.identity == await async_get_identity(hass)
+    assert new.identity != link.identity

@@ -1,0 +1,109 @@
+"""What an entry shows, and what is done about the states of its connection."""
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
+from homeassistant.setup import async_setup_component
+from pytest_homeassistant_custom_component.common import MockConfigEntry, get_system_health_info
+
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
+from custom_components.esphome_offload.peers.link import LinkState
+from custom_components.esphome_offload.peers.protocol import ErrorCode
+
+from ..scripted_peers import ScriptedLink
+from .entries import reauths
+
+# What an entry shows
+
+
+async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), peer.entry_id)
+    assert device.name == "workshop"
+    assert device.entry_type is dr.DeviceEntryType.SERVICE
+    assert device.configuration_url == "http://workshop.example:8123"
+
+    def states() -> dict[str, str]:
+        return {
+            entity.unique_id.rpartition(f"{peer.entry_id}_")[2]: hass.states.get(
+                entity.entity_id
+            ).state
+            for entity in er.async_entries_for_config_entry(er.async_get(hass), peer.entry_id)
+        }
+
+    assert states() == {
+        "connected": "off",
+        "builds_running": "unavailable",
+        "builds_queued": "unavailable",
+    }
+    link.become(LinkState.CONNECTED, slots=2, busy=2, queue_length=3)
+    assert states() == {"connected": "on", "builds_running": "2", "builds_queued": "3"}
+    link.become(LinkState.CONNECTING, "it cannot be reached")
+    assert states()["connected"] == "off"
+    assert states()["builds_running"] == "unavailable"
+
+
+async def test_diagnostics_of_a_peer_name_its_host_and_no_keys(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.CONNECTING, "it cannot be reached", ErrorCode.BUSY)
+    diagnostics = await async_get_config_entry_diagnostics(hass, peer)
+    assert diagnostics["scheme"] == "http"
+    assert diagnostics["host"] == "workshop.example"
+    assert (diagnostics["state"], diagnostics["code"]) == ("connecting", "busy")
+    assert diagnostics["builder"]["available"] is False
+    assert peer.data["public_key"] not in str(diagnostics)
+    assert "8123" not in str(diagnostics)
+
+
+async def test_system_health_lists_peers(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    assert await async_setup_component(hass, "system_health", {})
+    await hass.async_block_till_done()
+    link.become(LinkState.CONNECTING, "it cannot be reached")
+    info = await get_system_health_info(hass, DOMAIN)
+    assert info["peers"] == "workshop: it cannot be reached"
+    link.become(LinkState.CONNECTED)
+    info = await get_system_health_info(hass, DOMAIN)
+    assert info["peers"] == "workshop: connected"
+
+
+# What is done about states
+
+
+async def test_a_refused_key_asks_once_to_pair_again(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.REFUSED, "it does not know this instance any more")
+    link.become(LinkState.REFUSED, "it does not know this instance any more; pair again")
+    await hass.async_block_till_done()
+    assert reauths(hass, peer) == 1
+    assert peer.state is ConfigEntryState.LOADED
+
+
+async def test_a_peer_of_another_age_says_which_side_to_update_until_that_was_done(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    why = "workshop runs a version of ESPHome Offload that is too old: update it there."
+    link.become(LinkState.INCOMPATIBLE, why, ErrorCode.TOO_OLD)
+    issues = ir.async_get(hass)
+    issue = issues.async_get_issue(DOMAIN, f"peer_incompatible_{peer.entry_id}")
+    assert issue is not None
+    assert issue.translation_placeholders == {"label": "workshop", "reason": why}
+    link.become(LinkState.CONNECTING, "not connected")
+    assert issues.async_get_issue(DOMAIN, issue.issue_id) is not None
+    link.become(LinkState.CONNECTED)
+    assert issues.async_get_issue(DOMAIN, issue.issue_id) is None
+
+
+async def test_what_was_wrong_goes_with_the_entry(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.INCOMPATIBLE, "too new")
+    assert await hass.config_entries.async_unload(peer.entry_id)
+    assert not ir.async_get(hass).issues
+    link.become(LinkState.INCOMPATIBLE, "too new")
+    assert not ir.async_get(hass).issues, "nobody listens to a former connection"
