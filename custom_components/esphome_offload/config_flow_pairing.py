@@ -73,9 +73,7 @@ class PairingSteps(ConfigFlow):
     def __init__(self) -> None:
         """Know of nobody yet."""
         self._met: _Met | None = None
-        self._paired: Paired | None = None
         self._placeholders: dict[str, str] = {}
-        self._minutes_apart = 0
 
     async def async_step_pair(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask for the address of a builder."""
@@ -87,7 +85,7 @@ class PairingSteps(ConfigFlow):
         errors: dict[str, str] = {}
         if user_input is not None:
             try:
-                self._paired = await self._async_pair(self._met, user_input[CONF_CODE])
+                paired = await self._async_pair(self._met, user_input[CONF_CODE])
             except PairingError as err:
                 if err.failure is PairingFailure.SAME_IDENTITY:
                     return await self.async_step_same_identity()
@@ -97,7 +95,8 @@ class PairingSteps(ConfigFlow):
             except IdentityError as err:
                 errors[CONF_CODE] = self._identity_error(err)
             else:
-                return await self.async_step_clock({})
+                # Both have confirmed: an entry is made now, whatever else is wrong.
+                return await self._async_finish(self._met, paired)
         return self.async_show_form(
             step_id="code",
             data_schema=CODE_SCHEMA,
@@ -107,31 +106,6 @@ class PairingSteps(ConfigFlow):
                 "label": plain(self._met.label),
                 "url": self._met.url,
                 "pin": self._met.pin_sha256[:16],
-            },
-        )
-
-    async def async_step_clock(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """See whether the clocks agree, without which the new pairing would be of no use."""
-        assert self._met is not None  # noqa: S101 - the steps before
-        assert self._paired is not None  # noqa: S101 - found and paired
-        if user_input is not None:
-            try:
-                identity = await async_get_identity(self.hass)
-                await visit.prove(
-                    self._session(self._met), self._met.url, identity, self._paired.public
-                )
-            except ClockSkewError as err:
-                self._minutes_apart = max(1, round(abs(err.seconds) / 60))
-            except VisitError, ProtocolError:
-                # It was there a moment ago. The entry goes on trying, and says what is wrong.
-                return await self._async_finish(self._met, self._paired)
-            else:
-                return await self._async_finish(self._met, self._paired)
-        return self.async_show_form(
-            step_id="clock",
-            description_placeholders={
-                "label": plain(self._paired.label),
-                "minutes": str(self._minutes_apart),
             },
         )
 
@@ -236,6 +210,8 @@ class PairingSteps(ConfigFlow):
         return await client.pair(code)
 
     async def _async_finish(self, met: _Met, paired: Paired) -> ConfigFlowResult:
+        minutes = await self._async_minutes_apart(met, paired)
+        said = {"label": plain(paired.label), "minutes": str(minutes)}
         pin = paired.public.pin_sha256
         settings = PeerSettings(met.url, met.verify_ssl, paired.public, paired.label)
         if self.source == SOURCE_REAUTH:
@@ -244,10 +220,30 @@ class PairingSteps(ConfigFlow):
                 return self.async_abort(reason="already_paired")
             # It may have another identity by now: whoever has the code has vouched for it.
             self._move(entry, settings.data, pin)
-            return self.async_abort(reason="paired_again")
+            return self.async_abort(
+                reason="paired_again_clocks_differ" if minutes else "paired_again",
+                description_placeholders=said,
+            )
         await self.async_set_unique_id(pin, raise_on_progress=False)
         self._abort_if_unique_id_configured(updates=settings.data, error="already_paired")
-        return self.async_create_entry(title=paired.label, data=settings.data)
+        return self.async_create_entry(
+            title=paired.label,
+            data=settings.data,
+            description="clocks_differ" if minutes else None,
+            description_placeholders=said,
+        )
+
+    async def _async_minutes_apart(self, met: _Met, paired: Paired) -> int:
+        """Return by how much the clocks differ, 0 when that is little enough to connect."""
+        try:
+            identity = await async_get_identity(self.hass)
+            await visit.prove(self._session(met), met.url, identity, paired.public)
+        except ClockSkewError as err:
+            return max(1, round(abs(err.seconds) / 60))
+        except IdentityError, VisitError, ProtocolError:
+            # It was there a moment ago. The entry goes on trying, and says what is wrong.
+            pass
+        return 0
 
     def _taken(self, pin_sha256: str) -> bool:
         """Whether another entry than the one that is being mended is for this peer."""

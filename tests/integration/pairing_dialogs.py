@@ -96,6 +96,8 @@ class Dialog:
                 texts += [_TEXTS["error"][error] for error in (self.errors or {}).values()]
             case FlowResultType.ABORT:
                 texts = [_TEXTS["abort"][self.result["reason"]]]
+            case FlowResultType.CREATE_ENTRY if self.result.get("description"):
+                texts = [_TEXTS["create_entry"][self.result["description"]]]
             case _:
                 texts = []
         for text in texts:

@@ -92,6 +92,18 @@ async def test_pairing_again_makes_a_new_connection_with_the_same_entry(
     assert peer.state is ConfigEntryState.LOADED
 
 
+async def test_clocks_that_differ_are_said_to_when_pairing_again(
+    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, stage: Stage
+) -> None:
+    dialog = await again(hass, peer)
+    await dialog.address(builder.url)
+    builder.clock_ahead = 3600
+    await dialog.submit(code=builder.open())
+    await hass.async_block_till_done()
+    assert dialog.result["reason"] == "paired_again_clocks_differ"
+    assert dialog.placeholders["minutes"] == "60"
+
+
 async def test_pairing_again_takes_another_address_and_another_identity(
     hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, stage: Stage
 ) -> None:

@@ -420,30 +420,16 @@ async def test_an_identity_that_cannot_be_written_is_said_to_be_so(
 # Clocks
 
 
-async def test_clocks_that_differ_are_said_to_and_can_be_set(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+@pytest.mark.parametrize(("ahead", "minutes"), [(3600, "60"), (-1800, "30")])
+async def test_clocks_that_differ_are_said_to_and_the_entry_is_there_all_the_same(
+    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer, ahead: int, minutes: str
 ) -> None:
-    builder.clock_ahead = 3600
+    builder.clock_ahead = ahead
     await dialog.submit(code=builder.open())
-    assert dialog.step == "clock"
-    assert dialog.placeholders == {"label": "workshop", "minutes": "60"}
-    builder.clock_ahead = 1800
-    await dialog.submit()
-    assert dialog.placeholders["minutes"] == "30"
-    builder.clock_ahead = 0
-    await dialog.submit()
     assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
-
-
-async def test_a_dialog_that_is_opened_again_shows_the_clocks_again(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
-) -> None:
-    builder.clock_ahead = -3600
-    await dialog.submit(code=builder.open())
-    asked = len(builder.asked)
-    again = await hass.config_entries.flow.async_configure(dialog.result["flow_id"])
-    assert (again["step_id"], again["description_placeholders"]["minutes"]) == ("clock", "60")
-    assert len(builder.asked) == asked
+    assert dialog.result["description"] == "clocks_differ"
+    assert dialog.placeholders == {"label": "workshop", "minutes": minutes}
+    assert hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, builder.identity.pin_sha256)
 
 
 async def test_what_else_is_wrong_after_pairing_is_the_entrys_business(
