@@ -71,6 +71,9 @@ async def flushed(connection: websocket_api.ActiveConnection) -> None:
 
 def close(connection: websocket_api.ActiveConnection) -> None:
     """End a connection at once, as far as Home Assistant lets us."""
+    # Its one public way is to revoke the refresh token, which all connections of a guest share:
+    # whoever takes a wrong step with an access token that was read on plain http would cut off
+    # the guest itself. Where this does not work, everything on the connection is still refused.
     handler = getattr(connection.send_message, "__self__", None)
     if (cancel := getattr(handler, "_cancel", None)) is not None:
         cancel()
