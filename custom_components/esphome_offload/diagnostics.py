@@ -7,10 +7,15 @@ from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.core import HomeAssistant
 
 from .builders.model import Builder
+from .builders.slots import Slots
 from .coordinator import OffloadConfigEntry
 from .device_tracker import OffloadDevice
+from .lending import Lender
 from .peering import Peer
-from .peers.address import host
+from .peers.address import host as host_of
+from .peers.admission import Lending
+from .peers.guests import Guest
+from .peers.protocol import MIB
 
 _JOBS = 50
 
@@ -33,6 +38,7 @@ async def async_get_config_entry_diagnostics(
         "builders": [_builder(builder) for builder in coordinator.builders.builders],
         "devices": [_device(device) for device in coordinator.devices.values()],
         "unreadable": sorted(coordinator.unreadable),
+        "lending": _lending(coordinator.lender, coordinator.workshop.slots),
         "jobs": [dict(coordinator.job_details(job)) for job in coordinator.queue.jobs()[-_JOBS:]],
     }
     redacted: dict[str, Any] = async_redact_data(diagnostics, _TO_REDACT)
@@ -56,13 +62,43 @@ def _builder(builder: Builder) -> dict[str, Any]:
     }
 
 
+def _lending(lender: Lender, slots: Slots) -> dict[str, Any]:
+    """Return whom this machine builds for; of a pairing window no more than whether it is open."""
+    host = None if lender.lending is Lending.OFF else lender.host
+    end = lender.window_end
+    return {
+        "state": lender.lending.value,
+        "paused": lender.paused,
+        "why_not": lender.why_cannot_build,
+        "containment": asdict(lender.containment),
+        "slots": slots.count,
+        "busy": slots.busy,
+        "queue_length": slots.waiting,
+        "builds": 0 if host is None else len(host.active()),
+        "disk_mib": None if host is None else host.disk_used // MIB,
+        "window_open": lender.window is not None,
+        "window_end": None if end is None else end.value,
+        "guests": [_guest(lender, guest) for guest in lender.guests.all()],
+    }
+
+
+def _guest(lender: Lender, guest: Guest) -> dict[str, Any]:
+    return {
+        "pin": guest.pin_sha256[:16],
+        "connected": lender.connections.connected(guest.pin_sha256),
+        "paired_at": guest.paired_at.isoformat(),
+        "last_seen": None if guest.last_seen is None else guest.last_seen.isoformat(),
+        "builds": guest.builds,
+    }
+
+
 def _peer(peer: Peer) -> dict[str, Any]:
     """Return what is known of a peer; of its address no more than the host."""
     link = peer.link
     session = link.session
     return {
         "scheme": peer.settings.url.partition(":")[0],
-        "host": host(peer.settings.url),
+        "host": host_of(peer.settings.url),
         "verify_ssl": peer.settings.verify_ssl,
         "pin_sha256": peer.settings.public.pin_sha256,
         "state": link.state.value,

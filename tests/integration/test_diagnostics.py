@@ -18,6 +18,7 @@ from custom_components.esphome_offload.diagnostics import async_get_config_entry
 
 from ..jobs.fakes import Block, failing
 from .conftest import NEWEST, Stage
+from .guest_client import Offloader
 
 
 async def test_diagnostics_hold_what_helps_but_no_secrets_and_addresses(
@@ -46,6 +47,35 @@ async def test_diagnostics_hold_what_helps_but_no_secrets_and_addresses(
     assert diagnostics["devices"][0]["known_to_esphome"] is False
     assert diagnostics["jobs"][0]["failure_reason"] == "config_invalid"
     assert diagnostics["jobs"][0]["attempts"][0]["failure"] == "config_invalid"
+
+
+async def test_diagnostics_say_how_this_machine_is_lent_but_neither_code_nor_whole_pins(
+    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry, pi: Offloader
+) -> None:
+    wire = await pi.connect()
+    window = lent.lender.open_window()
+    await lent.lender.async_set_paused(paused=True)
+
+    diagnostics = await async_get_config_entry_diagnostics(hass, entry)
+
+    text = json.dumps(diagnostics)
+    (guest,) = lent.lender.guests.all()
+    for secret in (window.code, guest.pin_sha256, guest.user_id):
+        assert secret not in text
+    lending = diagnostics["lending"]
+    assert (lending["state"], lending["paused"]) == ("paused", True)
+    assert lending["containment"]["degree"] == "contained"
+    assert (lending["slots"], lending["builds"], lending["window_open"]) == (1, 0, True)
+    assert [each["pin"] for each in lending["guests"]] == [guest.pin_sha256[:16]]
+    assert lending["guests"][0]["connected"] is True
+    await wire.socket.close()
+
+
+async def test_diagnostics_of_a_machine_that_is_not_lent_say_so(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    lending = (await async_get_config_entry_diagnostics(hass, entry))["lending"]
+    assert (lending["state"], lending["window_open"], lending["guests"]) == ("off", False, [])
 
 
 @pytest.mark.parametrize(
