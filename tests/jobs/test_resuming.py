@@ -1,14 +1,20 @@
-"""Home Assistant was stopped while another machine built; that went on."""
+"""Another machine was left alone with a build: at a restart, or when its entry was reloaded."""
 
 import pytest
 
-from custom_components.esphome_offload.builders.model import BuildError, BuilderStatus, BuildSink
+from custom_components.esphome_offload.builders.model import (
+    BuildDetached,
+    BuildError,
+    BuilderStatus,
+    BuildRequest,
+    BuildSink,
+)
 from custom_components.esphome_offload.const import FailureReason, JobStatus, Source, Stage
 from custom_components.esphome_offload.jobs.model import FirmwareJob, JobEvent
 from custom_components.esphome_offload.jobs.replay import Replay
 from custom_components.esphome_offload.jobs.router import GRACE
 
-from .fakes import Block, ScriptedBuilder, settle
+from .fakes import Act, Block, ScriptedBuilder, settle
 from .house import House
 
 AWAY = BuilderStatus(available=False, why_not="not connected", reachable=False)
@@ -184,6 +190,96 @@ async def test_no_line_is_logged_twice_when_all_come_again(
     ]
 
 
+class Reload:
+    """An act during which the connection to the builder is closed; it is made anew ``then``."""
+
+    def __init__(self, house: House, peer: ScriptedBuilder, *said: str) -> None:
+        self._house = house
+        self._peer = peer
+        self._said = said
+        # Registered again, because only that tells how to unregister.
+        self._unregister = house.builders.register(peer)
+
+    async def __call__(self, _request: BuildRequest, sink: BuildSink) -> None:
+        sink.lines(self._said)
+        self._unregister()
+        raise BuildDetached("the connection was closed")
+
+    def come_back(self, *script: Act) -> ScriptedBuilder:
+        again = self._house.add_peer(self._peer.builder_id, self._peer.label)
+        again.script = list(script)
+        return again
+
+
+async def test_a_builder_whose_connection_is_made_anew_goes_on_with_the_attempt(
+    house: House, peer: ScriptedBuilder
+) -> None:
+    reload = Reload(house, peer)
+    peer.script = [reload]
+    job = await house.run()
+    assert (job.stage, job.waiting_for) == (
+        Stage.WAITING_BUILDER,
+        "workshop, which has the build already",
+    )
+    assert house.queue.wanted_attempts(peer.builder_id) == (job.attempts[0].attempt_id,)
+    again = reload.come_back()
+    await settle()
+    assert job.status is JobStatus.COMPLETED
+    assert [each.failure for each in job.attempts] == [None]
+    (request,) = again.requests
+    assert (request.resume, request.attempt_id) == (True, peer.requests[0].attempt_id)
+    assert not house.builder.requests
+    assert house.events_of(job).count(JobEvent.STARTED) == 1
+
+
+async def test_a_builder_that_does_not_come_back_is_replaced(
+    house: House, peer: ScriptedBuilder
+) -> None:
+    peer.script = [Reload(house, peer)]
+    job = await house.run()
+    await house.time.go(GRACE)
+    assert job.status is JobStatus.COMPLETED
+    assert [(each.label, each.failure) for each in job.attempts] == [
+        ("workshop", FailureReason.BUILDER_UNAVAILABLE),
+        ("This machine", None),
+    ]
+
+
+async def test_cancelled_while_the_connection_is_made_anew_it_is_wanted_no_more(
+    house: House, peer: ScriptedBuilder
+) -> None:
+    reload = Reload(house, peer)
+    peer.script = [reload]
+    job = await house.run()
+    await house.queue.cancel(job.job_id)
+    assert house.queue.wanted_attempts(peer.builder_id) == ()
+    again = reload.come_back()
+    await settle()
+    assert job.status is JobStatus.CANCELLED
+    assert not again.requests
+
+
+async def test_no_line_is_logged_twice_when_the_connection_is_made_anew_twice(
+    house: House, peer: ScriptedBuilder
+) -> None:
+    first = Reload(house, peer, "a", "b")
+    peer.script = [first]
+    job = await house.run()
+    again = first.come_back()
+    second = Reload(house, again, "a", "b", "c")
+    again.script = [second]
+    await settle()
+
+    async def say_all(_request: BuildRequest, sink: BuildSink) -> None:
+        sink.lines(["a", "b", "c", "d"])
+
+    second.come_back(say_all)
+    await settle()
+    assert job.status is JobStatus.COMPLETED
+    lines = (await house.logs.read(job.job_id)).lines
+    assert [line for line in lines if line in {"a", "b", "c", "d"}] == ["a", "b", "c", "d"]
+
+
 async def test_a_place_in_the_line_of_the_builder_is_shown(
     house: House, peer: ScriptedBuilder
 ) -> None:
@@ -206,7 +302,7 @@ async def test_a_place_in_the_line_of_the_builder_is_shown(
 
 
 def test_a_replay_leaves_out_what_is_known_and_nothing_after_the_first_difference() -> None:
-    logged = ["== preparing on workshop", "a", "== compiling on workshop", "b", "== queued"]
+    logged = ["== Building on workshop: idle", "a", "== compiling on workshop", "b", "== queued"]
     replay = Replay(logged, "workshop")
     assert list(replay.news(["a"])) == []
     assert list(replay.news(["b", "c"])) == ["c"]
@@ -214,10 +310,11 @@ def test_a_replay_leaves_out_what_is_known_and_nothing_after_the_first_differenc
 
 
 def test_a_replay_heeds_only_the_last_attempt_at_the_builder() -> None:
-    logged = ["== preparing on workshop", "a", "== preparing on workshop", "x"]
+    logged = ["== Building on workshop: idle", "a", "== Building on workshop: idle", "x"]
     assert list(Replay(logged, "workshop").news(["a", "x"])) == ["a", "x"]
 
 
 def test_lines_of_the_builder_that_look_like_ours_are_no_difference() -> None:
-    logged = ["== preparing on workshop", "== Making the toolchain", "a", "== preparing again"]
+    begin, preparing = "== Building on workshop: idle", "== preparing on workshop"
+    logged = [begin, preparing, "== Making the toolchain", "a", preparing]
     assert list(Replay(logged, "workshop").news(["== Making the toolchain", "a", "b"])) == ["b"]

@@ -15,7 +15,7 @@ class BuildRequest:
 
     ``configuration`` is a file name inside ``config_dir``; ``time_zone`` is the requester's
     IANA zone, because ESPHome's ``time:`` takes the build host's when the YAML names none.
-    ``resume``: the builder was asked for this very attempt before Home Assistant was restarted.
+    ``resume``: the builder was asked for this very attempt before, and was left alone with it.
     """
 
     job_id: str
@@ -94,6 +94,13 @@ class BuildError(Exception):
         self.exit_code = exit_code
 
 
+class BuildDetached(Exception):  # noqa: N818 - nothing went wrong with the build
+    """The connection to a builder was taken down here; the build goes on there.
+
+    Whoever finds that builder again can go on with the attempt (``BuildRequest.resume``).
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class BuilderStatus:
     """A builder at one moment. ``why_not`` is for people and set when not available.
@@ -136,7 +143,10 @@ class Builder(Protocol):
         """Call ``listener`` whenever the status may have changed; returns unsubscribe."""
 
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
-        """Build, or raise BuildError. Cancelling ends every process within 5 s."""
+        """Build, or raise BuildError or BuildDetached.
+
+        Cancelling ends every process within 5 s.
+        """
 
     def leave(self) -> None:
         """Home Assistant stops: a build elsewhere goes on when it is cancelled from now on."""

@@ -15,7 +15,15 @@ from ..peers.seal import Purpose
 from .bundle import Bundle, Bundles
 from .firmware import FirmwareStore
 from .layout import CacheLayout
-from .model import Builder, BuildError, BuilderStatus, BuildRequest, BuildSink, Firmware
+from .model import (
+    BuildDetached,
+    Builder,
+    BuildError,
+    BuilderStatus,
+    BuildRequest,
+    BuildSink,
+    Firmware,
+)
 from .peer_firmware import fetch_firmware
 from .peer_progress import PeerProgress, failure_of, refused
 
@@ -98,14 +106,16 @@ class PeerBuilder(Builder):
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         """Build over there.
 
-        ``request.resume`` attaches to what was submitted before Home Assistant was restarted.
-        Raises BuildError build_lost when the peer knows nothing of the attempt any more: it
-        takes no attempt id twice, so another attempt is needed.
+        ``request.resume`` attaches to what was submitted before. Raises BuildDetached when the
+        link is stopped meanwhile, and BuildError build_lost when the peer knows nothing of the
+        attempt any more: it takes no attempt id twice, so another attempt is needed.
         """
         progress = PeerProgress(sink, self.label)
         try:
             return await self._build(request, sink, progress)
-        # Whatever it is: nobody waits for the result any more.
+        except BuildDetached:
+            raise
+        # Whatever else it is: nobody waits for the result any more.
         except BaseException:
             if progress.submitted and not progress.ended and not self._leaving:
                 await self._give_up(request.attempt_id)
@@ -244,7 +254,7 @@ class PeerBuilder(Builder):
                     sink.lines((f"== Trying again to reach {self.label}: {err}",))
                 left = until - loop.time()
                 if left <= 0:
-                    raise self._unavailable(str(err)) from err
+                    raise self._left(str(err)) from err
                 await self._wait_for_link(left)
             except ProtocolError as err:
                 raise self._unavailable(f"it says what makes no sense: {err.detail}") from err
@@ -255,7 +265,7 @@ class PeerBuilder(Builder):
         try:
             await self._link.wait_connected(seconds - _RETRY_PAUSE)
         except LinkLost as err:
-            raise self._unavailable(str(err)) from err
+            raise self._left(str(err)) from err
 
     async def _give_up(self, attempt_id: str) -> None:
         """End the attempt over there; should that fail, the next connect does it."""
@@ -270,9 +280,13 @@ class PeerBuilder(Builder):
             async with asyncio.timeout(_CANCEL_TIMEOUT):
                 await self._link.cancel(attempt_id)
 
-    def _unavailable(self, why: str) -> BuildError:
-        reason = FailureReason.BUILDER_UNAVAILABLE
+    def _left(self, why: str) -> BuildError | BuildDetached:
         if self._link.state is LinkState.STOPPED:
             # Its entry is reloaded, or removed; it is no worse a builder for that.
-            reason = FailureReason.BUILD_LOST
-        return BuildError(reason, f"{self.label} cannot be worked with: {why}")
+            return BuildDetached(f"the connection to {self.label} was closed")
+        return self._unavailable(why)
+
+    def _unavailable(self, why: str) -> BuildError:
+        return BuildError(
+            FailureReason.BUILDER_UNAVAILABLE, f"{self.label} cannot be worked with: {why}"
+        )

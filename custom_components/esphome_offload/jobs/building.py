@@ -4,7 +4,7 @@ from collections.abc import Callable
 import logging
 
 from ..builders.log import JobLogs
-from ..builders.model import BuildError, BuildRequest, Firmware
+from ..builders.model import BuildDetached, BuildError, BuildRequest, Firmware
 from ..clock import Time
 from ..const import FailureReason
 from .attempt import AttemptSink, attempt_boundary, new_id
@@ -61,6 +61,10 @@ class Building:
                     builder_id = binding.builder.builder_id
                     try:
                         return await self._attempt(job, binding, resumed)
+                    except BuildDetached:
+                        # Its entry is being reloaded, mostly: it is found again in a moment.
+                        resumed = job.current_attempt
+                        continue
                     except BuildError as err:
                         last = err
             except BuildError as nobody:

@@ -9,6 +9,7 @@ from ..clock import Time
 from ..const import FailureReason, JobStatus, Stage
 from .model import Attempt, FirmwareJob, JobEvent, Routing
 from .ports import Persistence
+from .replay import beginning
 from .store import encode, to_drop
 
 _LOGGER = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class Ledger:
         self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
 
     def resume_attempt(self, job: FirmwareJob) -> None:
-        """Leave the queue for the builder that the job is bound to since before a restart."""
+        """Go back to the builder that the job is bound to since before."""
         first = job.started_at is None
         if job.status is JobStatus.QUEUED:
             job.start(self._time.now())
@@ -255,7 +256,7 @@ class Ledger:
 def explain(routing: Routing) -> list[str]:
     """Return the lines that say who builds and why, and why not each of the others."""
     others = (f"== Not on {label}: {why}" for label, why in routing.why_not.items())
-    return [f"== Building on {routing.source_label}: {routing.reason}", *others]
+    return [f"{beginning(routing.source_label or '')}{routing.reason}", *others]
 
 
 def describe(job: FirmwareJob) -> str:

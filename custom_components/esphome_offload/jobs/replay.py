@@ -7,12 +7,17 @@ _OWN = "== "
 """What the lines begin with that we log ourselves, in between those of the builder."""
 
 
+def beginning(label: str) -> str:
+    """Return what the line says that is logged once per attempt, when that begins."""
+    return f"{_OWN}Building on {label}: "
+
+
 class Replay:
     """Compares with what was logged since the attempt began, until there is a difference."""
 
     def __init__(self, logged: Sequence[str], label: str) -> None:
         """Take the log of the whole job and the builder's label."""
-        begin = f"{_OWN}preparing on {label}"
+        begin = beginning(label)
         starts = [index for index, line in enumerate(logged) if line.startswith(begin)]
         self._known = deque(logged[starts[-1] + 1 :] if starts else ())
 

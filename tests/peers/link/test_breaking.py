@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from custom_components.esphome_offload.builders import peer as peer_module
-from custom_components.esphome_offload.builders.model import BuildError, BuildRequest
+from custom_components.esphome_offload.builders.model import BuildDetached, BuildError, BuildRequest
 from custom_components.esphome_offload.const import FailureReason, Stage
 from custom_components.esphome_offload.peers import link as link_module
 
@@ -267,12 +267,29 @@ async def test_home_assistant_stops_here_and_the_build_goes_on_there(
     assert (len(stand.lender.builds), connected.bundles.made) == (1, 1)
 
 
-async def test_a_link_that_is_stopped_says_nothing_against_the_builder(
+async def test_a_link_that_is_stopped_leaves_the_build_going_on_there(
     connected: Pi, stand: Stand
 ) -> None:
-    build = await _compiling(connected, stand, Sink(), Block())
+    request, end = connected.request(), Block()
+    build = await _compiling(connected, stand, Sink(), end, **_fields(request))
     await connected.link.stop()
-    assert (await _fails(build)).reason is FailureReason.BUILD_LOST
+    with pytest.raises(BuildDetached, match="the connection to workshop was closed"):
+        await build
+
+    connected.wanted.add(request.attempt_id)
+    connected.make()
+    await connected.connect()
+    assert not end.cancelled
+    end.release.set()
+    await connected.build(**_fields(request), resume=True)  # type: ignore[arg-type]
+    assert len(stand.lender.builds) == 1
+
+
+async def test_forgetting_a_tree_fails_when_the_link_is_stopped(connected: Pi) -> None:
+    await connected.link.stop()
+    with pytest.raises(BuildError) as failure:
+        await connected.builder.clean("lamp.yaml")
+    assert failure.value.reason is FailureReason.BUILDER_UNAVAILABLE
 
 
 async def test_what_is_resumed_but_unknown_there_is_lost(connected: Pi) -> None:
