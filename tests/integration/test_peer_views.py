@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient
 from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+from yarl import URL
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
@@ -196,6 +197,22 @@ async def test_a_bundle_of_somebody_else_is_refused(pi: Offloader, attic: Offloa
     body = b"".join(attic.bundle(attempt_id).batches())
     status, answer = await pi.put(attempt_id, body, await pi.ticket())
     assert (status, answer and answer["error"]) == (400, "tampered")
+
+
+async def test_an_attempt_id_that_is_a_path_leads_nowhere(
+    lent: OffloadCoordinator, pi: Offloader, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere" / "folder"
+    for name in (f"{elsewhere}/bundle", "deeper/bundle", "bundle"):
+        attempt_id = name.replace("/", "%2F")
+        response = await pi.client.put(
+            URL(f"/api/{DOMAIN}/bundle/{attempt_id}", encoded=True),
+            data=b"".join(pi.bundle(new_attempt_id()).batches()),
+            headers={"Authorization": f"Bearer {await pi.ticket()}"},
+        )
+        assert (response.status, await refusal(response)) == (400, "malformed")
+    assert not elsewhere.exists()
+    assert not lent.workshop.layout.inbox.exists()
 
 
 async def test_while_paused_no_bundle_is_taken_and_the_reason_is_told(

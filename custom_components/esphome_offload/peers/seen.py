@@ -1,6 +1,7 @@
 """The attempt ids that a guest has used: what is replayed starts nothing, also after a restart."""
 
 from datetime import datetime, timedelta
+import re
 from typing import Final
 
 from .protocol import ErrorCode, ProtocolError
@@ -8,6 +9,7 @@ from .protocol import ErrorCode, ProtocolError
 KEPT_FOR: Final = timedelta(days=7)
 KEPT: Final = 1000
 """Ids per guest; 36 bytes each in the store, which is written at each submit."""
+_ID: Final = re.compile(r"[0-9a-f]{32}")
 _AHEAD: Final = timedelta(days=1)
 """A clock as wrong as that gets no ticket."""
 
@@ -25,7 +27,13 @@ class SeenAttempts:
         self.horizon = horizon
 
     def check(self, attempt_id: str, now: datetime) -> None:
-        """Raise ProtocolError ATTEMPT_OVER for an id that was used, MALFORMED for a future one."""
+        """Raise ProtocolError unless an id can be used.
+
+        ATTEMPT_OVER: it was used. MALFORMED: it is of the future, or none; those of bundles come
+        from addresses, where anything may stand, and become file names.
+        """
+        if not _ID.fullmatch(attempt_id):
+            raise ProtocolError(ErrorCode.MALFORMED, "no attempt id")
         latest = _first_id(now + _AHEAD)
         if self.horizon > latest:
             # This clock was far ahead. To refuse all that comes until then would be worse than
