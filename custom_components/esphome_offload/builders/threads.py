@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 import threading
 
 
@@ -17,7 +18,10 @@ async def in_thread[T](work: Callable[[threading.Event], T]) -> T:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         stop.set()
-        await asyncio.wait([running])
+        while not running.done():
+            # Cancelled once more: what it uses must not be cleared away early.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
         if not running.cancelled():
             # Said nowhere: nobody wants it any more.
             running.exception()

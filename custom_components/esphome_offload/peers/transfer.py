@@ -8,6 +8,7 @@ from pathlib import Path
 import tempfile
 from typing import BinaryIO, Final
 
+from ..builders.threads import in_thread
 from .body import Opener, Sealer
 from .payloads import BodyHeader
 from .protocol import STALL_TIMEOUT, ErrorCode, ProtocolError
@@ -25,10 +26,10 @@ async def send(sealer: Sealer) -> AsyncGenerator[bytes]:
     """
     batches = sealer.batches()
     try:
-        while (batch := await _in_thread(lambda: next(batches, None))) is not None:
+        while (batch := await in_thread(lambda _: next(batches, None))) is not None:
             yield batch
     finally:
-        await _in_thread(batches.close)
+        await in_thread(lambda _: batches.close())
 
 
 def _accept_all(_header: BodyHeader) -> None:
@@ -60,14 +61,14 @@ async def receive(
     accept(header)
     partial = _Partial(target)
     try:
-        await _in_thread(lambda: partial.write(opener, b""))
+        await in_thread(lambda _: partial.write(opener, b""))
         while not source.over:
             data = await source.gather()
-            await _in_thread(lambda: partial.write(opener, data))  # noqa: B023 - awaited here
+            await in_thread(lambda _: partial.write(opener, data))  # noqa: B023 - awaited here
         opener.finish()
-        await _in_thread(partial.commit)
+        await in_thread(lambda _: partial.commit())
     except BaseException as err:
-        await _in_thread(partial.discard)
+        await in_thread(lambda _: partial.discard())
         if isinstance(err, OSError) and err.errno in _NO_SPACE:
             raise ProtocolError(ErrorCode.NO_SPACE, "the disk is full") from err
         raise
@@ -139,23 +140,3 @@ class _Partial:
         finally:
             if self._path is not None:
                 self._path.unlink(missing_ok=True)
-
-
-async def _in_thread[T](work: Callable[[], T]) -> T:
-    """Run in a thread; when cancelled, wait for it: what it uses must not be cleared away early.
-
-    ``work`` is one step, on at most half a MiB.
-    """
-    task = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError:
-                continue
-        if not task.cancelled():
-            # Said nowhere: who cancelled does not want it any more.
-            task.exception()
-        raise
