@@ -1,7 +1,7 @@
 """The offloader: a real link and a real PeerBuilder; only the bundles are packed by hand."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import hashlib
 from pathlib import Path
 from typing import override
@@ -111,8 +111,14 @@ class Pi:
     """The offloader. ``wanted`` is what its queue would say."""
 
     def __init__(
-        self, root: Path, stand: Stand, wire: Wire, session: aiohttp.ClientSession
+        self,
+        root: Path,
+        stand: Stand,
+        wire: Wire,
+        session: aiohttp.ClientSession,
+        label: str = "workshop",
     ) -> None:
+        self.label = label
         self.stand = stand
         self.wire = wire
         self.http = session
@@ -131,10 +137,10 @@ class Pi:
             url=self.wire.url,
             identity=self.identity,
             peer_key=self.stand.lender.identity.public,
-            label="workshop",
+            label=self.label,
             offer=own_offer("0.1.0"),
             session=self.http,
-            wanted=lambda: self.wanted,
+            wanted=self.still_wanted,
             jitter=lambda: 0.0,
         )
         self.link.subscribe(self._changed)
@@ -146,6 +152,9 @@ class Pi:
             patience=patience,
             submit_patience=patience,
         )
+
+    def still_wanted(self) -> Iterable[str]:
+        return self.wanted
 
     def _changed(self) -> None:
         self.changes += 1

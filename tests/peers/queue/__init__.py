@@ -1,0 +1,1 @@
+"""A real queue whose builders are real peers."""
