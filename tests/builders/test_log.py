@@ -1,6 +1,7 @@
 """The log of a job: numbered, bounded, on disk."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -168,13 +169,25 @@ async def test_twenty_thousand_lines_make_few_writes_and_no_task_per_line(
     monkeypatch.setattr(
         log_module,
         "_append",
-        lambda path, lines: (writes.append(len(lines)), append(path, lines))[1],
+        lambda path, run: (writes.append(len(run.lines)), append(path, run))[1],
     )
     for n in range(20_000):
         logs.append(JOB, [f"line {n}"])
     assert not logs._tasks
     await written(logs)
     assert writes == [20_000]
+
+
+async def test_lines_are_nothing_that_the_garbage_collector_counts(logs: JobLogs) -> None:
+    lines = [f"line {n}" for n in range(10_000)]
+    gc.collect()
+    gc.disable()
+    before = len(gc.get_objects())
+    for first in range(0, len(lines), 100):
+        logs.append(JOB, lines[first : first + 100])
+    counted = len(gc.get_objects()) - before
+    gc.enable()
+    assert counted < 100
 
 
 async def test_a_disk_that_cannot_be_written_is_said_and_does_no_harm(

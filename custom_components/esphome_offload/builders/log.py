@@ -41,6 +41,14 @@ class LogPage:
     total: int
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring lines, the first with the number ``first``."""
+
+    first: int
+    lines: Sequence[str]
+
+
 @dataclass(slots=True)
 class NumberedLines:
     """The first and the last lines of a log, with their numbers."""
@@ -76,9 +84,9 @@ class NumberedLines:
             self.tail_first += 1
         return size
 
-    def numbered(self) -> list[tuple[int, str]]:
+    def runs(self) -> tuple[Run, ...]:
         """Return all lines that are kept."""
-        return [*enumerate(self.head), *enumerate(self.tail, self.tail_first)]
+        return Run(0, tuple(self.head)), Run(self.tail_first, tuple(self.tail))
 
     def page(self, from_line: int, limit: int) -> LogPage:
         """Return lines from a number on, up to where some were left out."""
@@ -96,21 +104,22 @@ def _size(line: str) -> int:
     return _OVERHEAD + (len(line) if line.isascii() else len(line.encode(errors="replace")))
 
 
-def _text(numbered: Iterable[tuple[int, str]]) -> bytes:
+def _text(run: Run) -> bytes:
+    numbered = enumerate(run.lines, run.first)
     return "".join(f"{number}\t{line}\n" for number, line in numbered).encode(errors="replace")
 
 
-def _append(path: Path, numbered: Sequence[tuple[int, str]]) -> int:
+def _append(path: Path, run: Run) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
-        file.write(_text(numbered))
+        file.write(_text(run))
         return file.tell()
 
 
-def _rewrite(path: Path, numbered: Sequence[tuple[int, str]]) -> int:
+def _rewrite(path: Path, runs: Iterable[Run]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
-    text = _text(numbered)
+    text = b"".join(map(_text, runs))
     fresh.write_bytes(text)
     fresh.replace(path)
     return len(text)
@@ -137,7 +146,10 @@ class _Live:
     job_id: str
     path: Path
     lines: NumberedLines = field(default_factory=NumberedLines)
-    pending: list[tuple[int, str]] = field(default_factory=list)
+    # Not a pair of number and line each: the garbage collector counts those, and with enough of
+    # them it looks at all of Home Assistant's memory, which takes a tenth of a second.
+    pending: list[str] = field(default_factory=list)
+    pending_first: int = 0
     pending_bytes: int = 0
     file_bytes: int = 0
     rewrite: bool = False
@@ -181,11 +193,12 @@ class JobLogs:
         live = self._live.get(job_id)
         if live is None or live.ended or not lines:
             return
+        if not live.pending:
+            live.pending_first = live.lines.total
         for line in lines:
             clean = " ".join(line[:LINE_LIMIT].splitlines()) if line else line
-            number = live.lines.total
-            live.pending_bytes += live.lines.add(number, clean)
-            live.pending.append((number, clean))
+            live.pending_bytes += live.lines.add(live.lines.total, clean)
+            live.pending.append(clean)
         if live.pending_bytes > FILE_LIMIT:
             # All that is kept is in ``lines``.
             live.pending.clear()
@@ -282,17 +295,17 @@ class JobLogs:
             self._schedule(live)
 
     async def _write_pending(self, live: _Live) -> None:
-        numbered = live.pending
-        if not numbered and not live.rewrite:
+        run = Run(live.pending_first, live.pending)
+        if not run.lines and not live.rewrite:
             return
         size = live.pending_bytes
         live.pending = []
         live.pending_bytes = 0
         if live.rewrite or live.file_bytes + size > FILE_LIMIT:
             live.rewrite = False
-            live.file_bytes = await asyncio.to_thread(_rewrite, live.path, live.lines.numbered())
+            live.file_bytes = await asyncio.to_thread(_rewrite, live.path, live.lines.runs())
         else:
-            live.file_bytes = await asyncio.to_thread(_append, live.path, numbered)
+            live.file_bytes = await asyncio.to_thread(_append, live.path, run)
 
     def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         self._tasks.add(task)
