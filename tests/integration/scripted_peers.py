@@ -91,6 +91,7 @@ class ScriptedLink:
                 BuilderStatus(
                     available=self.connected and not self.silent,
                     why_not=None if self.connected else why or state.value,
+                    reachable=self.connected,
                     **status,
                 )
             )
@@ -119,7 +120,7 @@ class ScriptedPeers:
             link.label,
             Source.REMOTE,
             pin,
-            BuilderStatus(available=False, why_not="not connected yet"),
+            BuilderStatus(available=False, why_not="not connected yet", reachable=False),
             keeper=self.keeper,
         )
         builder: ScriptedBuilder = link.builder

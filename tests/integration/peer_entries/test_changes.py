@@ -1,19 +1,22 @@
 """Entries change, come and go."""
 
+import asyncio
+
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID, Source
+from custom_components.esphome_offload.builders.model import BuildDetached
+from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID, JobStatus, Source
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peers.link import LinkState
 
 from ..conftest import Stage
 from ..scripted_peers import ScriptedLink
-from .entries import add_peer, submit
+from .entries import add_peer, submit, waits_for
 
 # Changes of an entry
 
@@ -25,6 +28,39 @@ async def test_another_address_keeps_the_connection_object_and_its_builds(
     await hass.async_block_till_done()
     assert link.url == "http://other:1"
     assert stage.peers.links == [link]
+
+
+async def test_a_build_is_gone_on_with_when_the_entry_is_reloaded(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    begun, closed = asyncio.Event(), asyncio.Event()
+    link.become(LinkState.CONNECTED)
+    link.subscribe(lambda: closed.set() if link.state is LinkState.STOPPED else None)
+    assert link.builder is not None
+
+    async def build_until_closed(_request: object, _sink: object) -> None:
+        begun.set()
+        await closed.wait()
+        raise BuildDetached("the connection was closed")
+
+    link.builder.script = [build_until_closed]
+    job = await submit(coordinator)
+    await begun.wait()
+    await hass.config_entries.async_reload(peer.entry_id)
+    await waits_for(coordinator, job, "workshop, which has the build already")
+    again = stage.peers.links[-1]
+    (attempt,) = job.attempts
+    assert list(again.wanted()) == [attempt.attempt_id]
+    again.become(LinkState.CONNECTED)
+    job = await coordinator.async_wait(job)
+    assert job.status is JobStatus.COMPLETED
+    assert len(job.attempts) == 1
+    assert again.builder is not None
+    assert [each.resume for each in again.builder.requests] == [True]
 
 
 async def test_another_name_is_the_one_that_jobs_show(
