@@ -360,6 +360,10 @@ class OffloadCoordinator:
             return
         for new, old in changes.renamed.items():
             registry.async_rename(self.hass, old, new)
+            self.queue.rename(old, new)
+            self.hass.async_create_background_task(
+                self.workshop.firmware.rename(old, new), f"{DOMAIN} rename {old}"
+            )
             if (version := self._flashed.pop(old, None)) is not None:
                 self._flashed[new] = version
         self._remove_stale(self._entry)

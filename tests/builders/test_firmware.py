@@ -53,6 +53,40 @@ async def test_firmware_is_named_by_its_image(store: FirmwareStore, tree: Path) 
     assert firmware.build_info == INFO
 
 
+async def test_a_renamed_configuration_takes_its_firmware_along(
+    store: FirmwareStore, tree: Path
+) -> None:
+    before, newest = [await keep(store, tree, content) for content in (b"one", b"two")]
+    await store.rename(LAMP, "desk.yaml")
+    latest = await store.latest("desk.yaml")
+    assert latest is not None
+    assert (latest.sha256, latest.configuration) == (newest.sha256, "desk.yaml")
+    assert latest.factory is not None
+    assert latest.factory.read_bytes() == b"factory two"
+    taken = await store.load("desk.yaml", before.sha256)
+    assert taken is not None
+    assert taken.ota.read_bytes() == b"one"
+    # A flash may still read it.
+    assert newest.ota.read_bytes() == b"two"
+
+
+async def test_altered_firmware_gets_no_new_name(store: FirmwareStore, tree: Path) -> None:
+    firmware = await keep(store, tree, b"one")
+    firmware.ota.write_bytes(b"altered")
+    await store.rename(LAMP, "desk.yaml")
+    assert await store.latest("desk.yaml") is None
+
+
+async def test_firmware_that_cannot_be_taken_along_is_said(
+    store: FirmwareStore, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    firmware = await keep(store, tree, b"one")
+    firmware.ota.unlink()
+    await store.rename(LAMP, "desk.yaml")
+    assert "The firmware of lamp.yaml is not taken over to desk.yaml" in caplog.text
+    await store.rename("never-built.yaml", "desk.yaml")
+
+
 async def test_the_next_build_does_not_touch_what_is_kept(store: FirmwareStore, tree: Path) -> None:
     firmware = await keep(store, tree, b"image")
     # In place, as a copy over the old file does.

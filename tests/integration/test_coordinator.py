@@ -158,6 +158,43 @@ class TestFiles:
         await hass.services.async_call("update", "install", {"entity_id": ENTITY}, blocking=True)
         assert hass.states.get(ENTITY).attributes["installed_version"] == NEWEST
 
+    async def test_a_renamed_file_keeps_its_jobs_and_its_firmware(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        stage: Stage,
+    ) -> None:
+        built = await coordinator.async_wait(
+            await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+        )
+        (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
+        await pass_time(31)
+        assert hass.states.get(ENTITY).attributes["job_id"] == built.job_id
+        flashed = await coordinator.async_wait(
+            await coordinator.async_submit("desk.yaml", Operation.UPLOAD)
+        )
+        assert flashed.status is JobStatus.COMPLETED
+        assert stage.flasher.requests[0].firmware.sha256 == built.firmware_sha256
+
+    async def test_a_job_that_waits_goes_on_when_its_configuration_is_renamed(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+    ) -> None:
+        core_device(hass, available=False)
+        job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+        await coordinator.async_wait(job)
+        assert job.stage is JobStage.WAITING_DEVICE
+        (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
+        await pass_time(31)
+        assert job.stage is JobStage.WAITING_DEVICE
+        assert hass.states.get(ENTITY).attributes["waiting_for"] == job.waiting_for
+        await coordinator.async_cancel(job.job_id)
+
     async def test_a_file_that_breaks_keeps_its_device_and_is_named_in_a_repair(
         self,
         hass: HomeAssistant,

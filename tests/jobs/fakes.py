@@ -173,6 +173,12 @@ class ScriptedKeeper(FirmwareKeeper):
             raise BuildError(FailureReason.INTEGRITY, "the digest is wrong")
         return self.kept.get((configuration, sha256))
 
+    @override
+    async def rename(self, old: str, new: str) -> None:
+        for (name, sha256), firmware in list(self.kept.items()):
+            if name == old:
+                self.kept[new, sha256] = replace(firmware, configuration=new)
+
 
 type FlashAct = Callable[[FlashRequest, BuildSink], Awaitable[None]]
 

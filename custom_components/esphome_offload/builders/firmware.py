@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 import re
@@ -14,6 +15,8 @@ import uuid
 from ..const import FailureReason
 from .layout import CacheLayout
 from .model import BuildError, BuildInfo, Firmware
+
+_LOGGER = logging.getLogger(__name__)
 
 _MANIFEST = "firmware.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -81,6 +84,17 @@ class FirmwareStore:
         """Remove all firmware of a configuration."""
         await asyncio.to_thread(self._layout.discard, self._layout.firmware(configuration))
 
+    async def rename(self, old: str, new: str) -> None:
+        """Have what is kept of a configuration under the new name of its file too.
+
+        Under the old one it stays, for a flash that reads it.
+        """
+        try:
+            await asyncio.to_thread(self._rename, old, new)
+        except OSError as error:
+            # Nothing is lost that could not be built again.
+            _LOGGER.warning("The firmware of %s is not taken over to %s: %s", old, new, error)
+
     def _keep(self, configuration: str, device_name: str, result: BuildResult) -> Firmware:
         sha256 = _digest(result.ota)
         folder = self._layout.firmware(configuration) / sha256
@@ -127,6 +141,14 @@ class FirmwareStore:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
         return _firmware(folder, manifest)
+
+    def _rename(self, old: str, new: str) -> None:
+        for folder in reversed(self._by_age(old)):
+            kept = _read(folder, old)
+            # What was altered meanwhile must not get a name under which it is right.
+            if kept is not None and _digest(kept.ota) == kept.sha256:
+                result = BuildResult(kept.ota, kept.factory, kept.elf, kept.build_info)
+                self._keep(new, kept.device_name, result)
 
     def _latest(self, configuration: str) -> Firmware | None:
         kept = (_read(folder, configuration) for folder in self._by_age(configuration))

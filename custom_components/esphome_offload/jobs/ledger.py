@@ -86,6 +86,17 @@ class Ledger:
             job.requeue(self._time.now())
             self._publish(job, JobEvent.CHANGED)
 
+    def rename(self, old: str, new: str) -> None:
+        """Hand the jobs of a configuration on to its new name, also those that have ended."""
+        for job in self._jobs.values():
+            if job.request.configuration != old:
+                continue
+            job.rename(new)
+            self._records.pop(job.job_id, None)
+            if not job.terminal:
+                self._publish(job, JobEvent.CHANGED, f"{old} is {new} from now on")
+        self._persistence.save_soon(self.records)
+
     def queue(self, job: FirmwareJob) -> None:
         """Take in a new job."""
         self._jobs[job.job_id] = job

@@ -159,6 +159,10 @@ class FirmwareJob:
             seconds += (now - self._stage_since).total_seconds()
         return seconds
 
+    def rename(self, configuration: str) -> None:
+        """Go on under the new name of the configuration file."""
+        self.request = replace(self.request, configuration=configuration)
+
     def wait_in_queue(self, waiting_for: str) -> bool:
         """Say what a queued job waits for; returns whether that is new."""
         self._require(JobStatus.QUEUED)

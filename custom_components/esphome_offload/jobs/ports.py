@@ -69,6 +69,9 @@ class FirmwareKeeper(Protocol):
     async def load(self, configuration: str, sha256: str) -> Firmware | None:
         """Return one firmware, None when it is gone; raises BuildError when it was altered."""
 
+    async def rename(self, old: str, new: str) -> None:
+        """Have what is kept of a configuration under the new name of its file too."""
+
 
 class ConfigurationSource(Protocol):
     """The ESPHome configurations."""

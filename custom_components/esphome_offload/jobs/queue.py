@@ -219,6 +219,10 @@ class JobQueue:
         active = [job.job_id for job in self.jobs() if not job.terminal]
         await asyncio.gather(*map(self.cancel, active), return_exceptions=True)
 
+    def rename(self, old: str, new: str) -> None:
+        """Hand the jobs of a configuration on to the new name of its file."""
+        self._ledger.rename(old, new)
+
     def hold(self) -> None:
         """Start no builds and no uploads until ``release``; running ones go on."""
         self._held = True
