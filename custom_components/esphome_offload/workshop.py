@@ -118,7 +118,7 @@ def make_workshop(layout: CacheLayout, private: tuple[Path, ...]) -> Workshop:
 
     return Workshop(
         builder=builder,
-        flasher=FirmwareFlasher(layout, processes, toolchains),
+        flasher=FirmwareFlasher(layout, processes, toolchains, bundles.validated),
         firmware=firmware,
         versions=Versions(processes, uv, toolchains.installed),
         toolchains=toolchains.installed,

@@ -27,7 +27,7 @@ data = pathlib.Path(os.environ["ESPHOME_DATA_DIR"])
 told = json.loads(yaml.read_text())
 print("INFO ESPHome " + VERSION)
 seen = dict(argv=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ), path=sys.path)
-cached = sorted(path.name for path in data.glob("storage/*.validated.json"))
+cached = {path.name: path.stat().st_mtime for path in data.glob("storage/*.validated.json")}
 (data / "storage").mkdir(parents=True, exist_ok=True)
 (data / "seen.json").write_text(json.dumps(dict(seen, cached=cached)))
 (data / "storage" / (yaml.name + ".validated.json")).write_text("secrets")

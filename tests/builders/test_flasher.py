@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,15 @@ class Bench:
         self.layout = layout
         self.config_dir = config_dir
         self.firmware = firmware
-        self.flasher = FirmwareFlasher(
-            layout, processes, Toolchains(layout, processes, uv_of(layout))
-        )
+        self.validated: tuple[Path, ...] = ()
+        toolchains = Toolchains(layout, processes, uv_of(layout))
+        self.flasher = FirmwareFlasher(layout, processes, toolchains, self._validated)
+
+    async def _validated(
+        self, configuration: str, config_dir: Path, esphome_version: str
+    ) -> tuple[Path, ...]:
+        assert (configuration, config_dir, esphome_version) == (LAMP, self.config_dir, NEWEST)
+        return self.validated
 
     async def flash(self, told: dict[str, object], sink: Sink, address: str | None = HERE) -> None:
         (self.config_dir / LAMP).write_text(json.dumps(told))
@@ -129,7 +136,19 @@ async def test_esphome_never_finds_a_configuration_that_was_validated_earlier(
     stale.parent.mkdir(parents=True)
     stale.write_text("old password")
     await bench.flash({"says": ["INFO OTA successful"]}, sink)
-    assert bench.seen()["cached"] == []
+    assert bench.seen()["cached"] == {}
+
+
+async def test_esphome_finds_what_was_validated_for_the_build_with_its_time(
+    bench: Bench, sink: Sink, tmp_path: Path
+) -> None:
+    validated = tmp_path / f"{LAMP}.validated.json"
+    validated.write_text("resolved secrets")
+    os.utime(validated, (1, 1))
+    bench.validated = (validated,)
+    await bench.flash({"says": ["INFO OTA successful"]}, sink)
+    assert bench.seen()["cached"] == {validated.name: 1}
+    assert list((bench.layout.flash(LAMP) / "storage").iterdir()) == []
 
 
 async def test_resolved_secrets_do_not_stay_behind(bench: Bench, sink: Sink) -> None:

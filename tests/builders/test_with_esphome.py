@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from custom_components.esphome_offload.builders.bundle import Bundles
 from custom_components.esphome_offload.builders.firmware import FirmwareStore
 from custom_components.esphome_offload.builders.flasher import FirmwareFlasher
 from custom_components.esphome_offload.builders.layout import CacheLayout
@@ -55,7 +56,10 @@ class Bench:
         self.toolchains = Toolchains(self.layout, processes, uv_of(self.layout))
         self.store = FirmwareStore(self.layout)
         self.builder = LocalBuilder(self.layout, processes, self.toolchains, self.store)
-        self.flasher = FirmwareFlasher(self.layout, processes, self.toolchains)
+        self.bundles = Bundles(self.layout, processes, self.toolchains)
+        self.flasher = FirmwareFlasher(
+            self.layout, processes, self.toolchains, self.bundles.validated
+        )
         self.config_dir = folder / "config"
         self.config_dir.mkdir()
         self.program = folder / "program"
@@ -71,7 +75,10 @@ class Bench:
         (self.config_dir / "secrets.yaml").write_text(f"ota_password: {password}\n")
 
     async def build(self, sink: Sink, version: str = VERSION) -> Firmware:
-        request = BuildRequest(
+        return await self.builder.build(self.request(version), sink)
+
+    def request(self, version: str = VERSION) -> BuildRequest:
+        return BuildRequest(
             job_id="job",
             attempt_id="attempt",
             configuration=LAMP,
@@ -80,7 +87,6 @@ class Bench:
             esphome_version=version,
             time_zone="Pacific/Chatham",
         )
-        return await self.builder.build(request, sink)
 
     async def flash(
         self, firmware: Firmware, sink: Sink, address: str | None = "127.0.0.1"
@@ -133,6 +139,7 @@ async def bench(processes: Processes, tmp_path: Path) -> AsyncIterator[Bench]:
     bench.layout.discard(bench.layout.tree(LAMP))
     bench.layout.discard(bench.layout.flash(LAMP))
     bench.layout.discard(bench.layout.firmware(LAMP))
+    bench.layout.discard(bench.layout.bundle(LAMP))
     bench.configure()
     await bench.toolchains.load()
     yield bench
@@ -199,6 +206,23 @@ async def test_a_changed_secret_is_what_is_built_and_what_is_used_to_flash(
     assert (await refused_flash(bench, second, sink)).reason is FailureReason.UPLOAD_REFUSED
     bench.secret("second")
     await bench.flash(second, sink)
+
+
+async def test_what_was_validated_for_a_bundle_is_not_validated_again_until_something_changes(
+    bench: Bench, sink: Sink
+) -> None:
+    firmware = await bench.build(sink)
+    await bench.switch_on(firmware)
+    await bench.bundles.make(bench.request(), sink.lines)
+    await bench.flash(firmware, sink)
+    assert sum("Loaded validated config cache" in line for line in sink.output) == 1
+    await bench.taken(firmware)
+    # The device still wants the first password, and the main file is as it was.
+    bench.secret("second")
+    error = await refused_flash(bench, firmware, sink)
+    assert error.reason is FailureReason.UPLOAD_REFUSED
+    assert "password" in str(error)
+    assert sum("Loaded validated config cache" in line for line in sink.output) == 1
 
 
 async def test_a_device_that_is_off_is_offline(bench: Bench, sink: Sink) -> None:

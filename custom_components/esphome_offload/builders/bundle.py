@@ -17,7 +17,7 @@ from typing import TypedDict, cast
 from ..const import FailureReason
 from .budget import IN_USE
 from .bundle_sources import Signature, Sources, look
-from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
+from .esphome_command import Entry, EsphomeCall, enter_to_bundle, esphome_command
 from .failure import CONFIG_INVALID_EXIT_CODE, classify
 from .layout import CacheLayout, configuration_key
 from .model import BuildError, BuildRequest
@@ -29,6 +29,9 @@ _LOGGER = logging.getLogger(__name__)
 _TIMEOUT = 900.0
 """Under a second here, several on a small board; packages may have to come over a slow line."""
 _TAIL = 500
+_DATA = "data"
+_STORAGE = "data/storage"
+"""Where ESPHome keeps validated configurations, and what else it knows of each."""
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1024 * 1024
 _LEFT_OUT = re.compile(r"Bundle: skipping file outside config directory: (.+)")
@@ -70,7 +73,7 @@ class Bundles:
         processes: Processes,
         toolchains: Toolchains,
         *,
-        entry: Entry = enter_directly,
+        entry: Entry = enter_to_bundle,
     ) -> None:
         """Keep them under ``layout``."""
         self._layout = layout
@@ -89,8 +92,16 @@ class Bundles:
         async with self._lock(request.configuration):
             try:
                 sources = await asyncio.to_thread(look, request.config_dir)
-                kept = await asyncio.to_thread(self._kept, request, sources)
+                kept = await asyncio.to_thread(
+                    self._kept,
+                    request.configuration,
+                    request.config_dir,
+                    request.esphome_version,
+                    sources,
+                )
                 if kept is not None:
+                    # Its folder is used from now on.
+                    await asyncio.to_thread(os.utime, kept.path.parent)
                     return kept
                 toolchain = await self._toolchains.ensure(request.esphome_version, lines)
                 fresh = await self._run(request, toolchain, lines)
@@ -100,6 +111,22 @@ class Bundles:
                     FailureReason.BUILDER_ENVIRONMENT,
                     f"{request.configuration} cannot be bundled: {error}",
                 ) from error
+
+    async def validated(
+        self, configuration: str, config_dir: Path, esphome_version: str
+    ) -> tuple[Path, ...]:
+        """Return the files in which ESPHome keeps the validated configuration.
+
+        They are those of the last bundle; none when a new one would be another, since ESPHome
+        itself only looks at the time of the main file and would not see a changed secret.
+        """
+        async with self._lock(configuration):
+            sources = await asyncio.to_thread(look, config_dir)
+            kept = await asyncio.to_thread(
+                self._kept, configuration, config_dir, esphome_version, sources
+            )
+            storage = self._layout.bundle(configuration) / _STORAGE
+            return () if kept is None else await asyncio.to_thread(_files, storage)
 
     async def doubt(self, configuration: str) -> None:
         """Have the next bundle made anew; a builder did not get along with the last one."""
@@ -133,9 +160,9 @@ class Bundles:
         """Have ESPHome make a bundle and return its path."""
         folder = self._layout.bundle(request.configuration)
         # ESPHome's own data: what packages and external components it fetched.
-        data_dir = folder / "data"
+        data_dir = folder / _DATA
         fresh = folder / "fresh.tar.gz"
-        await asyncio.to_thread(_prepare, data_dir, fresh)
+        await asyncio.to_thread(_prepare, folder, fresh)
         call = EsphomeCall(
             config_dir=request.config_dir,
             data_dir=data_dir,
@@ -179,15 +206,17 @@ class Bundles:
             f" {', '.join(names[:_NAMED])}{more}. Move it into the folder to build elsewhere",
         )
 
-    def _kept(self, request: BuildRequest, sources: Sources) -> Bundle | None:
+    def _kept(
+        self, configuration: str, config_dir: Path, esphome_version: str, sources: Sources
+    ) -> Bundle | None:
         """Return the last bundle if a new one would be the same."""
-        folder = self._layout.bundle(request.configuration)
+        folder = self._layout.bundle(configuration)
         try:
-            record = cast("_Record", json.loads(self._record(request.configuration).read_bytes()))
+            record = cast("_Record", json.loads(self._record(configuration).read_bytes()))
             path = folder / f"{record['sha256']}.tar.gz"
             same = (
-                record["esphome_version"] == request.esphome_version
-                and record["config_dir"] == str(request.config_dir)
+                record["esphome_version"] == esphome_version
+                and record["config_dir"] == str(config_dir)
                 and sources.names is not None
                 and record["names"] == sources.names
                 and all(
@@ -196,11 +225,7 @@ class Bundles:
                 )
                 and path.stat().st_size == record["size"]
             )
-            if not same:
-                return None
-            # It is used from now on.
-            os.utime(folder)
-            return Bundle(path, record["sha256"], record["size"], fresh=False)
+            return Bundle(path, record["sha256"], record["size"], fresh=False) if same else None
         except OSError, ValueError, KeyError, TypeError, AttributeError:
             # Not there, or cut off when the machine lost power.
             return None
@@ -248,9 +273,15 @@ class Bundles:
         return self._layout.bundle(configuration) / "bundle.json"
 
 
-def _prepare(data_dir: Path, fresh: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True)
+def _prepare(folder: Path, fresh: Path) -> None:
+    (folder / _DATA).mkdir(parents=True, exist_ok=True)
     fresh.unlink(missing_ok=True)
+    for outdated in _files(folder / _STORAGE):
+        outdated.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> tuple[Path, ...]:
+    return tuple(folder.glob("*.json"))
 
 
 def _judge(said: Sequence[str], result: ProcessResult, request: BuildRequest) -> BuildError | None:

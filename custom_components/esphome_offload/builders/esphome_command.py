@@ -12,6 +12,8 @@ from .layout import CacheLayout
 from .process import Command
 from .toolchains import Toolchain
 
+_BUNDLE_PROGRAM = Path(__file__).with_name("bundle_program.py")
+
 
 class Entry(Protocol):
     """How a toolchain is entered; another way could be a container or a glibc root."""
@@ -24,6 +26,11 @@ def enter_directly(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str,
     """Run the toolchain's own Python, on this machine as it is."""
     # -P: else a file of the user's folder, say json.py, would be taken for a module of ESPHome's.
     return (str(toolchain.python), "-P", "-m", "esphome", *arguments)
+
+
+def enter_to_bundle(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Do the same with the program that keeps what validation found."""
+    return (str(toolchain.python), "-P", str(_BUNDLE_PROGRAM), *arguments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 import re
+import shutil
 
 from ..const import FailureReason, Stage
 from .esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
@@ -36,18 +37,27 @@ _HOLLOW = "OTA upload failed."
 _LEVEL = re.compile(r"^(?:ERROR|CRITICAL)\s+(.*)")
 
 
+type Validated = Callable[[str, Path, str], Awaitable[tuple[Path, ...]]]
+"""Returns ESPHome's files of a validated configuration, if they are of what is there now.
+
+Called with the configuration, its folder and the ESPHome version.
+"""
+
+
 class FirmwareFlasher:
-    """Flashes from a data directory of its own: no path and no cache of a build is involved."""
+    """Flashes from a data directory of its own: no path of a build machine is involved."""
 
     def __init__(
         self,
         layout: CacheLayout,
         processes: Processes,
         toolchains: Toolchains,
+        validated: Validated,
         *,
         entry: Entry = enter_directly,
     ) -> None:
-        """Keep what is needed."""
+        """Keep what is needed; what is ``validated`` already is not validated again."""
+        self._validated = validated
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
@@ -67,7 +77,10 @@ class FirmwareFlasher:
         )
         data_dir = self._layout.flash(request.configuration)
         try:
-            await asyncio.to_thread(_prepare, data_dir)
+            validated = await self._validated(
+                request.configuration, request.config_dir, toolchain.version
+            )
+            await asyncio.to_thread(_prepare, data_dir, validated)
             # As late as can be: from here on the file is only read by ESPHome.
             await verify(request.firmware)
             call = EsphomeCall(
@@ -133,11 +146,15 @@ def judge(tail: Sequence[str], result: ProcessResult, device_name: str) -> Build
     )
 
 
-def _prepare(data_dir: Path) -> None:
-    data_dir.mkdir(parents=True, exist_ok=True)
+def _prepare(data_dir: Path, validated: Sequence[Path]) -> None:
+    storage = data_dir / "storage"
+    storage.mkdir(parents=True, exist_ok=True)
     _forget_configuration(data_dir)
+    for file in validated:
+        # With its time, by which ESPHome sees that the configuration is not newer.
+        shutil.copy2(file, storage)
 
 
 def _forget_configuration(data_dir: Path) -> None:
-    for cached in (data_dir / "storage").glob("*.validated.*"):
-        cached.unlink(missing_ok=True)
+    for file in (data_dir / "storage").glob("*.json"):
+        file.unlink(missing_ok=True)
