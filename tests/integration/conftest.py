@@ -1,15 +1,17 @@
 """A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
 
-from collections.abc import AsyncGenerator, Collection, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from unittest.mock import patch
 
 from aiohttp.test_utils import TestClient
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.esphome_offload.builders.containment import ContainmentHere, Degree
@@ -36,6 +38,9 @@ esphome:
   friendly_name: Desk lamp
 host:
 """
+
+
+type Pass = Callable[[float], Awaitable[None]]
 
 
 @dataclass
@@ -201,3 +206,14 @@ async def attic(lent: OffloadCoordinator, client: TestClient, tmp_path: Path) ->
     offloader = Offloader(client, tmp_path, "attic")
     await offloader.pair(lent.lender.open_window().code)
     return offloader
+
+
+@pytest.fixture
+def pass_time(hass: HomeAssistant) -> Pass:
+    """Return a function that makes everything due within so many seconds happen now."""
+
+    async def pass_time(seconds: float) -> None:
+        async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=seconds))
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+    return pass_time
