@@ -42,7 +42,9 @@ class BuildInfo:
 class Firmware:
     """One build's result, immutable and named by the SHA-256 (hex) of its OTA image.
 
-    The files lie in a folder of their own that no later build touches.
+    The files lie in a folder of their own that no later build touches. ``factory`` and ``elf`` are
+    None where the platform makes none, and for what a peer built: nothing uses them, so they are
+    not fetched.
     """
 
     sha256: str
