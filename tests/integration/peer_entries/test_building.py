@@ -1,5 +1,7 @@
 """A peer builds: which jobs go there, and what becomes of the others."""
 
+import asyncio
+
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import issue_registry as ir
@@ -162,3 +164,33 @@ async def test_while_no_peer_can_be_reached_the_option_decides(
     if outcome is None:
         assert job.outcome.error is not None
         assert "workshop: pair again" in job.outcome.error
+
+
+async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    link: ScriptedLink,
+) -> None:
+    hass.config_entries.async_update_entry(entry, options={"no_builder": "wait_then_fail"})
+    await hass.async_block_till_done(wait_background_tasks=True)
+    link.become(LinkState.REFUSED, "pair again")
+    queued = asyncio.Event()
+    coordinator.async_subscribe_jobs(lambda _configuration: queued.set())
+    update = "update.desk_lamp_esphome"
+    install = asyncio.create_task(
+        hass.services.async_call("update", "install", {"entity_id": update}, blocking=True)
+    )
+    await queued.wait()
+    job = coordinator.queue.active("lamp.yaml")
+    assert job is not None
+    await waits_for(coordinator, job, "a builder (workshop: pair again)")
+
+    def shown() -> tuple[object, ...]:
+        attributes = hass.states.get(update).attributes
+        return tuple(attributes[key] for key in ("in_progress", "waiting_for", "source_label"))
+
+    assert shown() == (True, "a builder (workshop: pair again)", None)
+    link.become(LinkState.CONNECTED)
+    await install
+    assert shown() == (False, None, "workshop")
