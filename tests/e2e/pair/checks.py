@@ -6,10 +6,15 @@ from contextlib import AsyncExitStack
 from itertools import groupby
 import re
 
+from custom_components.esphome_offload.peers.connection import Connection
+from custom_components.esphome_offload.peers.errors import PeerRefused
+from custom_components.esphome_offload.peers.identity import Identity, load_or_create
+from custom_components.esphome_offload.peers.protocol import ErrorCode
+
 from ..harness.client import Json
 from ..harness.device import NEW_VERSION
-from ..harness.home import until
-from ..harness.jobs import Job, follow, submit
+from ..harness.home import Household, until
+from ..harness.jobs import DOMAIN, Job, follow, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
 
@@ -101,3 +106,23 @@ def assert_built_by_workshop(pair: Pair, job: Job) -> None:
     assert built_by == ("remote", "workshop", pair.pin_sha256), job["why_not"]
     # Also while the test runs: no compiler of ours.
     assert not mentioning(pair.pi.instance.builds)
+
+
+def assert_compiled(pair: Pair, job: Job) -> None:
+    """Check that the workshop has built what the pi keeps now."""
+    assert job["status"] == "completed", job["error"]
+    assert_built_by_workshop(pair, job)
+
+
+def identity(household: Household) -> Identity:
+    """Return the keys of one of the two, which nobody else can read."""
+    return load_or_create(household.instance.config / ".storage" / f"{DOMAIN}.identity")
+
+
+async def refusal_of(connection: Connection, command: object) -> ErrorCode | None:
+    """Return with which error a command is refused."""
+    try:
+        await connection.call(command)
+    except PeerRefused as err:
+        return err.code
+    return None

@@ -8,6 +8,7 @@ import pytest_socket
 
 from ..conftest import connected
 from ..harness.jobs import all_jobs, has_printed, reach, submit
+from ..harness.meddler import Meddler, meddling
 from ..harness.pair import Pair, open_pair
 from ..harness.relay import Relay
 from ..harness.workspace import claim
@@ -66,3 +67,10 @@ async def compiling(pair: Pair, entity: str) -> str:
     assert any("cc1plus" in command for command in pair.workshop.at_work().values())
     job_id: str = job["job_id"]
     return job_id
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def meddler(pair: Pair, relay: Relay) -> AsyncIterator[Meddler]:
+    """Give somebody through whom all goes between pi and workshop, over plain http."""
+    async with meddling(pair, relay) as meddler:
+        yield meddler

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
 import hashlib
 import json
 from pathlib import Path
@@ -10,14 +9,13 @@ import time
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from custom_components.esphome_offload.peers.body import Opener, Sealer
 from custom_components.esphome_offload.peers.connection import Connection
 from custom_components.esphome_offload.peers.errors import LinkLost, PeerRefused
 from custom_components.esphome_offload.peers.greetings import Grant, TicketAnswer
 from custom_components.esphome_offload.peers.handshake import OffloaderHandshake
-from custom_components.esphome_offload.peers.identity import Identity, load_or_create
+from custom_components.esphome_offload.peers.identity import Identity
 from custom_components.esphome_offload.peers.messages import (
     Acknowledge,
     Attach,
@@ -29,11 +27,10 @@ from custom_components.esphome_offload.peers.messages import (
     Wanted,
 )
 from custom_components.esphome_offload.peers.negotiation import own_offer
-from custom_components.esphome_offload.peers.payloads import FirmwareParameters, FirmwarePart
+from custom_components.esphome_offload.peers.payloads import FirmwareParameters
 from custom_components.esphome_offload.peers.protocol import (
     FIRMWARE_LIMIT,
     TICKET_LIFETIME,
-    URL_FIRMWARE,
     URL_TICKET,
     ErrorCode,
     ProtocolError,
@@ -43,26 +40,21 @@ from custom_components.esphome_offload.peers.tickets import TicketApplication
 from custom_components.esphome_offload.peers.wire import parse, parse_json
 
 from ..harness.client import Json
-from ..harness.home import Household, until
-from ..harness.jobs import DOMAIN, Job, follow, reach, submit
-from ..harness.meddler import Forge, Meddler, meddling
-from ..harness.neighbour import neighbour_of
+from ..harness.jobs import DOMAIN, follow, submit
+from ..harness.meddler import Forge, Meddler
 from ..harness.pair import Pair
-from ..harness.processes import mentioning
-from ..harness.relay import Relay
-from .checks import assert_built_by_workshop, assert_well, install, pairing_again
+from .checks import (
+    assert_built_by_workshop,
+    assert_compiled,
+    identity,
+    install,
+    refusal_of,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 NOBODYS_ATTEMPT = "0" * 32
 NOBODYS_BUNDLE = "0" * 64
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def meddler(pair: Pair, relay: Relay) -> AsyncIterator[Meddler]:
-    """Give somebody through whom all goes between pi and workshop, over plain http."""
-    async with meddling(pair, relay) as meddler:
-        yield meddler
 
 
 # Firmware that is not what the workshop built.
@@ -71,9 +63,6 @@ async def meddler(pair: Pair, relay: Relay) -> AsyncIterator[Meddler]:
 async def test_firmware_altered_on_its_way_is_never_flashed(
     pair: Pair, meddler: Meddler, entity: str
 ) -> None:
-    async def altered(_attempt_id: str, sealed: bytes) -> bytes:
-        return sealed[:-1] + bytes([sealed[-1] ^ 1])
-
     pair.pi.device.configure(greeting="altered")
     meddler.forge = altered
     await assert_refused(pair, entity, "a chunk that is not the sender's")
@@ -109,11 +98,8 @@ async def test_firmware_of_an_earlier_build_is_never_flashed(
     async def earliest(_attempt_id: str, _sealed: bytes) -> bytes:
         return next(iter(meddler.firmware.values()))
 
-    async def cut_short(_attempt_id: str, sealed: bytes) -> bytes:
-        return sealed[:-1] + b"!"
-
     pair.pi.device.configure(greeting="forged")
-    meddler.forge = cut_short
+    meddler.forge = altered
     await assert_refused(pair, entity, "a chunk that is not the sender's")
     meddler.forge = earliest
     await assert_refused(pair, entity, "the firmware of another build")
@@ -229,133 +215,17 @@ async def test_stolen_access_token_lives_a_minute_and_commands_nothing(
     await pair.connected()
 
 
-# Another guest.
-
-
-async def test_running_build_is_nobody_elses(pair: Pair, compiling: str) -> None:
-    job = await job_of(pair, compiling)
-    attempt_id = job["attempts"][-1]["attempt_id"]
-    before = pair.workshop.compilers()
-    async with neighbour_of(pair.workshop) as neighbour:
-        connection = neighbour.connection
-        for command in (Attach(attempt_id), Cancel(attempt_id), Acknowledge(attempt_id)):
-            refusal = await refusal_of(connection, command)
-            assert refusal is ErrorCode.UNKNOWN_ATTEMPT, command
-        # Ids are chosen by guests: it is told nothing of the pi's when it chooses the same.
-        refusal = await refusal_of(connection, Submit(attempt_id, NOBODYS_BUNDLE))
-        assert refusal is ErrorCode.BUNDLE_NEEDED
-        # What it may do with its own touches nothing of the pi's.
-        assert await connection.call(Wanted(())) == {"attempts": []}
-        assert await connection.call(Wanted((attempt_id,))) == {"attempts": []}
-        await connection.call(Clean(pair.pi.device.configuration))
-    assert before & pair.workshop.compilers()
-    job = await follow(pair.pi.client, compiling)
-    assert_well(job)
-    assert_built_by_workshop(pair, job)
-    assert len(job["attempts"]) == 1
-
-
-async def test_firmware_is_nobody_elses(
-    pair: Pair, meddler: Meddler, entity: str, tmp_path: Path
-) -> None:
-    held, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(_attempt_id: str, sealed: bytes) -> bytes:
-        held.set()
-        await go_on.wait()
-        return sealed
-
-    async def unused(header: object) -> None:
-        pytest.fail("a header that opens")
-
-    meddler.forge = hold
-    job = await submit(pair.pi.client, "compile", entity)
-    # It is built, and kept at the workshop until the pi has it.
-    await asyncio.wait_for(held.wait(), 60)
-    ((attempt_id, sealed),) = meddler.firmware.items()
-    async with neighbour_of(pair.workshop) as neighbour:
-        for part in FirmwarePart:
-            with pytest.raises(PeerRefused) as refusal:
-                await neighbour.door.fetch(attempt_id, part, tmp_path / part, unused)
-            assert refusal.value.code is ErrorCode.UNKNOWN_ATTEMPT
-        for command in (Attach(attempt_id), Cancel(attempt_id), Acknowledge(attempt_id)):
-            code = await refusal_of(neighbour.connection, command)
-            assert code is ErrorCode.UNKNOWN_ATTEMPT, command
-        # Even with the pi's own access token only the pi can read it.
-        path = URL_FIRMWARE.format(attempt_id=attempt_id, part=FirmwarePart.OTA)
-        status, stolen = await meddler.ask("GET", path, meddler.tokens[-1])
-        assert status == 200
-        for body in (sealed, stolen):
-            with pytest.raises(ProtocolError) as failure:
-                Opener(neighbour.channel, Purpose.FIRMWARE, FIRMWARE_LIMIT).read_header(body)
-            assert failure.value.code is ErrorCode.TAMPERED
-    go_on.set()
-    assert_compiled(pair, await follow(pair.pi.client, job["job_id"]))
-
-
-# The workshop's owner removes the pi in the middle of its work.
-
-
-async def test_build_of_a_removed_guest_goes_elsewhere(
-    pair: Pair, compiling: str, entity: str
-) -> None:
-    async def gone() -> bool:
-        # The pi builds soon, so that only those of the workshop count.
-        return not mentioning(pair.workshop.builds)
-
-    # Quicker to build here; so far it compiles as it was.
-    pair.pi.device.configure()
-    flow = await remove_guest(pair)
-    try:
-        await until(gone, "the end of the build at the workshop", 5)
-        job = await follow(pair.pi.client, compiling)
-        assert_well(job)
-        assert job["source"] == "local"
-        there, here = job["attempts"]
-        assert (there["label"], there["failure"]) == ("workshop", "builder_unavailable")
-        assert (here["source"], here["failure"]) == ("local", None)
-        assert "pair again" in job["why_not"]["workshop"]
-    finally:
-        await pair_again(pair, flow)
-
-
-async def test_job_waits_for_a_workshop_that_removed_its_guest(pair: Pair, entity: str) -> None:
-    async def set_no_builder(what: str) -> None:
-        await pair.pi.client.change_options(pair.pi.entry_id, "settings", no_builder=what)
-
-    async def known_to_be_paused() -> bool:
-        entry = f"diagnostics/config_entry/{pair.pi.entry_id}"
-        builders = (await pair.pi.client.get(entry))["data"]["builders"]
-        return any(builder["why_not"] == "paused by its owner" for builder in builders)
-
-    await set_no_builder("wait_then_fail")
-    try:
-        await pair.workshop.pause()
-        await until(known_to_be_paused, "the pi to know of the pause")
-        job = await submit(pair.pi.client, "compile", entity, source="workshop")
-        job_id = job["job_id"]
-        await reach(pair.pi.client, job_id, waits_since("paused by its owner"))
-        flow = await remove_guest(pair)
-        await reach(pair.pi.client, job_id, waits_since("pair again"))
-
-        await pair.workshop.pause(paused=False)
-        await pair_again(pair, flow)
-        assert_compiled(pair, await follow(pair.pi.client, job_id))
-    finally:
-        await set_no_builder("local")
-
-
 # What these tests do again and again.
-
-
-def identity(household: Household) -> Identity:
-    """Return the keys of one of the two, which nobody else can read."""
-    return load_or_create(household.instance.config / ".storage" / f"{DOMAIN}.identity")
 
 
 def program(pair: Pair) -> str:
     """Return what the device is running, by digest."""
     return hashlib.sha256((pair.pi.device.folder / "program").read_bytes()).hexdigest()
+
+
+async def altered(_attempt_id: str, sealed: bytes) -> bytes:
+    """Change the last byte of a firmware on its way."""
+    return sealed[:-1] + bytes([sealed[-1] ^ 1])
 
 
 def forge(pair: Pair, key: Identity, folder: Path) -> Forge:
@@ -405,12 +275,6 @@ async def assert_refused(pair: Pair, entity: str, why: str) -> None:
     }
 
 
-def assert_compiled(pair: Pair, job: Job) -> None:
-    """Check that the workshop has built what the pi keeps now."""
-    assert job["status"] == "completed", job["error"]
-    assert_built_by_workshop(pair, job)
-
-
 async def repair(pair: Pair) -> Json:
     """Return what the pi's owner is told about altered firmware, None when nothing."""
     issue_id = f"firmware_altered_{pair.pi.device.configuration}"
@@ -430,38 +294,3 @@ def grant(channel: Channel, answer: Json) -> Grant:
     """Return what stands in an answer to whoever has the key."""
     sealed = parse(TicketAnswer, answer).sealed
     return parse_json(Grant, channel.open(Purpose.TICKET_ANSWER, sealed))
-
-
-async def refusal_of(connection: Connection, command: object) -> ErrorCode | None:
-    """Return with which error a command is refused."""
-    try:
-        await connection.call(command)
-    except PeerRefused as err:
-        return err.code
-    return None
-
-
-async def job_of(pair: Pair, job_id: str) -> Job:
-    """Return a job as it is now."""
-    return await reach(pair.pi.client, job_id, lambda _event: True)
-
-
-def waits_since(why: str) -> Callable[[Json], bool]:
-    """Return a condition for ``reach``: the job waits for a builder, for this reason."""
-    return lambda event: (
-        event["job"]["finished_at"] is None and why in (event["job"]["waiting_for"] or "")
-    )
-
-
-async def remove_guest(pair: Pair) -> Json:
-    """Remove the pi at the workshop; returns the flow that asks the pi's owner to pair again."""
-    (guest,) = await pair.workshop.guests()
-    await pair.workshop.remove_guest(guest["id"])
-    return await until(lambda: pairing_again(pair), "being asked to pair again")
-
-
-async def pair_again(pair: Pair, flow: Json) -> None:
-    """Do as the flow asks."""
-    code = await pair.workshop.open_pairing()
-    await pair.pi.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
-    await pair.connected()
