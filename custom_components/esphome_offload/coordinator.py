@@ -109,6 +109,7 @@ class OffloadCoordinator:
         await self.lender.async_stop()
         await self.queue.stop()
         await self.peering.async_stop()
+        await self._housekeeping.async_stop()
         await self.workshop.aclose()
         await self.logs.aclose()
 

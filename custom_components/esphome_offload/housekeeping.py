@@ -25,16 +25,24 @@ class Housekeeping:
         self._make_room = make_room
         self._known = known
         self._wanted = False
+        self._stopped = False
         self._task: asyncio.Task[None] | None = None
 
     @callback
     def soon(self) -> None:
         """Make room; once more when it is being made already."""
         self._wanted = True
-        if self._task is None or self._task.done():
+        if not self._stopped and (self._task is None or self._task.done()):
             self._task = self._hass.async_create_background_task(
-                self._tidy(), f"{DOMAIN} disk budgets"
+                self._tidy(), f"{DOMAIN} disk budgets", eager_start=False
             )
+
+    async def async_stop(self) -> None:
+        """Make no more room; returns when no thread is at it any more."""
+        self._stopped = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
     async def _tidy(self) -> None:
         while self._wanted:

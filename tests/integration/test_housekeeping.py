@@ -1,11 +1,14 @@
 """When room is made in the cache, and what is said to be there."""
 
+import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 
 from custom_components.esphome_offload.const import Operation
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.housekeeping import Housekeeping
 
 from ..jobs.fakes import Block
 from .conftest import Stage
@@ -54,3 +57,51 @@ async def test_an_empty_folder_says_nothing_about_what_is_gone(
     coordinator._housekeeping.soon()
     await hass.async_block_till_done(wait_background_tasks=True)
     assert stage.rooms_made == [None]
+
+
+async def test_no_room_is_made_any_more_once_all_has_stopped(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def long(known: Collection[str] | None) -> None:
+        stage.rooms_made.append(known)
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    housekeeping = Housekeeping(hass, long, lambda: ())
+    housekeeping.soon()
+    await begun.wait()
+    await housekeeping.async_stop()
+    assert ended.is_set()
+    housekeeping.soon()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(stage.rooms_made) == 1
+
+
+async def test_the_end_of_the_coordinator_is_the_end_of_housekeeping(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    await coordinator.async_stop()
+    coordinator._housekeeping.soon()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert stage.rooms_made == []
+
+
+async def test_room_is_made_once_for_all_that_end_at_a_time_and_once_more_for_later_ones(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    async def make_room(known: Collection[str] | None) -> None:
+        stage.rooms_made.append(known)
+        if len(stage.rooms_made) == 1:
+            housekeeping.soon()
+            housekeeping.soon()
+
+    housekeeping = Housekeeping(hass, make_room, lambda: ())
+    housekeeping.soon()
+    housekeeping.soon()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(stage.rooms_made) == 2
