@@ -250,6 +250,14 @@ async def test_a_bundle_that_is_used_again_counts_as_used(bench: Bench) -> None:
     assert bundle.path.exists()
 
 
+async def test_a_bundle_that_an_upload_takes_over_from_counts_as_used(bench: Bench) -> None:
+    bundle = await bench.make()
+    long_ago(bundle.path.parent)
+    await bench.bundles.validated("lamp.yaml", bench.config_dir, "2026.10.0")
+    await make_room([bench.bundles], budget=0)
+    assert bundle.path.exists()
+
+
 async def test_a_bundle_that_is_taken_into_use_while_room_is_made_stays(bench: Bench) -> None:
     bundle = await bench.make()
     key = bundle.path.parent.name

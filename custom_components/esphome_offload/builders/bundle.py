@@ -125,8 +125,11 @@ class Bundles:
             kept = await asyncio.to_thread(
                 self._kept, configuration, config_dir, esphome_version, sources
             )
-            storage = self._layout.bundle(configuration) / _STORAGE
-            return () if kept is None else await asyncio.to_thread(_files, storage)
+            if kept is None:
+                return ()
+            # Whoever gets their names reads them a moment later: no room is made with them.
+            await asyncio.to_thread(os.utime, kept.path.parent)
+            return await asyncio.to_thread(_files, kept.path.parent / _STORAGE)
 
     async def doubt(self, configuration: str) -> None:
         """Have the next bundle made anew; a builder did not get along with the last one."""
