@@ -87,7 +87,8 @@ async def test_a_wire_that_is_cut_again_and_again_wears_out_no_patience(
     pi: Pi, stand: Stand, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link_module, "FIRST_PAUSE", 0.02)
-    pi.make(patience=1.5)
+    # So long that a slow machine does not use it up while it connects again.
+    pi.make(patience=4)
     await pi.connect()
     sink, blocks = Sink(), [Block(), Block()]
     build = await _compiling(
@@ -95,7 +96,7 @@ async def test_a_wire_that_is_cut_again_and_again_wears_out_no_patience(
     )
     for number, block in enumerate(blocks, 1):
         await wire.cut()
-        await asyncio.sleep(0.9)  # twice that is more than its patience
+        await asyncio.sleep(2.1)  # twice that is more than its patience
         await wire.mend()
         block.release.set()
         await sink.until(lambda number=number: sink.output.count("more") == number)  # type: ignore[misc]
