@@ -15,6 +15,7 @@ from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
 from .guest_devices import guest_pin
 from .peer_commands import async_setup_peer_commands
+from .peer_entities import async_follow_address
 from .peer_entry import is_peer
 from .peer_views import async_setup_peer_views
 from .self_check import async_setup_self_check
@@ -99,4 +100,7 @@ async def _async_options_updated(hass: HomeAssistant, entry: OffloadConfigEntry)
 
 
 async def _async_peer_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
-    hass.data[DATA_COORDINATOR].peering.apply(entry)
+    peering = hass.data[DATA_COORDINATOR].peering
+    peering.apply(entry)
+    if (peer := peering.get(entry.entry_id)) is not None:
+        async_follow_address(hass, peer)

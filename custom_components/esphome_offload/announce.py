@@ -1,12 +1,14 @@
 """The announcement that tells others in the network of a machine that lends itself."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 import logging
 from typing import Final
 
 from homeassistant.components import network, zeroconf
-from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.const import EVENT_CORE_CONFIG_UPDATE
+from homeassistant.core import CALLBACK_TYPE, CoreState, Event, HomeAssistant, callback
 from homeassistant.helpers.network import NoURLAvailableError, get_url
 from homeassistant.helpers.start import async_at_started
 from zeroconf import Error as ZeroconfError, NonUniqueNameException
@@ -23,75 +25,90 @@ _TEXT_BYTES: Final = 200
 
 
 class Announcement:
-    """Announces from ``begin`` to ``end``, as soon as Home Assistant answers requests."""
+    """Announces from ``begin`` to ``async_end``, as soon as Home Assistant answers requests.
+
+    Another name or URL of this Home Assistant is announced as soon as it has it.
+    """
 
     def __init__(self, hass: HomeAssistant) -> None:
         """Announce nothing yet."""
         self._hass = hass
         self._turn = asyncio.Lock()
         self._info: AsyncServiceInfo | None = None
-        self._wanted = False
-        self._cancel_start: CALLBACK_TYPE | None = None
+        self._said: dict[str, str] = {}
+        self._cancel: list[CALLBACK_TYPE] = []
 
     @callback
-    def begin(self, pin_sha256: str, label: str) -> None:
-        """Announce this pin under this label."""
-        if self._wanted:
+    def begin(self, pin_sha256: str, label: Callable[[], str]) -> None:
+        """Announce this pin; ``label`` gives the name to announce it under."""
+        if self._cancel:
             return
-        self._wanted = True
 
         async def announce(_hass: HomeAssistant) -> None:
             await self._async_announce(pin_sha256, label)
 
-        self._cancel_start = async_at_started(self._hass, announce)
+        async def changed(_event: Event) -> None:
+            if self._hass.state is CoreState.running:
+                await self._async_announce(pin_sha256, label)
+
+        self._cancel = [self._hass.bus.async_listen(EVENT_CORE_CONFIG_UPDATE, changed)]
+        # Announces at once when Home Assistant has started already.
+        self._cancel.append(async_at_started(self._hass, announce))
 
     async def async_end(self) -> None:
         """Take the announcement back."""
-        self._wanted = False
-        if self._cancel_start is not None:
-            self._cancel_start()
-            self._cancel_start = None
+        cancel, self._cancel = self._cancel, []
+        for each in cancel:
+            each()
         async with self._turn:
-            info, self._info = self._info, None
-            if info is not None:
-                shared = await zeroconf.async_get_async_instance(self._hass)
-                # Gone from the network already when zeroconf was closed first.
-                with suppress(ZeroconfError, OSError):
-                    await shared.async_unregister_service(info)
+            await self._async_take_back()
 
-    async def _async_announce(self, pin_sha256: str, label: str) -> None:
+    async def _async_take_back(self) -> None:
+        info, self._info = self._info, None
+        if info is not None:
+            shared = await zeroconf.async_get_async_instance(self._hass)
+            # Gone from the network already when zeroconf was closed first.
+            with suppress(ZeroconfError, OSError):
+                await shared.async_unregister_service(info)
+
+    async def _async_announce(self, pin_sha256: str, label: Callable[[], str]) -> None:
         if zeroconf.DOMAIN not in self._hass.config.components:
             _LOGGER.info("Not announced, because zeroconf is not set up; type the address instead")
             return
         async with self._turn:
-            if not self._wanted or self._info is not None:
+            properties = self._properties(pin_sha256, label())
+            if not self._cancel or (self._info is not None and properties == self._said):
                 return
-            info = await self._async_info(pin_sha256, label)
+            await self._async_take_back()
+            info = await self._async_info(properties)
             shared = await zeroconf.async_get_async_instance(self._hass)
             try:
                 await shared.async_register_service(info, allow_name_change=True)
             except (ZeroconfError, NonUniqueNameException, OSError) as err:
                 _LOGGER.warning("Cannot announce this machine in the network: %s", err)
                 return
-            self._info = info
+            self._info, self._said = info, properties
 
-    async def _async_info(self, pin_sha256: str, label: str) -> AsyncServiceInfo:
+    def _properties(self, pin_sha256: str, label: str) -> dict[str, str]:
         url = ""
         with suppress(NoURLAvailableError):
             url = get_url(self._hass, allow_external=False, allow_cloud=False)
-        name = _cut(label.replace(".", " "), _NAME_BYTES)
+        return {
+            "pin": pin_sha256,
+            "label": _cut(label, _TEXT_BYTES),
+            "protocol": str(PROTOCOL),
+            "url": _cut(url, _TEXT_BYTES),
+        }
+
+    async def _async_info(self, properties: dict[str, str]) -> AsyncServiceInfo:
+        name = _cut(properties["label"].replace(".", " "), _NAME_BYTES)
         return AsyncServiceInfo(
             ZEROCONF_TYPE,
             name=f"{name}.{ZEROCONF_TYPE}",
-            server=f"{DOMAIN.replace('_', '-')}-{pin_sha256[:16]}.local.",
+            server=f"{DOMAIN.replace('_', '-')}-{properties['pin'][:16]}.local.",
             parsed_addresses=await network.async_get_announce_addresses(self._hass),
             port=self._hass.http.server_port,
-            properties={
-                "pin": pin_sha256,
-                "label": _cut(label, _TEXT_BYTES),
-                "protocol": str(PROTOCOL),
-                "url": _cut(url, _TEXT_BYTES),
-            },
+            properties=properties,
         )
 
 

@@ -288,7 +288,7 @@ class Lender:
         async_tell_impossible(self._hass, None)
         shop.host.limit_disk(options.lend_disk_gib * _GIB)
         await shop.host.lend(self._wanted)
-        self._announcement.begin(shop.identity.pin_sha256, self.label)
+        self._announcement.begin(shop.identity.pin_sha256, lambda: self.label)
 
     async def _async_shop_if_possible(self, options: OffloadOptions) -> _Shop:
         if (reason := self.why_cannot_build) is not None:

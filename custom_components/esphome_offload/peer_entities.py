@@ -2,8 +2,8 @@
 
 from typing import override
 
-from homeassistant.core import callback
-from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.entity import Entity
 
 from .const import DOMAIN
@@ -21,9 +21,9 @@ class PeerEntity(Entity):
         self.peer = peer
         entry_id = peer.entry.entry_id
         self._attr_unique_id = f"peer_{entry_id}_{key}"
-        self._attr_device_info = DeviceInfo(
-            identifiers={(DOMAIN, f"peer_{entry_id}")},
-            entry_type=DeviceEntryType.SERVICE,
+        self._attr_device_info = dr.DeviceInfo(
+            identifiers={_identifier(entry_id)},
+            entry_type=dr.DeviceEntryType.SERVICE,
             name=peer.settings.label,
             configuration_url=peer.settings.url,
         )
@@ -43,3 +43,17 @@ class PeerEntity(Entity):
     def _changed(self) -> None:
         self._read()
         self.async_write_ha_state()
+
+
+@callback
+def async_follow_address(hass: HomeAssistant, peer: Peer) -> None:
+    """Have the link on the peer's device lead to where the peer is now."""
+    registry = dr.async_get(hass)
+    entry_id = peer.entry.entry_id
+    device = registry.async_get_device_by_identifier(_identifier(entry_id), entry_id)
+    if device is not None:
+        registry.async_update_device(device.id, configuration_url=peer.settings.url)
+
+
+def _identifier(entry_id: str) -> tuple[str, str]:
+    return DOMAIN, f"peer_{entry_id}"

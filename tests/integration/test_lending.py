@@ -186,6 +186,27 @@ async def test_it_is_announced_while_it_is_lent(
     announced.async_unregister_service.assert_called_once_with(info)
 
 
+async def test_another_name_or_address_is_announced_at_once(
+    hass: HomeAssistant, announced: MagicMock, lent: OffloadCoordinator
+) -> None:
+    def said() -> tuple[str | None, str | None]:
+        (info,) = announced.async_register_service.call_args.args
+        properties = info.decoded_properties
+        return properties["label"], properties["url"]
+
+    await hass.config.async_update(location_name="Attic", internal_url="http://192.168.1.20:8123")
+    await hass.async_block_till_done()
+    assert said() == ("Attic", "http://192.168.1.20:8123")
+    await hass.config.async_update(internal_url="http://192.168.1.21:8123")
+    await hass.async_block_till_done()
+    assert said() == ("Attic", "http://192.168.1.21:8123")
+    assert announced.async_unregister_service.call_count == 2, "one at a time"
+
+    await hass.config.async_update(elevation=1000)
+    await hass.async_block_till_done()
+    assert announced.async_register_service.call_count == 3, "nothing of that is announced"
+
+
 async def test_it_is_announced_again_after_a_reload_and_not_after_a_stop(
     hass: HomeAssistant, announced: MagicMock, lent: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -28,6 +29,15 @@ async def test_another_address_keeps_the_connection_object_and_its_builds(
     await hass.async_block_till_done()
     assert link.url == "http://other:1"
     assert stage.peers.links == [link]
+
+
+async def test_the_link_on_its_page_leads_to_the_new_address(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    hass.config_entries.async_update_entry(peer, data={**peer.data, "url": "http://other:1"})
+    await hass.async_block_till_done()
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), peer.entry_id)
+    assert device.configuration_url == "http://other:1"
 
 
 async def test_a_build_is_gone_on_with_when_the_entry_is_reloaded(
