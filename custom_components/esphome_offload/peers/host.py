@@ -47,6 +47,10 @@ _LOGGER = logging.getLogger(__name__)
 ACTIVE: Final = 64
 """Attempts of one guest that may wait and run; each may hold a bundle of 128 MiB."""
 
+# Measuring stops at once. What is being deleted, perhaps a hundred thousand files, is in the folder
+# that is emptied at the next start.
+_TIDY_TIMEOUT: Final = 2.0
+
 
 class BuildHost:
     """Builds for guests while this machine is lent. Use it on the event loop only.
@@ -116,7 +120,7 @@ class BuildHost:
         await self._builds.stop()
         if self._tidying is not None:
             self._tidying.cancel()
-            await asyncio.wait([self._tidying])
+            await asyncio.wait([self._tidying], timeout=_TIDY_TIMEOUT)
         await self._inbox.close()
         await self._logs.aclose()
         await self._book.close()
