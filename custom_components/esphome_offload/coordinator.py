@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import Context, HomeAssistant, callback
-from homeassistant.exceptions import ServiceValidationError
 from homeassistant.util.hass_dict import HassKey
 
 from . import registry
@@ -28,6 +27,7 @@ from .lending import Lender
 from .options import OffloadOptions
 from .peering import Peering
 from .persistence import JobPersistence
+from .refusal import refusal
 from .version_tracker import VersionTracker
 from .workshop import Workshop
 
@@ -208,7 +208,7 @@ class OffloadCoordinator:
         device = self._device(configuration)
         name = device.configuration.node_name
         if source != REQUESTED_AUTO and self.builders.get(source) is None:
-            raise _invalid("unknown_source", device=name, source=source)
+            raise refusal("unknown_source", device=name, source=source)
         target = await self._async_target_version(configuration, name, operation, version)
         return JobRequest(
             operation=operation,
@@ -233,7 +233,7 @@ class OffloadCoordinator:
             with self._announcer.on_behalf_of(context):
                 return self.queue.submit(request)
         except JobRefused as refused:
-            raise _invalid(
+            raise refusal(
                 f"job_{refused.reason.value}",
                 device=request.device_name,
                 job_id="" if refused.job is None else refused.job.job_id,
@@ -244,7 +244,7 @@ class OffloadCoordinator:
         try:
             return await self.queue.cancel(job_id)
         except JobRefused as refused:
-            raise _invalid(
+            raise refusal(
                 refused.reason.value,
                 job_id=job_id,
                 devices=job_id if refused.job is None else refused.job.request.device_name,
@@ -288,9 +288,9 @@ class OffloadCoordinator:
 
     def _device(self, configuration: str) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
-            raise _invalid("no_config_folder")
+            raise refusal("no_config_folder")
         if (device := self.devices.get(configuration)) is None:
-            raise _invalid("unknown_configuration", configuration=configuration)
+            raise refusal("unknown_configuration", configuration=configuration)
         return device
 
     async def _async_target_version(
@@ -298,19 +298,19 @@ class OffloadCoordinator:
     ) -> str:
         if operation is Operation.UPLOAD:
             if (firmware := await self.workshop.firmware.latest(configuration)) is None:
-                raise _invalid("nothing_built", device=device_name)
+                raise refusal("nothing_built", device=device_name)
             return firmware.build_info.esphome_version
         if not operation.builds:
             return self.latest_version or ""
         if version is None:
             if (latest := await self._versions.async_latest()) is None:
-                raise _invalid("no_version_known", device=device_name)
+                raise refusal("no_version_known", device=device_name)
             return latest
         try:
             target = normal_version(version)
             await self.workshop.versions.check(target)
         except VersionError as error:
-            raise _invalid(
+            raise refusal(
                 _VERSION_KEYS[error.problem],
                 device=device_name,
                 version=version,
@@ -401,9 +401,3 @@ _VERSION_KEYS = {
     VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
     VersionProblem.NO_NETWORK: "version_not_checked",
 }
-
-
-def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
-    return ServiceValidationError(
-        translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
-    )

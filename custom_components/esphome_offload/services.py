@@ -26,6 +26,7 @@ import probatio
 from .const import DOMAIN, REQUESTED_AUTO, REQUESTED_LOCAL, JobStatus, Operation
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .jobs.model import FirmwareJob
+from .refusal import refusal
 from .targets import async_configurations, has_target
 
 
@@ -147,7 +148,7 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
     coordinator = call.hass.data[DATA_COORDINATOR]
     job_id: str | None = call.data.get(ServiceField.JOB_ID)
     if (job_id is not None) == has_target(call.data):
-        raise _invalid("cancel_needs_one_way")
+        raise refusal("cancel_needs_one_way")
     if job_id is not None:
         return _jobs_response(call, coordinator, [await coordinator.async_cancel(job_id)])
 
@@ -162,7 +163,7 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
         if isinstance(result, BaseException) and not isinstance(result, ServiceValidationError):
             raise result
     if not cancelled:
-        raise _invalid("nothing_to_cancel", devices=_names(coordinator, configurations))
+        raise refusal("nothing_to_cancel", devices=_names(coordinator, configurations))
     return _jobs_response(call, coordinator, cancelled)
 
 
@@ -200,7 +201,7 @@ async def _async_open_pairing(call: ServiceCall) -> ServiceResponse:
     """Open the pairing window and return its code."""
     coordinator = call.hass.data[DATA_COORDINATOR]
     if coordinator.options is None:
-        raise _invalid("not_set_up")
+        raise refusal("not_set_up")
     window = coordinator.lender.open_window()
     expires_at = dt_util.utcnow() + timedelta(seconds=window.seconds_left)
     return {
@@ -212,9 +213,9 @@ async def _async_open_pairing(call: ServiceCall) -> ServiceResponse:
 
 def _configurations(call: ServiceCall, coordinator: OffloadCoordinator) -> list[str]:
     if coordinator.options is None:
-        raise _invalid("not_set_up")
+        raise refusal("not_set_up")
     if coordinator.options.config_dir is None:
-        raise _invalid("no_config_folder")
+        raise refusal("no_config_folder")
     return async_configurations(call.hass, call.data, coordinator.devices)
 
 
@@ -225,7 +226,7 @@ def _address(
     if given is None:
         return None
     if len(configurations) > 1:
-        raise _invalid(
+        raise refusal(
             "address_needs_one_target",
             count=str(len(configurations)),
             devices=_names(coordinator, configurations),
@@ -234,7 +235,7 @@ def _address(
     # else. mDNS names of older devices have underscores.
     address = given.strip().lower()
     if not (is_ip_address(address) or is_host_valid(address.replace("_", "-"))):
-        raise _invalid("invalid_address", address=given)
+        raise refusal("invalid_address", address=given)
     return address
 
 
@@ -250,7 +251,7 @@ def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
         or given.casefold() == builder.label.casefold()
     ]
     if len(matching) > 1:
-        raise _invalid("ambiguous_source", source=given, pins=", ".join(matching))
+        raise refusal("ambiguous_source", source=given, pins=", ".join(matching))
     # What matches nothing is refused by the coordinator.
     return matching[0] if matching else given
 
@@ -259,7 +260,7 @@ def _refuse_gone(coordinator: OffloadCoordinator, configurations: Iterable[str])
     """Refuse what went away while versions were looked up."""
     for configuration in configurations:
         if configuration not in coordinator.devices:
-            raise _invalid("unknown_configuration", configuration=configuration)
+            raise refusal("unknown_configuration", configuration=configuration)
 
 
 def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
@@ -269,7 +270,7 @@ def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[st
         if (job := coordinator.queue.active(configuration)) is not None and not job.waiting
     ]
     if running:
-        raise _invalid("jobs_running", devices=_names(coordinator, running))
+        raise refusal("jobs_running", devices=_names(coordinator, running))
 
 
 def _raise_if_failed(jobs: Iterable[FirmwareJob]) -> None:
@@ -299,18 +300,18 @@ def _raise_if_failed(jobs: Iterable[FirmwareJob]) -> None:
 def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> FirmwareJob:
     job_id: str | None = call.data.get(ServiceField.JOB_ID)
     if (job_id is not None) == has_target(call.data):
-        raise _invalid("log_needs_one_way")
+        raise refusal("log_needs_one_way")
     if job_id is not None:
         if (job := coordinator.queue.get(job_id)) is None:
-            raise _invalid("unknown_job", job_id=job_id)
+            raise refusal("unknown_job", job_id=job_id)
         return job
     configurations = _configurations(call, coordinator)
     if len(configurations) > 1:
-        raise _invalid("log_needs_one_way")
+        raise refusal("log_needs_one_way")
     configuration = configurations[0]
     newest = coordinator.queue.active(configuration) or coordinator.queue.last(configuration)
     if newest is None:
-        raise _invalid("no_job_yet", device=_names(coordinator, configurations))
+        raise refusal("no_job_yet", device=_names(coordinator, configurations))
     return newest
 
 
@@ -330,9 +331,3 @@ def _jobs_response(
         return None
     # JobDetails is made of JSON values alone, which its type cannot say.
     return {"jobs": [cast("JsonValueType", coordinator.job_details(job)) for job in jobs]}
-
-
-def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
-    return ServiceValidationError(
-        translation_domain=DOMAIN, translation_key=key, translation_placeholders=placeholders
-    )

@@ -428,7 +428,7 @@ class _Code:
     """What the sources say about translations.
 
     A key is the literal value of a ``translation_key`` argument, or of the argument in the place
-    of a parameter of that name, or of one called ``key`` of a helper called ``_invalid``.
+    of a parameter of that name, or of one called ``key`` of a helper called ``refusal``.
     """
 
     def __init__(self) -> None:
@@ -453,7 +453,7 @@ class _Code:
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
             if isinstance(target, ast.Name)
         }
-        helpers = {"_invalid"} | {
+        helpers = {"refusal"} | {
             node.name
             for node in ast.walk(tree)
             if isinstance(node, ast.FunctionDef)
@@ -486,7 +486,7 @@ class _Code:
             given = {str(key) for key in arguments if key is not None}
             for key in _constants(node.args[0], constants):
                 self.exception_keys.add(key)
-                if name == "_invalid":
+                if name == "refusal":
                     self.exception_placeholders.append((key, given))
         if "translation_key" not in arguments:
             return
