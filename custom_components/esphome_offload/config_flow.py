@@ -74,6 +74,7 @@ class OffloadConfigFlow(DiscoverySteps, MendingSteps, domain=DOMAIN):
             if not errors:
                 return self.async_create_entry(
                     title=INSTANCE_TITLE,
+                    description="with_folder" if folder else "without_folder",
                     data={EntryKey.KIND: ENTRY_KIND_INSTANCE, EntryKey.CONFIG_DIR: folder},
                     next_flow=await self._async_found_again(),
                 )

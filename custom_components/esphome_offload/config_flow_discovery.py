@@ -66,17 +66,17 @@ class DiscoverySteps(PairingSteps):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask whether to pair with what was found."""
-        errors: dict[str, str] = {}
         if user_input is not None:
             if self._instance is None:
                 return await self.async_step_instance()
-            met = await self._async_meet(self._announced(), verify_ssl=True)
-            if not met:
+            urls = self._announced()
+            errors = await self._async_meet(urls, verify_ssl=True)
+            if not errors:
                 return await self._async_met()
-            errors["base"] = met[PeerKey.URL]
+            # There the address can be changed, and a certificate be taken as it is.
+            return self._address_form("pair", {PeerKey.URL: urls[0]}, errors)
         return self.async_show_form(
             step_id="zeroconf_confirm",
-            errors=errors,
             description_placeholders={**self._placeholders, "url": self._announced()[0]},
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from homeassistant.config_entries import ConfigFlowResult
+from homeassistant.config_entries import ConfigEntry, ConfigFlowResult
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from .config_flow_pairing import PairingSteps, plain
@@ -35,7 +35,7 @@ class MendingSteps(PairingSteps):
     ) -> ConfigFlowResult:
         """Ask for the address, which may have changed as well."""
         entry = self._get_reauth_entry()
-        self._placeholders["label"] = plain(entry.title)
+        self._about(entry)
         return await self._async_address_step("reauth_confirm", user_input, entry.data)
 
     async def async_step_reconfigure_peer(
@@ -43,7 +43,7 @@ class MendingSteps(PairingSteps):
     ) -> ConfigFlowResult:
         """Change the address of a peer, which has to be there and to prove it."""
         entry = self._get_reconfigure_entry()
-        self._placeholders["label"] = plain(entry.title)
+        self._about(entry)
         try:
             public = PeerSettings.from_entry(entry).public
         except ValueError:
@@ -58,6 +58,11 @@ class MendingSteps(PairingSteps):
                 self._move(entry, {PeerKey.URL: url, PeerKey.VERIFY_SSL: verify_ssl})
                 return self.async_abort(reason="address_changed")
         return self._address_form("reconfigure_peer", user_input or entry.data, errors)
+
+    def _about(self, entry: ConfigEntry) -> None:
+        """Name the peer; an error may have another label, of who was found instead."""
+        name = plain(entry.title)
+        self._placeholders |= {"builder": name, "label": name}
 
     async def _async_reached(
         self, public: PublicKey, typed: str, errors: dict[str, str], *, verify_ssl: bool

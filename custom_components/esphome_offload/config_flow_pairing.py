@@ -99,13 +99,12 @@ class PairingSteps(ConfigFlow):
                 return await self._async_finish(self._met, paired)
         return self.async_show_form(
             step_id="code",
-            data_schema=CODE_SCHEMA,
+            data_schema=self.add_suggested_values_to_schema(CODE_SCHEMA, user_input),
             errors=errors,
             description_placeholders={
                 **self._placeholders,
                 "label": plain(self._met.label),
                 "url": self._met.url,
-                "pin": self._met.pin_sha256[:16],
             },
         )
 

@@ -74,6 +74,7 @@ async def test_the_folder_in_home_assistants_own_is_proposed_and_taken(
 
     assert done["type"] is FlowResultType.CREATE_ENTRY
     assert done["title"] == "This instance"
+    assert done["description"] == "with_folder"
     assert done["data"] == {"kind": "instance", "config_dir": "esphome"}
     assert done["options"] == {}
     assert done["result"].unique_id == INSTANCE_UNIQUE_ID
@@ -95,6 +96,7 @@ async def test_an_instance_that_only_lends_needs_no_folder(
     form = await _start(hass)
     done = await hass.config_entries.flow.async_configure(form["flow_id"], typed)
     assert done["type"] is FlowResultType.CREATE_ENTRY
+    assert done["description"] == "without_folder"
     assert done["data"] == {"kind": "instance", "config_dir": ""}
 
 

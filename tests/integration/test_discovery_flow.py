@@ -11,7 +11,10 @@ from homeassistant.config_entries import (
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    get_schema_suggested_value,
+)
 
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
@@ -129,15 +132,17 @@ async def test_while_this_instance_is_disabled_one_can_pair_all_the_same(
     assert dialog.result["result"].state is ConfigEntryState.LOADED
 
 
-async def test_what_is_wrong_is_said_and_can_be_tried_again(
+async def test_what_is_wrong_is_said_and_the_address_can_be_changed(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
     builder.lending = False
     await dialog.submit()
-    assert (dialog.step, dialog.errors) == ("zeroconf_confirm", {"base": "not_lending"})
+    assert (dialog.step, dialog.errors) == ("pair", {"url": "not_lending"})
+    schema = dialog.result["data_schema"].schema
+    assert get_schema_suggested_value(schema, "url") == builder.url
     builder.lending = True
-    await dialog.submit()
+    await dialog.address(builder.url)
     assert dialog.step == "code"
 
 

@@ -181,6 +181,7 @@ async def test_an_address_where_the_peer_is_not_can_be_corrected(
     assert (dialog.step, dialog.errors) == ("reconfigure_peer", {"url": "invalid_address"})
     await dialog.address(nobody())
     assert dialog.errors == {"url": "cannot_connect"}
+    assert dialog.placeholders["builder"] == "workshop", "the question stays about the peer"
 
     stranger = BuilderServer()
     own = await async_get_identity(hass)

@@ -326,7 +326,7 @@ def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
 
 def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
     # Which of them in which form: see the tests of the dialogs, which look at each.
-    pairing = {"address", "label", "minutes", "name", "pin", "reason", "tried", "tries", "url"}
+    pairing = {"address", "builder", "label", "minutes", "name", "reason", "tried", "tries", "url"}
     filled = {
         "config": {"folder", "home", *pairing},
         "options": {"code", "containment", "label", "reason", "until", "version"},

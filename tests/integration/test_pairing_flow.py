@@ -11,7 +11,10 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    get_schema_suggested_value,
+)
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.esphome_offload.const import DOMAIN
@@ -279,6 +282,8 @@ async def test_what_is_no_code_costs_no_try(
     code = builder.open()
     await dialog.submit(code="1234")
     assert dialog.errors == {"code": "not_a_code"}
+    schema = dialog.result["data_schema"].schema
+    assert get_schema_suggested_value(schema, "code") == "1234", "what was typed can be mended"
     assert builder.window.state is not None
     assert builder.window.state.tries_left == 3
     await dialog.submit(code=code)
