@@ -328,7 +328,7 @@ class Lender:
             window=PairingWindow(
                 identity,
                 offer,
-                self.label,
+                lambda: self.label,
                 on_paired=self._paired,
                 on_change=self._window_changed,
             ),

@@ -284,6 +284,14 @@ async def test_the_code_is_shown_until_somebody_is_paired(
     assert done["description_placeholders"] == {"label": "pi"}
 
 
+async def test_who_is_paired_learns_the_name_of_today(
+    hass: HomeAssistant, lent: OffloadCoordinator, client: TestClient, tmp_path: Path
+) -> None:
+    await hass.config.async_update(location_name="Attic")
+    paired = await Offloader(client, tmp_path).pair(lent.lender.open_window().code)
+    assert paired.label == "Attic"
+
+
 async def test_the_dialog_shows_the_new_code_when_the_window_is_opened_anew(
     hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:

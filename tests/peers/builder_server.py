@@ -44,7 +44,7 @@ class BuilderServer:
         self.window = PairingWindow(
             identity,
             self.offer,
-            self.label,
+            lambda: self.label,
             on_paired=self._paired,
             clock=lambda: time.monotonic() + self.window_time,
         )

@@ -26,7 +26,7 @@ class Builder:
         self.window = PairingWindow(
             identity,
             offer,
-            "workshop",
+            lambda: "workshop",
             on_paired=self.paired.append,
             on_change=self._changed,
             clock=clock,

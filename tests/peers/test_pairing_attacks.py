@@ -31,7 +31,7 @@ def paired() -> list[Paired]:
 
 @pytest.fixture
 def window(workshop: Identity, offer: Offer, clock: Clock, paired: list[Paired]) -> PairingWindow:
-    return PairingWindow(workshop, offer, "workshop", on_paired=paired.append, clock=clock)
+    return PairingWindow(workshop, offer, lambda: "workshop", on_paired=paired.append, clock=clock)
 
 
 def client(identity: Identity, offer: Offer, post: Post) -> PairingClient:

@@ -128,15 +128,19 @@ class PairingWindow:
         self,
         identity: Identity,
         offer: Offer,
-        label: str,
+        label: Callable[[], str],
         *,
         on_paired: Callable[[Paired], None],
         on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin closed; ``clock`` gives seconds that never go back."""
+        """Begin closed.
+
+        ``label`` gives what others call this side, ``clock`` seconds that never go back.
+        """
         self._identity = identity
-        self._party = Party(offer, identity.public, clip(label, LABEL_LIMIT))
+        self._offer = offer
+        self._label = label
         self._on_paired = on_paired
         self._on_change = on_change
         self._clock = clock
@@ -187,7 +191,7 @@ class PairingWindow:
 
     async def _answer(self, raw: object) -> PairAnswer | PairDone:
         if isinstance(raw, dict) and raw.get("type") == PairStart.TYPE:
-            agreement = negotiate_first(self._party.offer, raw)
+            agreement = negotiate_first(self._offer, raw)
             return await self._start(parse(PairStart, raw), agreement)
         if isinstance(raw, dict) and raw.get("type") == PairConfirm.TYPE:
             return self._confirm(parse(PairConfirm, raw))
@@ -202,12 +206,13 @@ class PairingWindow:
         if window.exchanges > _EXCHANGES_PER_WINDOW:
             self._shut(WindowEnd.TOO_MANY_EXCHANGES)
             raise ProtocolError(ErrorCode.WINDOW_CLOSED, "too many exchanges")
+        own = Party(self._offer, self._identity.public, clip(self._label(), LABEL_LIMIT))
+        other = Party(start.offer, public, start.label)
         running = _Running(secrets.token_hex(16), self._clock() + PAIRING_EXCHANGE_TIMEOUT)
         self._running = running
-        other = Party(start.offer, public, start.label)
         try:
             exchange = await asyncio.to_thread(
-                _answer_share, window.code, self._identity, self._party, other, start.share
+                _answer_share, window.code, self._identity, own, other, start.share
             )
         except BaseException:
             if self._running is running:
@@ -220,9 +225,9 @@ class PairingWindow:
         running.paired = Paired(public, start.label, start.offer.version, agreement)
         return PairAnswer(
             running.exchange_id,
-            self._party.offer,
-            self._identity.public.raw,
-            self._party.label,
+            own.offer,
+            own.public.raw,
+            own.label,
             exchange.share,
         )
 
