@@ -12,6 +12,22 @@ from .harness.home import Home, open_home, until
 from .harness.jobs import all_jobs, has_printed, reach, submit
 from .harness.workspace import claim
 
+_HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what shares instances, when several processes run these tests side by side.
+
+    The tests of a folder share them, and of those of this one all that use ``home``.
+    """
+    for item in items:
+        if item.path.is_relative_to(_HERE):
+            group = item.path.parent.name
+            if group == _HERE.name and "home" not in getattr(item, "fixturenames", ()):
+                group = item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 # Home Assistant's test plugin guards tests that hold a Home Assistant in their own process: no
 # sockets, nothing left on the loop. Here it is another process, reached through real sockets,
 # and the connection to it outlives a test.

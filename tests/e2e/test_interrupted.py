@@ -20,7 +20,7 @@ OTHER_OPTIONS = {"parallel_builds": 2, "parallel_uploads": 3, "wait_hours": 12}
 
 def at_work(home: Home) -> dict[int, str]:
     """Return the processes of builds, also those that tried to get away."""
-    return mentioning(home.instance.builds) | mentioning("escapee")
+    return mentioning(home.instance.builds)
 
 
 @contextmanager
