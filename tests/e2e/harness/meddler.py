@@ -8,6 +8,7 @@ import json
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from . import ports
 from .client import Json
@@ -56,10 +57,11 @@ class Meddler:
     async def start(self) -> None:
         """Begin to listen."""
         self._session = aiohttp.ClientSession(headers={"Accept-Encoding": "identity"})
-        app = web.Application(client_max_size=_LARGEST)
+        app = web.Application(client_max_size=_LARGEST, middlewares=[_without_builder])
         app.router.add_get("/api/websocket", self._websocket)
         app.router.add_route("*", "/{path:.*}", self._http)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0)
+        # What is held up goes nowhere any more; with 0 it would be waited for without limit.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, _HOST, self.port).start()
 
@@ -125,14 +127,23 @@ class Meddler:
     async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         assert self._session is not None
         here = web.WebSocketResponse(max_msg_size=0)
-        await here.prepare(request)
         url = f"http://{_HOST}:{self._target()}{request.raw_path}"
         async with self._session.ws_connect(url, max_msg_size=0) as there:
+            await here.prepare(request)
             passage = _Passage(self, here, there)
             self._passages.append(passage)
             await passage.last()
         await here.close()
         return here
+
+
+@web.middleware
+async def _without_builder(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer as proxies do when what is behind them is down."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientError as err:
+        raise web.HTTPBadGateway from err
 
 
 class _Passage:

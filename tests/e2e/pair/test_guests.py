@@ -1,7 +1,8 @@
 """Another guest of the workshop, and the pi when it is none any more."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -118,18 +119,15 @@ async def test_build_of_a_removed_guest_goes_elsewhere(
 
     # Quicker to build here; so far it compiles as it was.
     pair.pi.device.configure()
-    flow = await remove_guest(pair)
-    try:
+    async with removed(pair):
         await until(gone, "the end of the build at the workshop", 5)
         job = await follow(pair.pi.client, compiling)
-        assert_well(job)
-        assert job["source"] == "local"
-        there, here = job["attempts"]
-        assert (there["label"], there["failure"]) == ("workshop", "builder_unavailable")
-        assert (here["source"], here["failure"]) == ("local", None)
-        assert "pair again" in job["why_not"]["workshop"]
-    finally:
-        await pair_again(pair, flow)
+    assert_well(job)
+    assert job["source"] == "local"
+    there, here = job["attempts"]
+    assert (there["label"], there["failure"]) == ("workshop", "builder_unavailable")
+    assert (here["source"], here["failure"]) == ("local", None)
+    assert "pair again" in job["why_not"]["workshop"]
 
 
 async def test_job_waits_for_a_workshop_that_removed_its_guest(pair: Pair, entity: str) -> None:
@@ -148,11 +146,9 @@ async def test_job_waits_for_a_workshop_that_removed_its_guest(pair: Pair, entit
         job = await submit(pair.pi.client, "compile", entity, source="workshop")
         job_id = job["job_id"]
         await reach(pair.pi.client, job_id, waits_since("paused by its owner"))
-        flow = await remove_guest(pair)
-        await reach(pair.pi.client, job_id, waits_since("pair again"))
-
-        await pair.workshop.pause(paused=False)
-        await pair_again(pair, flow)
+        async with removed(pair):
+            await reach(pair.pi.client, job_id, waits_since("pair again"))
+            await pair.workshop.pause(paused=False)
         assert_compiled(pair, await follow(pair.pi.client, job_id))
     finally:
         await set_no_builder("local")
@@ -170,15 +166,15 @@ def waits_since(why: str) -> Callable[[Json], bool]:
     )
 
 
-async def remove_guest(pair: Pair) -> Json:
-    """Remove the pi at the workshop; returns the flow that asks the pi's owner to pair again."""
+@asynccontextmanager
+async def removed(pair: Pair) -> AsyncIterator[None]:
+    """Remove the pi at the workshop, see its owner asked to pair again, and do so in the end."""
     (guest,) = await pair.workshop.guests()
     await pair.workshop.remove_guest(guest["id"])
-    return await until(lambda: pairing_again(pair), "being asked to pair again")
-
-
-async def pair_again(pair: Pair, flow: Json) -> None:
-    """Do as the flow asks."""
-    code = await pair.workshop.open_pairing()
-    await pair.pi.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
-    await pair.connected()
+    flow = await until(lambda: pairing_again(pair), "being asked to pair again")
+    try:
+        yield
+    finally:
+        code = await pair.workshop.open_pairing()
+        await pair.pi.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
+        await pair.connected()
