@@ -1,5 +1,6 @@
 """A real ESPHome device: the program that ESPHome builds for the platform ``host``."""
 
+import hashlib
 import json
 from pathlib import Path
 import shutil
@@ -127,6 +128,10 @@ class Device:
         """Put firmware of an ESPHome ``version`` on it, as if by cable; it must be off."""
         program = await host_program(version, self.yaml, self.name)
         shutil.copy2(program, self._program)
+
+    def firmware_sha256(self) -> str:
+        """Return which firmware is on it."""
+        return hashlib.sha256(self._program.read_bytes()).hexdigest()
 
     @property
     def _program(self) -> Path:

@@ -86,17 +86,19 @@ class Household:
 
 
 class Home(Household):
-    """A household with a device. Made by ``open_home``."""
+    """A household with a device, perhaps more of them. Made by ``open_home``."""
 
-    def __init__(self, instance: Instance, device: Device) -> None:
+    def __init__(self, instance: Instance, device: Device, *others: Device) -> None:
         """Nothing is started yet."""
         super().__init__(instance)
         self.device = device
+        self.devices = (device, *others)
 
     async def adopt(self) -> None:
-        """Add the device to Home Assistant's own esphome integration."""
-        where = {"host": "127.0.0.1", "port": self.device.api_port}
-        await self.client.add_entry("esphome", where)
+        """Add the devices to Home Assistant's own esphome integration."""
+        for device in self.devices:
+            where = {"host": "127.0.0.1", "port": device.api_port}
+            await self.client.add_entry("esphome", where)
 
     async def set_up(self) -> None:
         """Add our integration through its config flow."""
@@ -106,7 +108,8 @@ class Home(Household):
     async def close(self) -> None:
         """Stop all of it."""
         await super().close()
-        await self.device.switch_off()
+        for device in self.devices:
+            await device.switch_off()
 
     async def reported_version(self) -> str | None:
         """Return the ESPHome version that Home Assistant's own esphome integration reports."""

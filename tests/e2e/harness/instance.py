@@ -36,14 +36,20 @@ logger:
 class Instance:
     """One Home Assistant. What it builds with (toolchains) outlives ``reset``, nothing else does."""
 
-    def __init__(self, folder: Path, *, name: str = "Demo home") -> None:
-        """Use ``folder`` (git-ignored); nothing is touched before ``reset``."""
+    def __init__(
+        self, folder: Path, *, name: str = "Demo home", discoverable: bool = False
+    ) -> None:
+        """Use ``folder`` (git-ignored); nothing is touched before ``reset``.
+
+        ``discoverable``: with zeroconf, which everybody in the network can see.
+        """
         self.folder = folder
         self.config = folder / "config"
         self.offload_cache = self.config / ".cache" / "esphome_offload"
         self.esphome = self.config / "esphome"
         self.port = 0
         self._name = name
+        self._discoverable = discoverable
         self._child: Child | None = None
 
     @property
@@ -93,6 +99,8 @@ class Instance:
         (self.offload_cache / "uv-cache").symlink_to(downloads)
         self.esphome.mkdir()
         text = _CONFIGURATION.format(name=self._name)
+        if self._discoverable:
+            text += "zeroconf:\n"
         (self.config / "configuration.yaml").write_text(text)
         (self.config / "custom_components").mkdir()
         self._link(COMPONENT)

@@ -12,9 +12,9 @@ from .processes import mentioning
 class Workshop(Household):
     """A builder without an ESPHome folder and without devices of its own."""
 
-    def __init__(self, folder: Path, *, name: str = "workshop") -> None:
+    def __init__(self, folder: Path, *, name: str = "workshop", discoverable: bool = False) -> None:
         """Use ``folder``; its instance is called ``name``."""
-        super().__init__(Instance(folder, name=name))
+        super().__init__(Instance(folder, name=name, discoverable=discoverable))
         self.name = name
 
     @property
@@ -24,7 +24,7 @@ class Workshop(Household):
 
     def at_work(self) -> dict[int, str]:
         """Return the processes of builds for guests, also those that tried to get away."""
-        return mentioning(self.builds) | mentioning("escapee")
+        return mentioning(self.builds)
 
     def compilers(self) -> set[int]:
         """Return the ids of the processes of builds, without what a build let loose on purpose."""
