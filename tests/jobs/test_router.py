@@ -117,6 +117,16 @@ def test_a_peer_that_failed_is_not_waited_for() -> None:
     assert choice == Bind("local", "idle", {"Attic": "disk full"})
 
 
+def test_a_peer_whose_trouble_passes_is_waited_for_and_looked_at_in_time() -> None:
+    failed = replace(ATTIC, failed="paused", again_in=10.0)
+    waiting = snapshot(LOCAL, failed, wait_for_builder=300.0)
+    assert choose(waiting) == Wait("a builder (Attic: paused)", 10.0)
+    assert choose(replace(waiting, waited=295.0)) == Wait("a builder (Attic: paused)", 5.0)
+    assert choose(replace(waiting, wait_for_builder=0.0)) == Bind(
+        "local", "idle", {"Attic": "paused"}
+    )
+
+
 def test_where_everybody_failed_the_job_fails() -> None:
     failed = replace(LOCAL, failed="disk full")
     assert choose(snapshot(failed, wait_for_builder=None)) == Fail({"Here": "disk full"})

@@ -1,6 +1,7 @@
 """The first half of a job: from a request to firmware."""
 
 from collections.abc import Callable
+from datetime import timedelta
 import logging
 
 from ..builders.log import JobLogs
@@ -9,7 +10,7 @@ from ..clock import Time
 from ..const import FailureReason
 from .attempt import AttemptSink, attempt_boundary, new_id
 from .failures import Action, Failures, Step
-from .lanes import Binding, BuildLane
+from .lanes import Binding, BuildLane, Setback
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob, Routing
 from .pool import BuilderPool
@@ -52,12 +53,12 @@ class Building:
 
         It begins with an attempt that another machine was left alone with, if there is one.
         """
-        failed: dict[str, str] = {}
+        setbacks: dict[str, Setback] = {}
         last: BuildError | None = None
         resumed = await self._resumed(job)
         while True:
             try:
-                async with self._lane.slot(job, failed, resumed) as binding:
+                async with self._lane.slot(job, setbacks, resumed) as binding:
                     builder_id = binding.builder.builder_id
                     try:
                         return await self._attempt(job, binding, resumed)
@@ -75,9 +76,12 @@ class Building:
                 resumed = None
                 continue
             resumed = None
-            match failures.decide(Step.BUILD, last.reason).action:
+            decision = failures.decide(Step.BUILD, last.reason)
+            match decision.action:
                 case Action.NEXT_BUILDER:
-                    failed[builder_id] = str(last)
+                    pause = timedelta(seconds=decision.delay)
+                    again_at = self._time.now() + pause if pause else None
+                    setbacks[builder_id] = Setback(str(last), again_at)
                 case Action.BUILD_AGAIN:
                     pass
                 case _:

@@ -31,7 +31,8 @@ class Action(StrEnum):
 class Remedy:
     """An action, how often per job (None: without limit), then the job does what ``then`` says.
 
-    ``delays`` are the seconds to wait before the first, second … time. ``unknown_is_free``: with
+    ``delays`` are the seconds to wait before the first, second … time; for the next builder,
+    those after which this one may be tried again, 0 for never. ``unknown_is_free``: with
     a device that Home Assistant does not know, a failure was to be expected and does not count.
     """
 
@@ -44,7 +45,7 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now, after ``delay`` seconds."""
+    """What to do now, after ``delay`` seconds; see ``Remedy``."""
 
     action: Action
     delay: float = 0.0
@@ -59,7 +60,11 @@ _REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
     (Step.KEPT, FailureReason.NO_FIRMWARE): Remedy(Action.BUILD_AGAIN),
     (Step.KEPT, FailureReason.INTEGRITY): Remedy(Action.BUILD_AGAIN),
     (Step.BUILD, FailureReason.BUNDLE_INCOMPLETE): _NEXT_BUILDER,
-    (Step.BUILD, FailureReason.BUILDER_UNAVAILABLE): _NEXT_BUILDER,
+    # Paused, or out of reach: as long as the job may wait for a builder, that may pass. One that
+    # says again and again that it would, and then does not, is none.
+    (Step.BUILD, FailureReason.BUILDER_UNAVAILABLE): Remedy(
+        Action.NEXT_BUILDER, delays=(10.0, 30.0, 60.0, 0.0)
+    ),
     (Step.BUILD, FailureReason.BUILDER_ENVIRONMENT): _NEXT_BUILDER,
     (Step.BUILD, FailureReason.VERSION_UNAVAILABLE): _NEXT_BUILDER,
     (Step.BUILD, FailureReason.OUT_OF_MEMORY): Remedy(Action.NEXT_BUILDER, times=1),

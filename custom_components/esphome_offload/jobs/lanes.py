@@ -63,12 +63,28 @@ def _granted[T](future: asyncio.Future[T]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """Why a job failed at a builder, and when it may be tried there again; None: never."""
+
+    why: str
+    again_at: datetime | None = None
+
+    def left(self, now: datetime) -> float | None:
+        """Return in how many seconds the job may be tried there again; None: never."""
+        return None if self.again_at is None else (self.again_at - now).total_seconds()
+
+    def over(self, now: datetime) -> bool:
+        """Whether it may be tried there again by now."""
+        return self.again_at is not None and now >= self.again_at
+
+
 @dataclass(slots=True, eq=False)
 class _BuildTicket:
     """Somebody who waits for a builder; ``resumed``: for the one that has the attempt already."""
 
     job: FirmwareJob
-    failed: Mapping[str, str]
+    setbacks: Mapping[str, Setback]
     since: datetime
     resumed: Attempt | None = None
     binding: asyncio.Future[Binding] = field(default_factory=_new_future)
@@ -100,14 +116,14 @@ class BuildLane:
 
     @asynccontextmanager
     async def slot(
-        self, job: FirmwareJob, failed: Mapping[str, str], resumed: Attempt | None = None
+        self, job: FirmwareJob, setbacks: Mapping[str, Setback], resumed: Attempt | None = None
     ) -> AsyncIterator[Binding]:
-        """Hold a slot on a builder that is not in ``failed`` (what went wrong, by builder id).
+        """Hold a slot on a builder that has no setback (they are keyed by builder id).
 
         With ``resumed``, on the builder of that attempt, which has it already. Raises BuildError
         (no_builder) when no builder will take the job.
         """
-        ticket = _BuildTicket(job, failed, self._time.now(), resumed)
+        ticket = _BuildTicket(job, setbacks, self._time.now(), resumed)
         self._tickets.append(ticket)
         self.serve()
         try:
@@ -218,32 +234,39 @@ class BuildLane:
         return self._seen(
             request.configuration,
             request.requested_source,
-            ticket.failed,
+            ticket.setbacks,
             (self._time.now() - ticket.since).total_seconds(),
         )
 
     def _seen(
-        self, configuration: str, source: str, failed: Mapping[str, str], waited: float
+        self, configuration: str, source: str, setbacks: Mapping[str, Setback], waited: float
     ) -> Snapshot:
         settings = self._settings()
+        now = self._time.now()
         return Snapshot(
             configuration=configuration,
             requested_source=source,
             candidates=tuple(
-                Candidate(
-                    builder_id=builder.builder_id,
-                    label=builder.label,
-                    source=builder.source,
-                    status=builder.status(),
-                    ours=self._bound[builder.builder_id],
-                    failed=failed.get(builder.builder_id),
-                )
+                self._candidate(builder, setbacks.get(builder.builder_id), now)
                 for builder in self._builders.builders
             ),
             waited=waited,
             wait_for_builder=settings.wait_for_builder,
             fall_back_to_local=settings.fall_back_to_local,
             peers_expected=settings.peers_expected,
+        )
+
+    def _candidate(self, builder: Builder, setback: Setback | None, now: datetime) -> Candidate:
+        if setback is not None and setback.over(now):
+            setback = None
+        return Candidate(
+            builder_id=builder.builder_id,
+            label=builder.label,
+            source=builder.source,
+            status=builder.status(),
+            ours=self._bound[builder.builder_id],
+            failed=None if setback is None else setback.why,
+            again_in=None if setback is None else setback.left(now),
         )
 
 

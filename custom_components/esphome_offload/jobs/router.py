@@ -15,7 +15,8 @@ class Candidate:
     """A builder as the router sees it.
 
     ``ours`` counts our own jobs that are bound to it, of which ``status`` may not know yet.
-    ``failed`` says what went wrong when this job was tried there.
+    ``failed`` says what went wrong when this job was tried there, ``again_in`` in how many
+    seconds it may be tried there again; None: never.
     """
 
     builder_id: str
@@ -24,6 +25,12 @@ class Candidate:
     status: BuilderStatus
     ours: int = 0
     failed: str | None = None
+    again_in: float | None = None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether this builder will never take the job, however long one waits."""
+        return self.failed is not None and self.again_in is None
 
     @property
     def why_not(self) -> str | None:
@@ -154,19 +161,22 @@ def _pool(snapshot: Snapshot) -> list[Candidate]:
         return local
     if any(peer.why_not is None for peer in peers) or not snapshot.fall_back_to_local:
         return peers
-    hope = any(peer.failed is None for peer in peers)
+    hope = not all(peer.hopeless for peer in peers)
     return peers if hope and _patience(snapshot) != 0 else local
 
 
 def _nobody(snapshot: Snapshot, pool: Iterable[Candidate]) -> Wait | Fail:
     """Nobody in the pool is usable: wait for one that may come back, or give up."""
     hope = snapshot.requested_source != REQUESTED_LOCAL and (
-        not pool or any(candidate.failed is None for candidate in pool)
+        not pool or not all(candidate.hopeless for candidate in pool)
     )
     patience = _patience(snapshot)
     if hope and patience != 0:
         reasons = "; ".join(f"{c.label}: {c.why_not}" for c in pool)
-        return Wait(f"a builder ({reasons or 'none is there'})", patience)
+        looks = [c.again_in for c in pool if c.again_in is not None]
+        if patience is not None:
+            looks.append(patience)
+        return Wait(f"a builder ({reasons or 'none is there'})", min(looks, default=None))
     reasons_by_label = {c.label: c.why_not for c in snapshot.candidates if c.why_not is not None}
     if not pool and snapshot.requested_source != REQUESTED_AUTO:
         reasons_by_label = {snapshot.requested_source: "no such builder"}
