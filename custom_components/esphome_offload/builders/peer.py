@@ -34,6 +34,8 @@ SUBMIT_PATIENCE: Final = 20.0
 _RETRY_PAUSE: Final = 1.0
 _CANCEL_TIMEOUT: Final = 8.0
 """The peer answers when everything is gone, which takes it 5 s at most."""
+_CANCEL_PATIENCE: Final = 4.0
+"""Seconds that a job waits for that answer: it is cancelled within 5 s, also when none comes."""
 
 
 class PeerBuilder(Builder):
@@ -63,6 +65,7 @@ class PeerBuilder(Builder):
         self._patience = patience
         self._submit_patience = submit_patience
         self._leaving = False
+        self._endings: set[asyncio.Task[None]] = set()
 
     @override
     def status(self) -> BuilderStatus:
@@ -118,7 +121,9 @@ class PeerBuilder(Builder):
         # Whatever else it is: nobody waits for the result any more.
         except BaseException:
             if progress.submitted and not progress.ended and not self._leaving:
-                await self._give_up(request.attempt_id)
+                await self._give_up(request.attempt_id, progress.answer)
+            elif progress.answer is not None:
+                progress.answer.cancel()
             raise
 
     async def _build(
@@ -216,18 +221,12 @@ class PeerBuilder(Builder):
     async def _begin(
         self, attempt_id: str, sha256: str, header: bytes | None, progress: PeerProgress
     ) -> None:
-        """Submit; when cancelled, wait for the answer: what is not known yet cannot be ended."""
+        """Submit. Cancelled or not, it is answered: what is not known yet cannot be ended."""
         progress.submitted = True
         answer = asyncio.ensure_future(self._link.submit(attempt_id, sha256, header))
-        try:
-            await asyncio.shield(answer)
-        except asyncio.CancelledError:
-            if not self._leaving:
-                await asyncio.wait([answer], timeout=_CANCEL_TIMEOUT)
-            answer.cancel()
-            if answer.done() and not answer.cancelled():
-                answer.exception()
-            raise
+        answer.add_done_callback(_heed)
+        progress.answer = answer
+        await asyncio.shield(answer)
 
     async def _insist[T](
         self,
@@ -267,18 +266,28 @@ class PeerBuilder(Builder):
         except LinkLost as err:
             raise self._left(str(err)) from err
 
-    async def _give_up(self, attempt_id: str) -> None:
+    async def _give_up(self, attempt_id: str, submit: asyncio.Future[None] | None) -> None:
         """End the attempt over there; should that fail, the next connect does it."""
-        ending = asyncio.ensure_future(self._cancel(attempt_id))
-        while not ending.done():
-            # Cancelled once more, by somebody impatient: it has its own time-out.
+        ending = asyncio.create_task(self._cancel(attempt_id, submit))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _CANCEL_PATIENCE
+        while not ending.done() and (left := until - loop.time()) > 0:
+            # Cancelled once more, by somebody impatient: that makes it no quicker.
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([ending])
+                await asyncio.wait([ending], timeout=left)
 
-    async def _cancel(self, attempt_id: str) -> None:
-        with suppress(LinkLost, PeerRefused, TimeoutError):
-            async with asyncio.timeout(_CANCEL_TIMEOUT):
-                await self._link.cancel(attempt_id)
+    async def _cancel(self, attempt_id: str, submit: asyncio.Future[None] | None) -> None:
+        try:
+            with suppress(LinkLost, PeerRefused, TimeoutError):
+                async with asyncio.timeout(_CANCEL_TIMEOUT):
+                    if submit is not None:
+                        await asyncio.wait([submit])
+                    await self._link.cancel(attempt_id)
+        finally:
+            if submit is not None:
+                submit.cancel()
 
     def _left(self, why: str) -> BuildError | BuildDetached:
         if self._link.state is LinkState.STOPPED:
@@ -290,3 +299,9 @@ class PeerBuilder(Builder):
         return BuildError(
             FailureReason.BUILDER_UNAVAILABLE, f"{self.label} cannot be worked with: {why}"
         )
+
+
+def _heed(answer: asyncio.Future[None]) -> None:
+    """Take note of how a submit ended, also when nobody waits for it any more."""
+    if not answer.cancelled():
+        answer.exception()

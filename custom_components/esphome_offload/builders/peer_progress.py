@@ -1,5 +1,6 @@
 """What a peer says about a build, put into the words of jobs."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
@@ -56,7 +57,7 @@ class PeerProgress:
     "this machine", and must not pass for what is said here.
 
     ``heard`` counts events, ``submitted`` says that the peer may know the attempt, ``ended``
-    that it has nothing more to do.
+    that it has nothing more to do. ``answer`` is that to the last submit.
     """
 
     def __init__(self, sink: BuildSink, label: str) -> None:
@@ -64,6 +65,7 @@ class PeerProgress:
         self.next_line = 0
         self.heard = 0
         self.submitted = False
+        self.answer: asyncio.Future[None] | None = None
         self.ended = False
         self._sink = sink
         self._label = label
