@@ -74,13 +74,18 @@ def close(connection: websocket_api.ActiveConnection) -> None:
     # Its one public way is to revoke the refresh token, which all connections of a guest share:
     # whoever takes a wrong step with an access token that was read on plain http would cut off
     # the guest itself. Where this does not work, everything on the connection is still refused.
-    handler = getattr(connection.send_message, "__self__", None)
-    if (cancel := getattr(handler, "_cancel", None)) is not None:
+    if (cancel := getattr(_handler(connection), "_cancel", None)) is not None:
         cancel()
 
 
 def _unread(connection: websocket_api.ActiveConnection) -> Sized | None:
     """Return the messages that wait to be sent; None when Home Assistant keeps them elsewhere."""
-    handler = getattr(connection.send_message, "__self__", None)
-    queue = getattr(handler, "_message_queue", None)
+    queue = getattr(_handler(connection), "_message_queue", None)
     return queue if isinstance(queue, Sized) else None
+
+
+def _handler(connection: websocket_api.ActiveConnection) -> object:
+    """Return what Home Assistant keeps behind a connection; None when that cannot be found."""
+    # Since 2026.11 ``send_message`` is the connection's own, with the handler's behind it.
+    send = getattr(connection, "_send_message", connection.send_message)
+    return getattr(send, "__self__", None)

@@ -166,7 +166,7 @@ async def test_a_client_that_does_not_read_is_not_cut_off_and_gets_the_end(
     send = Outlet.send
 
     def watched_send(outlet: Outlet, event: dict[str, Any]) -> None:
-        handler = outlet._connection.send_message.__self__
+        handler: Any = outlet_module._handler(outlet._connection)
         sock = handler._request.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         handler._wsock._writer._limit = 4096
