@@ -8,7 +8,7 @@ import re
 import shutil
 import tarfile
 import threading
-from typing import Final
+from typing import Final, NoReturn
 import zlib
 
 from ..builders.model import BuildError
@@ -54,9 +54,23 @@ class _Member(tarfile.TarInfo):
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         if self.type in _EXTENSIONS and self.size > _EXTENSION_LIMIT:
             raise _refused("a header is too long")
+        if self.type == tarfile.XGLTYPE:
+            # Each adds to what is remembered for all members after it.
+            raise _refused("a header is about all files")
         if self.type == tarfile.GNUTYPE_SPARSE:
-            raise _refused("a file has holes")
+            _refuse_holes()
         return super()._proc_member(archive)  # type: ignore[misc, no-any-return]
+
+    # The list of a file's holes is read into memory, and may be as long as the file. There are
+    # three ways to write it.
+    def _proc_gnusparse_00(self, *_: object) -> None:
+        _refuse_holes()
+
+    def _proc_gnusparse_01(self, *_: object) -> None:
+        _refuse_holes()
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        _refuse_holes()
 
 
 def unpack(bundle: Path, folder: Path, stop: threading.Event) -> None:
@@ -98,7 +112,7 @@ class _Unpacking:
             path = self._folder.joinpath(*_parts(member.name))
             if member.isdir():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            elif member.isreg() and not member.issparse():
+            elif member.isreg():
                 # As a second opinion; it raises for whatever it does not like.
                 tarfile.data_filter(member, str(self._folder))
                 self._take(archive, member, path)
@@ -144,6 +158,10 @@ def _parts(name: str) -> list[str]:
     ):
         raise _refused(f"{name[:200]!r} is not an allowed path")
     return parts
+
+
+def _refuse_holes() -> NoReturn:
+    raise _refused("a file has holes")
 
 
 def _refused(why: str) -> BuildError:

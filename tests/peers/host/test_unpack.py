@@ -158,17 +158,40 @@ def test_headers_of_headers_without_end_are_refused(tmp_path: Path) -> None:
     assert "damaged" in refusal(bundle, tmp_path)
 
 
-def test_a_file_with_holes_is_refused(tmp_path: Path) -> None:
+def test_a_header_about_all_files_is_refused(tmp_path: Path) -> None:
+    bundle = tmp_path / "b.tar.gz"
+    with tarfile.open(bundle, "w:gz", pax_headers={"comment": "remembered"}) as archive:
+        archive.addfile(tarfile.TarInfo("lamp.yaml"))
+    assert "about all files" in refusal(bundle, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.size": "1", "GNU.sparse.numblocks": "0"},
+        {"GNU.sparse.map": "0,1", "GNU.sparse.size": "1"},
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "1"},
+    ],
+    ids=["0.0", "0.1", "1.0"],
+)
+def test_a_file_with_holes_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
     sparse = tarfile.TarInfo("lamp.yaml")
-    sparse.pax_headers = {
-        "GNU.sparse.major": "1",
-        "GNU.sparse.minor": "0",
-        "GNU.sparse.name": "lamp.yaml",
-        "GNU.sparse.realsize": str(10**12),
-    }
-    content = b"1\n0\n1\n".ljust(512, b"\0") + b"x"
-    bundle = pack(tmp_path / "b.tar.gz", (sparse, content))
-    assert "neither a file nor a folder" in refusal(bundle, tmp_path)
+    sparse.pax_headers = headers
+    bundle = pack(tmp_path / "b.tar.gz", (sparse, b"1\n0\n1\n".ljust(512, b"\0")))
+    assert "a file has holes" in refusal(bundle, tmp_path)
+
+
+def test_a_list_of_holes_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    holes = 500_000
+    sparse = tarfile.TarInfo("lamp.yaml")
+    sparse.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    bundle = pack(tmp_path / "b.tar.gz", (sparse, b"%d\n" % holes + b"0\n" * 2 * holes))
+    tracemalloc.start()
+    try:
+        assert "a file has holes" in refusal(bundle, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < holes
+    finally:
+        tracemalloc.stop()
 
 
 def _cut(bundle: Path) -> None:
