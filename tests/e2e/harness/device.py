@@ -95,6 +95,12 @@ class Device:
         return self._child is not None and self._child.running
 
     @property
+    def pid(self) -> int:
+        """The id of its process, which stays the same when new firmware starts."""
+        assert self._child is not None
+        return self._child.pid
+
+    @property
     def log(self) -> str:
         """What it printed since it was switched on."""
         return self._child.output() if self._child else ""
@@ -127,21 +133,22 @@ class Device:
     async def flash(self, version: str = FIRST_VERSION) -> None:
         """Put firmware of an ESPHome ``version`` on it, as if by cable; it must be off."""
         program = await host_program(version, self.yaml, self.name)
-        shutil.copy2(program, self._program)
+        shutil.copy2(program, self.program)
 
     def firmware_sha256(self) -> str:
         """Return which firmware is on it."""
-        return hashlib.sha256(self._program.read_bytes()).hexdigest()
+        return hashlib.sha256(self.program.read_bytes()).hexdigest()
 
     @property
-    def _program(self) -> Path:
+    def program(self) -> Path:
+        """The file of its firmware."""
         return self.folder / "program"
 
     async def switch_on(self) -> None:
         """Start its program and return when it can be reached."""
         self._child = child = await Child.start(
             self.name,
-            [self._program],
+            [self.program],
             log=self.folder / "device.log",
             cwd=self.folder,
             env=environment(ESPHOME_PREFDIR=str(self.folder / "preferences")),

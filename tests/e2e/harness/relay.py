@@ -28,6 +28,10 @@ class Relay:
         """Bytes that went to the target."""
         self.received = 0
         """Bytes that came back from it."""
+        self.swallow: bytes | None = None
+        """What has this text in it gets lost, and so does all that follows in its connection."""
+        self.swallowed = asyncio.Event()
+        """Set when something got lost."""
 
     @property
     def url(self) -> str:
@@ -84,6 +88,11 @@ class Relay:
     ) -> None:
         """Carry one direction to its end, and say the end on."""
         while data := await source.read(_CHUNK):
+            if self.swallow is not None and self.swallow in data:
+                self.swallowed.set()
+                while await source.read(_CHUNK):
+                    pass
+                return
             setattr(self, counter, getattr(self, counter) + len(data))
             sink.write(data)
             await sink.drain()
