@@ -37,6 +37,10 @@ READS = {
     "its own environment": "open('/proc/self/environ').read()",
     "names of processes": "os.listdir('/proc')",
     "the root folder": "os.listdir('/')",
+    "what happens in home assistant's folder": (
+        "if libc.inotify_add_watch(libc.inotify_init1(0), os.fsencode(at['config']), 0xFFF) < 0:"
+        " raise OSError(ctypes.get_errno(), '')"
+    ),
 }
 WRITES = {
     "change the toolchain": "open(at['module'], 'a')",

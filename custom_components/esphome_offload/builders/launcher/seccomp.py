@@ -22,6 +22,8 @@ _NUMBERS = {
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
     "ioprio_set": (251, 30),
+    "inotify_add_watch": (254, 27),
+    "fanotify_mark": (301, 263),
     "prlimit64": (302, 261),
     "seccomp": (317, 277),
     "io_uring_setup": (425, 425),
@@ -108,6 +110,10 @@ def program(machine: str, *, truncate: bool) -> bytes:
     pair = _load_argument(1) + _instruction(_AND, _SOCK_TYPES)
     pair += _instruction(_EQUAL, _SOCK_STREAM, 1, 0) + _deny(errno.EACCES) + allow
     parts.append(_on(numbers["socketpair"], pair))
+    # Landlock lets any folder be watched, which tells the names of files that others use in it.
+    parts += [
+        _on(numbers[name], _deny(errno.EACCES)) for name in ("inotify_add_watch", "fanotify_mark")
+    ]
     # Its requests pass by this filter; programs that know it do without.
     parts.append(_on(numbers["io_uring_setup"], _deny(errno.ENOSYS)))
     if not truncate:
