@@ -95,7 +95,6 @@ class OffloadCoordinator:
         """Load the jobs. They wait for ``async_attach``, which says where the files are."""
         self.queue.hold()
         self.builders.register(self.workshop.builder)
-        self.builders.subscribe(self._notify)
         await self._versions.async_load()
         await self.queue.start()
         await self.lender.async_start()
@@ -276,7 +275,7 @@ class OffloadCoordinator:
 
     @callback
     def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` when devices, versions or builders changed; returns unsubscribe."""
+        """Call ``listener`` when devices or the newest version changed; returns unsubscribe."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 

@@ -20,7 +20,7 @@ class OffloadEntity(Entity):
     def __init__(self, coordinator: OffloadCoordinator, device: OffloadDevice) -> None:
         """Take the device as it is now; ``registry.async_relink`` keeps the link true."""
         self.coordinator = coordinator
-        self.device = device
+        self._shown = (device, coordinator.latest_version)
         self.configuration = device.configuration.file_name
         self._attr_unique_id = self.configuration
         core = device.core
@@ -44,8 +44,12 @@ class OffloadEntity(Entity):
 
     @callback
     def _device_changed(self) -> None:
-        if (device := self.coordinator.devices.get(self.configuration)) is not None:
-            self.device = device
+        device = self.coordinator.devices.get(self.configuration)
+        if device is None:
+            return
+        # Of a hundred devices one changes: the others need not look through all jobs for that.
+        if (shown := (device, self.coordinator.latest_version)) != self._shown:
+            self._shown = shown
             self.async_write_ha_state()
 
     @callback

@@ -2,11 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.core import HomeAssistant
+from homeassistant.const import EVENT_STATE_CHANGED, EVENT_STATE_REPORTED
+from homeassistant.core import (
+    Event,
+    EventStateChangedData,
+    EventStateReportedData,
+    HomeAssistant,
+    callback,
+)
 from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -307,6 +315,35 @@ class TestCoreDevices:
         await pass_time(1)
         assert entity_registry.async_get(ENTITY).device_id == anew.id
         assert device_registry.async_get(again) is None
+
+    async def test_only_the_entity_of_the_device_that_changed_writes_its_state(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        stage: Stage,
+        pass_time: Pass,
+    ) -> None:
+        (config_dir / "fan.yaml").write_text("esphome:\n  name: fan\nhost:\n")
+        await pass_time(30)
+        entry, _ = core_device(hass, available=True)
+        await pass_time(1)
+        written: list[str] = []
+
+        @callback
+        def note(event: Event[EventStateChangedData | EventStateReportedData]) -> None:
+            written.append(event.data["entity_id"])
+
+        hass.bus.async_listen(EVENT_STATE_CHANGED, note)
+        hass.bus.async_listen(EVENT_STATE_REPORTED, note, event_filter=callback(lambda _data: True))
+
+        entry.runtime_data.runs(NEWEST, "2026-11-25 10:00:00 +0000")
+        await pass_time(1)
+        assert written == [ENTITY]
+
+        stage.builder.become(replace(stage.builder.state, busy=1))
+        await hass.async_block_till_done()
+        assert written == [ENTITY]
 
     async def test_a_job_begins_from_the_version_that_was_verified_a_moment_ago(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass
