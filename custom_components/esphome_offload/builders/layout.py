@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import hashlib
 from pathlib import Path
 import re
-import shutil
 import uuid
+
+from .removal import remove
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
@@ -31,12 +32,15 @@ class CacheLayout:
 
     @property
     def tmp(self) -> Path:
-        """TMPDIR of all processes, and where folders go to be deleted; emptied at each start."""
+        """TMPDIR of all processes; emptied at each start."""
         return self.root / "tmp"
 
     @property
     def staging(self) -> Path:
-        """Where we put things together out of reach of builds; emptied at each start."""
+        """Where we put things together, and take them apart, out of reach of builds.
+
+        Emptied at each start.
+        """
         return self.root / "staging"
 
     @property
@@ -161,8 +165,8 @@ class CacheLayout:
 
     def empty_tmp(self) -> None:
         """Remove what earlier processes left behind; only while none of ours runs; blocks."""
-        shutil.rmtree(self.staging, ignore_errors=True)
-        shutil.rmtree(self.tmp, ignore_errors=True)
+        remove(self.staging)
+        remove(self.tmp)
         self.tmp.mkdir(parents=True, exist_ok=True)
 
     def discard(self, path: Path) -> None:
@@ -170,8 +174,8 @@ class CacheLayout:
 
         Whatever stops this half-way leaves nothing behind that looks usable.
         """
-        self.tmp.mkdir(parents=True, exist_ok=True)
-        doomed = self.tmp / uuid.uuid4().hex
+        self.staging.mkdir(parents=True, exist_ok=True)
+        doomed = self.staging / uuid.uuid4().hex
         with contextlib.suppress(FileNotFoundError):
             path.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            remove(doomed)
