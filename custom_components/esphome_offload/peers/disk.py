@@ -19,14 +19,14 @@ from .protocol import ErrorCode, ProtocolError
 _LOGGER = logging.getLogger(__name__)
 
 TOOLS: Final = ""
-"""The key of a guest's tool caches, beside the keys of its devices."""
+"""The key of a guest's tool caches, HOME and TMPDIR, beside the keys of its devices."""
 _TOOLS_EVERY: Final = 3600.0
 """Seconds; compilers for one platform are a hundred thousand files, which hardly ever change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What goes as a whole: a device's tree, firmware and sources, or a guest's tools and HOME.
+    """What goes as a whole: a device's tree, firmware and sources, or a guest's tools.
 
     ``room`` is the name of the guest's folder, ``used`` Unix time in seconds.
     """
@@ -123,7 +123,10 @@ def _items_of(layout: CacheLayout) -> list[Item]:
         for key in keys
     ]
     tools_used = max((item.used for item in items), default=0.0)
-    return [*items, Item(layout.root.name, TOOLS, (layout.tools, layout.home), tools_used)]
+    return [
+        *items,
+        Item(layout.root.name, TOOLS, (layout.tools, layout.home, layout.tmp), tools_used),
+    ]
 
 
 def _used(layout: CacheLayout, key: str) -> float:

@@ -115,6 +115,15 @@ async def test_tools_go_after_the_devices_of_their_guest(lender: Lender, pi: Off
     await build(lender, pi, "a", 1)
 
 
+async def test_what_builds_leave_in_tmpdir_counts_and_goes(lender: Lender, pi: Offloader) -> None:
+    await pi.acknowledge(await build(lender, pi, "a", 1))
+    left = lender.layout.guest(pi.pin).tmp / "left"
+    left.write_bytes(os.urandom(8 * MIB))
+    await limited(lender, 4 * MIB)
+    assert not left.exists()
+    assert lender.host.disk_used <= 4 * MIB
+
+
 async def test_bundles_that_wait_count_and_are_refused_when_they_fill_the_limit(
     lender: Lender, pi: Offloader
 ) -> None:
