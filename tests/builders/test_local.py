@@ -176,6 +176,19 @@ async def test_clean_forgets_the_tree_and_keeps_the_firmware(bench: Bench, sink:
     assert await bench.store.latest(LAMP) == firmware
 
 
+async def test_names_of_files_elsewhere_are_not_taken_for_trees(
+    bench: Bench, sink: Sink, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret.yaml.json").touch()
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    (bench.tree / "storage").rename(bench.tree / "storage.old")
+    (bench.tree / "storage").symlink_to(elsewhere)
+    await bench.builder.refresh()
+    assert bench.builder.status().warm == frozenset()
+
+
 async def test_an_invalid_configuration_is_esphomes_own_message(bench: Bench, sink: Sink) -> None:
     says = ["Failed config", "", "light: [source lamp.yaml:3]", "  Platform not found: 'lihgt'."]
     error = await bench.refused({"invalid": True, "says": says, "exit": 2}, sink)

@@ -233,6 +233,9 @@ def _warm(trees: Path) -> frozenset[str]:
     """Return the configurations that have been built, by what ESPHome left in their trees."""
     return frozenset(
         path.name.removesuffix(".json")
-        for path in trees.glob("*/storage/*.json")
+        for folder in trees.glob("*/storage")
+        # A build could have put a link there, to a folder whose names are none of its business.
+        if not folder.is_symlink()
+        for path in folder.glob("*.json")
         if not path.name.endswith(".validated.json")
     )
