@@ -224,7 +224,10 @@ class PairingSteps(ConfigFlow):
                 description_placeholders=said,
             )
         await self.async_set_unique_id(pin, raise_on_progress=False)
-        self._abort_if_unique_id_configured(updates=settings.data, error="already_paired")
+        # The entry begins anew by itself when it is changed.
+        self._abort_if_unique_id_configured(
+            updates=settings.data, reload_on_update=False, error="already_paired"
+        )
         return self.async_create_entry(
             title=paired.label,
             data=settings.data,
