@@ -144,18 +144,6 @@ async def test_paused_workshop_finishes_its_build_and_takes_no_other(
     assert "paused" in second["why_not"]["workshop"].lower()
 
 
-async def test_cancel_leaves_no_compiler_at_the_workshop(
-    pair: Pair, compiling: str, entity: str
-) -> None:
-    async def gone() -> bool:
-        return not pair.workshop.at_work()
-
-    await pair.pi.client.service("esphome_offload.cancel", {"entity_id": entity})
-    await until(gone, "the end of the build at the workshop", 5)
-    job = await follow(pair.pi.client, compiling)
-    assert (job["status"], job["failure_reason"]) == ("cancelled", "cancelled")
-
-
 async def test_removed_guest_builds_alone_and_can_pair_again(pair: Pair, entity: str) -> None:
     (guest,) = await pair.workshop.guests()
     await pair.workshop.remove_guest(guest["id"])
