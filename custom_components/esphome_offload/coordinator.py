@@ -9,7 +9,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import Context, HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
-from . import registry
+from . import job_issues, registry
 from .builders.log import JobLogs
 from .builders.versions import VersionError, VersionProblem, normal_version
 from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
@@ -135,6 +135,7 @@ class OffloadCoordinator:
     async def async_forget(self) -> None:
         """Cancel all jobs, unpair all guests and peers: "this instance" was removed."""
         await self.queue.cancel_all()
+        job_issues.async_forget(self.hass)
         await self.lender.async_forget()
         await self.peering.async_remove_entries()
 
@@ -382,6 +383,7 @@ class OffloadCoordinator:
     def _remove_stale(self, entry: OffloadConfigEntry) -> None:
         if (known := self._tracker.known_files) is not None:
             registry.async_remove_stale(self.hass, entry.entry_id, known)
+            job_issues.async_forget(self.hass, known)
 
     @callback
     def _devices_changed(self) -> None:

@@ -1,6 +1,7 @@
 """A peer builds: which jobs go there, and what becomes of the others."""
 
 import asyncio
+from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
@@ -8,11 +9,18 @@ from homeassistant.helpers import issue_registry as ir
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.const import DOMAIN, FailureReason, JobStatus, Source
+from custom_components.esphome_offload.const import (
+    DOMAIN,
+    FailureReason,
+    JobStatus,
+    Operation,
+    Source,
+)
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.peers.link import LinkState
 
 from ...jobs.fakes import Block, failing
+from ..conftest import Pass
 from ..scripted_peers import ScriptedLink
 from .entries import add_peer, submit, waits_for
 
@@ -91,27 +99,66 @@ async def test_its_release_notes_say_who_builds(
     assert "An installation is built on This machine." in await entity.async_release_notes()
 
 
-async def test_firmware_that_was_altered_raises_a_repair_until_a_job_succeeds(
-    hass: HomeAssistant,
-    coordinator: OffloadCoordinator,
-    peer: MockConfigEntry,
-    link: ScriptedLink,
-) -> None:
+ALTERED = "firmware_altered_lamp.yaml"
+
+
+async def altered(coordinator: OffloadCoordinator, link: ScriptedLink) -> None:
+    """Have a build end with firmware that is not what was built."""
     link.become(LinkState.CONNECTED)
     assert link.builder is not None
     link.builder.script = [failing(FailureReason.INTEGRITY, "the digest is another")]
     job = await coordinator.async_wait(await submit(coordinator))
     assert job.outcome.failure_reason is FailureReason.INTEGRITY
-    issues = ir.async_get(hass)
-    issue = issues.async_get_issue(DOMAIN, "firmware_altered_lamp.yaml")
+
+
+async def test_firmware_that_was_altered_raises_a_repair_until_a_job_succeeds(
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    issue_registry: ir.IssueRegistry,
+) -> None:
+    await altered(coordinator, link)
+    issue = issue_registry.async_get_issue(DOMAIN, ALTERED)
     assert issue is not None
     assert issue.translation_placeholders == {
         "device": "lamp",
         "builder": "workshop",
         "error": "the digest is another",
     }
+    cleaned = await coordinator.async_submit("lamp.yaml", Operation.CLEAN)
+    assert (await coordinator.async_wait(cleaned)).status is JobStatus.COMPLETED
+    assert issue_registry.async_get_issue(DOMAIN, ALTERED) is not None
     await coordinator.async_wait(await submit(coordinator))
-    assert issues.async_get_issue(DOMAIN, issue.issue_id) is None
+    assert issue_registry.async_get_issue(DOMAIN, ALTERED) is None
+
+
+async def test_the_repair_goes_with_the_configuration(
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    issue_registry: ir.IssueRegistry,
+    config_dir: Path,
+    pass_time: Pass,
+) -> None:
+    await altered(coordinator, link)
+    await pass_time(31)
+    assert issue_registry.async_get_issue(DOMAIN, ALTERED) is not None
+    (config_dir / "lamp.yaml").unlink()
+    await pass_time(31)
+    assert issue_registry.async_get_issue(DOMAIN, ALTERED) is None
+
+
+async def test_the_repair_goes_with_this_instance(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    issue_registry: ir.IssueRegistry,
+) -> None:
+    await altered(coordinator, link)
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert issue_registry.async_get_issue(DOMAIN, ALTERED) is None
 
 
 async def test_the_peer_hears_which_of_its_builds_are_still_wanted(
