@@ -8,9 +8,10 @@ from homeassistant.core import HomeAssistant
 
 from .builders.model import Builder
 from .builders.slots import Slots
-from .coordinator import OffloadConfigEntry
+from .coordinator import DATA_COORDINATOR, OffloadConfigEntry
 from .device_tracker import OffloadDevice
 from .lending import Lender
+from .peer_entry import is_peer
 from .peering import Peer
 from .peers.address import host as host_of
 from .peers.admission import Lending
@@ -27,9 +28,11 @@ async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: OffloadConfigEntry
 ) -> dict[str, Any]:
     """Return the state of a peer, or of everything behind "this instance"."""
-    coordinator = entry.runtime_data
-    if (peer := coordinator.peering.get(entry.entry_id)) is not None:
-        return _peer(peer)
+    coordinator = hass.data[DATA_COORDINATOR]
+    if is_peer(entry):
+        # One that is disabled, or could not be set up, has nothing to say.
+        peer = coordinator.peering.get(entry.entry_id)
+        return {} if peer is None else _peer(peer)
     options = coordinator.options
     diagnostics: dict[str, Any] = {
         "options": None if options is None else asdict(options),

@@ -1,6 +1,6 @@
 """What an entry shows, and what is done about the states of its connection."""
 
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
 from homeassistant.setup import async_setup_component
@@ -56,6 +56,13 @@ async def test_diagnostics_of_a_peer_name_its_host_and_no_keys(
     assert diagnostics["builder"]["available"] is False
     assert peer.data["public_key"] not in str(diagnostics)
     assert "8123" not in str(diagnostics)
+
+
+async def test_diagnostics_of_a_peer_that_is_not_set_up_are_not_those_of_this_instance(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    await hass.config_entries.async_set_disabled_by(peer.entry_id, ConfigEntryDisabler.USER)
+    assert await async_get_config_entry_diagnostics(hass, peer) == {}
 
 
 async def test_system_health_lists_peers(
