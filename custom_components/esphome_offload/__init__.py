@@ -100,7 +100,7 @@ async def _async_options_updated(hass: HomeAssistant, entry: OffloadConfigEntry)
 
 
 async def _async_peer_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
-    peering = hass.data[DATA_COORDINATOR].peering
+    peering = entry.runtime_data.peering
     peering.apply(entry)
     if (peer := peering.get(entry.entry_id)) is not None:
         async_follow_address(hass, peer)

@@ -122,7 +122,8 @@ class Peering:
     @callback
     def apply(self, entry: ConfigEntry) -> None:
         """Heed a changed entry; a build that runs outlives another address."""
-        peer = self._peers[entry.entry_id]
+        if (peer := self._peers.get(entry.entry_id)) is None:  # it is being unloaded
+            return
         try:
             settings = PeerSettings.from_entry(entry)
         except ValueError:

@@ -4,7 +4,7 @@ import secrets
 from typing import Final
 
 from aiohttp import ClientSession, web
-from homeassistant.components.http import HomeAssistantView
+from homeassistant.components.http import KEY_HASS, HomeAssistantView
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
@@ -34,10 +34,11 @@ async def async_is_self(hass: HomeAssistant, session: ClientSession, url: str) -
         return False  # Nothing is set up yet, so nothing answers.
     word = secrets.token_hex(16)
     sent.add(word)
-    await knock(session, url, f"{_PATH}/{word}")
-    back = word not in sent
-    sent.discard(word)
-    return back
+    try:
+        await knock(session, url, f"{_PATH}/{word}")
+        return word not in sent
+    finally:
+        sent.discard(word)
 
 
 class _SelfView(HomeAssistantView):
@@ -49,5 +50,5 @@ class _SelfView(HomeAssistantView):
 
     async def get(self, request: web.Request, word: str) -> web.Response:
         """Note that a word came back."""
-        request.app["hass"].data[_DATA_SENT].discard(word)
+        request.app[KEY_HASS].data[_DATA_SENT].discard(word)
         return web.Response(status=204)

@@ -124,6 +124,23 @@ async def test_unloading_closes_the_connection_and_jobs_go_elsewhere(
     assert job.routing.source is Source.LOCAL
 
 
+async def test_a_change_while_the_entry_is_unloaded_counts_at_the_next_setup(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def stop() -> None:
+        hass.config_entries.async_update_entry(peer, title="shed")
+        await hass.async_block_till_done()
+
+    monkeypatch.setattr(link, "stop", stop)
+    assert await hass.config_entries.async_unload(peer.entry_id)
+    assert await hass.config_entries.async_setup(peer.entry_id)
+    assert [each.settings.label for each in coordinator.peering.peers] == ["shed"]
+
+
 async def test_peers_may_come_before_this_instance(hass: HomeAssistant, stage: Stage) -> None:
     peers = [add_peer(hass, label) for label in ("workshop", "attic")]
     assert await async_setup_component(hass, DOMAIN, {})
