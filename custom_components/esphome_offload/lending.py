@@ -8,7 +8,6 @@ import secrets
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import ServiceValidationError
 from homeassistant.loader import async_get_integration
 
 from .announce import Announcement
@@ -37,6 +36,7 @@ from .peers.seal import Channel
 from .peers.tickets import TicketDesk
 from .peers.wire import Json, to_wire
 from .persistence import StatePersistence
+from .refusal import refusal
 from .workshop import Workshop
 
 _LOGGER = logging.getLogger(__name__)
@@ -176,9 +176,7 @@ class Lender:
         try:
             shop = self._open_shop()
         except ProtocolError as err:
-            raise ServiceValidationError(
-                translation_domain=DOMAIN, translation_key="lending_off"
-            ) from err
+            raise refusal("lending_off") from err
         return shop.window.open()
 
     def info(self) -> Json:

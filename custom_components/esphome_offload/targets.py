@@ -5,11 +5,11 @@ from typing import Any
 
 from homeassistant.const import ATTR_ENTITY_ID, ENTITY_MATCH_ALL, Platform
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.target import TargetSelection, async_extract_referenced_entity_ids
 
 from .const import DOMAIN
+from .refusal import refusal
 
 
 def has_target(data: Mapping[str, Any]) -> bool:
@@ -63,17 +63,13 @@ def async_configurations(
         if not (entity := ours[entity_id]).disabled and entity.unique_id in known
     )
     if not found:
-        raise ServiceValidationError(translation_domain=DOMAIN, translation_key="no_target")
+        raise refusal("no_target")
     return sorted(found)
 
 
 def _refuse_missing(translation_key: str, missing: Collection[str]) -> None:
     if missing:
-        raise ServiceValidationError(
-            translation_domain=DOMAIN,
-            translation_key=translation_key,
-            translation_placeholders={"ids": ", ".join(sorted(missing))},
-        )
+        raise refusal(translation_key, ids=", ".join(sorted(missing)))
 
 
 def _own_entity(
@@ -85,11 +81,7 @@ def _own_entity(
     if (entity := ours.get(entity_id)) is not None:
         return _usable(entity, known)
     exists = er.async_get(hass).async_get(entity_id) or hass.states.get(entity_id)
-    raise ServiceValidationError(
-        translation_domain=DOMAIN,
-        translation_key="foreign_entity" if exists else "entity_not_found",
-        translation_placeholders={"entity": entity_id},
-    )
+    raise refusal("foreign_entity" if exists else "entity_not_found", entity=entity_id)
 
 
 def _of_device(
@@ -106,31 +98,15 @@ def _of_device(
     entities = [entity for entity in ours.values() if entity.device_id in devices]
     if not entities:
         device = dr.async_get(hass).async_get(device_id)
-        raise ServiceValidationError(
-            translation_domain=DOMAIN,
-            translation_key="foreign_device",
-            translation_placeholders={
-                "device": (device and (device.name_by_user or device.name)) or device_id
-            },
-        )
+        name = device and (device.name_by_user or device.name)
+        raise refusal("foreign_device", device=name or device_id)
     enabled = [entity for entity in entities if not entity.disabled]
     return [_usable(entity, known) for entity in enabled or entities]
 
 
 def _usable(entity: er.RegistryEntry, known: Collection[str]) -> str:
     if entity.disabled:
-        raise ServiceValidationError(
-            translation_domain=DOMAIN,
-            translation_key="entity_disabled",
-            translation_placeholders={"entity": entity.entity_id},
-        )
+        raise refusal("entity_disabled", entity=entity.entity_id)
     if entity.unique_id not in known:
-        raise ServiceValidationError(
-            translation_domain=DOMAIN,
-            translation_key="configuration_gone",
-            translation_placeholders={
-                "entity": entity.entity_id,
-                "configuration": entity.unique_id,
-            },
-        )
+        raise refusal("configuration_gone", entity=entity.entity_id, configuration=entity.unique_id)
     return entity.unique_id
