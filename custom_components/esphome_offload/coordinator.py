@@ -11,7 +11,6 @@ from homeassistant.util.hass_dict import HassKey
 
 from . import job_issues, registry
 from .builders.log import JobLogs
-from .builders.versions import VersionError, VersionProblem, normal_version
 from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
 from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
 from .devices.core_esphome import CoreEsphome
@@ -302,21 +301,7 @@ class OffloadCoordinator:
             return firmware.build_info.esphome_version
         if not operation.builds:
             return self.latest_version or ""
-        if version is None:
-            if (latest := await self._versions.async_latest()) is None:
-                raise refusal("no_version_known", device=device_name)
-            return latest
-        try:
-            target = normal_version(version)
-            await self.workshop.versions.check(target)
-        except VersionError as error:
-            raise refusal(
-                _VERSION_KEYS[error.problem],
-                device=device_name,
-                version=version,
-                reason=str(error),
-            ) from error
-        return target
+        return await self._versions.async_target(version, device_name)
 
     def _queue_settings(self) -> QueueSettings:
         options = self._settings
@@ -395,10 +380,3 @@ class OffloadCoordinator:
     def _notify(self) -> None:
         for listener in tuple(self._listeners):
             listener()
-
-
-_VERSION_KEYS = {
-    VersionProblem.UNKNOWN: "version_not_found",
-    VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
-    VersionProblem.NO_NETWORK: "version_not_checked",
-}

@@ -1,4 +1,4 @@
-"""VersionTracker: the newest ESPHome version of the chosen channel, also when offline."""
+"""VersionTracker: which ESPHome version to build with, also when offline."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,15 +9,22 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.event import async_track_time_interval
 
-from .builders.versions import VersionError
+from .builders.versions import VersionError, VersionProblem, normal_version
 from .const import DOMAIN
 from .options import OffloadOptions, VersionChannel
 from .persistence import version_store
+from .refusal import refusal
 from .workshop import VersionSource
 
 _LOGGER = logging.getLogger(__name__)
 
 _INTERVAL = timedelta(hours=6)
+
+_REFUSALS = {
+    VersionProblem.UNKNOWN: "version_not_found",
+    VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
+    VersionProblem.NO_NETWORK: "version_not_checked",
+}
 
 
 class VersionTracker:
@@ -78,7 +85,25 @@ class VersionTracker:
         async with self._asking:
             await self._async_ask()
 
-    async def async_latest(self) -> str | None:
+    async def async_target(self, version: str | None, device_name: str) -> str:
+        """Return what to build a device with: the version that is asked for, else ``latest``.
+
+        Raises ServiceValidationError when it cannot be had, or none is known.
+        """
+        if version is None:
+            if (latest := await self._async_latest()) is None:
+                raise refusal("no_version_known", device=device_name)
+            return latest
+        try:
+            target = normal_version(version)
+            await self._source.check(target)
+        except VersionError as error:
+            raise refusal(
+                _REFUSALS[error.problem], device=device_name, version=version, reason=str(error)
+            ) from error
+        return target
+
+    async def _async_latest(self) -> str | None:
         """Return ``latest``; while it was never known, ask (or await the answer) first."""
         async with self._asking:
             if self.latest is None:

@@ -510,7 +510,7 @@ class _Code:
 
     def _table(self, node: ast.Dict, path: Path) -> None:
         """Take the values of the table from a version's problem to the exception's key."""
-        if path.name == "coordinator.py":
+        if path.name == "version_tracker.py":
             for key, value in zip(node.keys, node.values, strict=True):
                 if (
                     isinstance(key, ast.Attribute)
