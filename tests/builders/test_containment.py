@@ -3,12 +3,15 @@
 What must be denied is also tried uncontained, where it must work: else the denial would say nothing.
 """
 
+import asyncio
+from collections.abc import Callable
 import os
 import signal
 
 import pytest
 
 from custom_components.esphome_offload.builders.containment import Degree, containment_here
+from custom_components.esphome_offload.builders.launcher.descendants import descendants
 
 from .lending_house import House
 from .processes import LONG, alive
@@ -77,6 +80,12 @@ SOCKETS = {
 }
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - processes tell nobody
+            await asyncio.sleep(0.01)
+
+
 def cases(statements: dict[str, str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("statement", statements.values(), ids=statements)
 
@@ -118,6 +127,36 @@ async def test_processes_outside_get_no_signal(house: House, statement: str) -> 
 async def test_uncontained_the_victim_would_be_ended(house: House) -> None:
     assert await house.tries(SIGNALS["SIGTERM"], contained=False) == "done"
     assert house.victim.wait(timeout=30) == -signal.SIGTERM
+
+
+@needs_signals
+async def test_what_it_started_ends_with_its_launcher(house: House) -> None:
+    hidden = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    open(sys.argv[1], 'w').close()\n"
+        # With another program's environment, it bears no mark to find it by.
+        f"    os.execve('/bin/sleep', ['sleep', '{LONG}'], {{}})\n"
+        f"time.sleep({LONG})"
+    )
+    begun = house.tree / "begun"
+    running = asyncio.create_task(house.run(house.rules(), "-c", hidden, str(begun)))
+    await until(begun.exists)
+    (launcher,) = house.processes._running.values()
+    below = [pid for pid, _ in descendants(launcher.process.pid)]
+    assert len(below) == 3
+    launcher.process.kill()
+    await running
+    await until(lambda: not any(map(alive, below)))
+
+
+@needs_signals
+async def test_it_cannot_reach_what_will_end_it(house: House) -> None:
+    others = "[pid for pid in range(2, os.getpid() + 64) if pid != os.getpid()]"
+    reached = f"[pid for pid in {others} if libc.kill(pid, 0) == 0]"
+    assert await house.tries(f"print({reached})") == "[] done"
 
 
 @cases(SOCKETS)

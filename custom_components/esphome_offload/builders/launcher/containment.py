@@ -41,8 +41,11 @@ class Rules:
         ]
 
 
-def contain(rules: Rules) -> None:
-    """Contain this process. Raises OSError; then it must not go on, it may be half contained."""
+def contain(rules: Rules) -> bool:
+    """Contain this process; return whether its signals are contained too.
+
+    Raises OSError; then it must not go on, it may be half contained.
+    """
     if not seccomp.supported():
         raise OSError(f"builds cannot be contained on a machine of type {os.uname().machine}")
     try:
@@ -59,6 +62,7 @@ def contain(rules: Rules) -> None:
     _drop_capabilities(libc)
     # Last, because it also denies what the others need.
     seccomp.restrict(truncate=version >= TRUNCATE_ABI)
+    return version >= landlock.SIGNALS_ABI
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:

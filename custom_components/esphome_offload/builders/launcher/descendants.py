@@ -101,9 +101,14 @@ class Ending:
         self.told: set[Identity] = set()
         self.since = time.monotonic()
 
+    @property
+    def killing(self) -> bool:
+        """Whether the time to end by themselves is over."""
+        return time.monotonic() - self.since >= GRACE
+
     def send(self, processes: list[Identity]) -> None:
         """Send each what is due; to be called again and again until none is left."""
-        killing = time.monotonic() - self.since >= GRACE
+        killing = self.killing
         for process in processes:
             if killing:
                 _send(process, signal.SIGKILL)

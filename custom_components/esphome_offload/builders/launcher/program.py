@@ -33,6 +33,10 @@ from .descendants import (
     sweep,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .ender import Ender
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -86,12 +90,15 @@ class Spec:
         self.oom_score_adj = oom_score_adj
         self.lock_path = lock_path
         self.lock_timeout = lock_timeout
-        self.contain: Callable[[], None] | None = None
+        self.contain: Callable[[], bool] | None = None
+        self.ender: Ender | None = None
         if containment is not None:
             # Here, because only builds of guests pay for it.
             from .containment import Rules, contain  # noqa: PLC0415
+            from .ender import Ender  # noqa: PLC0415
 
             self.contain = partial(contain, Rules(**containment))
+            self.ender = Ender()
 
     @classmethod
     def parse(cls, line: bytes) -> Spec:
@@ -128,6 +135,7 @@ class Launcher:
         self._ending = False
         self._status: int | None = None
         self._main = 0
+        self._ender: Ender | None = None
         self._prctl = ctypes.CDLL(None).prctl
         self._prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -238,6 +246,9 @@ class Launcher:
         os.close(null)
         message = os.read(failed, 4096)
         os.close(failed)
+        if spec.ender is not None:
+            self._ender = spec.ender
+            self._ender.forked()
         if message:
             self._end_descendants()
             raise LauncherError("start", message.decode(errors="replace"))
@@ -258,8 +269,8 @@ class Launcher:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.dup2(1, 2)
-        if spec.contain is not None:
-            spec.contain()
+        if spec.contain is not None and spec.contain() and spec.ender is not None:
+            spec.ender.fork(launcher)
         tree = spec.lock_path or spec.cwd
         env = {**spec.env, TREE_VARIABLE: tree, OWNERS_VARIABLE: self._owners}
         # Every other descriptor of this program is closed by exec.
@@ -281,7 +292,12 @@ class Launcher:
         """End all processes below. None is left when there is no child: orphans come here."""
         ending = Ending()
         while self._reap():
-            ending.send(descendants(os.getpid()))
+            left = descendants(os.getpid())
+            if self._ender is not None:
+                left = [process for process in left if process[0] != self._ender.pid]
+                if ending.killing or not left:
+                    self._ender.tell()
+            ending.send(left)
             # Without the control pipe, which has nothing more to say.
             if select.select([self._wake], (), (), WALK_POLL)[0]:
                 os.read(self._wake, 4096)
