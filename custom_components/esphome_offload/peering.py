@@ -212,7 +212,12 @@ class Peering:
         state = peer.link.state
         if self._peers.get(entry_id) is not peer or state is peer.seen:
             return
-        peer.seen = state
+        before, peer.seen = peer.seen, state
+        if state is LinkState.CONNECTED:
+            _LOGGER.info("%s is connected", peer.settings.label)
+        elif state is LinkState.CONNECTING and before in (None, LinkState.CONNECTED):
+            # What is refused, or incompatible, the link itself says.
+            _LOGGER.info("%s is not connected: %s", peer.settings.label, peer.link.why)
         if state is LinkState.REFUSED:
             peer.entry.async_start_reauth(self._hass)
         if state is LinkState.INCOMPATIBLE:

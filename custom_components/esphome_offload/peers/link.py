@@ -309,7 +309,6 @@ class PeerLink:
         except LinkLost as err:
             if (self._time.now() - since).total_seconds() >= STABLE:
                 self._back_off.reset()
-            _LOGGER.info("%s: %s", self.label, err)
             self._become(LinkState.CONNECTING, str(err), err.code)
         except PeerRefused as err:
             self._become(LinkState.CONNECTING, f"it refused: {err.detail}", err.code)

@@ -1,9 +1,12 @@
 """What an entry shows, and what is done about the states of its connection."""
 
+import logging
+
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
 from homeassistant.setup import async_setup_component
+import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, get_system_health_info
 
 from custom_components.esphome_offload.const import DOMAIN
@@ -79,6 +82,27 @@ async def test_system_health_lists_peers(
 
 
 # What is done about states
+
+
+async def test_a_peer_that_goes_and_comes_is_logged_once_each(
+    hass: HomeAssistant,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    link.become(LinkState.CONNECTING, "nobody answers")
+    link.become(LinkState.CONNECTED)
+    link.become(LinkState.CONNECTED, busy=1)
+    link.become(LinkState.CONNECTING, "the connection was closed")
+    assert [
+        record.getMessage()
+        for record in (*caplog.get_records("setup"), *caplog.records)
+        if record.levelno >= logging.INFO and record.getMessage().startswith("workshop ")
+    ] == [
+        "workshop is not connected: not connected yet",
+        "workshop is connected",
+        "workshop is not connected: the connection was closed",
+    ]
 
 
 async def test_a_refused_key_asks_once_to_pair_again(
