@@ -8,10 +8,11 @@ import tracemalloc
 
 import pytest
 
-from custom_components.esphome_offload.peers.body import Sealer
+from custom_components.esphome_offload.peers.body import MAGIC, Sealer
 from custom_components.esphome_offload.peers.payloads import BodyHeader
 from custom_components.esphome_offload.peers.protocol import (
     BUNDLE_LIMIT,
+    HEADER_LIMIT,
     ErrorCode,
     ProtocolError,
 )
@@ -153,6 +154,23 @@ async def test_silence_ends_it(sealer: Sealer, to_pi: Channel, target: Path) -> 
     with pytest.raises(ProtocolError) as caught:
         await receive(
             to_pi, Purpose.BUNDLE, silent(), target, limit=BUNDLE_LIMIT, stall_timeout=0.05
+        )
+    assert caught.value.code is ErrorCode.STALLED
+    assert empty(target)
+
+
+async def test_a_header_that_comes_byte_by_byte_ends_it(
+    sealer: Sealer, to_pi: Channel, target: Path
+) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield MAGIC + HEADER_LIMIT.to_bytes(4, "big")
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(ProtocolError) as caught:
+        await receive(
+            to_pi, Purpose.BUNDLE, trickle(), target, limit=BUNDLE_LIMIT, stall_timeout=0.05
         )
     assert caught.value.code is ErrorCode.STALLED
     assert empty(target)

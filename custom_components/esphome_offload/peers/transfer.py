@@ -55,9 +55,7 @@ async def receive(
     """
     opener = Opener(channel, purpose, limit)
     source = _Pieces(pieces, stall_timeout)
-    while (header := opener.read_header(await source.next_piece())) is None:
-        if source.over:
-            raise ProtocolError(ErrorCode.TAMPERED, "the end is missing")
+    header = await _read_header(opener, source, stall_timeout)
     accept(header)
     partial = _Partial(target)
     try:
@@ -73,6 +71,21 @@ async def receive(
             raise ProtocolError(ErrorCode.NO_SPACE, "the disk is full") from err
         raise
     return header
+
+
+async def _read_header(opener: Opener, source: _Pieces, timeout: float) -> BodyHeader:
+    """Return the header. Until it is there nobody knows whose body this is: it has to be quick."""
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            while (header := opener.read_header(await source.next_piece())) is None:
+                if source.over:
+                    raise ProtocolError(ErrorCode.TAMPERED, "the end is missing")
+            return header
+    except TimeoutError as err:
+        if not limit.expired():
+            raise
+        raise ProtocolError(ErrorCode.STALLED, "the header did not come") from err
 
 
 class _Pieces:
