@@ -20,6 +20,8 @@ LEASE: Final = 1800.0
 """Seconds that an attempt goes on, or waits, with nobody attached."""
 KEEP: Final = 24 * 3600.0
 """Seconds that an ended attempt is kept for its guest."""
+ENDED: Final = 500
+"""Ended attempts of one guest that are kept; an offloader asks for no more."""
 # Everything a build started is to be gone within 5 s; twice that, and something is stuck.
 _STOP_TIMEOUT: Final = 10.0
 
@@ -163,6 +165,9 @@ class GuestBuilds:
         self._book.changed()
         self._forget_in(attempt, KEEP)
         self._on_ended(attempt)
+        ended = [each for each in self._book.of(attempt.key.pin_sha256) if each.result is not None]
+        for oldest in ended[:-ENDED]:
+            self.forget(oldest)
 
     def _attended(self, attempt: GuestAttempt, attended: bool) -> None:
         if attempt.result is None:

@@ -6,6 +6,7 @@ import pytest
 
 from custom_components.esphome_offload.builders.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.const import FailureReason
+from custom_components.esphome_offload.peers import builds
 from custom_components.esphome_offload.peers.builds import KEEP, LEASE
 from custom_components.esphome_offload.peers.messages import AttemptState, Known, Submit
 from custom_components.esphome_offload.peers.protocol import ErrorCode, ProtocolError
@@ -38,6 +39,20 @@ async def test_a_cancelled_build_has_stopped_when_that_is_answered(
     assert lender.slots.busy == 0
     assert (await pi.end(attempt_id)).state is AttemptState.CANCELLED
     await pi.cancel(attempt_id)
+
+
+async def test_of_ended_builds_only_the_newest_are_kept(
+    lender: Lender, pi: Offloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "ENDED", 2)
+    attic = await lender.pair("attic")
+    theirs = await attic.submit()
+    await attic.end(theirs)
+    ids = [await pi.submit() for _ in range(3)]
+    for attempt_id in ids[1:]:
+        await pi.end(attempt_id)
+    assert known(await pi.wanted(*ids)) == dict.fromkeys(ids[1:], AttemptState.COMPLETED)
+    assert known(await attic.wanted(theirs)) == {theirs: AttemptState.COMPLETED}
 
 
 async def test_a_waiting_build_is_cancelled_before_it_begins(lender: Lender, pi: Offloader) -> None:
