@@ -297,6 +297,7 @@ class Lender:
 
     async def _async_close(self) -> None:
         await self._announcement.async_end()
+        async_forget_wrong_codes(self._hass)
         if self._shop is not None and self._shop.host.lending is not Lending.OFF:
             self._shop.window.close()
             await self._shop.host.lend(Lending.OFF)

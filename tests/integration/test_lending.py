@@ -26,6 +26,7 @@ from custom_components.esphome_offload.builders.model import BuilderStatus
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.lending_issues import async_tell_wrong_codes
 from custom_components.esphome_offload.peers.admission import Lending
 from custom_components.esphome_offload.peers.pairing import PairingError, PairingFailure
 
@@ -353,6 +354,19 @@ async def test_three_wrong_codes_close_the_window_and_tell_the_owner(
     assert issue is not None
     assert issue.translation_placeholders == {"address": "127.0.0.1"}
     lent.lender.open_window()
+    assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is None
+
+
+async def test_wrong_codes_are_no_concern_of_a_machine_that_is_not_lent_any_more(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    issue_registry: ir.IssueRegistry,
+) -> None:
+    async_tell_wrong_codes(hass, "192.0.2.1")
+    assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is not None
+    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
+    await hass.async_block_till_done()
     assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is None
 
 
