@@ -44,7 +44,12 @@ def follow_job(
     coordinator = hass.data[DATA_COORDINATOR]
     if (job := coordinator.queue.get(msg["job_id"])) is None:
         connection.send_error(
-            msg["id"], websocket_api.ERR_NOT_FOUND, f"There is no job {msg['job_id']}"
+            msg["id"],
+            websocket_api.ERR_NOT_FOUND,
+            f"There is no job {msg['job_id']}",
+            translation_domain=DOMAIN,
+            translation_key="unknown_job",
+            translation_placeholders={"job_id": msg["job_id"]},
         )
         return
     outlet = Outlet(connection, msg["id"], _MESSAGE_INTERVAL)

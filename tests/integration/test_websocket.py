@@ -229,6 +229,7 @@ async def test_an_unknown_job_is_not_found(
     await client.send_json_auto_id({"type": FOLLOW, "job_id": "x"})
     answer = await client.receive_json()
     assert answer["error"]["code"] == "not_found"
+    assert answer["error"]["translation_key"] == "unknown_job"
 
 
 @pytest.mark.parametrize(
