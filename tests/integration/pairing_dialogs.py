@@ -9,7 +9,7 @@ from string import Formatter
 from typing import Any
 from unittest.mock import patch
 
-from homeassistant.config_entries import SOURCE_USER, SOURCE_ZEROCONF
+from homeassistant.config_entries import SOURCE_USER, SOURCE_ZEROCONF, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
@@ -123,3 +123,12 @@ class Dialog:
 def without_default_port() -> Any:
     """Let nothing be tried that some Home Assistant on this machine might answer."""
     return patch("custom_components.esphome_offload.peers.address.HOME_ASSISTANT_PORT", 1)
+
+
+async def pairs(hass: HomeAssistant, dialog: Dialog, builder: BuilderServer) -> None:
+    """Whatever was wrong before, now it works."""
+    await dialog.submit(code=builder.open())
+    await hass.async_block_till_done()
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert dialog.result["result"].unique_id == builder.identity.pin_sha256
+    assert dialog.result["result"].state is ConfigEntryState.LOADED

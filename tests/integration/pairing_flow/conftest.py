@@ -1,0 +1,36 @@
+"""A builder to pair with, and the dialog for it."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from homeassistant.core import HomeAssistant
+import pytest
+
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+
+from ...peers.builder_server import BuilderServer, serving
+from ..pairing_dialogs import Dialog
+
+
+@pytest.fixture(autouse=True)
+def _storage(config_dir: Path) -> None:
+    """Have the folder that Home Assistant makes before it starts."""
+    (config_dir.parent / ".storage").mkdir()
+
+
+@pytest.fixture
+async def builder(coordinator: OffloadCoordinator) -> AsyncGenerator[BuilderServer]:
+    """The other Home Assistant."""
+    builder = BuilderServer()
+    async with serving(builder.app) as builder.url:
+        yield builder
+
+
+@pytest.fixture
+async def dialog(hass: HomeAssistant, builder: BuilderServer) -> Dialog:
+    """The form that asks for the code."""
+    dialog = await Dialog.add(hass)
+    assert (dialog.step, dialog.errors) == ("pair", {})
+    await dialog.address(builder.url)
+    assert (dialog.step, dialog.errors) == ("code", {})
+    return dialog
