@@ -104,6 +104,16 @@ def test_percents_that_are_no_progress_are_left_alone(line: str) -> None:
     assert progress_of(line) == []
 
 
+@pytest.mark.parametrize("digits", [4000, 5000])
+def test_numbers_that_no_tool_prints_do_no_harm(digits: int) -> None:
+    assert progress_of(f"[{'1' * digits}/2] x", "[1/2] x") == [50.0]
+
+
+@pytest.mark.parametrize("begin", ["Writing at ", "Uploading: "])
+def test_progress_is_not_looked_for_all_along_a_line(begin: str) -> None:
+    assert progress_of(begin + "x" * 1000 + " 50%") == []
+
+
 def test_an_announced_sub_build_does_not_drive_the_progress() -> None:
     """The IDF builds its bootloader with a ninja inside ninja; here the outer one has less to do."""
     outer_steps = 50

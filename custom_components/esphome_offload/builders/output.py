@@ -9,13 +9,14 @@ _CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\n\r"))
 """What the output may quote from a configuration; in a log it rings, or makes the file binary."""
 
 _PROGRESS = re.compile(
-    rb"^[ ]*\[[ ]*(?P<step>\d+)/(?P<steps>\d+)\](?P<text>.{0,40})"  # ninja
+    rb"^[ ]*\[[ ]*(?P<step>\d{1,9})/(?P<steps>\d{1,9})\](?P<text>.{0,40})"  # ninja
     rb"|^[ ]*\[[ ]*(?P<make>\d{1,3})[ ]*%[ ]*\]"  # PlatformIO, cmake
     # esptool 4 and 5. Percents in parentheses alone also end IDF's "0xd5f50 bytes (48%) free".
-    rb"|Writing at\b.*?(?P<flash>\d{1,3})(?:\.\d+)?[ ]*%"
-    rb"|^[ ]*Uploading:.*?\b(?P<ota>\d{1,3})[ ]*%",
+    rb"|Writing at\b.{0,200}?(?P<flash>\d{1,3})(?:\.\d{1,3})?[ ]{0,3}%"
+    rb"|^[ ]*Uploading:.{0,200}?\b(?P<ota>\d{1,3})[ ]{0,3}%",
     re.MULTILINE,
 )
+"""Looks only so far from where it begins: else a line of 64 KiB, full of beginnings, took seconds."""
 _SUB_BUILD_STARTS = b"Performing build step for"
 _SUB_BUILD_ENDS = (b"Performing install step for", b"No install step for", b"Completed '")
 
