@@ -15,6 +15,7 @@ from .harness.workspace import claim
 _HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares instances, when several processes run these tests side by side.
 
