@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+import errno
 from typing import TypedDict, override
 
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 
 from .const import DOMAIN
@@ -16,6 +18,9 @@ _STORAGE_VERSION = 1
 # Long enough that the transitions of one moment make one write, short enough that a job is on
 # disk well within a second of its submission.
 _COALESCE_SECONDS = 0.1
+
+
+_NUMBER = "number"
 
 
 class _StoredJobs(TypedDict):
@@ -94,7 +99,47 @@ class JobPersistence(Persistence):
 
 
 class StatePersistence(_SoonStore[dict[str, object]], StateStore):
-    """Keeps one state in ``.storage/esphome_offload.<name>``, readable by us alone."""
+    """Keeps one state in ``.storage/esphome_offload.<name>``, readable by us alone.
+
+    Each save has a number, by which one that has to be on disk is found there: Store only logs
+    that it could not write.
+    """
+
+    _number = 0
+
+    @override
+    async def load(self) -> dict[str, object] | None:
+        stored = await super().load()
+        if stored is None:
+            return None
+        number = stored.get(_NUMBER)
+        self._number = number if isinstance(number, int) else 0
+        return {key: value for key, value in stored.items() if key != _NUMBER}
+
+    @override
+    def save_soon(self, content: Callable[[], dict[str, object]]) -> None:
+        super().save_soon(lambda: self._numbered(content()))
+
+    @override
+    async def save_now(self, content: dict[str, object]) -> None:
+        await super().save_now(self._numbered(content))
+
+    @override
+    async def save_durably(self, content: dict[str, object]) -> None:
+        numbered = self._numbered(content)
+        number = self._number
+        await super().save_now(numbered)
+        try:
+            stored = await super().load() or {}
+        except HomeAssistantError:
+            stored = {}
+        kept = stored.get(_NUMBER)
+        if not isinstance(kept, int) or kept < number:
+            raise OSError(errno.EIO, "Home Assistant could not write it; its log says why")
+
+    def _numbered(self, content: dict[str, object]) -> dict[str, object]:
+        self._number += 1
+        return {**content, _NUMBER: self._number}
 
 
 def version_store(hass: HomeAssistant) -> Store[StoredVersions]:

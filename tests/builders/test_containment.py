@@ -6,11 +6,13 @@ What must be denied is also tried uncontained, where it must work: else the deni
 import asyncio
 from collections.abc import Callable
 import os
+import resource
 import signal
 
 import pytest
 
 from custom_components.esphome_offload.builders.containment import Degree, containment_here
+from custom_components.esphome_offload.builders.launcher.containment import PROCESSES
 from custom_components.esphome_offload.builders.launcher.descendants import descendants
 
 from .lending_house import House
@@ -182,6 +184,13 @@ async def test_nothing_gains_privileges_or_dumps_core(house: House) -> None:
         "print(ctypes.CDLL(None).prctl(39, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))"
     )
     assert (await house.run(house.rules(), "-c", look))[1] == "1 0 0\n"
+
+
+async def test_there_is_an_end_to_how_many_processes_there_can_be(house: House) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    limit = PROCESSES if hard == resource.RLIM_INFINITY else min(hard, PROCESSES)
+    look = "import resource; print(*resource.getrlimit(resource.RLIMIT_NPROC))"
+    assert (await house.run(house.rules(), "-c", look))[1] == f"{limit} {limit}\n"
 
 
 GRANTED = {

@@ -162,3 +162,8 @@ def test_otherwise_the_last_line_that_tells_something_is_the_message() -> None:
     assert failure.message == "Component discovery went wrong"
     assert classify(["first", "last", ""], FAILED).message == "last"
     assert classify([], ProcessResult(exit_code=7)).message == "ESPHome ended with exit code 7"
+
+
+def test_only_the_beginning_of_a_line_is_looked_at() -> None:
+    line = "ERROR " + "x" * 65_000
+    assert len(classify([line] * 500, FAILED).message) < 1000

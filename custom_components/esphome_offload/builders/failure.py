@@ -60,6 +60,9 @@ _CERTAIN: _Meanings = (
 _LIKELY: _Meanings = (*_NETWORK_ONLY, (_TOOLS, FailureReason.BUILDER_ENVIRONMENT))
 
 
+_LONGEST_LINE = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why a build did not succeed; ``message`` is for people, mostly in ESPHome's own words."""
@@ -74,7 +77,8 @@ def classify(tail: Sequence[str], result: ProcessResult) -> Failure:
     What another builder might do better comes first, and a compiler's diagnostic, which it would
     not, before what its text may only happen to mention.
     """
-    lines = [line.rstrip() for line in tail if line.strip()]
+    # A build that is not ours may print lines that would take seconds to search.
+    lines = [clipped.rstrip() for line in tail if (clipped := line[:_LONGEST_LINE]).strip()]
     if result.exit_code == CONFIG_INVALID_EXIT_CODE:
         # The network comes into it with packages, external components, fonts and images.
         return _said(lines, _NETWORK_ONLY) or Failure(

@@ -54,7 +54,7 @@ class AttemptBook:
         await self._logs.prune([key.log_id for key in self._attempts])
 
     async def close(self) -> None:
-        """Return when all is on disk."""
+        """Store all."""
         await self._store.save_now(self._state())
 
     def all(self) -> tuple[GuestAttempt, ...]:
@@ -90,7 +90,7 @@ class AttemptBook:
         attempt = GuestAttempt(order, self._logs, self._time)
         self._attempts[order.key] = attempt
         try:
-            await self._store.save_now(self._state())
+            await self._store.save_durably(self._state())
         except BaseException:
             self.forget(attempt)
             raise

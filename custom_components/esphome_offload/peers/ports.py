@@ -18,7 +18,10 @@ class StateStore(Protocol):
         """Store what ``state()`` returns."""
 
     async def save_now(self, state: dict[str, object]) -> None:
-        """Store at once and return when it is on disk."""
+        """Store at once, as well as can be done."""
+
+    async def save_durably(self, state: dict[str, object]) -> None:
+        """Store at once and return when it is on disk; raises OSError."""
 
 
 class FirmwareLoader(Protocol):

@@ -102,9 +102,19 @@ async def held_queueing(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator
             job = await submit(pair.pi.client, "install", entity)
             job = await reach(pair.pi.client, job["job_id"], in_stage("waiting_builder"))
             assert_built_by_workshop(pair, job)
+            await until(lambda: queued(pair, 1), "the job in the workshop's queue")
             yield job["job_id"]
+            # While the neighbour still builds: it has left the queue, it is not only out of turn.
+            await until(lambda: queued(pair, 0), "the end of the job in the workshop's queue", 5)
     finally:
         await pair.workshop.lend()
+
+
+async def queued(pair: Pair, number: int) -> bool:
+    """Return whether this many builds wait at the workshop, as the pi shows it."""
+    sensor = await pair.pi.entity(f"peer_{pair.entry_id}_builds_queued")
+    state = await pair.pi.client.state(sensor)
+    return bool(state["state"] == str(number))
 
 
 @asynccontextmanager

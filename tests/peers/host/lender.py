@@ -89,10 +89,14 @@ class MemoryStore(StateStore):
 
     @override
     async def save_now(self, state: dict[str, object]) -> None:
-        if self.error is not None:
-            raise self.error
         self.saves += 1
         self.text = json.dumps(state)
+
+    @override
+    async def save_durably(self, state: dict[str, object]) -> None:
+        if self.error is not None:
+            raise self.error
+        await self.save_now(state)
 
 
 class ScriptedGuestBuilder(ScriptedBuilder):

@@ -22,6 +22,9 @@ _CAPABILITIES_VERSION = 0x20080522
 _CAP_DAC_OVERRIDE = 1 << 1
 """Kept where we have it: folders on the way to ours may belong to somebody else."""
 
+PROCESSES = 4096
+"""All of the user that Home Assistant runs as count. A large compile has some hundred."""
+
 TRUNCATE_ABI = 3
 """Before this, Landlock lets any file be emptied by its path."""
 
@@ -54,6 +57,7 @@ def contain(rules: Rules) -> bool:
         raise OSError(f"this system has no Landlock to contain builds with ({error})") from error
     # A crash would write all memory of the process into the tree, secrets of the YAML included.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit_processes()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -63,6 +67,13 @@ def contain(rules: Rules) -> bool:
     # Last, because it also denies what the others need.
     seccomp.restrict(truncate=version >= TRUNCATE_ABI)
     return version >= landlock.SIGNALS_ABI
+
+
+def _limit_processes() -> None:
+    """Let it not fill the table of processes; the kernel asks this of everybody but root."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    limit = PROCESSES if hard == resource.RLIM_INFINITY else min(hard, PROCESSES)
+    resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
