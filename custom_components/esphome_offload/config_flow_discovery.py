@@ -9,10 +9,11 @@ from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntry, ConfigFlowR
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 
-from .config_flow_pairing import PairingSteps, plain
+from .config_flow_pairing import PairingSteps
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
 from .coordinator import DATA_COORDINATOR
 from .identity_store import async_get_identity
+from .markup import plain
 from .peer_entry import PeerKey, PeerSettings
 from .peers import visit
 from .peers.address import candidates

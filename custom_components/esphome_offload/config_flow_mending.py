@@ -7,8 +7,9 @@ from typing import Any, Final
 from homeassistant.config_entries import ConfigEntry, ConfigFlowResult
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
-from .config_flow_pairing import PairingSteps, plain
+from .config_flow_pairing import PairingSteps
 from .identity_store import async_get_identity
+from .markup import plain
 from .peer_entry import PeerKey, PeerSettings
 from .peers import visit
 from .peers.identity import IdentityError, PublicKey

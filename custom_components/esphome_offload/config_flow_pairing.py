@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-import re
 from typing import Any, Final
 
 from aiohttp import ClientSession
@@ -22,6 +21,7 @@ import probatio
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR
 from .identity_store import async_get_identity, async_renew_identity
+from .markup import plain
 from .peer_entry import PeerKey, PeerSettings
 from .peers import visit
 from .peers.address import candidates, host
@@ -44,7 +44,6 @@ ADDRESS_SCHEMA = probatio.Schema(
 CODE_SCHEMA = probatio.Schema({probatio.Required(CONF_CODE): TextSelector()})
 
 # What a text from the network, which nobody has vouched for yet, could do in Markdown.
-_MARKUP = re.compile(r"[][<>`*_|\\]")
 
 _PAIRING_ERRORS: Final = {
     PairingFailure.WINDOW_CLOSED: "window_closed",
@@ -287,8 +286,3 @@ class PairingSteps(ConfigFlow):
             return "not_a_code"
         self._placeholders["tries"] = str(err.tries_left)
         return "wrong_code" if err.tries_left else "wrong_code_closed"
-
-
-def plain(text: str) -> str:
-    """Return a text from the network without what means something in Markdown."""
-    return _MARKUP.sub(" ", text)

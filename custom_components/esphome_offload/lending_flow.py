@@ -16,6 +16,7 @@ from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR
 from .form_fields import whole_number
 from .lending import Lender
+from .markup import plain
 from .options import MAX_LEND_DISK_GIB, MAX_PARALLEL_BUILDS, EntryKey, OffloadOptions
 from .peers.admission import Lending
 from .peers.pairing import WindowEnd
@@ -122,7 +123,7 @@ class LendingSteps(OptionsFlow):
         end = lender.window_end
         return self.async_abort(
             reason="window_closed" if end is None else _ENDS.get(end, "window_closed"),
-            description_placeholders={"label": lender.newest_guest or ""},
+            description_placeholders={"label": plain(lender.newest_guest or "")},
         )
 
     async def _async_watch(self, lender: Lender, code: str) -> None:

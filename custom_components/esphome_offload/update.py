@@ -20,6 +20,7 @@ from .device_tracker import OffloadDevice
 from .entity import OffloadEntity
 from .jobs.model import FirmwareJob
 from .jobs.router import Bind, Fail, Wait
+from .markup import plain
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0
@@ -185,12 +186,13 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         match coordinator.queue.outlook(self.configuration):
             case Bind(builder_id=builder_id):
                 builder = coordinator.builders.get(builder_id)
-                return f"An installation is built on {builder.label if builder else builder_id}."
+                label = plain(builder.label if builder else builder_id)
+                return f"The firmware will be built on {label}."
             case Wait(why=why):
-                return f"An installation waits for {why}."
+                return f"An update would wait for {plain(why)}."
             case Fail(reasons=reasons):
                 listed = "; ".join(f"{label}: {why}" for label, why in reasons.items())
-                return f"Nothing can be built now. {listed or 'There is no builder.'}"
+                return f"Nothing can be built now. {plain(listed) or 'There is no builder.'}"
 
 
 def _changelog(version: str | None) -> str:

@@ -223,7 +223,7 @@ async def test_release_notes_say_what_is_new_what_builds_and_what_happened(
 
     text = await notes()
     assert f"[What is new in ESPHome {NEWEST}](https://esphome.io/changelog/2026.10.0/)" in text
-    assert "An installation is built on This machine." in text
+    assert "The firmware will be built on This machine." in text
 
     stage.builder.become(BuilderStatus(available=False, why_not="no compiler"))
     assert "Nothing can be built now. This machine: no compiler" in await notes()

@@ -94,9 +94,9 @@ async def test_its_release_notes_say_who_builds(
     component = hass.data["entity_components"]["update"]
     (entity,) = component.entities
     link.become(LinkState.CONNECTED)
-    assert "An installation is built on workshop." in await entity.async_release_notes()
+    assert "The firmware will be built on workshop." in await entity.async_release_notes()
     link.become(LinkState.REFUSED, "it does not know this instance any more")
-    assert "An installation is built on This machine." in await entity.async_release_notes()
+    assert "The firmware will be built on This machine." in await entity.async_release_notes()
 
 
 ALTERED = "firmware_altered_lamp.yaml"

@@ -41,7 +41,13 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Python ignores the last two, and what is ignored stays ignored across exec.
-_DEFAULTED_SIGNALS = (*_ENDING_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
+_DEFAULTED_SIGNALS = (
+    *_ENDING_SIGNALS,
+    signal.SIGQUIT,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
 _LOCK_POLL = 0.05
 
 _ENDED_BEFORE_START: dict[str, object] = {
