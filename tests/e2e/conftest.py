@@ -19,10 +19,12 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together what shares instances, when several processes run these tests side by side.
 
-    The tests of a folder share them, and of those of this one all that use ``home``.
+    The tests of a folder share them, and of those of this one all that use ``home``. A module
+    that says so has its own, so that no process is left with most of the work.
     """
     for item in items:
-        if item.path.is_relative_to(_HERE):
+        marked = item.get_closest_marker("xdist_group") is not None
+        if item.path.is_relative_to(_HERE) and not marked:
             group = item.path.parent.name
             if group == _HERE.name and "home" not in getattr(item, "fixturenames", ()):
                 group = item.path.stem

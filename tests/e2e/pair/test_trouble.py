@@ -46,7 +46,11 @@ from .checks import (
     install,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.xdist_group("trouble"),
+]
 
 ENDS = ("completed", "failed", "cancelled")
 MIB = 1024 * 1024
