@@ -1,5 +1,6 @@
 """What all entities of a peer have in common."""
 
+from abc import abstractmethod
 from typing import override
 
 from homeassistant.core import HomeAssistant, callback
@@ -35,9 +36,9 @@ class PeerEntity(Entity):
         self.async_on_remove(self.peer.link.subscribe(self._changed))
         self._read()
 
+    @abstractmethod
     def _read(self) -> None:
         """Take over what the peer says now."""
-        raise NotImplementedError
 
     @callback
     def _changed(self) -> None:

@@ -20,7 +20,7 @@ class Handler:
         self.cancelled = False
 
     def _send_message(self, message: bytes) -> None:
-        raise NotImplementedError
+        raise AssertionError("nothing is to be sent")
 
     def _cancel(self) -> None:
         self.cancelled = True
@@ -40,7 +40,7 @@ class Unknown:
     """A connection as some later Home Assistant may make it."""
 
     def send_message(self, message: bytes) -> None:
-        raise NotImplementedError
+        raise AssertionError("nothing is to be sent")
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ _LOGGER = logging.getLogger(__name__)
 FILE_LIMIT = 1024 * 1024
 HEAD_LIMIT = 320 * 1024
 TAIL_LIMIT = 320 * 1024
+OWN = "== "
+"""What the lines begin with that we log ourselves, in between those of ESPHome."""
 LINE_LIMIT = 4000
 WRITE_EVERY = 0.5
 

@@ -15,10 +15,8 @@ from ..peers.messages import (
     QueueEvent,
 )
 from ..peers.protocol import ErrorCode
+from .log import OWN
 from .model import BuildError, BuildSink
-
-_OWN: Final = "== "
-"""What the lines of the integration itself begin with, in between those of ESPHome."""
 
 _STAGES: Final[Mapping[AttemptState, Stage]] = {
     AttemptState.PREPARING: Stage.PREPARING,
@@ -86,15 +84,15 @@ class PeerProgress:
 
     def _take_lines(self, first: int, lines: tuple[str, ...]) -> None:
         if first > self.next_line:
-            self._sink.lines((f"{_OWN}{first - self.next_line} lines were left out",))
+            self._sink.lines((f"{OWN}{first - self.next_line} lines were left out",))
         news = lines[max(0, self.next_line - first) :]
         self.next_line = max(self.next_line, first + len(lines))
         if news:
             self._sink.lines([self._said_there(line) for line in news])
 
     def _said_there(self, line: str) -> str:
-        said = line.removeprefix(_OWN)
-        return line if said == line else f"{_OWN}{self._label} says: {said}"
+        said = line.removeprefix(OWN)
+        return line if said == line else f"{OWN}{self._label} says: {said}"
 
 
 def failure_of(label: str, end: AttemptEvent) -> BuildError | None:

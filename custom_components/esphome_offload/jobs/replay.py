@@ -3,13 +3,12 @@
 from collections import deque
 from collections.abc import Sequence
 
-_OWN = "== "
-"""What the lines begin with that we log ourselves, in between those of the builder."""
+from ..builders.log import OWN
 
 
 def beginning(label: str) -> str:
     """Return what the line says that is logged once per attempt, when that begins."""
-    return f"{_OWN}Building on {label}: "
+    return f"{OWN}Building on {label}: "
 
 
 class Replay:
@@ -24,7 +23,7 @@ class Replay:
     def news(self, lines: Sequence[str]) -> Sequence[str]:
         """Return those lines that are not in the log yet."""
         for index, line in enumerate(lines):
-            while self._known and self._known[0] != line and self._known[0].startswith(_OWN):
+            while self._known and self._known[0] != line and self._known[0].startswith(OWN):
                 self._known.popleft()
             if not self._known or self._known[0] != line:
                 # From the first difference on all is new.
