@@ -12,24 +12,13 @@ from custom_components.esphome_offload.peers.identity import Identity, load_or_c
 from custom_components.esphome_offload.peers.protocol import ErrorCode
 
 from ..harness.client import Json
-from ..harness.device import NEW_VERSION
-from ..harness.home import Household, until
+from ..harness.home import Household
 from ..harness.jobs import DOMAIN, Job, follow, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
 
 KINDS = ("queued", "started", "progress", "completed", "failed", "cancelled")
 STEP = re.compile(r"\[ *(\d+)/(\d+)\] ")
-
-
-async def up_to_date(pair: Pair, entity: str) -> None:
-    """Wait until our entity knows what the device runs, which the next job begins from."""
-
-    async def known() -> bool:
-        state = await pair.pi.client.state(entity)
-        return bool(state["attributes"]["installed_version"] == NEW_VERSION)
-
-    await until(known, f"{NEW_VERSION} as the installed version")
 
 
 async def pairing_again(pair: Pair) -> Json:
