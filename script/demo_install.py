@@ -16,7 +16,13 @@ import signal
 import sys
 import time
 
-from tests.e2e.harness.client import PASSWORD, USERNAME, Client, Json, RequestFailedError
+from tests.e2e.harness.client import (
+    PASSWORD,
+    USERNAME,
+    Client,
+    Json,
+    RequestFailedError,
+)
 from tests.e2e.harness.device import FIRST_VERSION, NEW_VERSION, Device
 from tests.e2e.harness.home import Home, Household, until
 from tests.e2e.harness.instance import Instance

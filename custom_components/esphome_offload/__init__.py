@@ -8,20 +8,20 @@ from homeassistant.core import HassJob, HomeAssistant
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
-from . import job_issues
-from .builders.layout import CacheLayout
-from .builders.log import JobLogs
+from . import issues as job_issues
+from .build_services import make_build_services
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
-from .guest_devices import guest_pin
-from .peer_commands import async_setup_peer_commands
-from .peer_entities import async_follow_address
-from .peer_entry import is_peer
-from .peer_views import async_setup_peer_views
-from .self_check import async_setup_self_check
+from .engine.build.cache.layout import CacheLayout
+from .engine.job_log import JobLogs
+from .lending.commands import async_setup_peer_commands
+from .lending.guest_devices import guest_pin
+from .lending.views import async_setup_peer_views
+from .peering.entity import async_follow_address
+from .peering.entry import is_peer
+from .peering.self_check import async_setup_self_check
 from .services import async_setup_services
 from .websocket_api import async_setup_websocket_api
-from .workshop import make_workshop
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
@@ -33,7 +33,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Create what outlives every config entry."""
     layout = CacheLayout(Path(hass.config.cache_path(DOMAIN)))
     private = (Path(hass.config.config_dir),)
-    workshop = await hass.async_add_executor_job(make_workshop, layout, private)
+    workshop = await hass.async_add_executor_job(make_build_services, layout, private)
     coordinator = OffloadCoordinator(hass, workshop, JobLogs(layout.logs))
     hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))

@@ -8,8 +8,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry
-from .peer_entities import PeerEntity
-from .peering import Peer
+from .peering.entity import PeerEntity
+from .peering.peers import Peer
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0

@@ -17,12 +17,12 @@ from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import TextSelector
 import probatio
 
-from .config_flow_discovery import DiscoverySteps
-from .config_flow_mending import MendingSteps
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
+from .flows.discovery import DiscoverySteps
+from .flows.options import OffloadOptionsFlow
+from .flows.reauth import MendingSteps
 from .options import ENTRY_KIND_INSTANCE, EntryKey
-from .options_flow import OffloadOptionsFlow
-from .peer_entry import is_peer
+from .peering.entry import is_peer
 
 INSTANCE_TITLE = "This instance"
 PROPOSED_FOLDER = "esphome"

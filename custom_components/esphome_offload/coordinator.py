@@ -9,26 +9,27 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import Context, HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
-from . import job_issues, registry
-from .builders.log import JobLogs
-from .const import DOMAIN, REQUESTED_AUTO, JobStatus, Operation
-from .device_tracker import DeviceChanges, DeviceTracker, OffloadDevice
-from .devices.core_esphome import CoreEsphome
-from .devices.links import CoreDeviceLink
+from . import issues as job_issues, registry
+from .build_services import BuildServices
+from .cache_pruner import CachePruner
+from .const import DOMAIN
+from .engine.const import REQUESTED_AUTO, JobStatus, Operation
+from .engine.job_log import JobLogs
+from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
+from .engine.jobs.pool import BuilderPool
+from .engine.jobs.ports import QueueSettings
+from .engine.jobs.queue import JobQueue, JobRefused
+from .errors import validation_error
 from .events import JobAnnouncer
-from .housekeeping import Housekeeping
+from .inventory.core_esphome import CoreEsphome
+from .inventory.device_link import CoreDeviceLink
+from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
+from .inventory.versions import VersionTracker
 from .job_payload import JobDetails
-from .jobs.model import FirmwareJob, JobEvent, JobRequest
-from .jobs.pool import BuilderPool
-from .jobs.ports import QueueSettings
-from .jobs.queue import JobQueue, JobRefused
-from .lending import Lender
+from .lending.lender import Lender
 from .options import OffloadOptions
-from .peering import Peering
-from .persistence import JobPersistence
-from .refusal import refusal
-from .version_tracker import VersionTracker
-from .workshop import Workshop
+from .peering.peers import Peering
+from .storage import JobPersistence
 
 type OffloadConfigEntry = ConfigEntry[OffloadCoordinator]
 
@@ -41,13 +42,13 @@ class OffloadCoordinator:
     ``options`` is None while no entry "this instance" is loaded.
     """
 
-    def __init__(self, hass: HomeAssistant, workshop: Workshop, logs: JobLogs) -> None:
+    def __init__(self, hass: HomeAssistant, workshop: BuildServices, logs: JobLogs) -> None:
         """Put the parts together; nothing runs before ``async_start``."""
         self.hass = hass
         self.workshop = workshop
         self.logs = logs
         self.builders = BuilderPool()
-        self._housekeeping = Housekeeping(hass, workshop.make_room, self._kept_configurations)
+        self._housekeeping = CachePruner(hass, workshop.make_room, self._kept_configurations)
         self.lender = Lender(hass, workshop, self._housekeeping.soon)
         self.options: OffloadOptions | None = None
         self._settings = OffloadOptions(config_dir=None)
@@ -58,7 +59,7 @@ class OffloadCoordinator:
         self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
         self._versions = VersionTracker(hass, workshop.versions, self._notify)
-        self._tracker = DeviceTracker(
+        self._tracker = DeviceInventory(
             hass, core, scanned=self._configurations_changed, changed=self._devices_changed
         )
         self.queue = JobQueue(
@@ -207,7 +208,7 @@ class OffloadCoordinator:
         device = self._device(configuration)
         name = device.configuration.node_name
         if source != REQUESTED_AUTO and self.builders.get(source) is None:
-            raise refusal("unknown_source", device=name, source=source)
+            raise validation_error("unknown_source", device=name, source=source)
         target = await self._async_target_version(configuration, name, operation, version)
         return JobRequest(
             operation=operation,
@@ -232,7 +233,7 @@ class OffloadCoordinator:
             with self._announcer.on_behalf_of(context):
                 return self.queue.submit(request)
         except JobRefused as refused:
-            raise refusal(
+            raise validation_error(
                 f"job_{refused.reason.value}",
                 device=request.device_name,
                 job_id="" if refused.job is None else refused.job.job_id,
@@ -243,7 +244,7 @@ class OffloadCoordinator:
         try:
             return await self.queue.cancel(job_id)
         except JobRefused as refused:
-            raise refusal(
+            raise validation_error(
                 refused.reason.value,
                 job_id=job_id,
                 devices=job_id if refused.job is None else refused.job.request.device_name,
@@ -287,9 +288,9 @@ class OffloadCoordinator:
 
     def _device(self, configuration: str) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
-            raise refusal("no_config_folder")
+            raise validation_error("no_config_folder")
         if (device := self.devices.get(configuration)) is None:
-            raise refusal("unknown_configuration", configuration=configuration)
+            raise validation_error("unknown_configuration", configuration=configuration)
         return device
 
     async def _async_target_version(
@@ -297,7 +298,7 @@ class OffloadCoordinator:
     ) -> str:
         if operation is Operation.UPLOAD:
             if (firmware := await self.workshop.firmware.latest(configuration)) is None:
-                raise refusal("nothing_built", device=device_name)
+                raise validation_error("nothing_built", device=device_name)
             return firmware.build_info.esphome_version
         if not operation.builds:
             return self.latest_version or ""

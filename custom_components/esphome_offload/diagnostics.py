@@ -6,17 +6,17 @@ from typing import Any, Final
 from homeassistant.components.diagnostics import async_redact_data
 from homeassistant.core import HomeAssistant
 
-from .builders.model import Builder
-from .builders.slots import Slots
 from .coordinator import DATA_COORDINATOR, OffloadConfigEntry
-from .device_tracker import OffloadDevice
-from .lending import Lender
-from .peer_entry import is_peer
-from .peering import Peer
-from .peers.address import host as host_of
-from .peers.admission import Lending
-from .peers.guests import Guest
-from .peers.protocol import MIB
+from .engine.build.model import Builder
+from .engine.build.slots import Slots
+from .engine.client.address import host as host_of
+from .engine.host.admission import Lending
+from .engine.host.guests import Guest
+from .engine.protocol.definitions import MIB
+from .inventory.tracker import OffloadDevice
+from .lending.lender import Lender
+from .peering.entry import is_peer
+from .peering.peers import Peer
 
 _JOBS = 50
 

@@ -7,7 +7,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.entity import Entity
 
 from .coordinator import OffloadCoordinator
-from .device_tracker import OffloadDevice
+from .inventory.tracker import OffloadDevice
 from .registry import own_device_info
 
 

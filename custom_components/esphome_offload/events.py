@@ -9,8 +9,8 @@ from homeassistant.util import dt as dt_util
 
 from . import registry
 from .const import DOMAIN
+from .engine.jobs.model import FirmwareJob, JobEvent
 from .job_payload import JobDetails, event_payload, job_details
-from .jobs.model import FirmwareJob, JobEvent
 
 EVENT_JOB: Final = {
     JobEvent.QUEUED: f"{DOMAIN}_job_queued",

@@ -8,7 +8,7 @@ from homeassistant.helpers.storage import STORAGE_DIR
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .peers.identity import Identity, load_or_create, renew
+from .engine.protocol.identity import Identity, load_or_create, renew
 
 _DATA_IDENTITY: HassKey[_Kept] = HassKey(f"{DOMAIN}.identity")
 

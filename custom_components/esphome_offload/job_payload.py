@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import TypedDict
 
-from .const import Stage
-from .jobs.model import Attempt, FirmwareJob
+from .engine.const import Stage
+from .engine.jobs.model import Attempt, FirmwareJob
 
 
 class JobEventPayload(TypedDict):

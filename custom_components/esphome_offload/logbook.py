@@ -10,9 +10,9 @@ from homeassistant.components.logbook import (
 from homeassistant.core import Event, HomeAssistant, callback
 
 from .const import DOMAIN
+from .engine.jobs.model import JobEvent
 from .events import EVENT_JOB
 from .job_payload import JobEventPayload
-from .jobs.model import JobEvent
 
 
 @callback

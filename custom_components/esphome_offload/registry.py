@@ -6,7 +6,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import DOMAIN
-from .device_tracker import OffloadDevice
+from .inventory.tracker import OffloadDevice
 
 _UPDATE_DOMAIN = "update"
 

@@ -16,10 +16,10 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry
-from .guest_devices import async_remove_former, guest_device_info
-from .lending import Lender
-from .peer_sensors import async_add_peer_sensors
-from .peers.guests import Guest
+from .engine.host.guests import Guest
+from .lending.guest_devices import async_remove_former, guest_device_info
+from .lending.lender import Lender
+from .peering.sensors import async_add_peer_sensors
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0

@@ -23,10 +23,16 @@ from homeassistant.util.json import JsonValueType
 from homeassistant.util.network import is_host_valid, is_ip_address
 import probatio
 
-from .const import DOMAIN, REQUESTED_AUTO, REQUESTED_LOCAL, JobStatus, Operation
+from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
-from .jobs.model import FirmwareJob
-from .refusal import refusal
+from .engine.const import (
+    REQUESTED_AUTO,
+    REQUESTED_LOCAL,
+    JobStatus,
+    Operation,
+)
+from .engine.jobs.model import FirmwareJob
+from .errors import validation_error
 from .targets import async_configurations, has_target
 
 
@@ -148,7 +154,7 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
     coordinator = call.hass.data[DATA_COORDINATOR]
     job_id: str | None = call.data.get(ServiceField.JOB_ID)
     if (job_id is not None) == has_target(call.data):
-        raise refusal("cancel_needs_one_way")
+        raise validation_error("cancel_needs_one_way")
     if job_id is not None:
         return _jobs_response(call, coordinator, [await coordinator.async_cancel(job_id)])
 
@@ -163,7 +169,7 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
         if isinstance(result, BaseException) and not isinstance(result, ServiceValidationError):
             raise result
     if not cancelled:
-        raise refusal("nothing_to_cancel", devices=_names(coordinator, configurations))
+        raise validation_error("nothing_to_cancel", devices=_names(coordinator, configurations))
     return _jobs_response(call, coordinator, cancelled)
 
 
@@ -201,7 +207,7 @@ async def _async_open_pairing(call: ServiceCall) -> ServiceResponse:
     """Open the pairing window and return its code."""
     coordinator = call.hass.data[DATA_COORDINATOR]
     if coordinator.options is None:
-        raise refusal("not_set_up")
+        raise validation_error("not_set_up")
     window = coordinator.lender.open_window()
     expires_at = dt_util.utcnow() + timedelta(seconds=window.seconds_left)
     return {
@@ -213,9 +219,9 @@ async def _async_open_pairing(call: ServiceCall) -> ServiceResponse:
 
 def _configurations(call: ServiceCall, coordinator: OffloadCoordinator) -> list[str]:
     if coordinator.options is None:
-        raise refusal("not_set_up")
+        raise validation_error("not_set_up")
     if coordinator.options.config_dir is None:
-        raise refusal("no_config_folder")
+        raise validation_error("no_config_folder")
     return async_configurations(call.hass, call.data, coordinator.devices)
 
 
@@ -226,7 +232,7 @@ def _address(
     if given is None:
         return None
     if len(configurations) > 1:
-        raise refusal(
+        raise validation_error(
             "address_needs_one_target",
             count=str(len(configurations)),
             devices=_names(coordinator, configurations),
@@ -235,7 +241,7 @@ def _address(
     # else. mDNS names of older devices have underscores.
     address = given.strip().lower()
     if not (is_ip_address(address) or is_host_valid(address.replace("_", "-"))):
-        raise refusal("invalid_address", address=given)
+        raise validation_error("invalid_address", address=given)
     return address
 
 
@@ -251,7 +257,7 @@ def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
         or given.casefold() == builder.label.casefold()
     ]
     if len(matching) > 1:
-        raise refusal("ambiguous_source", source=given, pins=", ".join(matching))
+        raise validation_error("ambiguous_source", source=given, pins=", ".join(matching))
     # What matches nothing is refused by the coordinator.
     return matching[0] if matching else given
 
@@ -260,7 +266,7 @@ def _refuse_gone(coordinator: OffloadCoordinator, configurations: Iterable[str])
     """Refuse what went away while versions were looked up."""
     for configuration in configurations:
         if configuration not in coordinator.devices:
-            raise refusal("unknown_configuration", configuration=configuration)
+            raise validation_error("unknown_configuration", configuration=configuration)
 
 
 def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
@@ -270,7 +276,7 @@ def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[st
         if (job := coordinator.queue.active(configuration)) is not None and not job.waiting
     ]
     if running:
-        raise refusal("jobs_running", devices=_names(coordinator, running))
+        raise validation_error("jobs_running", devices=_names(coordinator, running))
 
 
 def _raise_if_failed(jobs: Iterable[FirmwareJob]) -> None:
@@ -300,18 +306,18 @@ def _raise_if_failed(jobs: Iterable[FirmwareJob]) -> None:
 def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> FirmwareJob:
     job_id: str | None = call.data.get(ServiceField.JOB_ID)
     if (job_id is not None) == has_target(call.data):
-        raise refusal("log_needs_one_way")
+        raise validation_error("log_needs_one_way")
     if job_id is not None:
         if (job := coordinator.queue.get(job_id)) is None:
-            raise refusal("unknown_job", job_id=job_id)
+            raise validation_error("unknown_job", job_id=job_id)
         return job
     configurations = _configurations(call, coordinator)
     if len(configurations) > 1:
-        raise refusal("log_needs_one_way")
+        raise validation_error("log_needs_one_way")
     configuration = configurations[0]
     newest = coordinator.queue.active(configuration) or coordinator.queue.last(configuration)
     if newest is None:
-        raise refusal("no_job_yet", device=_names(coordinator, configurations))
+        raise validation_error("no_job_yet", device=_names(coordinator, configurations))
     return newest
 
 

@@ -8,9 +8,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry
-from .guest_devices import async_remove_instance, instance_device_info
-from .lending import Lender
-from .peers.admission import Lending
+from .engine.host.admission import Lending
+from .lending.guest_devices import async_remove_instance, instance_device_info
+from .lending.lender import Lender
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0

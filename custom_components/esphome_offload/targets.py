@@ -9,7 +9,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.target import TargetSelection, async_extract_referenced_entity_ids
 
 from .const import DOMAIN
-from .refusal import refusal
+from .errors import validation_error
 
 
 def has_target(data: Mapping[str, Any]) -> bool:
@@ -63,13 +63,13 @@ def async_configurations(
         if not (entity := ours[entity_id]).disabled and entity.unique_id in known
     )
     if not found:
-        raise refusal("no_target")
+        raise validation_error("no_target")
     return sorted(found)
 
 
 def _refuse_missing(translation_key: str, missing: Collection[str]) -> None:
     if missing:
-        raise refusal(translation_key, ids=", ".join(sorted(missing)))
+        raise validation_error(translation_key, ids=", ".join(sorted(missing)))
 
 
 def _own_entity(
@@ -81,7 +81,7 @@ def _own_entity(
     if (entity := ours.get(entity_id)) is not None:
         return _usable(entity, known)
     exists = er.async_get(hass).async_get(entity_id) or hass.states.get(entity_id)
-    raise refusal("foreign_entity" if exists else "entity_not_found", entity=entity_id)
+    raise validation_error("foreign_entity" if exists else "entity_not_found", entity=entity_id)
 
 
 def _of_device(
@@ -99,14 +99,16 @@ def _of_device(
     if not entities:
         device = dr.async_get(hass).async_get(device_id)
         name = device and (device.name_by_user or device.name)
-        raise refusal("foreign_device", device=name or device_id)
+        raise validation_error("foreign_device", device=name or device_id)
     enabled = [entity for entity in entities if not entity.disabled]
     return [_usable(entity, known) for entity in enabled or entities]
 
 
 def _usable(entity: er.RegistryEntry, known: Collection[str]) -> str:
     if entity.disabled:
-        raise refusal("entity_disabled", entity=entity.entity_id)
+        raise validation_error("entity_disabled", entity=entity.entity_id)
     if entity.unique_id not in known:
-        raise refusal("configuration_gone", entity=entity.entity_id, configuration=entity.unique_id)
+        raise validation_error(
+            "configuration_gone", entity=entity.entity_id, configuration=entity.unique_id
+        )
     return entity.unique_id

@@ -14,12 +14,13 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.restore_state import ExtraStoredData
 
-from .const import DOMAIN, FailureReason, JobStatus, Operation
+from .const import DOMAIN
 from .coordinator import OffloadConfigEntry, OffloadCoordinator
-from .device_tracker import OffloadDevice
+from .engine.const import FailureReason, JobStatus, Operation
+from .engine.jobs.model import FirmwareJob
+from .engine.jobs.router import Bind, Fail, Wait
 from .entity import OffloadEntity
-from .jobs.model import FirmwareJob
-from .jobs.router import Bind, Fail, Wait
+from .inventory.tracker import OffloadDevice
 from .markup import plain
 
 # The job queue decides what runs at the same time.

@@ -8,11 +8,11 @@ from homeassistant.components import websocket_api
 from homeassistant.core import HomeAssistant, callback
 import probatio
 
-from .builders.log import LogPage
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
-from .jobs.model import FirmwareJob
-from .outlet import Outlet
+from .engine.job_log import LogPage
+from .engine.jobs.model import FirmwareJob
+from .websocket_stream import ThrottledSubscription
 
 _MESSAGE_INTERVAL = 0.1
 _LIST_INTERVAL = 0.5
@@ -52,7 +52,7 @@ def follow_job(
             translation_placeholders={"job_id": msg["job_id"]},
         )
         return
-    outlet = Outlet(connection, msg["id"], _MESSAGE_INTERVAL)
+    outlet = ThrottledSubscription(connection, msg["id"], _MESSAGE_INTERVAL)
     connection.send_result(msg["id"])
     outlet.own(hass, _follow(coordinator, job, msg["from_line"], outlet))
 
@@ -84,13 +84,13 @@ def subscribe_jobs(
     hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
 ) -> None:
     """Send the newest jobs, newest first, then those that changed, as they are by then."""
-    outlet = Outlet(connection, msg["id"], _LIST_INTERVAL)
+    outlet = ThrottledSubscription(connection, msg["id"], _LIST_INTERVAL)
     connection.send_result(msg["id"])
     outlet.own(hass, _follow_all(hass.data[DATA_COORDINATOR], msg["limit"], outlet))
 
 
 async def _follow(
-    coordinator: OffloadCoordinator, job: FirmwareJob, next_line: int, outlet: Outlet
+    coordinator: OffloadCoordinator, job: FirmwareJob, next_line: int, outlet: ThrottledSubscription
 ) -> None:
     changed = asyncio.Event()
     changed.set()
@@ -147,7 +147,9 @@ def _bounded(page: LogPage) -> tuple[list[str], int]:
     return lines, page.next_line
 
 
-async def _follow_all(coordinator: OffloadCoordinator, limit: int, outlet: Outlet) -> None:
+async def _follow_all(
+    coordinator: OffloadCoordinator, limit: int, outlet: ThrottledSubscription
+) -> None:
     changed = asyncio.Event()
     jobs: dict[str, FirmwareJob] = {}
 

@@ -8,7 +8,12 @@ from statistics import median
 from tests.e2e.harness.client import Client
 from tests.e2e.harness.device import NEW_VERSION
 from tests.e2e.harness.home import Home
-from tests.e2e.harness.jobs import DOMAIN, has_printed, reach, submit
+from tests.e2e.harness.jobs import (
+    DOMAIN,
+    has_printed,
+    reach,
+    submit,
+)
 
 LINES = 20_000
 

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 
-from custom_components.esphome_offload.devices.scanner import Scanner
+from custom_components.esphome_offload.engine.devices.scanner import Scanner
 
 _PAGE = resource.getpagesize()
 

@@ -9,7 +9,12 @@ import pytest_socket
 
 from .harness.device import Device
 from .harness.home import Home, open_home, until
-from .harness.jobs import all_jobs, has_printed, reach, submit
+from .harness.jobs import (
+    all_jobs,
+    has_printed,
+    reach,
+    submit,
+)
 from .harness.workspace import claim
 
 _HERE = Path(__file__).parent

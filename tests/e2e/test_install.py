@@ -9,7 +9,14 @@ from .conftest import connected
 from .harness.client import Json, RequestFailedError
 from .harness.device import FIRST_VERSION, NEW_VERSION, Device
 from .harness.home import Home, until
-from .harness.jobs import all_jobs, follow, in_stage, output, reach, submit
+from .harness.jobs import (
+    all_jobs,
+    follow,
+    in_stage,
+    output,
+    reach,
+    submit,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

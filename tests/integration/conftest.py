@@ -14,18 +14,21 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.esphome_offload.builders.containment import ContainmentHere, Degree
-from custom_components.esphome_offload.builders.layout import CacheLayout
-from custom_components.esphome_offload.builders.slots import Slots
-from custom_components.esphome_offload.builders.versions import VersionError
+from custom_components.esphome_offload.build_services import BuildServices
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
-from custom_components.esphome_offload.peers.admission import Lending
-from custom_components.esphome_offload.workshop import Workshop
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.process.containment import (
+    ContainmentHere,
+    Degree,
+)
+from custom_components.esphome_offload.engine.build.slots import Slots
+from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
+from custom_components.esphome_offload.engine.host.admission import Lending
 
-from ..jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+from ..engine.jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
 from .guest_client import Offloader
-from .guest_workshop import GuestWorkshops
+from .guest_workshop import GuestBuildServicesMaker
 from .scripted_peers import ScriptedPeers
 
 NEWEST = "2026.10.0"
@@ -79,15 +82,15 @@ class Stage:
     containment: ContainmentHere = field(
         default_factory=lambda: ContainmentHere(Degree.CONTAINED, 7, "6.16", "x86_64")
     )
-    guests: GuestWorkshops = field(default_factory=GuestWorkshops)
+    guests: GuestBuildServicesMaker = field(default_factory=GuestBuildServicesMaker)
     begun: int = 0
     closed: int = 0
     rooms_made: list[Collection[str] | None] = field(default_factory=list)
     """With the configurations that were known each time."""
 
     @property
-    def workshop(self) -> Workshop:
-        return Workshop(
+    def workshop(self) -> BuildServices:
+        return BuildServices(
             builder=self.builder,
             flasher=self.flasher,
             firmware=self.keeper,
@@ -133,8 +136,8 @@ def stage(tmp_path: Path) -> Generator[Stage]:
     )
     package = "custom_components.esphome_offload"
     with (
-        patch(f"{package}.make_workshop", lambda *_: stage.workshop),
-        patch(f"{package}.peering.PeerLink", stage.peers.link),
+        patch(f"{package}.make_build_services", lambda *_: stage.workshop),
+        patch(f"{package}.peering.peers.PeerLink", stage.peers.link),
     ):
         yield stage
 

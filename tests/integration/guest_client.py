@@ -14,14 +14,9 @@ import uuid
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from aiohttp.test_utils import TestClient
 
-from custom_components.esphome_offload.peers.body import Sealer
-from custom_components.esphome_offload.peers.handshake import OffloaderHandshake, Session
-from custom_components.esphome_offload.peers.identity import Identity, PublicKey
-from custom_components.esphome_offload.peers.messages import Attach, Submit
-from custom_components.esphome_offload.peers.negotiation import own_offer
-from custom_components.esphome_offload.peers.pairing import Paired, PairingClient
-from custom_components.esphome_offload.peers.payloads import BodyHeader, BuildParameters
-from custom_components.esphome_offload.peers.protocol import (
+from custom_components.esphome_offload.engine.protocol.body import Sealer
+from custom_components.esphome_offload.engine.protocol.codec import Json, to_wire
+from custom_components.esphome_offload.engine.protocol.definitions import (
     BUNDLE_LIMIT,
     FIRMWARE_LIMIT,
     URL_BUNDLE,
@@ -29,10 +24,15 @@ from custom_components.esphome_offload.peers.protocol import (
     URL_PAIR,
     URL_TICKET,
 )
-from custom_components.esphome_offload.peers.seal import Channel, Purpose
-from custom_components.esphome_offload.peers.tickets import TicketApplication
-from custom_components.esphome_offload.peers.transfer import receive
-from custom_components.esphome_offload.peers.wire import Json, to_wire
+from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake, Session
+from custom_components.esphome_offload.engine.protocol.identity import Identity, PublicKey
+from custom_components.esphome_offload.engine.protocol.messages import Attach, Submit
+from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
+from custom_components.esphome_offload.engine.protocol.pairing import Paired, PairingClient
+from custom_components.esphome_offload.engine.protocol.payloads import BodyHeader, BuildParameters
+from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
+from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
+from custom_components.esphome_offload.engine.protocol.transfer import receive
 
 CONFIGURATION = "lamp.yaml"
 

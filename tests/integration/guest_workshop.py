@@ -3,29 +3,29 @@
 from dataclasses import dataclass, field
 from typing import override
 
-from custom_components.esphome_offload.builders.firmware import BuildResult, FirmwareStore
-from custom_components.esphome_offload.builders.layout import CacheLayout
-from custom_components.esphome_offload.builders.model import BuildRequest, BuildSink, Firmware
-from custom_components.esphome_offload.const import Stage
-from custom_components.esphome_offload.peers.ports import GuestWorkshop
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
+from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink, Firmware
+from custom_components.esphome_offload.engine.const import Stage
+from custom_components.esphome_offload.engine.host.ports import GuestBuildServices
 
-from ..jobs.fakes import BUILD_INFO, Act, ScriptedBuilder
+from ..engine.jobs.fakes import BUILD_INFO, Act, ScriptedBuilder
 
 
 @dataclass
-class GuestWorkshops:
+class GuestBuildServicesMaker:
     """Makes one for each guest. Each build does the next act of ``script``, then succeeds."""
 
     script: list[Act] = field(default_factory=list)
     requests: list[BuildRequest] = field(default_factory=list)
     running: int = 0
 
-    async def make(self, layout: CacheLayout) -> GuestWorkshop:
-        return GuestWorkshop(layout, _GuestBuilder(self, layout), FirmwareStore(layout))
+    async def make(self, layout: CacheLayout) -> GuestBuildServices:
+        return GuestBuildServices(layout, _GuestBuilder(self, layout), FirmwareStore(layout))
 
 
 class _GuestBuilder(ScriptedBuilder):
-    def __init__(self, workshops: GuestWorkshops, layout: CacheLayout) -> None:
+    def __init__(self, workshops: GuestBuildServicesMaker, layout: CacheLayout) -> None:
         super().__init__()
         self._workshops = workshops
         self._layout = layout

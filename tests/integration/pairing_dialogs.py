@@ -18,7 +18,7 @@ from yarl import URL
 from custom_components import esphome_offload as integration
 from custom_components.esphome_offload.const import DOMAIN
 
-from ..peers.builder_server import BuilderServer
+from ..engine.peers.builder_server import BuilderServer
 
 type Result = dict[str, Any]
 
@@ -122,7 +122,7 @@ class Dialog:
 
 def without_default_port() -> Any:
     """Let nothing be tried that some Home Assistant on this machine might answer."""
-    return patch("custom_components.esphome_offload.peers.address.HOME_ASSISTANT_PORT", 1)
+    return patch("custom_components.esphome_offload.engine.client.address.HOME_ASSISTANT_PORT", 1)
 
 
 async def pairs(hass: HomeAssistant, dialog: Dialog, builder: BuilderServer) -> None:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from custom_components.esphome_offload.builders.model import BuilderStatus
-from custom_components.esphome_offload.const import Source
-from custom_components.esphome_offload.peers.errors import LinkLost
-from custom_components.esphome_offload.peers.identity import Identity, PublicKey
-from custom_components.esphome_offload.peers.link import LinkState
-from custom_components.esphome_offload.peers.protocol import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.build.model import BuilderStatus
+from custom_components.esphome_offload.engine.client.errors import LinkLost
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.const import Source
+from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.identity import Identity, PublicKey
 
-from ..jobs.fakes import ScriptedBuilder, ScriptedKeeper
+from ..engine.jobs.fakes import ScriptedBuilder, ScriptedKeeper
 
 
 class ScriptedLink:

@@ -7,8 +7,9 @@ from pathlib import Path
 import string
 from typing import Any, cast
 
-from custom_components.esphome_offload.const import DOMAIN, FailureReason
-from custom_components.esphome_offload.jobs.queue import RefusalReason
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.jobs.queue import RefusalReason
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = REPOSITORY / "custom_components" / DOMAIN
@@ -44,7 +45,7 @@ class Code:
     """What the sources say about translations.
 
     A key is the literal value of a ``translation_key`` argument, or of the argument in the place
-    of a parameter of that name, or of one called ``key`` of a helper called ``refusal``.
+    of a parameter of that name, or of one called ``key`` of a helper called ``validation_error``.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class Code:
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
             if isinstance(target, ast.Name)
         }
-        helpers = {"refusal"} | {
+        helpers = {"validation_error"} | {
             node.name
             for node in ast.walk(tree)
             if isinstance(node, ast.FunctionDef)
@@ -102,7 +103,7 @@ class Code:
             given = {str(key) for key in arguments if key is not None}
             for key in _constants(node.args[0], constants):
                 self.exception_keys.add(key)
-                if name == "refusal":
+                if name == "validation_error":
                     self.exception_placeholders.append((key, given))
         if "translation_key" not in arguments:
             return
@@ -111,7 +112,7 @@ class Code:
             assert keys, f"line {node.lineno}: an issue whose key cannot be read"
             self.issue_keys |= keys
         elif name.endswith("Description"):
-            platform = "sensor" if stem == "peer_sensors" else stem
+            platform = "sensor" if stem == "sensors" else stem
             self.entity_keys |= {(platform, key) for key in keys}
         elif name.endswith("Error") or name in ("ConfigEntryNotReady", "UpdateFailed"):
             self.exception_keys |= keys
@@ -126,7 +127,7 @@ class Code:
 
     def _table(self, node: ast.Dict, path: Path) -> None:
         """Take the values of the table from a version's problem to the exception's key."""
-        if path.name == "version_tracker.py":
+        if path.name == "versions.py":
             for key, value in zip(node.keys, node.values, strict=True):
                 if (
                     isinstance(key, ast.Attribute)

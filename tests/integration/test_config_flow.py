@@ -14,9 +14,12 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.toolchain.versions import (
+    VersionError,
+    VersionProblem,
+)
 
 from .conftest import LAMP, NEWEST, Stage
 

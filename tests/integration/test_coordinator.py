@@ -7,12 +7,20 @@ from homeassistant.exceptions import ServiceValidationError
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
-from custom_components.esphome_offload.const import JobStatus, Operation
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.toolchain.versions import (
+    VersionError,
+    VersionProblem,
+)
+from custom_components.esphome_offload.engine.const import JobStatus, Operation
 
-from ..jobs.fakes import Block
-from .conftest import NEWEST, NEWEST_PRERELEASE, Pass, Stage
+from ..engine.jobs.fakes import Block
+from .conftest import (
+    NEWEST,
+    NEWEST_PRERELEASE,
+    Pass,
+    Stage,
+)
 
 ENTITY = "update.desk_lamp_esphome"
 

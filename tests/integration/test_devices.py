@@ -18,12 +18,18 @@ from homeassistant.core import (
 from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.builders.model import FlashRequest
-from custom_components.esphome_offload.const import DOMAIN, JobStatus, Operation, Stage as JobStage
+from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import FlashRequest
+from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage as JobStage
 
-from ..jobs.fakes import Block
-from .conftest import LAMP, NEWEST, Pass, Stage
+from ..engine.jobs.fakes import Block
+from .conftest import (
+    LAMP,
+    NEWEST,
+    Pass,
+    Stage,
+)
 
 ENTITY = "update.desk_lamp_esphome"
 MAC = "aa:bb:cc:00:11:22"

@@ -11,12 +11,13 @@ from pytest_homeassistant_custom_component.common import (
     get_system_health_info,
 )
 
-from custom_components.esphome_offload.builders.model import BuilderStatus
-from custom_components.esphome_offload.const import DOMAIN, FailureReason, Operation
+from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
+from custom_components.esphome_offload.engine.build.model import BuilderStatus
+from custom_components.esphome_offload.engine.const import FailureReason, Operation
 
-from ..jobs.fakes import Block, failing
+from ..engine.jobs.fakes import Block, failing
 from .conftest import NEWEST, Stage
 from .guest_client import Offloader
 

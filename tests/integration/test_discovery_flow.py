@@ -18,12 +18,12 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.identity_store import async_get_identity
-from custom_components.esphome_offload.peer_entry import PeerSettings
-from custom_components.esphome_offload.peers.identity import Identity
-from custom_components.esphome_offload.peers.link import LinkState
+from custom_components.esphome_offload.peering.entry import PeerSettings
 
-from ..peers.builder_server import BuilderServer, serving
+from ..engine.peers.builder_server import BuilderServer, serving
 from .conftest import Stage
 from .pairing_dialogs import Dialog, announcement, nobody
 
@@ -276,7 +276,7 @@ async def test_a_damaged_entry_is_left_to_its_owner(
 async def test_home_assistant_knows_what_to_look_for(hass: HomeAssistant) -> None:
     from homeassistant.loader import async_get_integration
 
-    from custom_components.esphome_offload.const import ZEROCONF_TYPE
+    from custom_components.esphome_offload.engine.const import ZEROCONF_TYPE
 
     integration = await async_get_integration(hass, DOMAIN)
     assert integration.zeroconf == [ZEROCONF_TYPE]

@@ -6,10 +6,11 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 
 from custom_components.esphome_offload import logbook
-from custom_components.esphome_offload.const import DOMAIN, FailureReason, Operation
+from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.const import FailureReason, Operation
 
-from ..jobs.fakes import failing
+from ..engine.jobs.fakes import failing
 from .conftest import NEWEST, Stage
 
 KEYS = {

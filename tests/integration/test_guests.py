@@ -12,8 +12,8 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.peers.admission import Lending
-from custom_components.esphome_offload.peers.protocol import ProtocolError
+from custom_components.esphome_offload.engine.host.admission import Lending
+from custom_components.esphome_offload.engine.protocol.definitions import ProtocolError
 
 from .conftest import LEND, Stage
 from .guest_client import CommandRefusedError, Offloader

@@ -6,10 +6,10 @@ from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.const import JobStatus, Operation
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.engine.const import JobStatus, Operation
 
-from ..jobs.fakes import Block
+from ..engine.jobs.fakes import Block
 from .conftest import LAMP, NEWEST, Stage
 
 ENTITY = "update.desk_lamp_esphome"

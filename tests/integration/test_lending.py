@@ -17,18 +17,18 @@ from homeassistant.helpers import (
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.builders.containment import (
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import BuilderStatus
+from custom_components.esphome_offload.engine.build.process.containment import (
     ContainmentHere,
     Degree,
     Obstacle,
 )
-from custom_components.esphome_offload.builders.model import BuilderStatus
-from custom_components.esphome_offload.const import DOMAIN
-from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.host.admission import Lending
+from custom_components.esphome_offload.engine.protocol.pairing import PairingError, PairingFailure
 from custom_components.esphome_offload.identity_store import async_get_identity
-from custom_components.esphome_offload.lending_issues import async_tell_wrong_codes
-from custom_components.esphome_offload.peers.admission import Lending
-from custom_components.esphome_offload.peers.pairing import PairingError, PairingFailure
+from custom_components.esphome_offload.lending.issues import async_tell_wrong_codes
 
 from .conftest import LEND, Stage
 from .guest_client import Offloader
@@ -153,7 +153,7 @@ def announced(hass: HomeAssistant, mock_async_zeroconf: MagicMock) -> Generator[
     hass.config.components.add("zeroconf")
     hass.config.components.add("network")
     with patch(
-        "custom_components.esphome_offload.announce.network.async_get_announce_addresses",
+        "custom_components.esphome_offload.lending.announcement.network.async_get_announce_addresses",
         AsyncMock(return_value=["192.168.1.20"]),
     ):
         yield mock_async_zeroconf

@@ -14,10 +14,17 @@ import probatio
 import pytest
 import yaml
 
-from custom_components.esphome_offload import options_flow, services
+from custom_components.esphome_offload import services
 from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.flows import options as options_flow
 
-from .sources import REPOSITORY, ROOT, Texts, english, leaves
+from .sources import (
+    REPOSITORY,
+    ROOT,
+    Texts,
+    english,
+    leaves,
+)
 
 
 @pytest.fixture(scope="module")

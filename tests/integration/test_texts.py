@@ -6,21 +6,30 @@ import string
 import probatio
 import pytest
 
-from custom_components.esphome_offload import (
-    config_flow,
-    config_flow_pairing,
-    lending_flow,
-    options_flow,
-)
-from custom_components.esphome_offload.builders.containment import (
+from custom_components.esphome_offload import config_flow
+from custom_components.esphome_offload.config_flow import OffloadConfigFlow
+from custom_components.esphome_offload.engine.build.process.containment import (
     ContainmentHere,
     Degree,
     Obstacle,
 )
-from custom_components.esphome_offload.config_flow import OffloadConfigFlow
-from custom_components.esphome_offload.options_flow import OffloadOptionsFlow
+from custom_components.esphome_offload.flows import (
+    lending as lending_flow,
+    options as options_flow,
+    pairing as config_flow_pairing,
+)
+from custom_components.esphome_offload.flows.options import OffloadOptionsFlow
 
-from .sources import ROOT, Code, Texts, composed_keys, english, leaves, literals, placeholders
+from .sources import (
+    ROOT,
+    Code,
+    Texts,
+    composed_keys,
+    english,
+    leaves,
+    literals,
+    placeholders,
+)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +171,11 @@ def test_every_entity_has_a_name_and_the_reverse(texts: Texts) -> None:
 
 
 def test_every_error_of_a_flow_has_a_text_and_the_reverse(texts: Texts) -> None:
-    shown = (*ROOT.glob("*_flow*.py"), ROOT / "peers" / "visit.py")
+    shown = (
+        ROOT / "config_flow.py",
+        *ROOT.glob("flows/*.py"),
+        ROOT / "engine" / "client" / "probe.py",
+    )
     written = set().union(*(literals(path) for path in shown))
     for flow in ("config", "options"):
         for key in texts[flow]["error"]:

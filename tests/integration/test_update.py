@@ -11,16 +11,24 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.esphome_offload.builders.model import (
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import (
     BuilderStatus,
     BuildRequest,
     BuildSink,
 )
-from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
-from custom_components.esphome_offload.const import FailureReason, JobStatus, Operation, Stage
-from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.toolchain.versions import (
+    VersionError,
+    VersionProblem,
+)
+from custom_components.esphome_offload.engine.const import (
+    FailureReason,
+    JobStatus,
+    Operation,
+    Stage,
+)
 
-from ..jobs.fakes import Block, failing, flash_failing
+from ..engine.jobs.fakes import Block, failing, flash_failing
 from .conftest import NEWEST, Stage as Scripted
 
 ENTITY = "update.desk_lamp_esphome"

@@ -13,13 +13,13 @@ from pytest_homeassistant_custom_component.typing import (
     WebSocketGenerator,
 )
 
-from custom_components.esphome_offload import outlet as outlet_module, websocket_api
-from custom_components.esphome_offload.builders.model import BuildRequest, BuildSink
-from custom_components.esphome_offload.const import JobStatus, Operation
+from custom_components.esphome_offload import websocket_api, websocket_stream as outlet_module
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.outlet import Outlet
+from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
+from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.websocket_stream import ThrottledSubscription
 
-from ..jobs.fakes import Block
+from ..engine.jobs.fakes import Block
 from .conftest import Stage
 
 FOLLOW = "esphome_offload/job/follow"
@@ -163,9 +163,9 @@ async def test_a_client_that_does_not_read_is_not_cut_off_and_gets_the_end(
     countable: bool,
 ) -> None:
     unread: list[int] = []
-    send = Outlet.send
+    send = ThrottledSubscription.send
 
-    def watched_send(outlet: Outlet, event: dict[str, Any]) -> None:
+    def watched_send(outlet: ThrottledSubscription, event: dict[str, Any]) -> None:
         handler: Any = outlet_module._handler(outlet._connection)
         sock = handler._request.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -173,7 +173,7 @@ async def test_a_client_that_does_not_read_is_not_cut_off_and_gets_the_end(
         send(outlet, event)
         unread.append(len(handler._message_queue))
 
-    monkeypatch.setattr(Outlet, "send", watched_send)
+    monkeypatch.setattr(ThrottledSubscription, "send", watched_send)
     monkeypatch.setattr(websocket_api, "_MESSAGE_INTERVAL", 0.001)
     monkeypatch.setattr(outlet_module, "_BLIND_INTERVAL", 0.1)
     if not countable:

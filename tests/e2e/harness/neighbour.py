@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from custom_components.esphome_offload.peers.connecting import connect
-from custom_components.esphome_offload.peers.connection import Connection
-from custom_components.esphome_offload.peers.door import PeerDoor
-from custom_components.esphome_offload.peers.identity import Identity
-from custom_components.esphome_offload.peers.negotiation import own_offer
-from custom_components.esphome_offload.peers.seal import Channel
-from custom_components.esphome_offload.peers.visit import pairing
+from custom_components.esphome_offload.engine.client.connection import Connection
+from custom_components.esphome_offload.engine.client.dial import connect
+from custom_components.esphome_offload.engine.client.http_client import PeerDoor
+from custom_components.esphome_offload.engine.client.probe import pairing
+from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
+from custom_components.esphome_offload.engine.protocol.seal import Channel
 
-from .workshop import Workshop
+from .workshop import BuildServices
 
 _NAME = "neighbour"
 
@@ -29,7 +29,7 @@ class Neighbour:
 
 
 @asynccontextmanager
-async def neighbour_of(workshop: Workshop) -> AsyncIterator[Neighbour]:
+async def neighbour_of(workshop: BuildServices) -> AsyncIterator[Neighbour]:
     """Pair a neighbour with the workshop by its code and connect it; it is no guest afterwards."""
     identity = Identity.generate()
     offer = own_offer("0.1.0")

@@ -11,7 +11,7 @@ from .instance import Instance
 from .jobs import DOMAIN
 from .processes import ProcessFailedError
 from .relay import Relay
-from .workshop import Workshop
+from .workshop import BuildServices
 
 
 class Pair:
@@ -26,7 +26,7 @@ class Pair:
         instance.reset()
         device = Device("kitchen", folder / "kitchen", instance.esphome)
         self.pi = Home(instance, device)
-        self.workshop = Workshop(folder / "workshop")
+        self.workshop = BuildServices(folder / "workshop")
         self.workshop.instance.reset()
         self.address: dict[str, Json] = {}
         self.entry_id = ""

@@ -10,7 +10,7 @@ from .home import Home, until
 from .instance import Instance
 from .jobs import DOMAIN
 from .processes import ProcessFailedError
-from .workshop import Workshop
+from .workshop import BuildServices
 
 PI_DEVICES = ("kitchen", "hall", "porch")
 
@@ -69,7 +69,7 @@ class Several:
         await home.adopt()
         await home.set_up()
 
-    async def _open_builder(self, builder: Workshop) -> None:
+    async def _open_builder(self, builder: BuildServices) -> None:
         await builder.boot()
         # It listens on this address alone, and Home Assistant does not know that.
         await builder.client.call("config/core/update", internal_url=builder.instance.url)
@@ -102,8 +102,8 @@ def _home(
     )
 
 
-def _builder(folder: Path, name: str, *, discoverable: bool = False) -> Workshop:
-    builder = Workshop(folder / name, name=name, discoverable=discoverable)
+def _builder(folder: Path, name: str, *, discoverable: bool = False) -> BuildServices:
+    builder = BuildServices(folder / name, name=name, discoverable=discoverable)
     builder.instance.reset()
     return builder
 

@@ -9,7 +9,7 @@ from .jobs import DOMAIN
 from .processes import mentioning
 
 
-class Workshop(Household):
+class BuildServices(Household):
     """A builder without an ESPHome folder and without devices of its own."""
 
     def __init__(self, folder: Path, *, name: str = "workshop", discoverable: bool = False) -> None:

@@ -6,14 +6,19 @@ from contextlib import AsyncExitStack
 from itertools import groupby
 import re
 
-from custom_components.esphome_offload.peers.connection import Connection
-from custom_components.esphome_offload.peers.errors import PeerRefused
-from custom_components.esphome_offload.peers.identity import Identity, load_or_create
-from custom_components.esphome_offload.peers.protocol import ErrorCode
+from custom_components.esphome_offload.engine.client.connection import Connection
+from custom_components.esphome_offload.engine.client.errors import PeerRefused
+from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
+from custom_components.esphome_offload.engine.protocol.identity import Identity, load_or_create
 
 from ..harness.client import Json
 from ..harness.home import Household
-from ..harness.jobs import DOMAIN, Job, follow, submit
+from ..harness.jobs import (
+    DOMAIN,
+    Job,
+    follow,
+    submit,
+)
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
 

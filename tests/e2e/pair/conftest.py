@@ -7,7 +7,12 @@ import pytest_asyncio
 import pytest_socket
 
 from ..conftest import connected
-from ..harness.jobs import all_jobs, has_printed, reach, submit
+from ..harness.jobs import (
+    all_jobs,
+    has_printed,
+    reach,
+    submit,
+)
 from ..harness.meddler import Meddler, meddling
 from ..harness.pair import Pair, open_pair
 from ..harness.relay import Relay

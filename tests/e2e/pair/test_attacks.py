@@ -10,13 +10,21 @@ import time
 import aiohttp
 import pytest
 
-from custom_components.esphome_offload.peers.body import Opener, Sealer
-from custom_components.esphome_offload.peers.connection import Connection
-from custom_components.esphome_offload.peers.errors import LinkLost, PeerRefused
-from custom_components.esphome_offload.peers.greetings import Grant, TicketAnswer
-from custom_components.esphome_offload.peers.handshake import OffloaderHandshake
-from custom_components.esphome_offload.peers.identity import Identity
-from custom_components.esphome_offload.peers.messages import (
+from custom_components.esphome_offload.engine.client.connection import Connection
+from custom_components.esphome_offload.engine.client.errors import LinkLost, PeerRefused
+from custom_components.esphome_offload.engine.protocol.body import Opener, Sealer
+from custom_components.esphome_offload.engine.protocol.codec import parse, parse_json
+from custom_components.esphome_offload.engine.protocol.definitions import (
+    FIRMWARE_LIMIT,
+    TICKET_LIFETIME,
+    URL_TICKET,
+    ErrorCode,
+    ProtocolError,
+)
+from custom_components.esphome_offload.engine.protocol.greetings import Grant, TicketAnswer
+from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake
+from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,
     Attach,
     Cancel,
@@ -26,21 +34,18 @@ from custom_components.esphome_offload.peers.messages import (
     Unpair,
     Wanted,
 )
-from custom_components.esphome_offload.peers.negotiation import own_offer
-from custom_components.esphome_offload.peers.payloads import FirmwareParameters
-from custom_components.esphome_offload.peers.protocol import (
-    FIRMWARE_LIMIT,
-    TICKET_LIFETIME,
-    URL_TICKET,
-    ErrorCode,
-    ProtocolError,
-)
-from custom_components.esphome_offload.peers.seal import Channel, Purpose
-from custom_components.esphome_offload.peers.tickets import TicketApplication
-from custom_components.esphome_offload.peers.wire import parse, parse_json
+from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
+from custom_components.esphome_offload.engine.protocol.payloads import FirmwareParameters
+from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
+from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
 
 from ..harness.client import Json
-from ..harness.jobs import DOMAIN, follow, reach, submit
+from ..harness.jobs import (
+    DOMAIN,
+    follow,
+    reach,
+    submit,
+)
 from ..harness.meddler import Forge, Meddler
 from ..harness.pair import Pair
 from .checks import (

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.esphome_offload.peers.body import Opener
-from custom_components.esphome_offload.peers.errors import PeerRefused
-from custom_components.esphome_offload.peers.messages import (
+from custom_components.esphome_offload.engine.client.errors import PeerRefused
+from custom_components.esphome_offload.engine.protocol.body import Opener
+from custom_components.esphome_offload.engine.protocol.definitions import (
+    FIRMWARE_LIMIT,
+    URL_FIRMWARE,
+    ErrorCode,
+    ProtocolError,
+)
+from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,
     Attach,
     Cancel,
@@ -17,18 +23,17 @@ from custom_components.esphome_offload.peers.messages import (
     Submit,
     Wanted,
 )
-from custom_components.esphome_offload.peers.payloads import FirmwarePart
-from custom_components.esphome_offload.peers.protocol import (
-    FIRMWARE_LIMIT,
-    URL_FIRMWARE,
-    ErrorCode,
-    ProtocolError,
-)
-from custom_components.esphome_offload.peers.seal import Purpose
+from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
+from custom_components.esphome_offload.engine.protocol.seal import Purpose
 
 from ..harness.client import Json
 from ..harness.home import until
-from ..harness.jobs import Job, follow, reach, submit
+from ..harness.jobs import (
+    Job,
+    follow,
+    reach,
+    submit,
+)
 from ..harness.meddler import Meddler
 from ..harness.neighbour import neighbour_of
 from ..harness.pair import Pair

@@ -11,19 +11,27 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from custom_components.esphome_offload.builders.layout import CacheLayout
-from custom_components.esphome_offload.jobs.attempt import new_id
-from custom_components.esphome_offload.peers.body import Sealer
-from custom_components.esphome_offload.peers.messages import Submit
-from custom_components.esphome_offload.peers.payloads import BuildParameters
-from custom_components.esphome_offload.peers.protocol import BUNDLE_LIMIT
-from custom_components.esphome_offload.peers.seal import Purpose
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.jobs.attempt import new_id
+from custom_components.esphome_offload.engine.protocol.body import Sealer
+from custom_components.esphome_offload.engine.protocol.definitions import BUNDLE_LIMIT
+from custom_components.esphome_offload.engine.protocol.messages import Submit
+from custom_components.esphome_offload.engine.protocol.payloads import BuildParameters
+from custom_components.esphome_offload.engine.protocol.seal import Purpose
 
 from ..conftest import connected
 from ..harness.client import Json
 from ..harness.device import NEW_VERSION
 from ..harness.home import until
-from ..harness.jobs import Job, follow, has_printed, in_stage, output, reach, submit
+from ..harness.jobs import (
+    Job,
+    follow,
+    has_printed,
+    in_stage,
+    output,
+    reach,
+    submit,
+)
 from ..harness.neighbour import neighbour_of
 from ..harness.obstacles import (
     add_component,

@@ -4,9 +4,14 @@ from collections.abc import Callable
 
 from ..harness.client import Json
 from ..harness.home import Home, until
-from ..harness.jobs import Job, follow, reach, submit
+from ..harness.jobs import (
+    Job,
+    follow,
+    reach,
+    submit,
+)
 from ..harness.several import Several
-from ..harness.workshop import Workshop
+from ..harness.workshop import BuildServices
 
 
 async def start(home: Home, device: str, action: str = "compile", **data: Json) -> str:
@@ -31,7 +36,7 @@ def waits_for(*reasons: str) -> Callable[[Json], bool]:
     return lambda event: all(reason in (event["job"]["waiting_for"] or "") for reason in reasons)
 
 
-async def known(several: Several, builder: Workshop, why_not: str | None) -> None:
+async def known(several: Several, builder: BuildServices, why_not: str | None) -> None:
     """Wait until the pi knows why a builder takes nothing; None for that it takes builds."""
     path = f"diagnostics/config_entry/{several.entries['pi', builder.name]}"
 

@@ -9,9 +9,19 @@ import pytest
 
 from ..harness.client import Json
 from ..harness.home import Home, until
-from ..harness.jobs import Job, follow, has_printed, reach
+from ..harness.jobs import (
+    Job,
+    follow,
+    has_printed,
+    reach,
+)
 from ..harness.several import PI_DEVICES, Several
-from .checks import as_it_is, assert_built_by, start, waits_for
+from .checks import (
+    as_it_is,
+    assert_built_by,
+    start,
+    waits_for,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 from zeroconf import InterfaceChoice, IPVersion, ServiceListener, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 
-from custom_components.esphome_offload.const import ZEROCONF_TYPE
+from custom_components.esphome_offload.engine.const import ZEROCONF_TYPE
 
 from ..harness.client import Json
 from ..harness.home import until

@@ -6,13 +6,20 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 import pytest
 
-from custom_components.esphome_offload.builders.model import BuildSink
-from custom_components.esphome_offload.const import FailureReason
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import BuildSink
+from custom_components.esphome_offload.engine.const import FailureReason
 
-from ...jobs.fakes import Block, failing
+from ...engine.jobs.fakes import Block, failing
 from ..conftest import Stage
-from .calling import LAMP_ENTITY, PLUG_ENTITY, Response, call, own_device, refused
+from .calling import (
+    LAMP_ENTITY,
+    PLUG_ENTITY,
+    Response,
+    call,
+    own_device,
+    refused,
+)
 
 
 async def test_jobs_are_returned_newest_first_and_can_be_narrowed_down(

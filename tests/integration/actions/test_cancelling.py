@@ -5,9 +5,15 @@ import pytest
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 
-from ...jobs.fakes import Block
+from ...engine.jobs.fakes import Block
 from ..conftest import Stage
-from .calling import LAMP_ENTITY, Response, call, configurations, refused
+from .calling import (
+    LAMP_ENTITY,
+    Response,
+    call,
+    configurations,
+    refused,
+)
 
 
 async def test_cancelling_a_target_ends_its_job(

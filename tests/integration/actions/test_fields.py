@@ -4,13 +4,23 @@ from homeassistant.core import HomeAssistant
 import probatio
 import pytest
 
-from custom_components.esphome_offload.builders.versions import VersionError, VersionProblem
-from custom_components.esphome_offload.const import Operation, Source
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.toolchain.versions import (
+    VersionError,
+    VersionProblem,
+)
+from custom_components.esphome_offload.engine.const import Operation, Source
 
-from ...jobs.fakes import ScriptedBuilder
+from ...engine.jobs.fakes import ScriptedBuilder
 from ..conftest import NEWEST, Stage
-from .calling import LAMP_ENTITY, PLUG_ENTITY, Response, call, own_device, refused
+from .calling import (
+    LAMP_ENTITY,
+    PLUG_ENTITY,
+    Response,
+    call,
+    own_device,
+    refused,
+)
 
 
 async def test_what_the_fields_say_is_in_the_job(

@@ -8,14 +8,20 @@ from homeassistant.exceptions import HomeAssistantError, ServiceValidationError,
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser, async_capture_events
 
-from custom_components.esphome_offload.builders.model import BuildSink
-from custom_components.esphome_offload.const import DOMAIN, FailureReason, JobStatus
+from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import BuildSink
+from custom_components.esphome_offload.engine.const import FailureReason, JobStatus
 from custom_components.esphome_offload.services import OffloadService
 
-from ...jobs.fakes import Block, failing
+from ...engine.jobs.fakes import Block, failing
 from ..conftest import NEWEST, Stage
-from .calling import LAMP_ENTITY, PLUG_ENTITY, call, refused
+from .calling import (
+    LAMP_ENTITY,
+    PLUG_ENTITY,
+    call,
+    refused,
+)
 
 # Who may call
 

@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 
-from ...peers.builder_server import BuilderServer, serving
+from ...engine.peers.builder_server import BuilderServer, serving
 from ..pairing_dialogs import Dialog
 
 

@@ -10,10 +10,10 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.identity_store import async_get_identity
-from custom_components.esphome_offload.peers.identity import Identity
 
-from ...peers.builder_server import BuilderServer, answering, serving
+from ...engine.peers.builder_server import BuilderServer, answering, serving
 from ..conftest import Stage
 from ..pairing_dialogs import Dialog, nobody, pairs
 
@@ -54,7 +54,7 @@ async def test_a_bare_name_is_tried_at_the_usual_ports(
 ) -> None:
     port = int(builder.url.rpartition(":")[2])
     dialog = await Dialog.add(hass)
-    with patch("custom_components.esphome_offload.peers.address.HOME_ASSISTANT_PORT", port):
+    with patch("custom_components.esphome_offload.engine.client.address.HOME_ASSISTANT_PORT", port):
         await dialog.address("127.0.0.1")
     assert dialog.step == "code"
     assert dialog.placeholders["url"] == builder.url
@@ -147,7 +147,7 @@ async def test_a_builder_of_another_age_says_which_side_to_update(
     builder.speak(3)
     own = replace(offer, protocol=own_protocol or 1, oldest_protocol=own_protocol or 1)
     dialog = await Dialog.add(hass)
-    with patch("custom_components.esphome_offload.config_flow_pairing.own_offer", return_value=own):
+    with patch("custom_components.esphome_offload.flows.pairing.own_offer", return_value=own):
         await dialog.address(builder.url)
     assert dialog.errors == {"url": "too_old" if own_protocol == 7 else "too_new"}
     builder.become(builder.identity, offer)

@@ -10,13 +10,13 @@ from pytest_homeassistant_custom_component.common import (
     get_schema_suggested_value,
 )
 
-from custom_components.esphome_offload.peers.identity import Identity
-from custom_components.esphome_offload.peers.protocol import (
+from custom_components.esphome_offload.engine.protocol.definitions import (
     PAIRING_EXCHANGE_TIMEOUT,
     PAIRING_WINDOW,
 )
+from custom_components.esphome_offload.engine.protocol.identity import Identity
 
-from ...peers.builder_server import BuilderServer, serving
+from ...engine.peers.builder_server import BuilderServer, serving
 from ..pairing_dialogs import Dialog, pairs, wrong
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
@@ -72,10 +72,10 @@ async def test_an_expired_window_can_be_opened_again(
 async def test_while_somebody_else_pairs_it_is_said_to_wait(
     hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
 ) -> None:
-    from ...peers.pairing_parties import stopped_before
+    from ...engine.peers.pairing_parties import stopped_before
 
     code = builder.open()
-    from custom_components.esphome_offload.peers.pairing import PairingClient
+    from custom_components.esphome_offload.engine.protocol.pairing import PairingClient
 
     left = PairingClient(
         Identity.generate(),

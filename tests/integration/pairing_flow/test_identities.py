@@ -12,13 +12,11 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.engine.protocol.definitions import URL_INFO
+from custom_components.esphome_offload.engine.protocol.identity import IdentityError
 from custom_components.esphome_offload.identity_store import async_get_identity
-from custom_components.esphome_offload.peers.identity import IdentityError
-from custom_components.esphome_offload.peers.protocol import (
-    URL_INFO,
-)
 
-from ...peers.builder_server import BuilderServer
+from ...engine.peers.builder_server import BuilderServer
 from ..pairing_dialogs import Dialog, pairs, without_default_port
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
@@ -87,7 +85,7 @@ async def test_clocks_that_differ_are_said_to_and_the_entry_is_there_all_the_sam
 async def test_what_else_is_wrong_after_pairing_is_the_entrys_business(
     hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
 ) -> None:
-    from custom_components.esphome_offload.peers.protocol import ErrorCode
+    from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
 
     builder.refuse_ticket = ErrorCode.NOT_LENDING
     await pairs(hass, dialog, builder)
@@ -115,7 +113,7 @@ async def test_an_identity_that_is_damaged_meanwhile_stops_pairing_with_its_reas
     hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
 ) -> None:
     with patch(
-        "custom_components.esphome_offload.config_flow_pairing.async_get_identity",
+        "custom_components.esphome_offload.flows.pairing.async_get_identity",
         side_effect=IdentityError("it is damaged"),
     ):
         await dialog.submit(code=builder.open())

@@ -6,11 +6,12 @@ from homeassistant.config_entries import SOURCE_REAUTH
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.const import DOMAIN, Operation
+from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.jobs.model import FirmwareJob
-from custom_components.esphome_offload.peer_entry import PeerSettings
-from custom_components.esphome_offload.peers.identity import Identity
+from custom_components.esphome_offload.engine.const import Operation
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.peering.entry import PeerSettings
 
 
 def add_peer(

@@ -9,17 +9,17 @@ from homeassistant.helpers import issue_registry as ir
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.const import (
-    DOMAIN,
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
     Operation,
     Source,
 )
-from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.peers.link import LinkState
 
-from ...jobs.fakes import Block, failing
+from ...engine.jobs.fakes import Block, failing
 from ..conftest import Pass
 from ..scripted_peers import ScriptedLink
 from .entries import add_peer, submit, waits_for

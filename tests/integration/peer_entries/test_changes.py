@@ -9,11 +9,12 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.builders.model import BuildDetached
-from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID, JobStatus, Source
+from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import BuildDetached
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.const import JobStatus, Source
 from custom_components.esphome_offload.identity_store import async_get_identity
-from custom_components.esphome_offload.peers.link import LinkState
 
 from ..conftest import Stage
 from ..scripted_peers import ScriptedLink

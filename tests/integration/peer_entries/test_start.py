@@ -8,11 +8,11 @@ from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import CoreState, HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.const import Source
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
-from custom_components.esphome_offload.peers.identity import Identity
-from custom_components.esphome_offload.peers.link import LinkState
-from custom_components.esphome_offload.peers.protocol import ErrorCode
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.const import Source
+from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
+from custom_components.esphome_offload.engine.protocol.identity import Identity
 
 from ..conftest import Stage
 from ..scripted_peers import ScriptedLink
@@ -82,7 +82,7 @@ async def test_an_entry_that_is_being_set_up_is_on_its_way(
         await go_on.wait()
         return Identity.generate()
 
-    with patch("custom_components.esphome_offload.peering.async_get_identity", slowly):
+    with patch("custom_components.esphome_offload.peering.peers.async_get_identity", slowly):
         setup = hass.async_create_task(hass.config_entries.async_setup(entry.entry_id))
         await reading.wait()
         assert coordinator.peering.expected > 0.0

@@ -11,8 +11,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, get_sy
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
-from custom_components.esphome_offload.peers.link import LinkState
-from custom_components.esphome_offload.peers.protocol import ErrorCode
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
 
 from ..scripted_peers import ScriptedLink
 from .entries import reauths

@@ -1,0 +1,205 @@
+"""FirmwareStore: what was built, kept until it is flashed or built anew."""
+
+import asyncio
+from dataclasses import dataclass
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+import re
+import shutil
+from typing import TypedDict
+import uuid
+
+from ..const import FailureReason
+from .cache.layout import CacheLayout
+from .model import BuildError, BuildInfo, Firmware
+
+_LOGGER = logging.getLogger(__name__)
+
+_MANIFEST = "firmware.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEPT = 2
+"""The newest, and the one before it, which a flash that began just now may still read."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """What a build left in its tree; ``factory`` and ``elf`` where the platform makes them."""
+
+    ota: Path
+    factory: Path | None
+    elf: Path | None
+    build_info: BuildInfo
+
+
+class _BuildInfoData(TypedDict):
+    esphome_version: str
+    build_time: str
+    config_hash: int
+
+
+class _Manifest(TypedDict):
+    """File names are relative to the manifest's folder."""
+
+    configuration: str
+    device_name: str
+    ota: str
+    factory: str | None
+    elf: str | None
+    build_info: _BuildInfoData
+
+
+class FirmwareStore:
+    """Firmware by configuration and the SHA-256 of its OTA image. All work is done in a thread."""
+
+    def __init__(self, layout: CacheLayout) -> None:
+        """Keep it under ``layout``."""
+        self._layout = layout
+
+    async def keep(self, configuration: str, device_name: str, result: BuildResult) -> Firmware:
+        """Copy a build's result out of its tree; the next build writes into those files again.
+
+        Raises OSError, in particular when the disk is full.
+        """
+        return await asyncio.to_thread(self._keep, configuration, device_name, result)
+
+    async def latest(self, configuration: str) -> Firmware | None:
+        """Return what was built last for a configuration."""
+        return await asyncio.to_thread(self._latest, configuration)
+
+    async def load(self, configuration: str, sha256: str) -> Firmware | None:
+        """Return one firmware, None when it is gone; BuildError (integrity) when it was altered."""
+        if not _SHA256.fullmatch(sha256):
+            return None
+        firmware = await asyncio.to_thread(
+            _read, self._layout.firmware(configuration) / sha256, configuration
+        )
+        if firmware is not None:
+            await verify(firmware)
+        return firmware
+
+    async def forget(self, configuration: str) -> None:
+        """Remove all firmware of a configuration."""
+        await asyncio.to_thread(self._layout.discard, self._layout.firmware(configuration))
+
+    async def rename(self, old: str, new: str) -> None:
+        """Have what is kept of a configuration under the new name of its file too.
+
+        Under the old one it stays, for a flash that reads it.
+        """
+        try:
+            await asyncio.to_thread(self._rename, old, new)
+        except OSError as error:
+            # Nothing is lost that could not be built again.
+            _LOGGER.warning("The firmware of %s is not taken over to %s: %s", old, new, error)
+
+    def _keep(self, configuration: str, device_name: str, result: BuildResult) -> Firmware:
+        sha256 = _digest(result.ota)
+        folder = self._layout.firmware(configuration) / sha256
+        kept = _read(folder, configuration)
+        if kept is None or kept.build_info != result.build_info or kept.device_name != device_name:
+            self._layout.discard(folder)
+            kept = self._copy(folder, configuration, device_name, result)
+        os.utime(folder / _MANIFEST)
+        for old in self._by_age(configuration)[_KEPT:]:
+            self._layout.discard(old)
+        return kept
+
+    def _copy(
+        self, folder: Path, configuration: str, device_name: str, result: BuildResult
+    ) -> Firmware:
+        # Complete under its name or not there at all. Not in TMPDIR, where another build that
+        # runs meanwhile could put a link in the way.
+        fresh = self._layout.staging / uuid.uuid4().hex
+        fresh.mkdir(parents=True)
+        try:
+            names: dict[Path, str] = {}
+            for source in (result.ota, result.factory, result.elf):
+                if source is not None and source not in names:
+                    # Of two files with one name in different folders, both are kept.
+                    taken = source.name in (*names.values(), _MANIFEST)
+                    names[source] = f"{len(names)}-{source.name}" if taken else source.name
+                    shutil.copyfile(source, fresh / names[source])
+            manifest = _Manifest(
+                configuration=configuration,
+                device_name=device_name,
+                ota=names[result.ota],
+                factory=None if result.factory is None else names[result.factory],
+                elf=None if result.elf is None else names[result.elf],
+                build_info=_BuildInfoData(
+                    esphome_version=result.build_info.esphome_version,
+                    build_time=result.build_info.build_time,
+                    config_hash=result.build_info.config_hash,
+                ),
+            )
+            (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            fresh.rename(folder)
+        except OSError:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
+        return _firmware(folder, manifest)
+
+    def _rename(self, old: str, new: str) -> None:
+        for folder in reversed(self._by_age(old)):
+            kept = _read(folder, old)
+            # What was altered meanwhile must not get a name under which it is right.
+            if kept is not None and _digest(kept.ota) == kept.sha256:
+                result = BuildResult(kept.ota, kept.factory, kept.elf, kept.build_info)
+                self._keep(new, kept.device_name, result)
+
+    def _latest(self, configuration: str) -> Firmware | None:
+        kept = (_read(folder, configuration) for folder in self._by_age(configuration))
+        return next((firmware for firmware in kept if firmware is not None), None)
+
+    def _by_age(self, configuration: str) -> list[Path]:
+        """Return the folders of a configuration's firmware, newest first."""
+        manifests = self._layout.firmware(configuration).glob(f"*/{_MANIFEST}")
+        dated = sorted(((path.stat().st_mtime_ns, path) for path in manifests), reverse=True)
+        return [path.parent for _, path in dated]
+
+
+async def verify(firmware: Firmware) -> None:
+    """Raise BuildError (integrity) unless the OTA image is the one that was built."""
+    try:
+        digest = await asyncio.to_thread(_digest, firmware.ota)
+    except FileNotFoundError as error:
+        raise BuildError(
+            FailureReason.NO_FIRMWARE,
+            f"The firmware of {firmware.device_name} is not there any more; build it again",
+        ) from error
+    if digest != firmware.sha256:
+        raise BuildError(
+            FailureReason.INTEGRITY,
+            f"The kept firmware of {firmware.device_name} was altered since it was built and is not"
+            " used; build it again",
+        )
+
+
+def _read(folder: Path, configuration: str) -> Firmware | None:
+    try:
+        manifest: _Manifest = json.loads((folder / _MANIFEST).read_bytes())
+        return _firmware(folder, manifest) if manifest["configuration"] == configuration else None
+    except OSError, ValueError, KeyError, TypeError:
+        # Not there, or cut off when the machine lost power: as good as not there.
+        return None
+
+
+def _firmware(folder: Path, manifest: _Manifest) -> Firmware:
+    factory, elf = manifest["factory"], manifest["elf"]
+    return Firmware(
+        sha256=folder.name,
+        configuration=manifest["configuration"],
+        device_name=manifest["device_name"],
+        ota=folder / manifest["ota"],
+        factory=None if factory is None else folder / factory,
+        elf=None if elf is None else folder / elf,
+        build_info=BuildInfo(**manifest["build_info"]),
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

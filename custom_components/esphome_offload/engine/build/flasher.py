@@ -1,0 +1,165 @@
+"""Flasher: puts kept firmware on a device with ``esphome upload``."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+import re
+import shutil
+
+from ..const import FailureReason, Stage
+from .cache.layout import CacheLayout
+from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
+from .firmware import verify
+from .model import BuildError, BuildSink, FlashRequest
+from .process.processes import LaunchError, Processes, ProcessResult
+from .toolchain.esphome_command import (
+    Entry,
+    EsphomeCall,
+    enter_directly,
+    esphome_command,
+)
+from .toolchain.toolchains import Toolchains
+
+_TIMEOUT = 1800.0
+"""ESPHome gives up by itself: three tries, each over within 160 s after the last sign of life."""
+_TAIL = 200
+_DONE = "OTA successful"
+"""ESPHome then sleeps for a second and exits; the device restarts already."""
+_CONNECTED = re.compile(r"\bConnected to \S+")
+_UNREACHABLE = re.compile(
+    r"Error resolving IP address|Could not resolve|could not be resolved|No addresses to connect to"
+    r"|Upload failed after \d+ attempts"
+    # The web server's way: all of urllib3's error in one line.
+    r"|OTA upload to .*(?:NewConnectionError|ConnectTimeout|Connection refused|No route to host)"
+)
+# Said by the device or about its last words, but another try may well go better.
+_PASSING = re.compile(
+    r"Upload failed after \d+ attempts|may have already committed|MD5 code mismatch"
+    r"|Unknown error from ESP|Unexpected response from ESP|OTA upload to \S+ port \d+ failed"
+)
+_HOLLOW = "OTA upload failed."
+_LEVEL = re.compile(r"^(?:ERROR|CRITICAL)\s+(.*)")
+
+
+type Validated = Callable[[str, Path, str], Awaitable[tuple[Path, ...]]]
+"""Returns ESPHome's files of a validated configuration, if they are of what is there now.
+
+Called with the configuration, its folder and the ESPHome version.
+"""
+
+
+class FirmwareFlasher:
+    """Flashes from a data directory of its own: no path of a build machine is involved."""
+
+    def __init__(
+        self,
+        layout: CacheLayout,
+        processes: Processes,
+        toolchains: Toolchains,
+        validated: Validated,
+        *,
+        entry: Entry = enter_directly,
+    ) -> None:
+        """Keep what is needed; what is ``validated`` already is not validated again."""
+        self._validated = validated
+        self._layout = layout
+        self._processes = processes
+        self._toolchains = toolchains
+        self._entry = entry
+
+    async def flash(self, request: FlashRequest, sink: BuildSink) -> None:
+        """Return once the device has said that it took all of the firmware.
+
+        Raises BuildError: device_offline when it could not be reached, upload_refused when it said
+        no and will again, upload_failed when it was cut off, config_invalid when the
+        configuration that holds its address and password does not validate (any more),
+        integrity or no_firmware when the kept firmware is not what was built.
+        """
+        sink.stage(Stage.UPLOADING)
+        toolchain = await self._toolchains.ensure(
+            request.firmware.build_info.esphome_version, sink.lines
+        )
+        data_dir = self._layout.flash(request.configuration)
+        try:
+            validated = await self._validated(
+                request.configuration, request.config_dir, toolchain.version
+            )
+            await asyncio.to_thread(_prepare, data_dir, validated)
+            # As late as can be: from here on the file is only read by ESPHome.
+            await verify(request.firmware)
+            call = EsphomeCall(
+                config_dir=request.config_dir,
+                data_dir=data_dir,
+                lock=self._layout.flash_lock(request.configuration),
+                time_zone=request.time_zone,
+                arguments=(
+                    "upload",
+                    str(request.config_dir / request.configuration),
+                    f"--file={request.firmware.ota}",
+                    # "OTA" is ESPHome's word for the address that the configuration gives.
+                    f"--device={request.address or 'OTA'}",
+                ),
+                # It hardly computes, and the device does not wait for ever.
+                nice=0,
+            )
+            tail: deque[str] = deque(maxlen=_TAIL)
+
+            def lines(batch: Sequence[str]) -> None:
+                tail.extend(batch)
+                sink.lines(batch)
+
+            result = await self._processes.run_lines(
+                esphome_command(self._layout, self._entry, toolchain, call),
+                lines,
+                sink.progress,
+                until=lambda line: _DONE in line,
+                timeout=_TIMEOUT,
+            )
+        except (LaunchError, OSError) as error:
+            self._toolchains.invalidate(toolchain.version)
+            raise BuildError(
+                FailureReason.UPLOAD_FAILED, f"The upload could not be started: {error}"
+            ) from error
+        finally:
+            # It holds the resolved secrets, and nothing is to be uploaded with old ones.
+            await asyncio.to_thread(_forget_configuration, data_dir)
+        if result.exit_code != 0:
+            raise judge(tuple(tail), result, request.firmware.device_name)
+
+
+def judge(tail: Sequence[str], result: ProcessResult, device_name: str) -> BuildError:
+    """Return what an upload that did not succeed means, from the lines that ESPHome printed."""
+    code = result.exit_code
+    if code == CONFIG_INVALID_EXIT_CODE:
+        failure = classify(tail, result)
+        return BuildError(failure.reason, failure.message, code)
+    errors = [found[1].strip() for line in tail if (found := _LEVEL.match(line))]
+    errors = [line for line in errors if line != _HOLLOW]
+    said = errors[-1] if errors else next((line for line in reversed(tail) if line), "")
+    connected = any(_CONNECTED.search(line) for line in tail)
+    if not connected and any(_UNREACHABLE.search(line) for line in errors):
+        return BuildError(
+            FailureReason.DEVICE_OFFLINE, f"{device_name} could not be reached: {said}", code
+        )
+    if result.signal is not None or any(_PASSING.search(line) for line in errors):
+        return BuildError(
+            FailureReason.UPLOAD_FAILED, f"The upload to {device_name} was cut off: {said}", code
+        )
+    return BuildError(
+        FailureReason.UPLOAD_REFUSED, f"{device_name} did not take the firmware: {said}", code
+    )
+
+
+def _prepare(data_dir: Path, validated: Sequence[Path]) -> None:
+    storage = data_dir / "storage"
+    storage.mkdir(parents=True, exist_ok=True)
+    _forget_configuration(data_dir)
+    for file in validated:
+        # With its time, by which ESPHome sees that the configuration is not newer.
+        shutil.copy2(file, storage)
+
+
+def _forget_configuration(data_dir: Path) -> None:
+    for file in (data_dir / "storage").glob("*.json"):
+        file.unlink(missing_ok=True)

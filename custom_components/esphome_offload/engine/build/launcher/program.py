@@ -1,0 +1,337 @@
+"""Run one command so that nothing of it outlives this program or the one that started it.
+
+``main`` runs in a Python of its own, started with ``-I -S``. Standard input is a control pipe:
+one JSON object on one line says what to run (``Spec``), and after that its end, or any further
+byte, ends everything. So do SIGTERM, SIGINT, SIGHUP and the death of the program that started
+this one. Whatever is still there when the command itself has ended is ended too, also what left
+the session or was orphaned: this program is its subreaper.
+
+The command writes to standard output; standard error carries one JSON object when all is over:
+``{"exit_code", "signal", "terminated", "out_of_memory"}``, or ``{"error", "message"}`` with
+"spec", "lock" or "start" when nothing was run.
+"""
+# ruff: noqa: PTH103, PTH116, PTH120, PTH123, SIM105
+# Without pathlib and contextlib, because every command pays for the start of this program.
+
+from collections.abc import Callable
+import ctypes
+import fcntl
+from functools import partial
+import json
+import os
+import select
+import signal
+import time
+
+from .descendants import (
+    OWNERS_VARIABLE,
+    TREE_VARIABLE,
+    WALK_POLL,
+    Ending,
+    descendants,
+    identity,
+    sweep,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .domain_killer import DomainKiller
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Python ignores the last two, and what is ignored stays ignored across exec.
+_DEFAULTED_SIGNALS = (
+    *_ENDING_SIGNALS,
+    signal.SIGQUIT,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+)
+_LOCK_POLL = 0.05
+
+_ENDED_BEFORE_START: dict[str, object] = {
+    "exit_code": 128 + signal.SIGTERM,
+    "signal": int(signal.SIGTERM),
+    "terminated": True,
+    "out_of_memory": False,
+}
+
+
+class LauncherError(Exception):
+    """Nothing was run; ``kind`` is "spec", "lock" or "start"."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        """Keep the kind beside the message for people."""
+        super().__init__(message)
+        self.kind = kind
+
+
+class Spec:
+    """What to run, and its limits.
+
+    A missing or unknown key is refused: no limit may be left out because nobody knew it.
+    """
+
+    def __init__(
+        self,
+        *,
+        argv: list[str],
+        cwd: str,
+        env: dict[str, str],
+        nice: int,
+        oom_score_adj: int,
+        lock_path: str | None,
+        lock_timeout: float,
+        containment: dict[str, list[str]] | None,
+    ) -> None:
+        """Take what the control pipe said; paths are absolute, ``lock_timeout`` in seconds.
+
+        ``containment`` holds the lists of ``containment.Rules``; none: not contained.
+        """
+        self.argv = argv
+        self.cwd = cwd
+        self.env = env
+        self.nice = nice
+        self.oom_score_adj = oom_score_adj
+        self.lock_path = lock_path
+        self.lock_timeout = lock_timeout
+        self.contain: Callable[[], bool] | None = None
+        self.ender: DomainKiller | None = None
+        if containment is not None:
+            # Here, because only builds of guests pay for it.
+            from .confinement import Rules, contain  # noqa: PLC0415
+            from .domain_killer import DomainKiller  # noqa: PLC0415
+
+            self.contain = partial(contain, Rules(**containment))
+            self.ender = DomainKiller()
+
+    @classmethod
+    def parse(cls, line: bytes) -> Spec:
+        """Read one JSON object."""
+        try:
+            return cls(**json.loads(line))
+        except (TypeError, ValueError) as error:
+            raise LauncherError("spec", str(error)) from error
+
+
+def _oom_kills() -> int:
+    """Return the number of processes killed for memory so far, in this control group if known."""
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            groups = [line[3:].strip() for line in file if line.startswith("0::")]
+    except OSError:
+        groups = []
+    for path in (*(f"/sys/fs/cgroup{group}/memory.events" for group in groups), "/proc/vmstat"):
+        try:
+            with open(path, encoding="ascii") as file:
+                for line in file:
+                    if line.startswith("oom_kill "):
+                        return int(line.split()[1])
+        except OSError:
+            continue
+    return 0
+
+
+class Launcher:
+    """One command from its spec to its report."""
+
+    def __init__(self) -> None:
+        """Become what signals and orphans below come to."""
+        self._ending = False
+        self._status: int | None = None
+        self._main = 0
+        self._ender: DomainKiller | None = None
+        self._prctl = ctypes.CDLL(None).prctl
+        self._prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+        self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if os.getsid(0) != os.getpid():
+            os.setsid()
+        self._wake, wakeup = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        for number in _ENDING_SIGNALS:
+            signal.signal(number, self._on_ending_signal)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        parent = os.getppid()
+        self._owners = f"{identity(os.getpid())},{identity(parent)}"
+        self._watched = [0]
+        try:
+            # The control pipe alone is not enough: a fork of the parent may hold its other end.
+            self._watched.append(os.pidfd_open(parent))
+        except OSError:
+            pass
+
+    def run(self) -> dict[str, object]:
+        """Run the command and return the report."""
+        line = self._read_line()
+        if line is None:
+            return _ENDED_BEFORE_START
+        spec = Spec.parse(line)
+        if spec.lock_path is not None:
+            if not self._lock(spec.lock_path, spec.lock_timeout):
+                return _ENDED_BEFORE_START
+            # Who holds the lock is alone here, unless a launcher was killed before its command.
+            sweep(spec.lock_path)
+        oom_kills = _oom_kills()
+        self._start(spec)
+        while self._status is None and not self._ending:
+            self._wait(None)
+            self._reap()
+        terminated = self._status is None
+        self._end_descendants()
+        code = os.waitstatus_to_exitcode(self._status or 0)
+        return {
+            "exit_code": 128 - code if code < 0 else code,
+            "signal": -code if code < 0 else None,
+            "terminated": terminated,
+            "out_of_memory": not terminated and code != 0 and _oom_kills() > oom_kills,
+        }
+
+    def _on_ending_signal(self, _number: int, _frame: object) -> None:
+        self._ending = True
+
+    def _read_line(self) -> bytes | None:
+        line = b""
+        while b"\n" not in line:
+            self._wait(None, ending=False)
+            chunk = b"" if self._ending else os.read(0, 65536)
+            if not chunk:
+                return None
+            line += chunk
+        line, _, more = line.partition(b"\n")
+        return None if more else line
+
+    def _wait(self, timeout: float | None, *, ending: bool = True) -> None:
+        """Wait for a signal, the end of the control pipe or of the parent, or the timeout."""
+        watched = [self._wake] if self._ending else [self._wake, *self._watched]
+        ready = select.select(watched, (), (), timeout)[0]
+        if self._wake in ready:
+            os.read(self._wake, 4096)
+        if (ending and 0 in ready) or (set(ready) - {0, self._wake}):
+            self._ending = True
+
+    def _lock(self, path: str, timeout: float) -> bool:
+        """Lock a tree until this program ends; False when told to end meanwhile."""
+        give_up = time.monotonic() + timeout
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        while not self._ending:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever held it may have removed the file; another one is then locked by now.
+                if os.path.samestat(os.fstat(handle), os.stat(path)):
+                    return True
+            except BlockingIOError, FileNotFoundError:
+                pass
+            os.close(handle)
+            if time.monotonic() >= give_up:
+                raise LauncherError("lock", f"{path} is in use")
+            self._wait(_LOCK_POLL)
+        return False
+
+    def _start(self, spec: Spec) -> None:
+        failed, failure = os.pipe()
+        # A signal that comes between fork and exec must meet no handler of this program.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _DEFAULTED_SIGNALS)
+        launcher = os.getpid()
+        self._main = os.fork()
+        if self._main == 0:
+            try:
+                self._become(spec, launcher)
+            except BaseException as error:  # noqa: BLE001 - nothing may return from the child
+                os.write(failure, str(error).encode())
+            finally:
+                os._exit(127)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEFAULTED_SIGNALS)
+        os.close(failure)
+        # From here on only the command holds the output, so its end is the end of the output.
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 1)
+        os.close(null)
+        message = os.read(failed, 4096)
+        os.close(failed)
+        if spec.ender is not None:
+            self._ender = spec.ender
+            self._ender.forked()
+        if message:
+            self._end_descendants()
+            raise LauncherError("start", message.decode(errors="replace"))
+
+    def _become(self, spec: Spec, launcher: int) -> None:
+        """Turn the forked child into the command; limits of any kind are set here."""
+        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != launcher:
+            os._exit(127)
+        os.setsid()
+        for number in _DEFAULTED_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.nice(spec.nice)
+        _raise_oom_score(spec.oom_score_adj)
+        os.chdir(spec.cwd)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(1, 2)
+        if spec.contain is not None and spec.contain() and spec.ender is not None:
+            spec.ender.fork(launcher)
+        tree = spec.lock_path or spec.cwd
+        env = {**spec.env, TREE_VARIABLE: tree, OWNERS_VARIABLE: self._owners}
+        # Every other descriptor of this program is closed by exec.
+        os.execvpe(spec.argv[0], spec.argv, env)  # noqa: S606 - no shell is wanted
+
+    def _reap(self) -> bool:
+        """Collect ended children and adopted orphans; return whether any is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._main:
+                self._status = status
+
+    def _end_descendants(self) -> None:
+        """End all processes below. None is left when there is no child: orphans come here."""
+        ending = Ending()
+        while self._reap():
+            left = descendants(os.getpid())
+            if self._ender is not None:
+                left = [process for process in left if process[0] != self._ender.pid]
+                if ending.killing or not left:
+                    self._ender.tell()
+            ending.send(left)
+            # Without the control pipe, which has nothing more to say.
+            if select.select([self._wake], (), (), WALK_POLL)[0]:
+                os.read(self._wake, 4096)
+
+
+def _raise_oom_score(score: int) -> None:
+    """Offer this process to the kernel when memory ends; raising needs no privilege."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+            if int(file.read()) < score:
+                file.seek(0)
+                file.write(str(score))
+    except OSError:
+        # Not everywhere may /proc be written; the command is no worse without.
+        pass
+
+
+def main() -> None:
+    """Run as a program; never returns."""
+    try:
+        report = Launcher().run()
+    except LauncherError as error:
+        report = {"error": error.kind, "message": str(error)}
+    except OSError as error:
+        report = {"error": "start", "message": str(error)}
+    try:
+        os.write(2, json.dumps(report).encode())
+    except BrokenPipeError:
+        pass
+    # Nothing is buffered or to be cleaned up, and taking the interpreter down costs time.
+    os._exit(0)

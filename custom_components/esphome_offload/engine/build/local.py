@@ -1,0 +1,246 @@
+"""LocalBuilder: compiles on this machine, for ourselves and for guests alike."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+import logging
+import os
+from pathlib import Path
+from typing import override
+
+from ..const import FailureReason, Source, Stage
+from .cache.layout import CacheLayout, configuration_key
+from .diagnosis import classify
+from .firmware import FirmwareStore
+from .model import (
+    Builder,
+    BuildError,
+    BuilderStatus,
+    BuildRequest,
+    BuildSink,
+    Firmware,
+)
+from .process.containment import Containment, ContainmentError
+from .process.processes import LaunchError, Processes, ProcessResult
+from .resources import Machine, check, why_not_here
+from .result import read_result
+from .slots import Slots
+from .toolchain.esphome_command import (
+    Entry,
+    EsphomeCall,
+    enter_directly,
+    esphome_command,
+)
+from .toolchain.toolchains import Toolchain, Toolchains
+
+_LOGGER = logging.getLogger(__name__)
+
+_BUILD_TIMEOUT = 3 * 3600.0
+"""Half an hour on a small board, and as much again for the tools of the first ESP-IDF build."""
+_TAIL = 500
+"""Lines kept to find the cause of a failure: the first of a file's diagnostics may be far up."""
+_VALID = "Generating C++ source"
+"""What ESPHome prints once it has accepted the configuration."""
+
+
+class LocalBuilder(Builder):
+    """Builds in a tree per configuration under the cache; the user's folder stays as it is."""
+
+    slots: Slots
+    builder_id = "local"
+    source = Source.LOCAL
+    pin_sha256 = None
+
+    def __init__(
+        self,
+        layout: CacheLayout,
+        processes: Processes,
+        toolchains: Toolchains,
+        firmware: FirmwareStore,
+        *,
+        label: str = "This instance",
+        entry: Entry = enter_directly,
+        machine: Machine | None = None,
+        why_not: str | None = None,
+        slots: Slots | None = None,
+        containment: Containment | None = None,
+    ) -> None:
+        """``why_not`` says that this machine cannot compile at all; None: find out.
+
+        ``slots`` are those of this machine, where others build on it as well. ``containment`` says
+        what builds may use, for those of a guest; where that cannot be enforced they fail.
+        """
+        self.label = label
+        self._layout = layout
+        self._processes = processes
+        self._toolchains = toolchains
+        self._firmware = firmware
+        self._entry = entry
+        self._containment = containment
+        self._machine = machine or Machine(layout.root)
+        why_not = why_not or why_not_here()
+        self._status = BuilderStatus(available=why_not is None, why_not=why_not)
+        self.slots = slots or Slots()
+        self._listeners: list[Callable[[], None]] = []
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    @override
+    def status(self) -> BuilderStatus:
+        return replace(
+            self._status,
+            slots=self.slots.count,
+            busy=self.slots.busy,
+            queue_length=self.slots.waiting,
+        )
+
+    @override
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        unsubscribe = self.slots.subscribe(listener)
+
+        def both() -> None:
+            self._listeners.remove(listener)
+            unsubscribe()
+
+        return both
+
+    async def refresh(self) -> None:
+        """Look at memory, disk and trees again; done around each build, there is no polling."""
+        resources, warm = await asyncio.to_thread(
+            lambda: (self._machine.read(), _warm(self._layout.trees))
+        )
+        self._update(
+            replace(
+                self._status,
+                versions=self._toolchains.installed(),
+                warm=warm,
+                memory_mib=resources.memory_mib,
+                disk_mib=resources.disk_mib,
+                ccache=resources.ccache,
+            )
+        )
+
+    @override
+    async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        if self._status.why_not is not None:
+            raise BuildError(FailureReason.BUILDER_ENVIRONMENT, self._status.why_not)
+        if request.configuration in {"", ".."} or "/" in request.configuration:
+            raise BuildError(
+                FailureReason.CONFIG_INVALID, f"{request.configuration!r} is not a file name"
+            )
+        try:
+            async with self._tree(request.configuration):
+                return await self._build(request, sink)
+        except OSError as error:
+            raise BuildError(
+                FailureReason.BUILDER_ENVIRONMENT, f"The cache folder cannot be used: {error}"
+            ) from error
+        finally:
+            await self.refresh()
+
+    @override
+    async def clean(self, configuration: str) -> None:
+        async with self._tree(configuration):
+            await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
+        await self.refresh()
+
+    @property
+    def folder(self) -> Path:
+        """Where the trees are."""
+        return self._layout.trees
+
+    async def discard(self, key: str) -> None:
+        """Remove a tree, by ``configuration_key``, unless it is being built in."""
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        if not lock.locked():
+            async with lock:
+                _LOGGER.info("The build tree %s makes room", key)
+                await asyncio.to_thread(self._layout.discard, self.folder / key)
+
+    async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        sink.stage(Stage.PREPARING)
+        check(await asyncio.to_thread(self._machine.read))
+        toolchain = await self._toolchains.ensure(request.esphome_version, sink.lines)
+        tree = self._layout.tree(request.configuration)
+        await asyncio.to_thread(self._prepare, tree, wipe=request.clean)
+        sink.stage(Stage.COMPILING)
+        await self._compile(request, toolchain, tree, sink)
+        result = await asyncio.to_thread(read_result, tree, request.configuration)
+        return await self._firmware.keep(request.configuration, request.device_name, result)
+
+    async def _compile(
+        self, request: BuildRequest, toolchain: Toolchain, tree: Path, sink: BuildSink
+    ) -> None:
+        tail: deque[str] = deque(maxlen=_TAIL)
+        valid = False
+
+        def lines(batch: Sequence[str]) -> None:
+            nonlocal valid
+            valid = valid or any(_VALID in line for line in batch)
+            tail.extend(batch)
+            sink.lines(batch)
+
+        call = EsphomeCall(
+            config_dir=request.config_dir,
+            data_dir=tree,
+            lock=self._layout.tree_lock(request.configuration),
+            time_zone=request.time_zone,
+            arguments=("compile", str(request.config_dir / request.configuration)),
+        )
+        try:
+            command = await asyncio.to_thread(
+                esphome_command, self._layout, self._entry, toolchain, call, self._containment
+            )
+            result = await self._processes.run_lines(
+                command,
+                lines,
+                sink.progress,
+                timeout=_BUILD_TIMEOUT,
+            )
+        except (ContainmentError, LaunchError, TimeoutError) as error:
+            self._toolchains.invalidate(toolchain.version)
+            raise BuildError(
+                FailureReason.BUILDER_ENVIRONMENT, f"ESPHome could not be run: {error}"
+            ) from error
+        if result.exit_code != 0:
+            raise self._failure(toolchain, tail, result, valid=valid)
+
+    def _failure(
+        self, toolchain: Toolchain, tail: Sequence[str], result: ProcessResult, *, valid: bool
+    ) -> BuildError:
+        # 2 means an invalid configuration only as long as nothing else ran: ESPHome passes on
+        # what ninja, cmake or idf.py exit with, and that may be 2 as well.
+        judged = replace(result, exit_code=1) if valid and result.exit_code == 2 else result
+        failure = classify(tuple(tail), judged)
+        if failure.reason is FailureReason.BUILDER_ENVIRONMENT:
+            self._toolchains.invalidate(toolchain.version)
+        return BuildError(failure.reason, failure.message, result.exit_code)
+
+    def _prepare(self, tree: Path, *, wipe: bool) -> None:
+        self._layout.make()
+        if wipe:
+            self._layout.discard(tree)
+        tree.mkdir(exist_ok=True)
+        os.utime(tree)
+
+    def _tree(self, configuration: str) -> asyncio.Lock:
+        return self._locks.setdefault(configuration_key(configuration), asyncio.Lock())
+
+    def _update(self, status: BuilderStatus) -> None:
+        if status != self._status:
+            self._status = status
+            for listener in tuple(self._listeners):
+                listener()
+
+
+def _warm(trees: Path) -> frozenset[str]:
+    """Return the configurations that have been built, by what ESPHome left in their trees."""
+    return frozenset(
+        path.name.removesuffix(".json")
+        for folder in trees.glob("*/storage")
+        # A build could have put a link there, to a folder whose names are none of its business.
+        if not folder.is_symlink()
+        for path in folder.glob("*.json")
+        if not path.name.endswith(".validated.json")
+    )

@@ -1,0 +1,1 @@
+"""How commands run: their environment, their output, and what contains them."""

@@ -1,0 +1,346 @@
+"""The one place that runs a subprocess, always through the launcher."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+import json
+import logging
+import os
+from pathlib import Path
+import sys
+from typing import TypedDict, cast
+
+from ..launcher.descendants import sweep
+from .containment import Rules
+from .output import OutputParser
+
+_LOGGER = logging.getLogger(__name__)
+
+_LAUNCHER = "import sys; sys.path.append(sys.argv[1]); from launcher.program import main; main()"
+"""Imported, not run as a script, because only that uses the bytecode that is there already."""
+_CHUNK = 16 * 1024
+"""Bytes handled between two turns of the event loop: about 200 lines, well under 10 ms."""
+_BUFFER = 64 * 1024
+"""asyncio stops reading at twice this, the pipe fills, and the command waits for us."""
+_END_TIMEOUT = 10.0
+"""The launcher needs 3 s, 5 at most; one that takes twice that is stuck and is killed."""
+_LAST_OUTPUT_TIMEOUT = 2.0
+"""All writers are gone with the launcher; only one that escaped it could hold the pipe open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command. ``env`` is the whole environment, but for the launcher's two markers.
+
+    ``lock`` is a file: two commands with the same one never run at the same time, the second
+    waits up to ``lock_timeout`` seconds. ``nice`` is added to ours; ``oom_score_adj`` is 0 to 1000.
+    With ``rules`` it runs contained by them or not at all.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path
+    env: Mapping[str, str]
+    lock: Path | None = None
+    lock_timeout: float = 60.0
+    nice: int = 10
+    oom_score_adj: int = 800
+    rules: Rules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessResult:
+    """How a command ended. ``exit_code`` is 128 + ``signal`` when a signal ended it.
+
+    ``terminated``: we ended it. ``out_of_memory``: it failed and the kernel killed something
+    for memory meanwhile.
+    """
+
+    exit_code: int
+    signal: int | None = None
+    out_of_memory: bool = False
+    terminated: bool = False
+
+
+class LaunchError(Exception):
+    """The command was not started; ``str(error)`` says why."""
+
+
+class TreeLockedError(LaunchError):
+    """Another command held the lock all the time."""
+
+
+class _Report(TypedDict, total=False):
+    exit_code: int
+    signal: int | None
+    terminated: bool
+    out_of_memory: bool
+    error: str
+    message: str
+
+
+async def end_leftovers(root: Path) -> int:
+    """End what commands of a killed Home Assistant left below ``root``; return how many."""
+    return await asyncio.to_thread(sweep, str(root))
+
+
+class Processes:
+    """Runs commands and owns them until nothing of them is left."""
+
+    def __init__(self) -> None:
+        """Start with nothing running."""
+        self._running: dict[asyncio.Task[ProcessResult], _Running] = {}
+        self._endings: set[asyncio.Task[None]] = set()
+
+    async def run(
+        self,
+        command: Command,
+        on_output: Callable[[bytes], None] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> ProcessResult:
+        """Run a command to its end; output goes to ``on_output`` piece by piece as it comes.
+
+        Cancelling ends every descendant first, within 5 s. Raises TimeoutError when ``timeout``
+        seconds have passed, after the same; LaunchError when the command could not be started.
+        An exception of ``on_output`` ends the command and is raised.
+        """
+        task = await self._start(command, on_output)
+        try:
+            await asyncio.wait({task}, timeout=timeout)
+        except asyncio.CancelledError:
+            await self._end_now(task)
+            raise
+        if not task.done():
+            await self._end_now(task)
+            raise TimeoutError(f"{command.argv[0]} took longer than {timeout:.0f} s")
+        return task.result()
+
+    async def run_lines(
+        self,
+        command: Command,
+        sink_lines: Callable[[Sequence[str]], None],
+        sink_progress: Callable[[float], None] | None = None,
+        *,
+        until: Callable[[str], bool] | None = None,
+        timeout: float | None = None,
+    ) -> ProcessResult:
+        """Run a command and hand on its lines, in batches, and its progress (0 to 100).
+
+        When ``until`` accepts a line, this returns at once as if the command had ended well; it
+        is ended and waited for in the background. Otherwise like ``run``.
+        """
+        lines = _Lines(sink_lines, sink_progress, until)
+        task = await self._start(command, lines.feed)
+        accepted = asyncio.create_task(lines.accepted.wait())
+        try:
+            await asyncio.wait(
+                {task, accepted}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+        except asyncio.CancelledError:
+            await self._end_now(task)
+            raise
+        finally:
+            accepted.cancel()
+        if task.done() and not task.exception():
+            lines.finish()
+        if lines.accepted.is_set():
+            self._end_in_background(task)
+            return ProcessResult(exit_code=0)
+        if not task.done():
+            await self._end_now(task)
+            raise TimeoutError(f"{command.argv[0]} took longer than {timeout:.0f} s")
+        return task.result()
+
+    async def capture(
+        self, command: Command, *, timeout: float, limit: int = 1024 * 1024
+    ) -> tuple[ProcessResult, str]:
+        """Run a command and return its output, of a longer one the last ``limit`` bytes."""
+        output = bytearray()
+
+        def on_output(chunk: bytes) -> None:
+            output.extend(chunk)
+            del output[:-limit]
+
+        result = await self.run(command, on_output, timeout=timeout)
+        return result, output.decode(errors="replace")
+
+    async def aclose(self) -> None:
+        """End everything that still runs and wait for it."""
+        for task in self._running:
+            self._end_in_background(task)
+        while self._endings:
+            await asyncio.wait(self._endings)
+
+    async def _start(
+        self, command: Command, on_output: Callable[[bytes], None] | None
+    ) -> asyncio.Task[ProcessResult]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            _LAUNCHER,
+            str(Path(__file__).parents[1]),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=_BUFFER,
+            # Ours may hold tokens, and every process of this user could read them there.
+            env={key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ},
+        )
+        # No await from here on: what has been started must come to be owned.
+        spec = {
+            "argv": command.argv,
+            "cwd": str(command.cwd),
+            "env": dict(command.env),
+            "nice": command.nice,
+            "oom_score_adj": command.oom_score_adj,
+            "lock_path": None if command.lock is None else str(command.lock),
+            "lock_timeout": command.lock_timeout,
+            "containment": None if command.rules is None else command.rules.spec(),
+        }
+        running = _Running(process)
+        running.control.write(json.dumps(spec).encode() + b"\n")
+        task = asyncio.create_task(_supervise(command, running, on_output))
+        self._running[task] = running
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[ProcessResult]) -> None:
+        del self._running[task]
+        if not task.cancelled():
+            # Read here, because nobody else reads that of a command ended in the background.
+            task.exception()
+
+    def _end_in_background(self, task: asyncio.Task[ProcessResult]) -> asyncio.Task[None]:
+        ending = asyncio.create_task(self._end(task))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        return ending
+
+    async def _end_now(self, task: asyncio.Task[ProcessResult]) -> None:
+        """Return when nothing is left; a cancellation meanwhile is raised only then."""
+        ending = self._end_in_background(task)
+        cancelled: asyncio.CancelledError | None = None
+        while not ending.done():
+            try:
+                await asyncio.wait({ending})
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+    async def _end(self, task: asyncio.Task[ProcessResult]) -> None:
+        running = self._running.get(task)
+        if running is None:
+            return
+        running.control.close()
+        await asyncio.wait({task}, timeout=_END_TIMEOUT)
+        if not task.done():
+            _LOGGER.warning("Launcher %s did not end in time and is killed", running.process.pid)
+            running.process.kill()
+            # Its processes are then ended as those of any launcher that was killed.
+            await asyncio.wait({task}, timeout=_END_TIMEOUT)
+
+
+class _Lines:
+    """Hands lines on until one is accepted."""
+
+    def __init__(
+        self,
+        sink_lines: Callable[[Sequence[str]], None],
+        sink_progress: Callable[[float], None] | None,
+        until: Callable[[str], bool] | None,
+    ) -> None:
+        self.accepted = asyncio.Event()
+        self._parser = OutputParser()
+        self._sink_lines = sink_lines
+        self._sink_progress = sink_progress
+        self._until = until
+
+    def feed(self, chunk: bytes) -> None:
+        if self.accepted.is_set():
+            return
+        lines, progress = self._parser.feed(chunk)
+        self._hand_on(lines)
+        if progress is not None and self._sink_progress is not None:
+            self._sink_progress(progress)
+
+    def finish(self) -> None:
+        if not self.accepted.is_set():
+            self._hand_on(self._parser.finish())
+
+    def _hand_on(self, lines: list[str]) -> None:
+        if self._until is not None:
+            for index, line in enumerate(lines):
+                if self._until(line):
+                    self.accepted.set()
+                    del lines[index + 1 :]
+                    break
+        if lines:
+            self._sink_lines(lines)
+
+
+class _Running:
+    """A launcher and its three pipes."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        # All three were asked for, so they are there.
+        self.control = cast("asyncio.StreamWriter", process.stdin)
+        self.output = cast("asyncio.StreamReader", process.stdout)
+        self.report = cast("asyncio.StreamReader", process.stderr)
+
+
+async def _supervise(
+    command: Command, running: _Running, on_output: Callable[[bytes], None] | None
+) -> ProcessResult:
+    """Hand output on until the launcher has ended, then say how the command did."""
+    output = asyncio.create_task(_read(running.output, on_output))
+    report = asyncio.create_task(running.report.read())
+    ended = asyncio.create_task(running.process.wait())
+    await asyncio.wait({output, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if output.done() and output.exception():
+        running.control.close()
+    code = await ended
+    running.control.close()
+    if code < 0:
+        # Somebody killed the launcher; what it guarded is still there.
+        await end_leftovers(command.lock or command.cwd)
+    await asyncio.wait({output, report}, timeout=_LAST_OUTPUT_TIMEOUT)
+    for task in (output, report):
+        if not task.done():
+            _LOGGER.warning("Something that %s started still holds its output", command.argv[0])
+            task.cancel()
+    await asyncio.wait({output, report})
+    if not output.cancelled() and (error := output.exception()):
+        raise error
+    return _result(code, b"" if report.cancelled() else report.result())
+
+
+async def _read(reader: asyncio.StreamReader, on_output: Callable[[bytes], None] | None) -> None:
+    while chunk := await reader.read(_CHUNK):
+        if on_output is not None:
+            on_output(chunk)
+        # A read of what is buffered already does not suspend; a flood would block the loop.
+        await asyncio.sleep(0)
+
+
+def _result(code: int, said: bytes) -> ProcessResult:
+    """Read the launcher's report; ``code`` is its own, negative when a signal ended it."""
+    if code < 0:
+        return ProcessResult(exit_code=128 - code, signal=-code, terminated=True)
+    try:
+        report: _Report = json.loads(said)
+    except ValueError as error:
+        raise LaunchError(said.decode(errors="replace").strip()) from error
+    if "error" in report:
+        if report["error"] == "lock":
+            raise TreeLockedError(report["message"])
+        raise LaunchError(report["message"])
+    return ProcessResult(
+        exit_code=report["exit_code"],
+        signal=report["signal"],
+        out_of_memory=report["out_of_memory"],
+        terminated=report["terminated"],
+    )

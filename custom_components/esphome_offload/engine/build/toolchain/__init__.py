@@ -1,0 +1,1 @@
+"""One environment per ESPHome version, and how ESPHome is called in it."""

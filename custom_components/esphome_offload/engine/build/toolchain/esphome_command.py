@@ -1,0 +1,97 @@
+"""How ESPHome is called: the one place that knows its command line and its variables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import os
+from pathlib import Path
+from typing import Protocol
+
+from ..cache.layout import CacheLayout
+from ..process.containment import Contained, Containment
+from ..process.environment import process_environment
+from ..process.processes import Command
+from .toolchains import Toolchain
+
+_BUNDLE_PROGRAM = Path(__file__).with_name("bundle_program.py")
+
+
+class Entry(Protocol):
+    """How a toolchain is entered; another way could be a container or a glibc root."""
+
+    def __call__(self, toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
+        """Return the arguments that run ``esphome <arguments>`` with this toolchain."""
+
+
+def enter_directly(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Run the toolchain's own Python, on this machine as it is."""
+    # -P: else a file of the user's folder, say json.py, would be taken for a module of ESPHome's.
+    return (str(toolchain.python), "-P", "-m", "esphome", *arguments)
+
+
+def enter_to_bundle(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Do the same with the program that keeps what validation found."""
+    return (str(toolchain.python), "-P", str(_BUNDLE_PROGRAM), *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class EsphomeCall:
+    """One call of ESPHome. Everything that it writes goes into ``data_dir`` and the cache."""
+
+    config_dir: Path
+    data_dir: Path
+    lock: Path
+    time_zone: str
+    arguments: tuple[str, ...]
+    nice: int = 10
+
+
+def esphome_command(
+    layout: CacheLayout,
+    entry: Entry,
+    toolchain: Toolchain,
+    call: EsphomeCall,
+    containment: Containment | None = None,
+) -> Command:
+    """Return the command of a call, contained if something says by what rules.
+
+    Raises ContainmentError; with ``containment`` it blocks for a moment.
+    """
+    environment = process_environment(
+        os.environ,
+        time_zone=call.time_zone,
+        home=layout.home,
+        tmpdir=layout.tmp,
+        extra={
+            "ESPHOME_DATA_DIR": str(call.data_dir),
+            "ESPHOME_NOGITIGNORE": "1",
+            "PLATFORMIO_CORE_DIR": str(layout.tools / "platformio"),
+            "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
+            # ESPHome keeps each platform's ccache in these, too.
+            "ESPHOME_ESP_IDF_PREFIX": str(layout.tools / "idf"),
+            "ESPHOME_SDK_NRF_PREFIX": str(layout.tools / "sdk-nrf"),
+            "ESPHOME_ARDUINO8266_PREFIX": str(layout.tools / "arduino8266"),
+            "ESPHOME_HOST_PREFIX": str(layout.tools / "host"),
+            "ESPHOME_PLATFORMIO_CCACHE_DIR": str(layout.tools / "platformio-ccache"),
+        },
+    )
+    environment["PATH"] = os.pathsep.join((str(toolchain.bin), environment["PATH"]))
+    rules = None
+    if containment is not None:
+        rules = containment(
+            Contained(
+                python=toolchain.python,
+                toolchain=toolchain.bin.parent,
+                config_dir=call.config_dir,
+                data_dir=call.data_dir,
+                env=environment,
+            )
+        )
+    # --dashboard: progress of an upload is only drawn then when the output is not a terminal.
+    return Command(
+        argv=entry(toolchain, ("--dashboard", *call.arguments)),
+        cwd=call.config_dir,
+        env=environment,
+        lock=call.lock,
+        nice=call.nice,
+        rules=rules,
+    )

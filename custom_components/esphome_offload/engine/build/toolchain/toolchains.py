@@ -1,0 +1,331 @@
+"""Toolchains: one virtual environment per ESPHome version, made when first wanted."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+import contextlib
+from dataclasses import dataclass, field
+import logging
+import os
+from pathlib import Path
+import platform
+import re
+import threading
+import time
+
+from packaging.version import Version
+
+from ...const import FailureReason
+from ...threads import in_thread
+from ..cache.eviction import (
+    IN_USE,
+    TOOLCHAINS_BUDGET,
+    occupants,
+    select_for_eviction,
+)
+from ..cache.layout import CacheLayout
+from ..model import BuildError
+from ..process.environment import process_environment
+from ..process.processes import (
+    Command,
+    LaunchError,
+    Processes,
+    ProcessResult,
+)
+from .uv import (
+    Uv,
+    VersionProblem,
+    plain,
+    problem,
+    runs_here,
+)
+from .versions import VersionError, normal_version
+
+_LOGGER = logging.getLogger(__name__)
+
+_STAMP = ".complete"
+"""Written last, so that a folder without it is half-made."""
+_INSTALL_TIMEOUT = 3600.0
+"""About 100 MB over a slow line, then 5000 files compiled by a small board: half of this."""
+_CHECK_TIMEOUT = 120.0
+"""0.1 s here; a small board that reads it from an SD card for the first time needs many."""
+_TAIL = 12
+"""Lines of uv that say why it failed; more would not fit into a message."""
+_VERSION_LINE = re.compile(r"^Version: (\S+)", re.MULTILINE)
+
+_NOT_FOR_THIS_PYTHON = (
+    f"it does not run on Python {platform.python_version()}, which Home Assistant uses;"
+    " choose another version"
+)
+
+type Lines = Callable[[Sequence[str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """An ESPHome that is ready to be called. ``bin`` holds the programs installed with it."""
+
+    version: str
+    python: Path
+    bin: Path
+
+
+@dataclass(slots=True)
+class _Making:
+    """A toolchain on its way, and who waits for it."""
+
+    task: asyncio.Task[Toolchain]
+    listeners: list[Lines] = field(default_factory=list)
+
+
+class Toolchains:
+    """Makes, checks and lists toolchains. Several may want the same one at the same time."""
+
+    def __init__(self, layout: CacheLayout, processes: Processes, uv: Uv) -> None:
+        """Know of nothing before ``load``."""
+        self._layout = layout
+        self._processes = processes
+        self._uv = uv
+        self._installed: tuple[str, ...] = ()
+        self._healthy: set[str] = set()
+        self._making: dict[str, _Making] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        # Between threads: one takes a toolchain into use, one removes what is not in use.
+        self._use = threading.Lock()
+
+    def installed(self) -> tuple[str, ...]:
+        """Return the versions that have a complete toolchain, newest first; without I/O."""
+        return self._installed
+
+    async def load(self) -> None:
+        """Look at what is there and remove what is half-made; nothing may run meanwhile."""
+        self._installed = await asyncio.to_thread(self._scan)
+
+    async def ensure(self, version: str, lines: Lines) -> Toolchain:
+        """Return the toolchain of a version, making it when it is missing or broken.
+
+        ``lines`` gets uv's output while it is made. Raises BuildError: version_unavailable when
+        the version cannot be had on this machine at all, builder_environment when the network,
+        the disk or the memory is the cause. Making goes on until nobody waits for it any more.
+        """
+        try:
+            version = normal_version(version)
+        except VersionError as error:
+            raise BuildError(FailureReason.VERSION_UNAVAILABLE, str(error)) from error
+        if (making := self._making.get(version)) is None:
+            toolchain = self._toolchain(version)
+            if version in self._healthy and await asyncio.to_thread(self._complete, toolchain):
+                return toolchain
+            # Somebody may have begun during the look.
+            making = self._making.get(version) or self._begin(version)
+        making.listeners.append(lines)
+        try:
+            await asyncio.wait({making.task})
+        finally:
+            making.listeners.remove(lines)
+            if not making.listeners and not making.task.done():
+                await self._stop(version, making)
+        return making.task.result()
+
+    async def make_room(self, budget: int = TOOLCHAINS_BUDGET) -> None:
+        """Remove toolchains until the rest takes no more than ``budget`` bytes."""
+        folder = self._layout.toolchains
+        there = await in_thread(lambda stop: occupants(folder, stop, _STAMP))
+        for going in select_for_eviction(there, budget, time.time()):
+            version = going.path.name
+            async with self._locks.setdefault(version, asyncio.Lock()):
+                if await asyncio.to_thread(self._discard_unused, going.path):
+                    _LOGGER.info("The toolchain of ESPHome %s makes room", version)
+                    self._healthy.discard(version)
+                    self._installed = tuple(v for v in self._installed if v != version)
+
+    def _discard_unused(self, folder: Path) -> bool:
+        stamp = folder / _STAMP
+        with self._use:
+            if stamp.exists() and time.time() - stamp.stat().st_mtime < IN_USE:
+                return False
+            self._layout.discard(folder)
+        return True
+
+    def invalidate(self, version: str) -> None:
+        """Have the toolchain checked before it is used again; a build failed with it."""
+        self._healthy.discard(version)
+
+    def _toolchain(self, version: str) -> Toolchain:
+        programs = self._layout.toolchain(version) / "bin"
+        return Toolchain(version, programs / "python", programs)
+
+    def _begin(self, version: str) -> _Making:
+        making = _Making(asyncio.create_task(self._check_or_make(version)))
+        self._making[version] = making
+
+        def ended(_task: asyncio.Task[Toolchain]) -> None:
+            if self._making.get(version) is making:
+                del self._making[version]
+
+        making.task.add_done_callback(ended)
+        return making
+
+    async def _stop(self, version: str, making: _Making) -> None:
+        """End what nobody waits for any more; one that comes now begins anew, after this."""
+        if self._making.get(version) is making:
+            del self._making[version]
+        making.task.cancel()
+        await asyncio.wait({making.task})
+
+    async def _check_or_make(self, version: str) -> Toolchain:
+        toolchain = self._toolchain(version)
+        # Not the lock file: this one also covers the removal of folders, and who is cancelled.
+        async with self._locks.setdefault(version, asyncio.Lock()):
+            complete = await asyncio.to_thread(self._complete, toolchain)
+            if not complete or not await self._works(toolchain):
+                if complete:
+                    _LOGGER.warning("The toolchain of ESPHome %s is broken: made again", version)
+                await self._make(toolchain)
+            self._healthy.add(version)
+            self._installed = _newest_first({*self._installed, version})
+        return toolchain
+
+    async def _make(self, toolchain: Toolchain) -> None:
+        version = toolchain.version
+        folder = self._layout.toolchain(version)
+        self._installed = tuple(known for known in self._installed if known != version)
+        self._healthy.discard(version)
+        await asyncio.to_thread(self._layout.make)
+        self._say(version, f"== Making the toolchain of ESPHome {version} on this machine, once")
+        await asyncio.to_thread(self._layout.discard, folder)
+        try:
+            await self._install(toolchain, folder)
+        except BaseException:
+            # Also when cancelled: what is half-made goes.
+            await asyncio.to_thread(self._layout.discard, folder)
+            raise
+        self._say(version, f"== ESPHome {version} is ready on this machine")
+
+    async def _install(self, toolchain: Toolchain, folder: Path) -> None:
+        version, python = toolchain.version, str(self._uv.python)
+        # With pip: PlatformIO's platforms install what they need into this environment.
+        await self._run_uv(
+            version, "venv", "--no-project", "--seed", "--python", python, str(folder)
+        )
+        await self._run_uv(
+            version,
+            "pip",
+            "install",
+            "--compile-bytecode",
+            "--python",
+            str(toolchain.python),
+            f"esphome=={version}",
+        )
+        if not await asyncio.to_thread(_runs_here, folder):
+            raise _never(version, _NOT_FOR_THIS_PYTHON)
+        if not await self._works(toolchain):
+            raise _never(version, "it was installed, but does not start; choose another version")
+        await asyncio.to_thread(_write_stamp, folder, version)
+
+    async def _run_uv(self, version: str, *arguments: str) -> None:
+        tail: list[str] = []
+
+        def lines(batch: Sequence[str]) -> None:
+            tail.extend(batch)
+            del tail[:-_TAIL]
+            self._say(version, *batch)
+
+        command = self._uv.command(*arguments, lock=self._layout.toolchain_lock(version))
+        try:
+            result = await self._processes.run_lines(command, lines, timeout=_INSTALL_TIMEOUT)
+        except (TimeoutError, LaunchError) as error:
+            raise _not_now(version, str(error)) from error
+        if result.exit_code != 0:
+            raise self._failure(version, result, "\n".join(tail))
+
+    def _failure(self, version: str, result: ProcessResult, output: str) -> BuildError:
+        said = plain(output)[-400:]
+        if result.out_of_memory:
+            return _not_now(version, "memory ran out meanwhile")
+        if "No space left on device" in output or "os error 28" in output:
+            return _not_now(version, "the disk is full; make room and try again")
+        match problem(output):
+            case VersionProblem.NO_NETWORK:
+                others = ", ".join(self._installed) or "none"
+                return _not_now(
+                    version,
+                    "it is not installed here yet and cannot be downloaded; check the internet"
+                    f" connection of this machine. Installed versions: {others} ({said})",
+                )
+            case VersionProblem.UNSUPPORTED_PYTHON:
+                return _never(version, _NOT_FOR_THIS_PYTHON)
+            case VersionProblem.UNKNOWN:
+                return _never(version, "it does not exist; choose a released version")
+        return _never(version, f"uv ended with {result.exit_code}: {said}")
+
+    async def _works(self, toolchain: Toolchain) -> bool:
+        """Ask the toolchain for its version, which imports what every call of ESPHome does."""
+        command = Command(
+            argv=(str(toolchain.python), "-P", "-m", "esphome", "version"),
+            cwd=self._layout.root,
+            env=process_environment(
+                os.environ, time_zone="UTC", home=self._layout.home, tmpdir=self._layout.tmp
+            ),
+            lock=self._layout.toolchain_lock(toolchain.version),
+        )
+        try:
+            result, output = await self._processes.capture(command, timeout=_CHECK_TIMEOUT)
+        except TimeoutError, LaunchError:
+            return False
+        said = _VERSION_LINE.search(output)
+        return (
+            result.exit_code == 0
+            and said is not None
+            and Version(said[1]) == Version(toolchain.version)
+        )
+
+    def _say(self, version: str, *lines: str) -> None:
+        if (making := self._making.get(version)) is not None:
+            for listener in tuple(making.listeners):
+                listener(lines)
+
+    def _complete(self, toolchain: Toolchain) -> bool:
+        """Return whether a toolchain can be used; if so, it counts as in use from now on."""
+        stamp = self._layout.toolchain(toolchain.version) / _STAMP
+        with self._use:
+            if not stamp.is_file() or not toolchain.python.exists():
+                return False
+            os.utime(stamp)
+        return True
+
+    def _scan(self) -> tuple[str, ...]:
+        self._layout.make()
+        versions: set[str] = set()
+        for folder in self._layout.toolchains.iterdir():
+            if not folder.is_dir():
+                continue
+            if (folder / _STAMP).is_file():
+                with contextlib.suppress(VersionError):
+                    versions.add(normal_version(folder.name))
+            else:
+                self._layout.discard(folder)
+        return _newest_first(versions)
+
+
+def _never(version: str, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.VERSION_UNAVAILABLE, f"ESPHome {version} cannot be installed: {why}"
+    )
+
+
+def _not_now(version: str, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be installed: {why}"
+    )
+
+
+def _runs_here(folder: Path) -> bool:
+    return any(runs_here(packages) for packages in folder.glob("lib/python*/site-packages"))
+
+
+def _newest_first(versions: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(versions, key=Version, reverse=True))
+
+
+def _write_stamp(folder: Path, version: str) -> None:
+    (folder / _STAMP).write_text(f"{version}\n", encoding="utf-8")

@@ -1,0 +1,109 @@
+"""How uv is called, and what its failures mean."""
+
+from collections.abc import Mapping, Sequence
+from email import message_from_bytes
+from enum import StrEnum
+import os
+from pathlib import Path
+import platform
+import re
+import uuid
+
+from packaging.specifiers import SpecifierSet
+
+from ..cache.layout import CacheLayout
+from ..process.environment import uv_environment
+from ..process.processes import Command
+
+
+class VersionProblem(StrEnum):
+    """Why an ESPHome version cannot be had."""
+
+    UNKNOWN = "unknown"
+    UNSUPPORTED_PYTHON = "unsupported_python"
+    NO_NETWORK = "no_network"
+
+
+_DRAWING = re.compile(r"[\s\u2500-\u257f\u25b6\u00d7]+")
+# In this order: without a network uv may also say that there is no such version.
+_PROBLEMS: Sequence[tuple[VersionProblem, re.Pattern[str]]] = (
+    (
+        VersionProblem.NO_NETWORK,
+        re.compile(
+            r"Failed to fetch|error sending request|Request failed after|dns error|network was disabled"
+            r"|not found in the cache|Connection (?:refused|reset)|timed out|tcp connect error"
+            r"|HTTP status (?:client|server) error|Could not connect",
+            re.IGNORECASE,
+        ),
+    ),
+    (
+        VersionProblem.UNSUPPORTED_PYTHON,
+        re.compile(r"does not satisfy Python|requires a different Python|current Python version"),
+    ),
+    (
+        VersionProblem.UNKNOWN,
+        re.compile(
+            r"there (?:is|are) no versions? of esphome\b|esphome was not found in the package"
+            r"|only esphome\S* (?:is|are) available"
+        ),
+    ),
+)
+
+
+class Uv:
+    """Makes commands for uv. ``argv`` is how it is started, ``python`` the interpreter to use."""
+
+    def __init__(self, layout: CacheLayout, argv: tuple[str, ...], python: Path) -> None:
+        """Keep where it works."""
+        self._layout = layout
+        self.argv = argv
+        self.python = python
+
+    def scratch(self) -> Path:
+        """Return a path for something short-lived, of which there is nothing yet."""
+        return self._layout.tmp / uuid.uuid4().hex
+
+    def command(
+        self, *arguments: str, lock: Path | None = None, extra: Mapping[str, str] | None = None
+    ) -> Command:
+        """Return the command ``uv <arguments>``; ``extra`` goes into its environment."""
+        return Command(
+            argv=(*self.argv, *arguments),
+            cwd=self._layout.root,
+            env=uv_environment(
+                os.environ,
+                home=Path.home(),
+                tmpdir=self._layout.tmp,
+                cache=self._layout.uv_cache,
+                extra={
+                    "UV_NO_PROGRESS": "1",
+                    "UV_NO_COLOR": "1",
+                    # Home Assistant runs on the Python that it has; none is to be downloaded.
+                    "UV_PYTHON_DOWNLOADS": "never",
+                    # Shared with the cache; uv copies by itself where links are not possible.
+                    "UV_LINK_MODE": "hardlink",
+                    **(extra or {}),
+                },
+            ),
+            lock=lock,
+        )
+
+
+def plain(output: str) -> str:
+    """Return uv's message as one line, without the frame that it draws."""
+    return _DRAWING.sub(" ", output).strip()
+
+
+def problem(output: str) -> VersionProblem | None:
+    """Return what uv's output says about a failure; None when it is something else."""
+    text = plain(output)
+    return next((kind for kind, pattern in _PROBLEMS if pattern.search(text)), None)
+
+
+def runs_here(site_packages: Path) -> bool:
+    """Whether the ESPHome in a folder of packages is for this Python; uv does not look closely."""
+    for metadata in site_packages.glob("esphome-*.dist-info/METADATA"):
+        content = message_from_bytes(metadata.read_bytes())
+        required = content["Requires-Python"] or ""
+        return SpecifierSet(required).contains(platform.python_version(), prereleases=True)
+    return False

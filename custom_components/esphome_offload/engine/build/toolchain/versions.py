@@ -1,0 +1,179 @@
+"""Versions: which ESPHome versions there are, asked of uv and so of whatever index it uses."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+import platform
+import re
+import shutil
+import time
+
+from packaging.version import InvalidVersion, Version
+
+from ..process.processes import LaunchError, Processes
+from .uv import (
+    Uv,
+    VersionProblem,
+    plain,
+    problem,
+    runs_here,
+)
+
+__all__ = ["VersionError", "VersionProblem", "Versions", "normal_version"]
+
+_TIMEOUT = 180.0
+"""One page of an index and a package of 7 MB; twice, with uv's own limit of 30 s without a byte."""
+_FRESH = 600.0
+"""Seconds for which an index allows its pages to be kept, so asking again tells nothing new."""
+_IMPATIENT = {"UV_HTTP_RETRIES": "1"}
+"""Somebody waits for the answer, and can ask again."""
+_RESOLVED = re.compile(r"^esphome==(\S+)$", re.MULTILINE)
+
+
+class VersionError(Exception):
+    """A version cannot be had; ``str(error)`` says to people why and what to do."""
+
+    def __init__(self, problem: VersionProblem, message: str) -> None:
+        """Keep the machine's reason beside the person's message."""
+        super().__init__(message)
+        self.problem = problem
+
+
+def normal_version(version: str) -> str:
+    """Return the one spelling of a version, safe as a file name and on a command line.
+
+    Raises VersionError (unknown) for what cannot be a version of ESPHome.
+    """
+    try:
+        parsed = Version(version)
+    except InvalidVersion:
+        parsed = None
+    if parsed is None or parsed.epoch or parsed.local is not None or len(parsed.release) > 3:
+        raise VersionError(
+            VersionProblem.UNKNOWN,
+            f"{version!r} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1",
+        )
+    # 2026.10 is 2026.10.0 to uv, and ESPHome and its devices say the latter.
+    given = ".".join(map(str, parsed.release))
+    return str(parsed).replace(given, given + ".0" * (3 - len(parsed.release)), 1)
+
+
+class Versions:
+    """Answers from what is installed and what was asked lately, else asks uv."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        uv: Uv,
+        installed: Callable[[], tuple[str, ...]],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``installed`` lists the versions that have a toolchain."""
+        self._processes = processes
+        self._uv = uv
+        self._installed = installed
+        self._monotonic = monotonic
+        self._newest: dict[bool, tuple[str, float]] = {}
+        self._existing: set[str] = set()
+        # One at a time: a hundred jobs that name the same version ask once.
+        self._asking = asyncio.Lock()
+
+    async def newest(self, *, prerelease: bool) -> str:
+        """Return the newest version that this Python can run; ``prerelease`` also counts betas.
+
+        Raises VersionError.
+        """
+        async with self._asking:
+            known, until = self._newest.get(prerelease, ("", 0.0))
+            if not known or self._monotonic() >= until:
+                known = await self._resolve(prerelease=prerelease)
+                await self._check(known)
+                self._newest[prerelease] = known, self._monotonic() + _FRESH
+            return known
+
+    async def check(self, version: str) -> None:
+        """Raise VersionError unless the version exists and this Python can run it."""
+        version = normal_version(version)
+        async with self._asking:
+            await self._check(version)
+
+    async def _check(self, version: str) -> None:
+        # One that is installed needs no network, and one that exists does not go away.
+        if version in self._existing or version in self._installed():
+            return
+        what = f"ESPHome {version}"
+        # The package itself, because uv heeds only the lower bound of the Python versions that
+        # one is for. What is downloaded for it stays in uv's cache for the toolchain.
+        target = self._uv.scratch()
+        try:
+            await self._run(
+                what, "install", "--no-deps", "--target", str(target), f"esphome=={version}"
+            )
+            if not await asyncio.to_thread(runs_here, target):
+                raise _unsupported(what)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
+        self._existing.add(version)
+
+    async def _resolve(self, *, prerelease: bool) -> str:
+        what = "The newest ESPHome version"
+        file = self._uv.scratch()
+        await asyncio.to_thread(_write, file, "esphome")
+        try:
+            # Without dependencies it is a question about one page.
+            output = await self._run(
+                what,
+                "compile",
+                str(file),
+                "--no-deps",
+                "--no-header",
+                "--no-annotate",
+                *(("--prerelease", "allow") if prerelease else ()),
+            )
+        finally:
+            await asyncio.to_thread(file.unlink)
+        if (found := _RESOLVED.search(output)) is None:
+            raise _no_network(what, plain(output)[-300:])
+        return found[1]
+
+    async def _run(self, what: str, *arguments: str) -> str:
+        """Return the output of ``uv pip <arguments>``; raises VersionError when it fails."""
+        command = self._uv.command(
+            "pip", *arguments, "--python", str(self._uv.python), extra=_IMPATIENT
+        )
+        try:
+            result, output = await self._processes.capture(command, timeout=_TIMEOUT)
+        except TimeoutError:
+            raise _no_network(what, "no answer in time") from None
+        except LaunchError as error:
+            raise _no_network(what, f"uv cannot be started: {error}") from error
+        if result.exit_code == 0:
+            return output
+        match problem(output):
+            case VersionProblem.UNKNOWN:
+                raise VersionError(
+                    VersionProblem.UNKNOWN, f"{what} does not exist; choose a released version"
+                )
+            case VersionProblem.UNSUPPORTED_PYTHON:
+                raise _unsupported(what)
+        raise _no_network(what, plain(output)[-300:] or f"uv ended with {result.exit_code}")
+
+
+def _write(file: Path, requirement: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{requirement}\n", encoding="utf-8")
+
+
+def _unsupported(what: str) -> VersionError:
+    return VersionError(
+        VersionProblem.UNSUPPORTED_PYTHON,
+        f"{what} does not run on Python {platform.python_version()}, which Home Assistant uses;"
+        " choose another version",
+    )
+
+
+def _no_network(what: str, detail: str) -> VersionError:
+    return VersionError(
+        VersionProblem.NO_NETWORK,
+        f"{what} cannot be looked up; check the internet connection of this machine ({detail})",
+    )

@@ -1,0 +1,121 @@
+"""What a peer says about a build, put into the words of jobs."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from ..build.model import BuildError, BuildSink
+from ..const import FailureReason, Stage
+from ..job_log import OWN
+from ..protocol.definitions import ErrorCode
+from ..protocol.messages import (
+    AttemptEvent,
+    AttemptState,
+    BuildEvent,
+    LinesEvent,
+    ProgressEvent,
+    QueueEvent,
+)
+from .errors import PeerRefused
+
+_STAGES: Final[Mapping[AttemptState, Stage]] = {
+    AttemptState.PREPARING: Stage.PREPARING,
+    AttemptState.COMPILING: Stage.COMPILING,
+    # One that ended before we attached has compiled all the same.
+    AttemptState.COMPLETED: Stage.COMPILING,
+}
+
+# What a builder may say about a build. Anything else is its own trouble, and another may do.
+_TRUSTED: Final = frozenset(
+    {
+        FailureReason.BUNDLE_INCOMPLETE,
+        FailureReason.BUILDER_UNAVAILABLE,
+        FailureReason.BUILDER_ENVIRONMENT,
+        FailureReason.VERSION_UNAVAILABLE,
+        FailureReason.COMPILE_FAILED,
+        FailureReason.OUT_OF_MEMORY,
+    }
+)
+
+_REFUSALS: Final[Mapping[ErrorCode, tuple[FailureReason, str]]] = {
+    ErrorCode.UNKNOWN_ATTEMPT: (FailureReason.BUILD_LOST, "has lost the build: it was restarted"),
+    ErrorCode.ATTEMPT_OVER: (FailureReason.BUILD_LOST, "has lost the build: it was restarted"),
+    ErrorCode.FIRMWARE_NOT_READY: (FailureReason.BUILD_LOST, "has lost what it built"),
+    ErrorCode.NO_SPACE: (FailureReason.BUILDER_ENVIRONMENT, "has too little free disk"),
+    ErrorCode.TOO_LARGE: (FailureReason.BUNDLE_INCOMPLETE, "does not take so large a bundle"),
+    ErrorCode.NOT_LENDING: (FailureReason.BUILDER_UNAVAILABLE, "takes no builds now"),
+    ErrorCode.BUSY: (FailureReason.BUILDER_UNAVAILABLE, "has too many builds waiting"),
+}
+
+
+class PeerProgress:
+    """How far the peer is; hands on each line once, however often it is sent.
+
+    What the integration itself says over there is marked as said by ``label``: it speaks of
+    "this machine", and must not pass for what is said here.
+
+    ``heard`` counts events, ``submitted`` says that the peer may know the attempt, ``ended``
+    that it has nothing more to do. ``answer`` is that to the last submit.
+    """
+
+    def __init__(self, sink: BuildSink, label: str) -> None:
+        """Begin at the first line."""
+        self.next_line = 0
+        self.heard = 0
+        self.submitted = False
+        self.answer: asyncio.Future[None] | None = None
+        self.ended = False
+        self._sink = sink
+        self._label = label
+
+    def take(self, event: BuildEvent) -> None:
+        """Hand on an event."""
+        self.heard += 1
+        match event:
+            case AttemptEvent(state=state):
+                if (stage := _STAGES.get(state)) is not None:
+                    self._sink.stage(stage)
+            case QueueEvent(ahead=ahead):
+                self._sink.place(ahead)
+            case ProgressEvent(percent=percent):
+                self._sink.progress(percent)
+            case LinesEvent(first_line=first, lines=lines):
+                self._take_lines(first, lines)
+
+    def _take_lines(self, first: int, lines: tuple[str, ...]) -> None:
+        if first > self.next_line:
+            self._sink.lines((f"{OWN}{first - self.next_line} lines were left out",))
+        news = lines[max(0, self.next_line - first) :]
+        self.next_line = max(self.next_line, first + len(lines))
+        if news:
+            self._sink.lines([self._said_there(line) for line in news])
+
+    def _said_there(self, line: str) -> str:
+        said = line.removeprefix(OWN)
+        return line if said == line else f"{OWN}{self._label} says: {said}"
+
+
+def failure_of(label: str, end: AttemptEvent) -> BuildError | None:
+    """Return why an attempt that has ended gave no firmware; None when it gave one."""
+    if end.state is AttemptState.COMPLETED:
+        return None
+    said = end.error or "no reason was given"
+    if end.state is AttemptState.CANCELLED:
+        return BuildError(FailureReason.BUILDER_UNAVAILABLE, f"{label} stopped the build: {said}")
+    reason = end.failure_reason
+    if reason is FailureReason.CONFIG_INVALID:
+        # It was valid here a moment ago.
+        return BuildError(
+            FailureReason.BUNDLE_INCOMPLETE,
+            f"The configuration is valid here, but not on {label}: {said}",
+            end.exit_code,
+        )
+    if reason is None or reason not in _TRUSTED:
+        reason = FailureReason.BUILDER_ENVIRONMENT
+    return BuildError(reason, said, end.exit_code)
+
+
+def refused(label: str, err: PeerRefused) -> BuildError:
+    """Return what a refusal means for a build."""
+    reason, what = _REFUSALS.get(err.code, (FailureReason.BUILDER_UNAVAILABLE, "refused the build"))
+    return BuildError(reason, f"{label} {what} ({err.detail})")

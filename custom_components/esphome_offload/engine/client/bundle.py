@@ -1,0 +1,336 @@
+"""Bundles: a configuration with every file that it needs, packed for another machine."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+import hashlib
+import json
+import logging
+import os
+from pathlib import Path
+import re
+import tarfile
+import time
+from typing import TypedDict, cast
+
+from ..build.cache.eviction import IN_USE
+from ..build.cache.layout import CacheLayout, configuration_key
+from ..build.diagnosis import CONFIG_INVALID_EXIT_CODE, classify
+from ..build.model import BuildError, BuildRequest
+from ..build.process.processes import LaunchError, Processes, ProcessResult
+from ..build.toolchain.esphome_command import (
+    Entry,
+    EsphomeCall,
+    enter_to_bundle,
+    esphome_command,
+)
+from ..build.toolchain.toolchains import Toolchain, Toolchains
+from ..const import FailureReason
+from .bundle_sources import Signature, Sources, look
+
+_LOGGER = logging.getLogger(__name__)
+
+_TIMEOUT = 900.0
+"""Under a second here, several on a small board; packages may have to come over a slow line."""
+_TAIL = 500
+_DATA = "data"
+_STORAGE = "data/storage"
+"""Where ESPHome keeps validated configurations, and what else it knows of each."""
+_MANIFEST = "manifest.json"
+_MANIFEST_LIMIT = 1024 * 1024
+_LEFT_OUT = re.compile(r"Bundle: skipping file outside config directory: (.+)")
+_NO_BUNDLE_COMMAND = re.compile(r"invalid choice: 'bundle'")
+_NAMED = 3
+"""Files that a message names; of more, one knows what is meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A .tar.gz. The same content has the same ``sha256``; ``size`` is in bytes.
+
+    ``fresh``: ESPHome validated the configuration for it just now.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+    fresh: bool
+
+
+class _Record(TypedDict):
+    """What a bundle was made from."""
+
+    esphome_version: str
+    config_dir: str
+    sha256: str
+    size: int
+    names: str
+    files: dict[str, list[int]]
+
+
+class Bundles:
+    """One bundle per configuration, made anew when anything that went into it has changed."""
+
+    def __init__(
+        self,
+        layout: CacheLayout,
+        processes: Processes,
+        toolchains: Toolchains,
+        *,
+        entry: Entry = enter_to_bundle,
+    ) -> None:
+        """Keep them under ``layout``."""
+        self._layout = layout
+        self._processes = processes
+        self._toolchains = toolchains
+        self._entry = entry
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def make(self, request: BuildRequest, lines: Callable[[Sequence[str]], None]) -> Bundle:
+        """Return the bundle of a configuration; ``lines`` gets what ESPHome says when it fails.
+
+        Raises BuildError: config_invalid, bundle_incomplete when a file had to be left out or
+        this ESPHome makes no bundles, builder_environment when it could not be tried, and what
+        the toolchain raises.
+        """
+        async with self._lock(request.configuration):
+            try:
+                sources = await asyncio.to_thread(look, request.config_dir)
+                kept = await asyncio.to_thread(
+                    self._kept,
+                    request.configuration,
+                    request.config_dir,
+                    request.esphome_version,
+                    sources,
+                )
+                if kept is not None:
+                    # Its folder is used from now on.
+                    await asyncio.to_thread(os.utime, kept.path.parent)
+                    return kept
+                toolchain = await self._toolchains.ensure(request.esphome_version, lines)
+                fresh = await self._run(request, toolchain, lines)
+                return await asyncio.to_thread(self._keep, request, sources, fresh)
+            except OSError as error:
+                raise BuildError(
+                    FailureReason.BUILDER_ENVIRONMENT,
+                    f"{request.configuration} cannot be bundled: {error}",
+                ) from error
+
+    async def validated(
+        self, configuration: str, config_dir: Path, esphome_version: str
+    ) -> tuple[Path, ...]:
+        """Return the files in which ESPHome keeps the validated configuration.
+
+        They are those of the last bundle; none when a new one would be another, since ESPHome
+        itself only looks at the time of the main file and would not see a changed secret.
+        """
+        async with self._lock(configuration):
+            sources = await asyncio.to_thread(look, config_dir)
+            kept = await asyncio.to_thread(
+                self._kept, configuration, config_dir, esphome_version, sources
+            )
+            if kept is None:
+                return ()
+            # Whoever gets their names reads them a moment later: no room is made with them.
+            await asyncio.to_thread(os.utime, kept.path.parent)
+            return await asyncio.to_thread(_files, kept.path.parent / _STORAGE)
+
+    async def invalidate(self, configuration: str) -> None:
+        """Have the next bundle made anew; a builder did not get along with the last one."""
+        async with self._lock(configuration):
+            await asyncio.to_thread(self._record(configuration).unlink, missing_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where the bundles are."""
+        return self._layout.bundles
+
+    async def discard(self, key: str) -> None:
+        """Remove a bundle, by ``configuration_key``, unless it may be on its way to a builder."""
+        lock = self._locks[key]
+        if not lock.locked():
+            async with lock:
+                await asyncio.to_thread(self._discard_unused, self.folder / key)
+
+    def _lock(self, configuration: str) -> asyncio.Lock:
+        return self._locks[configuration_key(configuration)]
+
+    def _discard_unused(self, folder: Path) -> None:
+        # While room was made it may have been taken into use.
+        if time.time() - folder.stat().st_mtime >= IN_USE:
+            _LOGGER.info("The bundle %s makes room", folder.name)
+            self._layout.discard(folder)
+
+    async def _run(
+        self, request: BuildRequest, toolchain: Toolchain, lines: Callable[[Sequence[str]], None]
+    ) -> Path:
+        """Have ESPHome make a bundle and return its path."""
+        folder = self._layout.bundle(request.configuration)
+        # ESPHome's own data: what packages and external components it fetched.
+        data_dir = folder / _DATA
+        fresh = folder / "fresh.tar.gz"
+        await asyncio.to_thread(_prepare, folder, fresh)
+        call = EsphomeCall(
+            config_dir=request.config_dir,
+            data_dir=data_dir,
+            lock=self._layout.bundle_lock(request.configuration),
+            time_zone=request.time_zone,
+            arguments=(
+                "bundle",
+                str(request.config_dir / request.configuration),
+                f"--output={fresh}",
+            ),
+        )
+        said: deque[str] = deque(maxlen=_TAIL)
+        try:
+            result = await self._processes.run_lines(
+                esphome_command(self._layout, self._entry, toolchain, call),
+                said.extend,
+                timeout=_TIMEOUT,
+            )
+        except (LaunchError, TimeoutError) as error:
+            self._toolchains.invalidate(toolchain.version)
+            raise BuildError(
+                FailureReason.BUILDER_ENVIRONMENT, f"ESPHome could not be run: {error}"
+            ) from error
+        error_ = _judge(said, result, request) or self._left_out(said)
+        if error_ is not None:
+            lines(tuple(said))
+            raise error_
+        return fresh
+
+    def _left_out(self, said: Sequence[str]) -> BuildError | None:
+        # What ESPHome fetched into the cache by itself, the builder's ESPHome fetches as well.
+        cache = self._layout.root.resolve()
+        paths = [Path(found[1].strip()) for line in said if (found := _LEFT_OUT.search(line))]
+        names = [str(path) for path in dict.fromkeys(paths) if not path.is_relative_to(cache)]
+        if not names:
+            return None
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        return BuildError(
+            FailureReason.BUNDLE_INCOMPLETE,
+            f"Outside of the configuration folder, so not sent to another machine:"
+            f" {', '.join(names[:_NAMED])}{more}. Move it into the folder to build elsewhere",
+        )
+
+    def _kept(
+        self, configuration: str, config_dir: Path, esphome_version: str, sources: Sources
+    ) -> Bundle | None:
+        """Return the last bundle if a new one would be the same."""
+        folder = self._layout.bundle(configuration)
+        try:
+            record = cast("_Record", json.loads(self._record(configuration).read_bytes()))
+            path = folder / f"{record['sha256']}.tar.gz"
+            same = (
+                record["esphome_version"] == esphome_version
+                and record["config_dir"] == str(config_dir)
+                and sources.names is not None
+                and record["names"] == sources.names
+                and all(
+                    sources.files.get(name) == Signature(*signature)
+                    for name, signature in record["files"].items()
+                )
+                and path.stat().st_size == record["size"]
+            )
+            return Bundle(path, record["sha256"], record["size"], fresh=False) if same else None
+        except OSError, ValueError, KeyError, TypeError, AttributeError:
+            # Not there, or cut off when the machine lost power.
+            return None
+
+    def _keep(self, request: BuildRequest, before: Sources, fresh: Path) -> Bundle:
+        """Put a new bundle in its place, and note what it was made from if that is certain."""
+        folder = self._layout.bundle(request.configuration)
+        record_path = self._record(request.configuration)
+        _forget_time(fresh)
+        names = _read_manifest(fresh)
+        with fresh.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = fresh.stat().st_size
+        path = folder / f"{sha256}.tar.gz"
+        record_path.unlink(missing_ok=True)
+        fresh.rename(path)
+        for old in folder.glob("*.tar.gz"):
+            if old != path:
+                old.unlink(missing_ok=True)
+        after = look(request.config_dir)
+        # For a package that ESPHome fetched it is not listed.
+        names |= {"secrets.yaml"} & after.files.keys()
+        signatures = {name: after.files.get(name) for name in names}
+        certain = before.names is not None and all(
+            signature is not None and signature == before.files.get(name)
+            for name, signature in signatures.items()
+        )
+        if certain and before.names is not None:
+            record = _Record(
+                esphome_version=request.esphome_version,
+                config_dir=str(request.config_dir),
+                sha256=sha256,
+                size=size,
+                names=before.names,
+                files={
+                    name: list(asdict(signature).values())
+                    for name, signature in signatures.items()
+                    if signature is not None
+                },
+            )
+            record_path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        return Bundle(path, sha256, size, fresh=True)
+
+    def _record(self, configuration: str) -> Path:
+        return self._layout.bundle(configuration) / "bundle.json"
+
+
+def _prepare(folder: Path, fresh: Path) -> None:
+    (folder / _DATA).mkdir(parents=True, exist_ok=True)
+    fresh.unlink(missing_ok=True)
+    for outdated in _files(folder / _STORAGE):
+        outdated.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> tuple[Path, ...]:
+    return tuple(folder.glob("*.json"))
+
+
+def _judge(said: Sequence[str], result: ProcessResult, request: BuildRequest) -> BuildError | None:
+    """Return why ESPHome made no bundle; None when it made one."""
+    code = result.exit_code
+    if code == 0:
+        return None
+    if any(_NO_BUNDLE_COMMAND.search(line) for line in said):
+        return BuildError(
+            FailureReason.BUNDLE_INCOMPLETE,
+            f"ESPHome {request.esphome_version} makes no bundles, so it builds on this machine"
+            " only; choose a newer version",
+            code,
+        )
+    failure = classify(tuple(said), result)
+    if code == CONFIG_INVALID_EXIT_CODE:
+        return BuildError(failure.reason, failure.message, code)
+    return BuildError(
+        FailureReason.BUNDLE_INCOMPLETE,
+        f"ESPHome could not bundle {request.configuration}: {failure.message}",
+        code,
+    )
+
+
+def _forget_time(path: Path) -> None:
+    """Zero the time in the gzip header: all else of a bundle is the same each time."""
+    with path.open("r+b") as file:
+        file.seek(4)
+        file.write(bytes(4))
+
+
+def _read_manifest(path: Path) -> set[str]:
+    """Return the files that ESPHome took, relative to the configuration folder."""
+    try:
+        # ESPHome writes it first, so the rest need not be unpacked.
+        with tarfile.open(path, "r|gz") as archive:
+            member = archive.next()
+            file = archive.extractfile(member) if member and member.name == _MANIFEST else None
+            content = json.loads(file.read(_MANIFEST_LIMIT)) if file else {}
+        return {str(name) for name in content["files"]}
+    except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise BuildError(
+            FailureReason.BUNDLE_INCOMPLETE, f"ESPHome made a bundle that cannot be read: {error}"
+        ) from error

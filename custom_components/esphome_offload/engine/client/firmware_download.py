@@ -1,0 +1,118 @@
+"""What a peer built: fetched unless it is here already, checked, kept."""
+
+import asyncio
+
+from ..build.cache.layout import CacheLayout
+from ..build.firmware import BuildResult, FirmwareStore
+from ..build.model import (
+    BuildError,
+    BuildInfo,
+    BuildRequest,
+    Firmware,
+)
+from ..const import FailureReason
+from ..protocol.codec import parse
+from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.payloads import BodyHeader, FirmwareParameters, FirmwarePart
+from .link import PeerLink
+
+
+class _HereAlready(Exception):  # noqa: N818 - nothing went wrong
+    """The firmware on its way is the one that is kept."""
+
+
+async def fetch_firmware(
+    link: PeerLink,
+    request: BuildRequest,
+    bundle_sha256: str | None,
+    *,
+    store: FirmwareStore,
+    layout: CacheLayout,
+) -> Firmware:
+    """Return what an attempt built; only the OTA image is fetched, since nothing needs the rest.
+
+    ``bundle_sha256`` is what it must have been built from, None when that is not known any more.
+    Raises LinkLost, PeerRefused and BuildError: integrity when it is not the peer's or not of
+    this attempt, builder_environment when it cannot be kept.
+    """
+    kept = await store.latest(request.configuration)
+    for known in (kept, None):
+        try:
+            return await _fetch(link, request, bundle_sha256, known, store=store, layout=layout)
+        except _HereAlready:
+            assert kept is not None  # noqa: S101 - else it is not raised
+            try:
+                checked = await store.load(request.configuration, kept.sha256)
+            except BuildError:
+                # Altered on our disk: fetched in full.
+                await store.forget(request.configuration)
+                checked = None
+            if checked is not None:
+                return checked
+        except ProtocolError as err:
+            if err.code is ErrorCode.NO_SPACE:
+                raise _not_kept(request, err.detail) from err
+            raise BuildError(
+                FailureReason.INTEGRITY,
+                f"What {link.label} sent as the firmware of {request.device_name} is not what it"
+                f" should be ({err.detail}); it is not used",
+            ) from err
+        except OSError as err:
+            raise _not_kept(request, str(err)) from err
+    raise AssertionError("without a known one it is fetched or fails")
+
+
+async def _fetch(
+    link: PeerLink,
+    request: BuildRequest,
+    bundle_sha256: str | None,
+    known: Firmware | None,
+    *,
+    store: FirmwareStore,
+    layout: CacheLayout,
+) -> Firmware:
+    infos: list[BuildInfo] = []
+
+    def accept(header: BodyHeader) -> None:
+        info = _check(header, request.attempt_id, bundle_sha256)
+        infos.append(info)
+        if (
+            known is not None
+            and known.sha256 == header.sha256
+            and known.build_info == info
+            and known.device_name == request.device_name
+        ):
+            raise _HereAlready
+
+    target = layout.staging / f"{request.attempt_id}.bin"
+    await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+    try:
+        header = await link.fetch(request.attempt_id, FirmwarePart.OTA, target, accept)
+        firmware = await store.keep(
+            request.configuration,
+            request.device_name,
+            BuildResult(ota=target, factory=None, elf=None, build_info=infos[-1]),
+        )
+    finally:
+        await asyncio.to_thread(target.unlink, missing_ok=True)
+    if firmware.sha256 != header.sha256:
+        raise ProtocolError(ErrorCode.TAMPERED, "it was altered on its way to the disk")
+    return firmware
+
+
+def _check(header: BodyHeader, attempt_id: str, bundle_sha256: str | None) -> BuildInfo:
+    """Return what the peer says about its build; raises ProtocolError when it is another one."""
+    parameters = parse(FirmwareParameters, header.parameters)
+    if parameters.attempt_id != attempt_id or parameters.part is not FirmwarePart.OTA:
+        raise ProtocolError(ErrorCode.TAMPERED, "the firmware of another build")
+    if bundle_sha256 is not None and parameters.bundle_sha256 != bundle_sha256:
+        raise ProtocolError(ErrorCode.TAMPERED, "built from another bundle")
+    info = parameters.build_info
+    return BuildInfo(info.esphome_version, info.build_time, info.config_hash)
+
+
+def _not_kept(request: BuildRequest, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.BUILDER_ENVIRONMENT,
+        f"The firmware of {request.device_name} cannot be kept here: {why}",
+    )

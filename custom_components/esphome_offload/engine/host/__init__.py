@@ -1,0 +1,1 @@
+"""The builder's end of a pairing: guests, their attempts and workspaces."""

@@ -1,0 +1,144 @@
+"""GuestDisk: all guests together get so many bytes; what was used last stays."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
+import logging
+from pathlib import Path
+import threading
+from typing import Final
+
+from ..build.cache.eviction import disk_usage
+from ..build.cache.layout import CacheLayout
+from ..clock import Time
+from ..protocol.definitions import ErrorCode, ProtocolError
+from ..threads import in_thread
+
+_LOGGER = logging.getLogger(__name__)
+
+TOOLS: Final = ""
+"""The key of a guest's tool caches, HOME and TMPDIR, beside the keys of its devices."""
+_TOOLS_EVERY: Final = 3600.0
+"""Seconds; compilers for one platform are a hundred thousand files, which hardly ever change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What goes as a whole: a device's tree, firmware and sources, or a guest's tools.
+
+    ``room`` is the name of the guest's folder, ``used`` Unix time in seconds.
+    """
+
+    room: str
+    key: str
+    paths: tuple[Path, ...]
+    used: float
+
+
+type Hold = Callable[[str, str], AbstractAsyncContextManager[bool]]
+"""Called with room and key: keeps it from being used meanwhile, or gives False: it is in use."""
+
+
+class GuestDiskQuota:
+    """Measures and makes room, in threads."""
+
+    def __init__(
+        self, layout: CacheLayout, time: Time, hold: Hold, waiting: Callable[[], int]
+    ) -> None:
+        """Have no limit before ``limit`` is set; it is in bytes.
+
+        ``waiting`` gives the bytes of what guests have sent and is not unpacked.
+        """
+        self._layout = layout
+        self._time = time
+        self._hold = hold
+        self._waiting = waiting
+        self._sizes: dict[tuple[str, str], tuple[int, float]] = {}
+        self._making_room = asyncio.Lock()
+        self.limit: int | None = None
+        self.used = 0
+
+    def check_waiting(self) -> None:
+        """Raise ProtocolError NO_SPACE when what waits to be unpacked fills the limit already."""
+        if self.limit is not None and self._waiting() > self.limit:
+            raise ProtocolError(ErrorCode.NO_SPACE, "bundles of guests wait that fill their disk")
+
+    def invalidate(self, room: str, key: str) -> None:
+        """Measure this anew next time: something was built there."""
+        self._sizes.pop((room, key), None)
+
+    async def make_room(self) -> None:
+        """Delete what was used least recently until the rest keeps the limit.
+
+        What is in use stays, even if the limit is not kept then; so do bundles that wait.
+        """
+        async with self._making_room:
+            items = await asyncio.to_thread(_items, self._layout.guests)
+            sizes = {item: await self._size(item) for item in items}
+            self.used = self._waiting() + sum(sizes.values())
+            for item in sorted(items, key=lambda item: (item.used, item.key == TOOLS)):
+                if self.limit is None or self.used <= self.limit:
+                    return
+                async with self._hold(item.room, item.key) as free:
+                    if free:
+                        _LOGGER.info("%s of guest %s makes room", item.key or "tools", item.room)
+                        await in_thread(partial(self._discard, item))
+                        self.invalidate(item.room, item.key)
+                        self.used -= sizes[item]
+
+    async def _size(self, item: Item) -> int:
+        now = self._time.now().timestamp()
+        size, measured_at = self._sizes.get((item.room, item.key), (None, 0.0))
+        stale = item.key == TOOLS and now - measured_at > _TOOLS_EVERY
+        if size is None or stale:
+            size = await in_thread(lambda stop: sum(disk_usage(path, stop) for path in item.paths))
+            self._sizes[item.room, item.key] = (size, now)
+        return size
+
+    def _discard(self, item: Item, stop: threading.Event) -> None:
+        layout = CacheLayout(self._layout.guests / item.room)
+        if item.key != TOOLS:
+            layout.source_digest(item.key).unlink(missing_ok=True)
+        for path in item.paths:
+            if not stop.is_set():
+                layout.discard(path)
+
+
+def _items(guests: Path) -> list[Item]:
+    return [item for room in _folders(guests) for item in _items_of(CacheLayout(room))]
+
+
+def _items_of(layout: CacheLayout) -> list[Item]:
+    parents = [layout.sources, layout.trees, layout.all_firmware]
+    keys = sorted({folder.name for parent in parents for folder in _folders(parent)})
+    items = [
+        Item(
+            layout.root.name,
+            key,
+            tuple(path for parent in parents if (path := parent / key).is_dir()),
+            _used(layout, key),
+        )
+        for key in keys
+    ]
+    tools_used = max((item.used for item in items), default=0.0)
+    return [
+        *items,
+        Item(layout.root.name, TOOLS, (layout.tools, layout.home, layout.tmp), tools_used),
+    ]
+
+
+def _used(layout: CacheLayout, key: str) -> float:
+    try:
+        return layout.source_digest(key).stat().st_mtime
+    except OSError:
+        # Half-made, or cleaned: nothing would be missed.
+        return 0.0
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+    except FileNotFoundError:
+        return []

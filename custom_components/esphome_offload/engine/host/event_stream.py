@@ -1,0 +1,74 @@
+"""What a guest that attached to an attempt is told, as fast as it takes it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from ..job_log import JobLogs
+from ..protocol.messages import (
+    AttemptState,
+    BuildEvent,
+    ProgressEvent,
+    QueueEvent,
+    line_batches,
+)
+from .attempt import GuestAttempt
+
+_ALL_LINES: Final = 1_000_000
+"""More than a log can hold: reading one that has ended takes its whole file each time."""
+
+
+async def follow(
+    attempt: GuestAttempt, logs: JobLogs, from_line: int
+) -> AsyncGenerator[BuildEvent]:
+    """Give the attempt as it stands, its lines from a number on, then what comes.
+
+    The final state comes last, after all lines. Nothing is kept for a listener that is slow: it
+    gets the newest state, and the lines that are still there, when it asks for more. Close it
+    when it is left.
+    """
+    woken = asyncio.Event()
+    told = _Told()
+    with attempt.listening(woken.set):
+        while True:
+            woken.clear()
+            # Looked at before the lines: once it is set, none are added.
+            final = attempt.event() if attempt.result is not None else None
+            for event in told.news(attempt):
+                yield event
+            while from_line < attempt.lines_so_far:
+                page = await logs.read(attempt.key.log_id, from_line, _ALL_LINES)
+                if not page.lines:
+                    break
+                for batch in line_batches(attempt.key.attempt_id, page.first_line, page.lines):
+                    yield batch
+                from_line = page.next_line
+            if final is not None:
+                yield final
+                return
+            await woken.wait()
+
+
+class _Told:
+    """What this listener knows already."""
+
+    def __init__(self) -> None:
+        self._state: AttemptState | None = None
+        self._ahead: int | None = None
+        self._percent: float | None = None
+
+    def news(self, attempt: GuestAttempt) -> list[BuildEvent]:
+        """Return what changed, but for the end; taken at one moment, however slowly it is told."""
+        if attempt.result is not None:
+            return []
+        attempt_id = attempt.key.attempt_id
+        news: list[BuildEvent] = []
+        if attempt.state is not self._state:
+            news.append(attempt.event())
+            self._percent = None
+        if attempt.ahead is not None and attempt.ahead != self._ahead:
+            news.append(QueueEvent(attempt_id, attempt.ahead))
+        if attempt.percent is not None and attempt.percent != self._percent:
+            news.append(ProgressEvent(attempt_id, attempt.percent))
+        self._state, self._ahead, self._percent = attempt.state, attempt.ahead, attempt.percent
+        return news

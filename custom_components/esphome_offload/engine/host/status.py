@@ -1,0 +1,51 @@
+"""What a guest is told about this machine."""
+
+from ..build.model import BuilderStatus
+from ..build.resources import DISK_MIB
+from ..build.slots import Slots
+from ..protocol.codec import parse
+from ..protocol.definitions import (
+    DETAIL_LIMIT,
+    VERSION_LIMIT,
+    VERSIONS_LIMIT,
+    WARM_LIMIT,
+    ProtocolError,
+    clip,
+)
+from ..protocol.messages import Clean, StatusEvent
+
+
+def why_no_build(builder: BuilderStatus) -> str | None:
+    """Return why a guest's builder takes nothing now, for people; None when it does."""
+    if not builder.available:
+        return builder.why_not or "cannot build"
+    if builder.disk_mib is not None and builder.disk_mib < DISK_MIB:
+        return f"too little free disk: {builder.disk_mib} MiB of at least {DISK_MIB} MiB"
+    return None
+
+
+def status_event(builder: BuilderStatus, why_not: str | None, slots: Slots) -> StatusEvent:
+    """Return what a guest is told; ``builder`` is the guest's own."""
+    return StatusEvent(
+        available=why_not is None,
+        slots=slots.count,
+        busy=slots.busy,
+        queue_length=slots.waiting,
+        why_not=None if why_not is None else clip(why_not, DETAIL_LIMIT),
+        versions=tuple(each for each in builder.versions if len(each) <= VERSION_LIMIT)[
+            :VERSIONS_LIMIT
+        ],
+        warm=tuple(sorted(filter(_can_be_sent, builder.warm)))[:WARM_LIMIT],
+        memory_mib=builder.memory_mib,
+        disk_mib=builder.disk_mib,
+        ccache=builder.ccache,
+    )
+
+
+def _can_be_sent(configuration: str) -> bool:
+    """Tell names of configurations from others: builds write the files that these come from."""
+    try:
+        parse(Clean, {"configuration": configuration})
+    except ProtocolError:
+        return False
+    return True

@@ -1,0 +1,152 @@
+"""GuestRooms: where each guest's bundles are unpacked and built, apart from all others."""
+
+import asyncio
+from collections import defaultdict
+import os
+from pathlib import Path
+import threading
+import uuid
+
+from ..build.cache.layout import CacheLayout, configuration_key
+from ..build.model import BuildError
+from ..const import FailureReason
+from ..threads import in_thread
+from .ports import GuestBuildServices, MakeGuestBuildServices
+from .unpack import UnpackStopped, unpack
+
+
+class GuestWorkspace:
+    """One guest's folder and what builds in it."""
+
+    def __init__(self, workshop: GuestBuildServices) -> None:
+        """Keep what is needed."""
+        self.builder = workshop.builder
+        self.firmware = workshop.firmware
+        self.layout = workshop.layout
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def device(self, configuration: str) -> asyncio.Lock:
+        """Return what is held while the files of a device are used."""
+        return self.lock(configuration_key(configuration))
+
+    def lock(self, key: str) -> asyncio.Lock:
+        """Return the same by ``configuration_key``."""
+        return self._locks[key]
+
+    async def has(self, configuration: str, sha256: str) -> bool:
+        """Return whether this bundle is unpacked."""
+        return await asyncio.to_thread(_is_unpacked, self.layout, configuration, sha256)
+
+    async def prepare(self, configuration: str, sha256: str, bundle: Path | None) -> Path:
+        """Return the folder that a bundle is unpacked in; it is the same for all of a device.
+
+        Raises BuildError (bundle_incomplete, builder_environment) and OSError. When cancelled
+        it stops within a moment.
+        """
+        return await in_thread(
+            lambda stop: _prepare(self.layout, configuration, sha256, bundle, stop)
+        )
+
+    async def clean(self, configuration: str) -> None:
+        """Forget the tree and the sources of a device; raises BuildError."""
+        async with self.device(configuration):
+            await self.builder.clean(configuration)
+            key = configuration_key(configuration)
+            await asyncio.to_thread(_forget_sources, self.layout, key)
+
+
+class GuestWorkspaces:
+    """The rooms of all guests, each made when it is first needed."""
+
+    def __init__(self, layout: CacheLayout, make: MakeGuestBuildServices) -> None:
+        """``layout`` is this instance's."""
+        self._layout = layout
+        self._make = make
+        self._rooms: dict[str, GuestWorkspace] = {}
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def tidy(self) -> None:
+        """Remove what the processes of an earlier run left; while no build runs."""
+        await asyncio.to_thread(_tidy, self._layout.guests)
+
+    def get(self, pin_sha256: str) -> GuestWorkspace | None:
+        """Return a guest's room if it is made."""
+        return self._rooms.get(pin_sha256)
+
+    def named(self, folder: str) -> GuestWorkspace | None:
+        """Return the room whose folder has this name, if it is made."""
+        return next(
+            (room for room in self._rooms.values() if room.layout.root.name == folder), None
+        )
+
+    async def open(self, pin_sha256: str) -> GuestWorkspace:
+        """Return a guest's room."""
+        async with self._making[pin_sha256]:
+            room = self._rooms.get(pin_sha256)
+            if room is None:
+                layout = self._layout.guest(pin_sha256)
+                await asyncio.to_thread(_make_folders, layout)
+                room = self._rooms[pin_sha256] = GuestWorkspace(await self._make(layout))
+            return room
+
+    async def remove(self, pin_sha256: str) -> None:
+        """Delete all that was built for a guest; none of its builds may run any more."""
+        async with self._making[pin_sha256]:
+            self._rooms.pop(pin_sha256, None)
+            root = self._layout.guest(pin_sha256).root
+            await asyncio.to_thread(self._layout.discard, root)
+
+
+def _make_folders(layout: CacheLayout) -> None:
+    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.make()
+
+
+def _tidy(guests: Path) -> None:
+    if guests.is_dir():
+        for root in guests.iterdir():
+            CacheLayout(root).empty_tmp()
+
+
+def _is_unpacked(layout: CacheLayout, configuration: str, sha256: str) -> bool:
+    key = configuration_key(configuration)
+    try:
+        known = layout.source_digest(key).read_text(encoding="ascii")
+    except OSError, UnicodeError:
+        return False
+    return known == sha256 and (layout.source(key) / configuration).is_file()
+
+
+def _prepare(
+    layout: CacheLayout, configuration: str, sha256: str, bundle: Path | None, stop: threading.Event
+) -> Path:
+    key = configuration_key(configuration)
+    folder, digest = layout.source(key), layout.source_digest(key)
+    if not _is_unpacked(layout, configuration, sha256):
+        if bundle is None:
+            raise BuildError(
+                FailureReason.BUILDER_ENVIRONMENT,
+                "The builder had this bundle, but has it no more; submit it again",
+            )
+        # Not in TMPDIR: a build of this guest that runs meanwhile could put links in the way.
+        fresh = layout.staging / uuid.uuid4().hex
+        unpack(bundle, fresh, stop)
+        if not (fresh / configuration).is_file():
+            layout.discard(fresh)
+            raise BuildError(
+                FailureReason.BUNDLE_INCOMPLETE, f"{configuration} is not in its own bundle"
+            )
+        _forget_sources(layout, key)
+        folder.parent.mkdir(exist_ok=True)
+        fresh.rename(folder)
+        digest.write_text(sha256, encoding="ascii")
+    os.utime(digest)
+    if stop.is_set():
+        raise UnpackStopped
+    return folder
+
+
+def _forget_sources(layout: CacheLayout, key: str) -> None:
+    # First what says that they are complete.
+    layout.source_digest(key).unlink(missing_ok=True)
+    layout.discard(layout.source(key))

@@ -1,0 +1,323 @@
+"""JobLog: what a job printed, numbered, on disk, readable from any line."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+import logging
+from pathlib import Path
+import re
+
+from .clock import SystemTime, Time
+
+_LOGGER = logging.getLogger(__name__)
+
+# On disk a log has at most 1 MiB. The beginning and the end are kept; what is between them
+# makes room for appending, so that the file is rewritten once in a while and not at every line.
+FILE_LIMIT = 1024 * 1024
+HEAD_LIMIT = 320 * 1024
+TAIL_LIMIT = 320 * 1024
+OWN = "== "
+"""What the lines begin with that we log ourselves, in between those of ESPHome."""
+LINE_LIMIT = 4000
+WRITE_EVERY = 0.5
+
+# The line's number, a tabulator and the line end.
+_OVERHEAD = 10
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A run of neighbouring lines; the first has the number ``first_line``, counted from 0.
+
+    ``first_line`` is greater than asked for where lines were left out. Go on reading at
+    ``next_line``; nothing more is there (yet) when it equals ``total``.
+    """
+
+    first_line: int
+    lines: tuple[str, ...]
+    next_line: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring lines, the first with the number ``first``."""
+
+    first: int
+    lines: Sequence[str]
+
+
+@dataclass(slots=True)
+class NumberedLines:
+    """The first and the last lines of a log, with their numbers."""
+
+    head: list[str] = field(default_factory=list)
+    tail: deque[str] = field(default_factory=deque)
+    tail_first: int = 0
+    total: int = 0
+    _head_bytes: int = 0
+    _tail_bytes: int = 0
+    _head_full: bool = False
+
+    def add(self, number: int, line: str) -> int:
+        """Add a line, whose number is ``total`` unless lines were left out; returns its bytes."""
+        size = _size(line)
+        if not self._head_full and number == len(self.head):
+            if self._head_bytes + size <= HEAD_LIMIT:
+                self.head.append(line)
+                self._head_bytes += size
+                self.total = self.tail_first = number + 1
+                return size
+            self._head_full = True
+        if number != self.total or not self.tail:
+            self._head_full = True
+            self.tail.clear()
+            self._tail_bytes = 0
+            self.tail_first = number
+        self.tail.append(line)
+        self._tail_bytes += size
+        self.total = number + 1
+        while self._tail_bytes > TAIL_LIMIT:
+            self._tail_bytes -= _size(self.tail.popleft())
+            self.tail_first += 1
+        return size
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return all lines that are kept."""
+        return Run(0, tuple(self.head)), Run(self.tail_first, tuple(self.tail))
+
+    def page(self, from_line: int, limit: int) -> LogPage:
+        """Return lines from a number on, up to where some were left out."""
+        first = min(max(from_line, 0), self.total)
+        if len(self.head) <= first < self.tail_first:
+            first = self.tail_first
+        lines = self.head[first : first + limit]
+        if len(lines) < limit and first + len(lines) >= self.tail_first:
+            begin = first + len(lines) - self.tail_first
+            lines.extend(islice(self.tail, begin, begin + limit - len(lines)))
+        return LogPage(first, tuple(lines), first + len(lines), self.total)
+
+
+def _size(line: str) -> int:
+    return _OVERHEAD + (len(line) if line.isascii() else len(line.encode(errors="replace")))
+
+
+def _text(run: Run) -> bytes:
+    numbered = enumerate(run.lines, run.first)
+    return "".join(f"{number}\t{line}\n" for number, line in numbered).encode(errors="replace")
+
+
+def _append(path: Path, run: Run) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(_text(run))
+        return file.tell()
+
+
+def _rewrite(path: Path, runs: Iterable[Run]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    text = b"".join(map(_text, runs))
+    fresh.write_bytes(text)
+    fresh.replace(path)
+    return len(text)
+
+
+def _load(path: Path) -> NumberedLines:
+    """Read a log; a last line without its end (written when the machine stopped) is left out."""
+    lines = NumberedLines()
+    try:
+        text = path.read_bytes().decode(errors="replace")
+    except FileNotFoundError:
+        return lines
+    for entry in text.split("\n")[:-1]:
+        number, separator, line = entry.partition("\t")
+        if separator and _NUMBER.fullmatch(number) and int(number) >= lines.total:
+            lines.add(int(number), line)
+    return lines
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """The log of a job that has not ended."""
+
+    job_id: str
+    path: Path
+    lines: NumberedLines = field(default_factory=NumberedLines)
+    # Not a pair of number and line each: the garbage collector counts those, and with enough of
+    # them it looks at all of Home Assistant's memory, which takes a tenth of a second.
+    pending: list[str] = field(default_factory=list)
+    pending_first: int = 0
+    pending_bytes: int = 0
+    file_bytes: int = 0
+    rewrite: bool = False
+    ended: bool = False
+    timer: Callable[[], None] | None = None
+    writer: asyncio.Task[None] | None = None
+    waiters: set[asyncio.Event] = field(default_factory=set)
+
+    def wake(self) -> None:
+        for waiter in self.waiters:
+            waiter.set()
+
+
+class JobLogs:
+    """The logs of all jobs, one file each in ``folder``."""
+
+    def __init__(self, folder: Path, time: Time | None = None) -> None:
+        """Touch nothing yet."""
+        self._folder = folder
+        self._time = time or SystemTime()
+        self._live: dict[str, _Live] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self, job_id: str) -> None:
+        """Begin the log of a new job."""
+        self._live[job_id] = _Live(job_id, self._path(job_id))
+
+    async def resume(self, job_id: str) -> None:
+        """Go on with the log of an earlier run."""
+        live = _Live(job_id, self._path(job_id))
+        live.lines = await asyncio.to_thread(_load, live.path)
+        # The file may end in half a line.
+        live.rewrite = True
+        self._live[job_id] = live
+
+    def append(self, job_id: str, lines: Sequence[str]) -> None:
+        """Add lines; cheap, they reach the disk within half a second or so.
+
+        Lines for a log that has ended, or that was never opened, are dropped.
+        """
+        live = self._live.get(job_id)
+        if live is None or live.ended or not lines:
+            return
+        if not live.pending:
+            live.pending_first = live.lines.total
+        for line in lines:
+            clean = " ".join(line[:LINE_LIMIT].splitlines()) if line else line
+            live.pending_bytes += live.lines.add(live.lines.total, clean)
+            live.pending.append(clean)
+        if live.pending_bytes > FILE_LIMIT:
+            # All that is kept is in ``lines``.
+            live.pending.clear()
+            live.pending_bytes = 0
+            live.rewrite = True
+        live.wake()
+        self._schedule(live)
+
+    def finish(self, job_id: str) -> None:
+        """End a log; what is in memory is written out soon."""
+        live = self._live.get(job_id)
+        if live is None or live.ended:
+            return
+        live.ended = True
+        live.wake()
+        self._write_now(live)
+
+    async def read(self, job_id: str, from_line: int = 0, limit: int = 1000) -> LogPage:
+        """Return at most ``limit`` lines; an unknown job has none."""
+        live = self._live.get(job_id)
+        lines = live.lines if live else await asyncio.to_thread(_load, self._path(job_id))
+        return lines.page(from_line, limit)
+
+    async def changed(self, job_id: str, seen: int) -> bool:
+        """Wait until there are more than ``seen`` lines (True) or the log has ended (False).
+
+        After False nothing more comes, but lines not yet read may be there.
+        """
+        live = self._live.get(job_id)
+        if live is None:
+            return False
+        waiter = asyncio.Event()
+        live.waiters.add(waiter)
+        try:
+            while not live.ended:
+                if live.lines.total > seen:
+                    return True
+                waiter.clear()
+                await waiter.wait()
+        finally:
+            live.waiters.discard(waiter)
+        return False
+
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Delete logs."""
+        paths = [self._path(job_id) for job_id in job_ids]
+        if paths:
+            self._own(asyncio.create_task(asyncio.to_thread(_delete, paths)))
+
+    async def prune(self, keep: Iterable[str]) -> None:
+        """Delete the logs of all other jobs."""
+        names = {self._path(job_id).name for job_id in keep}
+
+        def others() -> None:
+            if self._folder.is_dir():
+                _delete([path for path in self._folder.iterdir() if path.name not in names])
+
+        await asyncio.to_thread(others)
+
+    async def aclose(self) -> None:
+        """End all logs and return when they are on disk."""
+        for job_id in tuple(self._live):
+            self.finish(job_id)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _path(self, job_id: str) -> Path:
+        return self._folder / f"{job_id}.log"
+
+    def _schedule(self, live: _Live) -> None:
+        if live.timer is None and live.writer is None:
+            live.timer = self._time.call_later(WRITE_EVERY, lambda: self._write_now(live))
+
+    def _write_now(self, live: _Live) -> None:
+        if live.timer is not None:
+            live.timer()
+            live.timer = None
+        if live.writer is None:
+            live.writer = self._own(asyncio.create_task(self._write(live)))
+
+    async def _write(self, live: _Live) -> None:
+        try:
+            await self._write_pending(live)
+            if live.ended:
+                await self._write_pending(live)
+        except OSError as err:
+            _LOGGER.warning("The log %s cannot be written: %s", live.path, err)
+        finally:
+            live.writer = None
+        if live.ended:
+            if self._live.get(live.job_id) is live:
+                del self._live[live.job_id]
+        elif live.pending or live.rewrite:
+            self._schedule(live)
+
+    async def _write_pending(self, live: _Live) -> None:
+        run = Run(live.pending_first, live.pending)
+        if not run.lines and not live.rewrite:
+            return
+        size = live.pending_bytes
+        live.pending = []
+        live.pending_bytes = 0
+        if live.rewrite or live.file_bytes + size > FILE_LIMIT:
+            live.rewrite = False
+            live.file_bytes = await asyncio.to_thread(_rewrite, live.path, live.lines.runs())
+        else:
+            live.file_bytes = await asyncio.to_thread(_append, live.path, run)
+
+    def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as err:
+            _LOGGER.warning("The log %s cannot be deleted: %s", path, err)

@@ -1,0 +1,222 @@
+"""The first half of a job: from a request to firmware."""
+
+from collections.abc import Callable
+from datetime import timedelta
+import logging
+
+from ..build.model import (
+    BuildDetached,
+    BuildError,
+    BuildRequest,
+    Firmware,
+)
+from ..clock import Time
+from ..const import FailureReason
+from ..job_log import JobLogs
+from .attempt import AttemptSink, attempt_boundary, new_id
+from .failures import Action, Failures, Step
+from .lanes import Binding, BuilderFailure, BuildLane
+from .ledger import Ledger
+from .model import Attempt, FirmwareJob, Routing
+from .pool import BuilderPool
+from .ports import ConfigurationSource, FirmwareKeeper, QueueSettings
+from .replay import Replay
+
+_LOGGER = logging.getLogger(__name__)
+
+_ALL_LINES = 1_000_000
+"""More than a log can hold."""
+
+
+class Building:
+    """Gets firmware for a job: what is kept, or what a builder makes."""
+
+    def __init__(
+        self,
+        *,
+        lane: BuildLane,
+        ledger: Ledger,
+        logs: JobLogs,
+        builders: BuilderPool,
+        firmware: FirmwareKeeper,
+        configurations: ConfigurationSource,
+        settings: Callable[[], QueueSettings],
+        time: Time,
+    ) -> None:
+        """Keep what is needed."""
+        self._lane = lane
+        self._ledger = ledger
+        self._logs = logs
+        self._builders = builders
+        self._firmware = firmware
+        self._configurations = configurations
+        self._settings = settings
+        self._time = time
+
+    async def build(self, job: FirmwareJob, failures: Failures) -> Firmware:
+        """Build at one builder after the other; raises BuildError when that is over.
+
+        It begins with an attempt that another machine was left alone with, if there is one.
+        """
+        setbacks: dict[str, BuilderFailure] = {}
+        last: BuildError | None = None
+        resumed = await self._resumed(job)
+        while True:
+            try:
+                async with self._lane.slot(job, setbacks, resumed) as binding:
+                    builder_id = binding.builder.builder_id
+                    try:
+                        return await self._attempt(job, binding, resumed)
+                    except BuildDetached:
+                        # Its entry is being reloaded, mostly: it is found again in a moment.
+                        resumed = job.current_attempt
+                        continue
+                    except BuildError as err:
+                        last = err
+            except BuildError as nobody:
+                if resumed is None:
+                    # That nobody else takes it says less than what went wrong where it was tried.
+                    raise (last or nobody) from nobody
+                self._ledger.end_attempt(job, FailureReason.BUILDER_UNAVAILABLE, str(nobody))
+                resumed = None
+                continue
+            resumed = None
+            decision = failures.decide(Step.BUILD, last.reason)
+            match decision.action:
+                case Action.NEXT_BUILDER:
+                    pause = timedelta(seconds=decision.delay)
+                    again_at = self._time.now() + pause if pause else None
+                    setbacks[builder_id] = BuilderFailure(str(last), again_at)
+                case Action.BUILD_AGAIN:
+                    pass
+                case _:
+                    raise last
+
+    async def kept(self, job: FirmwareJob, failures: Failures) -> Firmware | None:
+        """Return what this job built before a restart; None when it has to be built (again)."""
+        sha256 = job.firmware_sha256
+        if sha256 is None:
+            return None
+        gone = BuildError(FailureReason.NO_FIRMWARE, "What was built is not there any more")
+        try:
+            firmware = await self._firmware.load(job.request.configuration, sha256)
+        except BuildError as err:
+            firmware, gone = None, err
+        if firmware is not None:
+            return firmware
+        again = failures.decide(Step.KEPT, gone.reason).action is Action.BUILD_AGAIN
+        if not again or not job.request.operation.builds:
+            raise gone
+        _LOGGER.warning("Job %s is built again: %s", job.job_id, gone)
+        return None
+
+    async def latest(self, job: FirmwareJob) -> Firmware:
+        """Return what was built last for the configuration of a job."""
+        configuration = job.request.configuration
+        firmware = await self._firmware.latest(configuration)
+        if firmware is None:
+            raise BuildError(
+                FailureReason.NO_FIRMWARE, f"Nothing has been built for {configuration} yet"
+            )
+        return firmware
+
+    async def fingerprint(self, job: FirmwareJob) -> str:
+        """Return the present state of a job's configuration; BuildError when it is gone."""
+        configuration = job.request.configuration
+        fingerprint = await self._configurations.fingerprint(configuration)
+        if fingerprint is None:
+            raise BuildError(
+                FailureReason.CONFIG_INVALID,
+                f"{configuration} is not in the configuration folder any more",
+            )
+        return fingerprint
+
+    async def clean(self, job: FirmwareJob) -> None:
+        """Forget the build trees of a configuration everywhere; raises the first BuildError."""
+        first: BuildError | None = None
+        for builder in self._builders.builders:
+            try:
+                await builder.clean(job.request.configuration)
+            except BuildError as err:
+                self._logs.append(job.job_id, (f"{builder.label}: {err}",))
+                first = first or err
+        if first is not None:
+            raise first
+
+    async def _resumed(self, job: FirmwareJob) -> Attempt | None:
+        """Return the attempt to go on with; one that builds what is outdated is ended."""
+        attempt = job.current_attempt
+        if attempt is None:
+            return None
+        if attempt.fingerprint == await self.fingerprint(job):
+            return attempt
+        self._ledger.end_attempt(
+            job, FailureReason.SUPERSEDED, "The configuration was changed meanwhile"
+        )
+        return None
+
+    async def _attempt(
+        self, job: FirmwareJob, binding: Binding, resumed: Attempt | None
+    ) -> Firmware:
+        builder = binding.builder
+        first_build = job.firmware_sha256 is None
+        if resumed is not None:
+            attempt = resumed
+            sink = AttemptSink(self._ledger, self._logs, job, await self._logged(job, resumed))
+            self._ledger.resume_attempt(job)
+        else:
+            attempt = self._begin(job, binding)
+            sink = AttemptSink(self._ledger, self._logs, job)
+        try:
+            # Before the build: what changes while it runs counts as changed.
+            fingerprint = attempt.fingerprint or await self.fingerprint(job)
+            self._ledger.note_fingerprint(job, fingerprint)
+            with attempt_boundary(sink, builder.label):
+                firmware = await builder.build(
+                    BuildRequest(
+                        job_id=job.job_id,
+                        attempt_id=attempt.attempt_id,
+                        configuration=job.request.configuration,
+                        config_dir=self._configurations.config_dir,
+                        device_name=job.request.device_name,
+                        esphome_version=job.request.esphome_version,
+                        time_zone=self._settings().time_zone,
+                        clean=job.request.clean and first_build,
+                        resume=resumed is not None,
+                    ),
+                    sink,
+                )
+        except BuildError as err:
+            self._ledger.end_attempt(job, err.reason, str(err))
+            raise
+        self._ledger.built(job, firmware.sha256, firmware.build_info, fingerprint)
+        return firmware
+
+    def _begin(self, job: FirmwareJob, binding: Binding) -> Attempt:
+        builder = binding.builder
+        attempt = Attempt(
+            attempt_id=new_id(),
+            builder_id=builder.builder_id,
+            source=builder.source,
+            label=builder.label,
+            started_at=self._time.now(),
+        )
+        routing = Routing(
+            source=builder.source,
+            source_pin_sha256=builder.pin_sha256,
+            source_label=builder.label,
+            source_esphome_version=job.request.esphome_version,
+            reason=binding.choice.reason,
+            why_not=binding.choice.why_not,
+        )
+        self._ledger.begin_attempt(job, attempt, routing)
+        return attempt
+
+    async def _logged(self, job: FirmwareJob, attempt: Attempt) -> Replay:
+        """Return what filters out the lines of an attempt that are in the log already."""
+        page = await self._logs.read(job.job_id, 0, _ALL_LINES)
+        lines = list(page.lines)
+        while page.lines and page.next_line < page.total:
+            page = await self._logs.read(job.job_id, page.next_line, _ALL_LINES)
+            lines.extend(page.lines)
+        return Replay(lines, attempt.label)

@@ -1,0 +1,356 @@
+"""Who may work now: build slots per builder, upload slots, and the gate before both."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..build.model import Builder, BuildError
+from ..build.slots import OWN, Slot, Slots
+from ..clock import Time
+from ..const import REQUESTED_AUTO, FailureReason
+from .ledger import Ledger
+from .model import Attempt, FirmwareJob
+from .pool import BuilderPool
+from .ports import QueueSettings
+from .router import (
+    Bind,
+    Candidate,
+    Fail,
+    Snapshot,
+    Wait,
+    choose,
+    find_again,
+    wait_for_slot,
+)
+
+
+class DispatchGate:
+    """Closed while nothing may start; what runs goes on."""
+
+    def __init__(self) -> None:
+        """Start closed."""
+        self._opened = asyncio.Event()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether work may start."""
+        return self._opened.is_set()
+
+    def set(self, *, is_open: bool) -> None:
+        """Open or close."""
+        if is_open:
+            self._opened.set()
+        else:
+            self._opened.clear()
+
+    async def passed(self) -> None:
+        """Return when work may start."""
+        while not self.is_open:
+            await self._opened.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A slot on a builder, and why it is this one.
+
+    ``slot`` is None where the builder itself puts the builds in order.
+    """
+
+    builder: Builder
+    choice: Bind
+    slot: Slot | None
+
+
+def _new_future[T]() -> asyncio.Future[T]:
+    return asyncio.get_running_loop().create_future()
+
+
+def _granted[T](future: asyncio.Future[T]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderFailure:
+    """Why a job failed at a builder, and when it may be tried there again; None: never."""
+
+    why: str
+    again_at: datetime | None = None
+
+    def left(self, now: datetime) -> float | None:
+        """Return in how many seconds the job may be tried there again; None: never."""
+        return None if self.again_at is None else (self.again_at - now).total_seconds()
+
+    def over(self, now: datetime) -> bool:
+        """Whether it may be tried there again by now."""
+        return self.again_at is not None and now >= self.again_at
+
+
+@dataclass(slots=True, eq=False)
+class _BuildTicket:
+    """Somebody who waits for a builder; ``resumed``: for the one that has the attempt already."""
+
+    job: FirmwareJob
+    setbacks: Mapping[str, BuilderFailure]
+    since: datetime
+    resumed: Attempt | None = None
+    binding: asyncio.Future[Binding] = field(default_factory=_new_future)
+
+
+class BuildLane:
+    """One queue for all builders; first come, first served by whoever suits the job."""
+
+    def __init__(
+        self,
+        builders: BuilderPool,
+        ledger: Ledger,
+        gate: DispatchGate,
+        settings: Callable[[], QueueSettings],
+        time: Time,
+    ) -> None:
+        """Start empty."""
+        self._builders = builders
+        self._ledger = ledger
+        self._gate = gate
+        self._settings = settings
+        self._time = time
+        self._tickets: list[_BuildTicket] = []
+        self._bound: Counter[str] = Counter()
+        self._lines: dict[str, Slots] = {}
+        self._serving = False
+        self._again = False
+        self._timer: Callable[[], None] | None = None
+
+    @asynccontextmanager
+    async def slot(
+        self,
+        job: FirmwareJob,
+        setbacks: Mapping[str, BuilderFailure],
+        resumed: Attempt | None = None,
+    ) -> AsyncIterator[Binding]:
+        """Hold a slot on a builder that has no setback (they are keyed by builder id).
+
+        With ``resumed``, on the builder of that attempt, which has it already. Raises BuildError
+        (no_builder) when no builder will take the job.
+        """
+        ticket = _BuildTicket(job, setbacks, self._time.now(), resumed)
+        self._tickets.append(ticket)
+        self.serve()
+        try:
+            yield await ticket.binding
+        finally:
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
+            if _granted(ticket.binding):
+                self._give_back(ticket.binding.result())
+            self.serve()
+
+    def serve(self) -> None:
+        """Look at everybody who waits; to be called after any change."""
+        if self._serving:
+            # Showing what a job waits for calls listeners, and those may change something.
+            self._again = True
+            return
+        self._serving = True
+        try:
+            again = True
+            while again:
+                self._again = False
+                self._serve()
+                again = self._again
+        finally:
+            self._serving = False
+
+    def outlook(self, configuration: str) -> Bind | Wait | Fail:
+        """Return what would become of a job that is submitted now."""
+        return choose(self._seen(configuration, REQUESTED_AUTO, {}, 0.0))
+
+    def close(self) -> None:
+        """Drop the timer and the places in other lines."""
+        self._drop_timer()
+        self._line_up(Counter())
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer()
+            self._timer = None
+
+    def _serve(self) -> None:
+        self._drop_timer()
+        looks: list[float] = []
+        waiting: Counter[str] = Counter()
+        if self._gate.is_open:
+            self._look_at_all(looks, waiting)
+        self._line_up(waiting)
+        if looks:
+            self._timer = self._time.call_later(min(looks), self.serve)
+
+    def _look_at_all(self, looks: list[float], waiting: Counter[str]) -> None:
+        for ticket in tuple(self._tickets):
+            if ticket.binding.done() or ticket.job.terminal:
+                continue
+            snapshot = self._snapshot(ticket)
+            if ticket.resumed is None:
+                choice = choose(snapshot)
+            else:
+                choice = find_again(snapshot, ticket.resumed.builder_id, ticket.resumed.label)
+            if isinstance(choice, Bind) and not self._bind(ticket, choice):
+                choice = wait_for_slot(snapshot, choice.builder_id)
+            match choice:
+                case Fail(reasons=reasons):
+                    listed = "; ".join(f"{label}: {why}" for label, why in reasons.items())
+                    ticket.binding.set_exception(
+                        BuildError(
+                            FailureReason.NO_BUILDER,
+                            f"No builder takes this job. {listed or 'There is none.'}",
+                        )
+                    )
+                case Wait(why=why, look_again=look_again, for_slot=for_slot):
+                    if look_again is not None:
+                        looks.append(look_again)
+                    waiting.update(for_slot)
+                    self._ledger.wait_for_builder(ticket.job, why)
+
+    def _bind(self, ticket: _BuildTicket, choice: Bind) -> bool:
+        """Bind, unless a slot that is free is not for us: it is a guest's turn."""
+        builder = self._builders.get(choice.builder_id)
+        assert builder is not None  # noqa: S101 - the snapshot was made in this very moment
+        slot = builder.slots.take(OWN) if builder.slots is not None else None
+        if builder.slots is not None and slot is None:
+            return False
+        self._bound[builder.builder_id] += 1
+        self._tickets.remove(ticket)
+        ticket.binding.set_result(Binding(builder, choice, slot))
+        return True
+
+    def _give_back(self, binding: Binding) -> None:
+        self._bound[binding.builder.builder_id] -= 1
+        if binding.slot is not None:
+            binding.slot.release()
+
+    def _line_up(self, waiting: Counter[str]) -> None:
+        """Have as many of our jobs wait for slots that are shared as are waiting now."""
+        lines = {
+            builder.builder_id: builder.slots
+            for builder in self._builders.builders
+            if builder.slots is not None
+        }
+        for builder_id, slots in (self._lines | lines).items():
+            slots.want(OWN, waiting[builder_id], self.serve)
+        self._lines = lines
+
+    def _snapshot(self, ticket: _BuildTicket) -> Snapshot:
+        request = ticket.job.request
+        return self._seen(
+            request.configuration,
+            request.requested_source,
+            ticket.setbacks,
+            (self._time.now() - ticket.since).total_seconds(),
+        )
+
+    def _seen(
+        self, configuration: str, source: str, setbacks: Mapping[str, BuilderFailure], waited: float
+    ) -> Snapshot:
+        settings = self._settings()
+        now = self._time.now()
+        return Snapshot(
+            configuration=configuration,
+            requested_source=source,
+            candidates=tuple(
+                self._candidate(builder, setbacks.get(builder.builder_id), now)
+                for builder in self._builders.builders
+            ),
+            waited=waited,
+            wait_for_builder=settings.wait_for_builder,
+            fall_back_to_local=settings.fall_back_to_local,
+            peers_expected=settings.peers_expected,
+        )
+
+    def _candidate(
+        self, builder: Builder, setback: BuilderFailure | None, now: datetime
+    ) -> Candidate:
+        if setback is not None and setback.over(now):
+            setback = None
+        return Candidate(
+            builder_id=builder.builder_id,
+            label=builder.label,
+            source=builder.source,
+            status=builder.status(),
+            ours=self._bound[builder.builder_id],
+            failed=None if setback is None else setback.why,
+            again_in=None if setback is None else setback.left(now),
+        )
+
+
+@dataclass(slots=True, eq=False)
+class UploadLease:
+    """The right to flash one device."""
+
+    device_name: str
+    granted: asyncio.Future[None] = field(default_factory=_new_future)
+    uploading: bool = True
+
+
+class UploadLane:
+    """As many uploads at a time as the options say, never two to the same device."""
+
+    def __init__(self, gate: DispatchGate, settings: Callable[[], QueueSettings]) -> None:
+        """Start empty."""
+        self._gate = gate
+        self._settings = settings
+        self._waiting: list[UploadLease] = []
+        self._leases: set[UploadLease] = set()
+
+    @asynccontextmanager
+    async def lease(
+        self, device_name: str, on_wait: Callable[[str], None]
+    ) -> AsyncIterator[UploadLease]:
+        """Hold the device and an upload slot; ``on_wait`` gets told what has to be waited for."""
+        lease = UploadLease(device_name)
+        self._waiting.append(lease)
+        self.serve()
+        if not lease.granted.done():
+            on_wait(self._waits_for(lease))
+        try:
+            await lease.granted
+            yield lease
+        finally:
+            if lease in self._waiting:
+                self._waiting.remove(lease)
+            self._leases.discard(lease)
+            self.serve()
+
+    def uploaded(self, lease: UploadLease) -> None:
+        """Give the slot to the next one; the device stays held until it is back."""
+        lease.uploading = False
+        self.serve()
+
+    def serve(self) -> None:
+        """Look at everybody who waits; to be called after any change."""
+        if not self._gate.is_open:
+            return
+        for lease in tuple(self._waiting):
+            if lease.granted.done():
+                continue
+            if self._free_slots() <= 0:
+                return
+            if self._held(lease.device_name):
+                continue
+            self._waiting.remove(lease)
+            self._leases.add(lease)
+            lease.granted.set_result(None)
+
+    def _free_slots(self) -> int:
+        return max(1, self._settings().parallel_uploads) - sum(
+            lease.uploading for lease in self._leases
+        )
+
+    def _held(self, device_name: str) -> bool:
+        return any(lease.device_name == device_name for lease in self._leases)
+
+    def _waits_for(self, lease: UploadLease) -> str:
+        if self._held(lease.device_name):
+            return "another job that flashes this device"
+        return "a free upload slot"

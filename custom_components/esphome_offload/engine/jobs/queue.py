@@ -1,0 +1,330 @@
+"""JobQueue: takes requests, owns every job's task, answers questions about jobs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+import logging
+
+from ..clock import SystemTime, Time
+from ..const import FailureReason, Stage
+from ..job_log import JobLogs
+from .attempt import new_id
+from .building import Building
+from .flashing import Flashing
+from .lanes import BuildLane, DispatchGate, UploadLane
+from .ledger import JobListener, Ledger
+from .model import FirmwareJob, JobRequest
+from .pool import BuilderPool
+from .ports import (
+    ConfigurationSource,
+    DeviceLink,
+    FirmwareKeeper,
+    Flasher,
+    Persistence,
+    QueueSettings,
+)
+from .router import Bind, Fail, Wait
+from .runner import JobRunner
+from .store import decode_all
+
+_LOGGER = logging.getLogger(__name__)
+
+# Everything a job started is to be gone within 5 s; twice that, and something is stuck.
+STOP_TIMEOUT = 10.0
+
+
+class RefusalReason(StrEnum):
+    """Why the queue did not do what it was asked to."""
+
+    ALREADY_RUNNING = "already_running"
+    NOTHING_TO_CANCEL = "nothing_to_cancel"
+    UNKNOWN_JOB = "unknown_job"
+    NOT_RUNNING = "not_running"
+
+
+class JobRefused(Exception):  # noqa: N818 - a refusal is an answer
+    """The queue says no; ``job`` is the one in the way, or the one that has ended already."""
+
+    def __init__(self, reason: RefusalReason, job: FirmwareJob | None = None) -> None:
+        """Say why."""
+        super().__init__(reason.value)
+        self.reason = reason
+        self.job = job
+
+
+class JobQueue:
+    """All jobs, at most one active per configuration. Use it on the event loop only."""
+
+    def __init__(
+        self,
+        *,
+        persistence: Persistence,
+        logs: JobLogs,
+        builders: BuilderPool,
+        flasher: Flasher,
+        firmware: FirmwareKeeper,
+        devices: DeviceLink,
+        configurations: ConfigurationSource,
+        settings: Callable[[], QueueSettings],
+        on_event: JobListener,
+        end_leftovers: Callable[[], Awaitable[object]] | None = None,
+        time: Time | None = None,
+    ) -> None:
+        """Do nothing before ``start``; ``on_event`` hears everything, before other listeners.
+
+        ``end_leftovers`` ends what an earlier Home Assistant left running; it is awaited before
+        the first dispatch.
+        """
+        time = time or SystemTime()
+        self._persistence = persistence
+        self._logs = logs
+        self._end_leftovers = end_leftovers
+        self._time = time
+        self._builders = builders
+        self._gate = DispatchGate()
+        self._ledger = Ledger(persistence, logs, time, on_event)
+        self._builds = BuildLane(builders, self._ledger, self._gate, settings, time)
+        self._uploads = UploadLane(self._gate, settings)
+        self._flashing = Flashing(
+            lane=self._uploads,
+            ledger=self._ledger,
+            logs=logs,
+            flasher=flasher,
+            devices=devices,
+            configurations=configurations,
+            settings=settings,
+            time=time,
+        )
+        self._runner = JobRunner(
+            ledger=self._ledger,
+            gate=self._gate,
+            building=Building(
+                lane=self._builds,
+                ledger=self._ledger,
+                logs=logs,
+                builders=builders,
+                firmware=firmware,
+                configurations=configurations,
+                settings=settings,
+                time=time,
+            ),
+            flashing=self._flashing,
+        )
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._cancelling: dict[str, FailureReason] = {}
+        self._waiters: set[asyncio.Event] = set()
+        self._started = False
+        self._stopping = False
+        self._held = False
+        self._unsubscribe: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Load the stored jobs, take up those that had not ended, begin to dispatch."""
+        jobs = await asyncio.to_thread(decode_all, await self._persistence.load())
+        await self._logs.prune([job.job_id for job in jobs])
+        for job in jobs:
+            if not job.terminal:
+                await self._logs.resume(job.job_id)
+        if self._end_leftovers is not None:
+            try:
+                await self._end_leftovers()
+            except Exception:
+                # The jobs go on all the same: a tree that is still worked in is locked.
+                _LOGGER.exception("What an earlier run left behind could not be ended")
+        active: dict[str, FirmwareJob] = {}
+        for job in jobs:
+            self._ledger.adopt(job)
+            if not job.terminal:
+                if earlier := active.get(job.request.configuration):
+                    self._ledger.cancel(earlier, FailureReason.SUPERSEDED)
+                active[job.request.configuration] = job
+        self._started = True
+        self._unsubscribe = self._builders.subscribe(self._builds.serve)
+        for job in active.values():
+            self._launch(job, recovered=True)
+        self._set_gate()
+
+    async def stop(self) -> None:
+        """Stop every job as it is and store it, so that the next start takes it up.
+
+        Returns when nothing runs any more. Whoever waits for a job gets it as it stands.
+        """
+        self._stopping = True
+        self._set_gate()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+        self._builders.leave()
+        tasks = tuple(self._tasks.items())
+        for job_id, task in tasks:
+            if job_id not in self._cancelling:
+                task.cancel()
+        try:
+            if tasks:
+                _, stuck = await asyncio.wait([task for _, task in tasks], timeout=STOP_TIMEOUT)
+                if stuck:
+                    _LOGGER.error("%d jobs could not be stopped in time", len(stuck))
+            self._builds.close()
+            if self._started:
+                await self._ledger.close()
+            await self._logs.aclose()
+        finally:
+            for waiter in self._waiters:
+                waiter.set()
+
+    def submit(self, request: JobRequest) -> FirmwareJob:
+        """Queue a job, in place of a queued or waiting one of the same configuration.
+
+        Raises JobRefused (already_running with the job in the way, not_running).
+        """
+        if not self._started or self._stopping:
+            raise JobRefused(RefusalReason.NOT_RUNNING)
+        if earlier := self.active(request.configuration):
+            if not earlier.waiting or earlier.job_id in self._cancelling:
+                raise JobRefused(RefusalReason.ALREADY_RUNNING, earlier)
+            self._cancelling[earlier.job_id] = FailureReason.SUPERSEDED
+            # It holds nothing that somebody would have to wait for.
+            self._ledger.cancel(earlier, FailureReason.SUPERSEDED)
+            self._tasks[earlier.job_id].cancel()
+        job = FirmwareJob(job_id=new_id(), request=request, created_at=self._time.now())
+        self._logs.open(job.job_id)
+        self._ledger.queue(job)
+        self._launch(job, recovered=False)
+        return job
+
+    async def cancel(
+        self, job_id: str, reason: FailureReason = FailureReason.CANCELLED
+    ) -> FirmwareJob:
+        """Cancel a job and return it when all of it has ended.
+
+        Raises JobRefused (unknown_job, nothing_to_cancel).
+        """
+        job = self._known(job_id)
+        task = self._tasks.get(job_id)
+        if job.terminal or task is None or task.done():
+            raise JobRefused(RefusalReason.NOTHING_TO_CANCEL, job)
+        if job_id not in self._cancelling:
+            self._cancelling[job_id] = reason
+            task.cancel()
+        _, stuck = await asyncio.wait([task], timeout=STOP_TIMEOUT)
+        if stuck and not job.terminal:
+            _LOGGER.error("Job %s does not stop; it is given up", job_id)
+            self._ledger.cancel(job, reason)
+        if job.outcome.failure_reason is not reason:
+            raise JobRefused(RefusalReason.NOTHING_TO_CANCEL, job)
+        return job
+
+    async def cancel_all(self) -> None:
+        """Cancel every job that has not ended."""
+        active = [job.job_id for job in self.jobs() if not job.terminal]
+        await asyncio.gather(*map(self.cancel, active), return_exceptions=True)
+
+    def rename(self, old: str, new: str) -> None:
+        """Hand the jobs of a configuration on to the new name of its file."""
+        self._ledger.rename(old, new)
+
+    def hold(self) -> None:
+        """Start no builds and no uploads until ``release``; running ones go on."""
+        self._held = True
+        self._set_gate()
+
+    def release(self) -> None:
+        """Dispatch again."""
+        self._held = False
+        self._set_gate()
+
+    def kick(self) -> None:
+        """Look again at what waits: options or something else outside changed."""
+        self._builds.serve()
+        self._uploads.serve()
+        self._flashing.look_again()
+
+    def jobs(self) -> list[FirmwareJob]:
+        """Return all jobs, oldest first."""
+        return list(self._ledger.jobs.values())
+
+    def get(self, job_id: str) -> FirmwareJob | None:
+        """Return one job."""
+        return self._ledger.jobs.get(job_id)
+
+    def active(self, configuration: str) -> FirmwareJob | None:
+        """Return the job of a configuration that has not ended."""
+        return self._ledger.active(configuration)
+
+    def last(self, configuration: str) -> FirmwareJob | None:
+        """Return the newest job of a configuration that has ended."""
+        return self._ledger.last(configuration)
+
+    def outlook(self, configuration: str) -> Bind | Wait | Fail:
+        """Return who would build a configuration now, or why nobody would."""
+        return self._builds.outlook(configuration)
+
+    def wanted_attempts(self, builder_id: str) -> tuple[str, ...]:
+        """Return the attempts at a builder that are still of use, also from before a restart.
+
+        Only once the queue is started.
+        """
+        current = (job.current_attempt for job in self.jobs() if not job.terminal)
+        return tuple(
+            attempt.attempt_id
+            for attempt in current
+            if attempt is not None and attempt.builder_id == builder_id
+        )
+
+    def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
+        """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""
+        return self._ledger.subscribe(job_id, listener)
+
+    async def wait(self, job_id: str) -> FirmwareJob:
+        """Return the job once it is terminal, waits for its device, or the queue is stopped.
+
+        Raises JobRefused (unknown_job).
+        """
+        job = self._known(job_id)
+        settled = asyncio.Event()
+
+        def look() -> None:
+            if job.terminal or job.stage is Stage.WAITING_DEVICE or self._stopping:
+                settled.set()
+
+        unsubscribe = self.subscribe(job_id, lambda _event, _job: look())
+        self._waiters.add(settled)
+        try:
+            look()
+            await settled.wait()
+        finally:
+            self._waiters.discard(settled)
+            unsubscribe()
+        return job
+
+    def _known(self, job_id: str) -> FirmwareJob:
+        job = self.get(job_id)
+        if job is None:
+            raise JobRefused(RefusalReason.UNKNOWN_JOB)
+        return job
+
+    def _set_gate(self) -> None:
+        self._gate.set(is_open=self._started and not self._held and not self._stopping)
+        self.kick()
+
+    def _launch(self, job: FirmwareJob, *, recovered: bool) -> None:
+        task = asyncio.create_task(
+            self._runner.run(job, recovered=recovered), name=f"esphome_offload job {job.job_id}"
+        )
+        self._tasks[job.job_id] = task
+        task.add_done_callback(lambda done: self._ended(job, done))
+
+    def _ended(self, job: FirmwareJob, task: asyncio.Task[None]) -> None:
+        """See to it that a job whose task has ended has ended too; not so at shutdown."""
+        del self._tasks[job.job_id]
+        reason = self._cancelling.pop(job.job_id, None)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _LOGGER.error("Job %s broke", job.job_id, exc_info=error)
+        if job.terminal:
+            return
+        if reason is not None:
+            self._ledger.cancel(job, reason)
+        elif not (task.cancelled() and self._stopping):
+            what = repr(error) if error is not None else "its task was cancelled by nobody known"
+            self._ledger.fail(job, FailureReason.INTERNAL, f"Unexpected: {what}")

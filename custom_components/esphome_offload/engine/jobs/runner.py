@@ -1,0 +1,101 @@
+"""JobRunner: takes one job from the queue to its end."""
+
+from ..build.model import BuildError, Firmware
+from ..const import Operation
+from .attempt import stop_if_cancelled
+from .building import Building
+from .failures import Failures
+from .flashing import Flashed, Flashing
+from .lanes import DispatchGate
+from .ledger import Ledger
+from .model import FirmwareJob
+
+
+class JobRunner:
+    """Build, then flash; which of both, and when again, is said by the operation and failures."""
+
+    def __init__(
+        self, *, ledger: Ledger, gate: DispatchGate, building: Building, flashing: Flashing
+    ) -> None:
+        """Keep what is needed."""
+        self._ledger = ledger
+        self._gate = gate
+        self._building = building
+        self._flashing = flashing
+
+    async def run(self, job: FirmwareJob, *, recovered: bool) -> None:
+        """Run a queued job until it is completed or failed; cancelling leaves it as it is.
+
+        ``recovered``: it was taken over from an earlier run of Home Assistant.
+        """
+        try:
+            if recovered:
+                await self._gate.passed()
+                if job.request.operation is not Operation.CLEAN:
+                    await self._building.fingerprint(job)
+            verified = await self._operate(job)
+        except BuildError as err:
+            stop_if_cancelled()
+            self._ledger.fail(job, err.reason, str(err), err.exit_code)
+        else:
+            self._ledger.complete(job, verified=verified)
+
+    async def _operate(self, job: FirmwareJob) -> bool | None:
+        """Return whether a flash was verified, None without one."""
+        match job.request.operation:
+            case Operation.CLEAN:
+                await self._start(job)
+                await self._building.clean(job)
+                return None
+            case Operation.COMPILE:
+                await self._building.build(job, Failures())
+                return None
+            case Operation.UPLOAD:
+                await self._start(job)
+                return await self._upload(job)
+            case Operation.INSTALL:
+                return await self._install(job)
+
+    async def _start(self, job: FirmwareJob) -> None:
+        """Leave the queue without a builder."""
+        await self._gate.passed()
+        self._ledger.start(job)
+
+    async def _upload(self, job: FirmwareJob) -> bool:
+        failures = Failures()
+        firmware = await self._building.kept(job, failures)
+        if firmware is None:
+            firmware = await self._building.latest(job)
+            self._ledger.built(job, firmware.sha256, firmware.build_info, None)
+
+        async def outdated() -> bool:
+            await self._building.fingerprint(job)
+            return False
+
+        flashed = await self._flashing.flash(job, firmware, failures, outdated)
+        return flashed is Flashed.VERIFIED
+
+    async def _install(self, job: FirmwareJob) -> bool:
+        failures = Failures()
+
+        async def outdated() -> bool:
+            return await self._building.fingerprint(job) != job.fingerprint
+
+        firmware = await self._kept(job, failures)
+        if firmware is not None and await outdated():
+            firmware = None
+        while True:
+            if firmware is None:
+                firmware = await self._building.build(job, failures)
+            flashed = await self._flashing.flash(job, firmware, failures, outdated)
+            if flashed is not Flashed.OUTDATED:
+                return flashed is Flashed.VERIFIED
+            firmware = None
+
+    async def _kept(self, job: FirmwareJob, failures: Failures) -> Firmware | None:
+        if job.firmware_sha256 is None:
+            return None
+        firmware = await self._building.kept(job, failures)
+        if firmware is not None:
+            await self._start(job)
+        return firmware

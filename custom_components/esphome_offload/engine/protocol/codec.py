@@ -1,0 +1,290 @@
+"""Messages as frozen dataclasses: strict from JSON, plain to JSON.
+
+A field's type says what is allowed in it, for example ``Annotated[str, Text(128)]``. Fields that
+the dataclass does not have are ignored, so that a newer peer may send more.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from enum import StrEnum
+import functools
+import json
+import re
+from types import NoneType, UnionType
+import typing
+from typing import Annotated, Protocol, cast
+
+from .definitions import ErrorCode, ProtocolError
+
+type Json = dict[str, object]
+type _Reader = Callable[[object], object]
+
+
+class FieldError(ValueError):
+    """A value is not what its field allows; says why without repeating the value."""
+
+
+class _Rule(Protocol):
+    """What an annotation demands of a value."""
+
+    def reader(self, base: object) -> _Reader:
+        """Return what turns JSON into a value of type ``base`` or raises FieldError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A string of at most ``limit`` characters.
+
+    It must match ``pattern`` as a whole where one is given. Control characters are refused
+    unless ``free``; what cannot be UTF-8 always is.
+    """
+
+    limit: int
+    pattern: str | None = None
+    free: bool = False
+
+    def reader(self, base: object) -> _Reader:
+        """Return the check."""
+        pattern = re.compile(self.pattern) if self.pattern is not None else None
+
+        def read(value: object) -> str:
+            if not isinstance(value, str):
+                raise FieldError("not a text")
+            if len(value) > self.limit:
+                raise FieldError(f"longer than {self.limit} characters")
+            if not value.isprintable() and not self.free:
+                raise FieldError("has characters that are not allowed")
+            if pattern is not None and not pattern.fullmatch(value):
+                raise FieldError("not of the right form")
+            value.encode()
+            return value
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """An int or float within bounds, both included; NaN and truth values are refused."""
+
+    low: float
+    high: float
+
+    def reader(self, base: object) -> _Reader:
+        """Return the check."""
+        allowed = (int, float) if base is float else (int,)
+
+        def read(value: object) -> int | float:
+            if isinstance(value, bool) or not isinstance(value, allowed):
+                raise FieldError("not a number")
+            if not self.low <= value <= self.high:
+                raise FieldError(f"not within {self.low} and {self.high}")
+            return float(value) if base is float else value
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Between ``low`` and ``high`` bytes, sent as base64."""
+
+    low: int
+    high: int
+
+    def reader(self, base: object) -> _Reader:
+        """Return the check."""
+
+        def read(value: object) -> bytes:
+            if not isinstance(value, str) or len(value) > 4 * (self.high // 3 + 1):
+                raise FieldError("not base64 of the right length")
+            try:
+                blob = base64.b64decode(value, validate=True)
+            except binascii.Error as err:
+                raise FieldError("not base64") from err
+            if not self.low <= len(blob) <= self.high:
+                raise FieldError("not base64 of the right length")
+            return blob
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """A list of at most ``limit``; the field's type is ``tuple[X, ...]``."""
+
+    limit: int
+
+    def reader(self, base: object) -> _Reader:
+        """Return the check of the list and each item."""
+        item = _reader(typing.get_args(base)[0])
+
+        def read(value: object) -> tuple[object, ...]:
+            if not isinstance(value, list):
+                raise FieldError("not a list")
+            if len(value) > self.limit:
+                raise FieldError(f"more than {self.limit}")
+            return tuple(item(each) for each in value)
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class OrElse:
+    """A StrEnum; a member that only a newer peer knows becomes ``fallback``."""
+
+    fallback: StrEnum
+
+    def reader(self, base: object) -> _Reader:
+        """Return the check."""
+        kind = type(self.fallback)
+
+        def read(value: object) -> StrEnum:
+            if not isinstance(value, str):
+                raise FieldError("not a text")
+            return kind(value) if value in kind else self.fallback
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class RawObject:
+    """A JSON object that is parsed later."""
+
+    def reader(self, base: object) -> _Reader:
+        """Return the check."""
+        return _object
+
+
+def parse[T](kind: type[T], raw: object) -> T:
+    """Return ``raw`` (decoded JSON) as a message, or raise ProtocolError MALFORMED."""
+    try:
+        return cast("T", _read_dataclass(kind, raw))
+    except ValueError as err:
+        raise ProtocolError(ErrorCode.MALFORMED, f"{kind.__name__}: {err}") from err
+
+
+def parse_json[T](kind: type[T], text: bytes) -> T:
+    """Return a JSON text as a message, or raise ProtocolError MALFORMED."""
+    try:
+        raw = json.loads(text, parse_constant=_no_constant)
+    # Text that is nested too deeply ends in RecursionError.
+    except (ValueError, RecursionError) as err:
+        raise ProtocolError(ErrorCode.MALFORMED, f"{kind.__name__}: not JSON") from err
+    return parse(kind, raw)
+
+
+def parse_one_of[T](kinds: tuple[type[T], ...], raw: object) -> T | None:
+    """Return ``raw`` as the message that its ``type`` names, None when it is none of these."""
+    name = raw.get("type") if isinstance(raw, dict) else None
+    for kind in kinds:
+        if name == _type_of(kind):
+            return parse(kind, raw)
+    return None
+
+
+def to_wire(message: object) -> Json:
+    """Return the JSON-ready form; None is left out, ``type`` added where the message has one."""
+    return cast("Json", _write(message))
+
+
+def to_json(message: object) -> bytes:
+    """Return the JSON text."""
+    return json.dumps(to_wire(message), separators=(",", ":"), allow_nan=False).encode()
+
+
+def _type_of(kind: type) -> str | None:
+    name = getattr(kind, "TYPE", None)
+    return name if isinstance(name, str) else None
+
+
+def _no_constant(name: str) -> object:
+    raise FieldError(f"{name} is not JSON")
+
+
+def _object(value: object) -> Json:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise FieldError("not an object")
+    return value
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise FieldError("not true or false")
+    return value
+
+
+def _member(kind: type[StrEnum], value: object) -> StrEnum:
+    if not isinstance(value, str) or value not in kind:
+        raise FieldError("not one of the known words")
+    return kind(value)
+
+
+def _reader(hint: object) -> _Reader:
+    """Return the reader of a field; TypeError when its type bounds nothing."""
+    if typing.get_origin(hint) is Annotated:
+        base, rule = typing.get_args(hint)
+        return cast("_Rule", rule).reader(base)
+    if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
+        (one,) = (each for each in typing.get_args(hint) if each is not NoneType)
+        inner = _reader(one)
+        return lambda value: None if value is None else inner(value)
+    if hint is bool:
+        return _boolean
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return functools.partial(_member, hint)
+    if isinstance(hint, type) and is_dataclass(hint):
+        return functools.partial(_read_dataclass, hint)
+    raise TypeError(f"{hint} has no limits")
+
+
+@functools.cache
+def schema(kind: type) -> dict[str, tuple[_Reader, bool]]:
+    """Return the reader of each field and whether it may be missing."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {
+        each.name: (
+            _reader(hints[each.name]),
+            each.default is not MISSING or each.default_factory is not MISSING,
+        )
+        for each in fields(kind)
+    }
+
+
+def _read_dataclass(kind: type, raw: object) -> object:
+    record = _object(raw)
+    values: Json = {}
+    for name, (read, optional) in schema(kind).items():
+        if name in record:
+            try:
+                values[name] = read(record[name])
+            except ValueError as err:
+                # The value may be a secret or very long: only the name is told.
+                raise FieldError(f"{name}: {_reason(err)}") from None
+        elif not optional:
+            raise FieldError(f"{name} is missing")
+    return kind(**values)
+
+
+def _reason(err: ValueError) -> str:
+    return "not UTF-8" if isinstance(err, UnicodeError) else str(err)
+
+
+def _write(value: object) -> object:
+    if is_dataclass(value):
+        record: Json = {}
+        if (name := _type_of(type(value))) is not None:
+            record["type"] = name
+        for each in fields(value):
+            if (content := getattr(value, each.name)) is not None:
+                record[each.name] = _write(content)
+        return record
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return [_write(each) for each in value]
+    return value

@@ -1,0 +1,38 @@
+"""What may stand in the fields of messages."""
+
+from typing import Annotated
+
+from .codec import Blob, Number, Text
+from .definitions import (
+    DETAIL_LIMIT,
+    LABEL_LIMIT,
+    SEALED_OVERHEAD,
+    SMALL_PLAINTEXT_LIMIT,
+    VERSION_LIMIT,
+)
+
+_MOST = 2**53
+
+# No slash, no leading dot or dash: these name files at the builder and stand on command lines.
+_CONFIGURATION_PATTERN = r"[^-./\\][^/\\]*\.ya?ml"
+_NAME_PATTERN = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+# What a release, an alpha, a beta or a candidate is called, and nothing that `uv` reads otherwise.
+_ESPHOME_VERSION_PATTERN = r"[0-9]+(\.[0-9]+){1,3}((a|b|rc|\.dev)[0-9]+)?"
+_TIME_ZONE_PATTERN = r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}"
+
+HexId = Annotated[str, Text(32, r"[0-9a-f]{32}")]
+AttemptId = HexId
+Digest = Annotated[str, Text(64, r"[0-9a-f]{64}")]
+Label = Annotated[str, Text(LABEL_LIMIT, r".*\S.*")]
+Detail = Annotated[str, Text(DETAIL_LIMIT)]
+Version = Annotated[str, Text(VERSION_LIMIT)]
+EsphomeVersion = Annotated[str, Text(VERSION_LIMIT, _ESPHOME_VERSION_PATTERN)]
+Configuration = Annotated[str, Text(200, _CONFIGURATION_PATTERN)]
+DeviceName = Annotated[str, Text(128, _NAME_PATTERN)]
+Nonce = Annotated[bytes, Blob(32, 32)]
+Proof = Annotated[bytes, Blob(32, 32)]
+Key = Annotated[bytes, Blob(32, 32)]
+Sealed = Annotated[bytes, Blob(SEALED_OVERHEAD, SEALED_OVERHEAD + SMALL_PLAINTEXT_LIMIT)]
+Count = Annotated[int, Number(0, _MOST)]
+UnixTime = Annotated[float, Number(0, _MOST)]
+TimeZone = Annotated[str, Text(64, _TIME_ZONE_PATTERN)]

@@ -1,0 +1,227 @@
+"""The commands and events of a proven connection, both directions."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, ClassVar, Final
+
+from ..const import FailureReason
+from .codec import (
+    Blob,
+    Many,
+    Number,
+    OrElse,
+    Text,
+)
+from .definitions import (
+    BATCH_CHARACTERS,
+    COMMAND_PREFIX,
+    ERROR_LIMIT,
+    HEADER_LIMIT,
+    LINE_LIMIT,
+    LINES_PER_BATCH,
+    SEALED_OVERHEAD,
+    VERSIONS_LIMIT,
+    WANTED_LIMIT,
+    WARM_LIMIT,
+)
+from .fields import (
+    AttemptId,
+    Configuration,
+    Count,
+    Detail,
+    Digest,
+    Proof,
+    Version,
+)
+
+
+class AttemptState(StrEnum):
+    """Where a build stands at the builder; the last three are final."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    COMPILING = "compiling"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will come."""
+        return self in {AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.CANCELLED}
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Offloader → builder: build what the sealed header of this attempt says.
+
+    ``sha256`` is the bundle's. ``header`` is sent when the bundle itself was not, because the
+    builder may have it (BUNDLE_BY_DIGEST); BUNDLE_NEEDED asks for it.
+    """
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/submit"
+    attempt_id: AttemptId
+    sha256: Digest
+    header: Annotated[bytes, Blob(SEALED_OVERHEAD, HEADER_LIMIT)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Offloader → builder: send the events of an attempt, its lines from ``from_line`` on."""
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/attach"
+    attempt_id: AttemptId
+    from_line: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Offloader → builder: end an attempt; answered when no process of it is left."""
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/cancel"
+    attempt_id: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Offloader → builder, after each connect: all other attempts of this guest are cancelled."""
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/wanted"
+    attempt_ids: Annotated[tuple[AttemptId, ...], Many(WANTED_LIMIT)]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Builder → offloader, the answer: the wanted attempts that it has; the others are gone."""
+
+    attempts: Annotated[tuple[AttemptEvent, ...], Many(WANTED_LIMIT)]
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Offloader → builder: the result is kept here, forget it."""
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/ack"
+    attempt_id: AttemptId
+
+
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Offloader → builder: forget the build tree of a configuration."""
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/clean"
+    configuration: Configuration
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeStatus:
+    """Offloader → builder: send StatusEvents, now and at each change."""
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}status/subscribe"
+
+
+@dataclass(frozen=True, slots=True)
+class Unpair:
+    """Offloader → builder: forget this guest. Proven anew, because it destroys."""
+
+    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}unpair"
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEvent:
+    """Builder → offloader: the state of an attempt. ``lines`` counts what it printed so far.
+
+    ``error`` is for people; it and ``failure_reason`` are set when the state is failed.
+    """
+
+    TYPE: ClassVar[str] = "attempt"
+    attempt_id: AttemptId
+    state: AttemptState
+    lines: Count = 0
+    failure_reason: Annotated[FailureReason, OrElse(FailureReason.INTERNAL)] | None = None
+    error: Annotated[str, Text(ERROR_LIMIT, free=True)] | None = None
+    exit_code: Annotated[int, Number(-1024, 1024)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LinesEvent:
+    """Builder → offloader: neighbouring output lines, the first numbered ``first_line`` (from 0).
+
+    ``first_line`` is beyond the last batch's end where the log was too long to be kept.
+    """
+
+    TYPE: ClassVar[str] = "lines"
+    attempt_id: AttemptId
+    first_line: Count
+    lines: Annotated[tuple[Annotated[str, Text(LINE_LIMIT, free=True)], ...], Many(LINES_PER_BATCH)]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """Builder → offloader: how far the compile is, 0 to 100."""
+
+    TYPE: ClassVar[str] = "progress"
+    attempt_id: AttemptId
+    percent: Annotated[float, Number(0, 100)]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueEvent:
+    """Builder → offloader: how many builds are before this attempt."""
+
+    TYPE: ClassVar[str] = "queue"
+    attempt_id: AttemptId
+    ahead: Count
+
+
+@dataclass(frozen=True, slots=True)
+class StatusEvent:
+    """Builder → offloader: what the builder can do now; ``warm`` is about this guest's trees."""
+
+    TYPE: ClassVar[str] = "status"
+    available: bool
+    slots: Count
+    busy: Count
+    queue_length: Count
+    why_not: Detail | None = None
+    versions: Annotated[tuple[Version, ...], Many(VERSIONS_LIMIT)] = ()
+    warm: Annotated[tuple[Configuration, ...], Many(WARM_LIMIT)] = ()
+    memory_mib: Count | None = None
+    disk_mib: Count | None = None
+    ccache: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedEvent:
+    """Builder → offloader, on the status subscription: this guest was removed."""
+
+    TYPE: ClassVar[str] = "unpaired"
+    proof: Proof
+
+
+type Command = Submit | Attach | Cancel | Wanted | Acknowledge | Clean | SubscribeStatus | Unpair
+type BuildEvent = AttemptEvent | LinesEvent | ProgressEvent | QueueEvent
+type LinkEvent = StatusEvent | UnpairedEvent
+
+COMMANDS: Final = (Submit, Attach, Cancel, Wanted, Acknowledge, Clean, SubscribeStatus, Unpair)
+BUILD_EVENTS: Final = (AttemptEvent, LinesEvent, ProgressEvent, QueueEvent)
+LINK_EVENTS: Final = (StatusEvent, UnpairedEvent)
+
+
+def line_batches(attempt_id: str, first_line: int, lines: Sequence[str]) -> Iterator[LinesEvent]:
+    """Cut neighbouring lines into messages that keep the limits; a long line loses its end."""
+    batch: list[str] = []
+    characters = 0
+    for line in lines:
+        sendable = line[:LINE_LIMIT].encode(errors="replace").decode()
+        full = len(batch) == LINES_PER_BATCH or characters + len(sendable) > BATCH_CHARACTERS
+        if batch and full:
+            yield LinesEvent(attempt_id, first_line, tuple(batch))
+            first_line += len(batch)
+            batch, characters = [], 0
+        batch.append(sendable)
+        characters += len(sendable)
+    if batch:
+        yield LinesEvent(attempt_id, first_line, tuple(batch))

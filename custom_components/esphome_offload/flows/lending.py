@@ -1,0 +1,176 @@
+"""Options flow, the builder's part: lending this machine, and pairing."""
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, Final
+
+from homeassistant.config_entries import ConfigFlowResult, OptionsFlow
+from homeassistant.helpers.selector import BooleanSelector
+from homeassistant.helpers.translation import async_get_translations
+from homeassistant.util import dt as dt_util
+import probatio
+
+from ..const import DOMAIN
+from ..coordinator import DATA_COORDINATOR
+from ..engine.build.process.containment import ContainmentHere, Degree
+from ..engine.host.admission import Lending
+from ..engine.protocol.definitions import PAIRING_WINDOW
+from ..engine.protocol.pairing import WindowEnd
+from ..lending.lender import Lender
+from ..markup import plain
+from ..options import (
+    MAX_LEND_DISK_GIB,
+    MAX_PARALLEL_BUILDS,
+    EntryKey,
+    OffloadOptions,
+)
+from .fields import whole_number
+
+# How often the bar moves that shows the time left.
+_TICK: Final = 2.0
+
+_ENDS: Final = {
+    WindowEnd.PAIRED: "paired",
+    WindowEnd.EXPIRED: "window_expired",
+    WindowEnd.WRONG_CODES: "wrong_codes",
+    WindowEnd.TOO_MANY_EXCHANGES: "wrong_codes",
+}
+
+
+class LendingSteps(OptionsFlow):
+    """The steps about guests. They need the integration to be loaded."""
+
+    _watch: asyncio.Task[None] | None = None
+
+    @property
+    def lender(self) -> Lender | None:
+        """What lends this machine, None while the integration is not loaded."""
+        coordinator = self.hass.data.get(DATA_COORDINATOR)
+        return None if coordinator is None else coordinator.lender
+
+    @property
+    def current(self) -> OffloadOptions:
+        """The options as they are."""
+        return OffloadOptions.from_entry(self.config_entry.data, self.config_entry.options)
+
+    def guest_steps(self) -> list[str]:
+        """Return the steps that make sense now."""
+        if self.lender is None:
+            return []
+        return ["lending"] if self.lender.lending is Lending.OFF else ["lending", "pairing"]
+
+    async def async_step_lending(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask whether to lend this machine, and how much of it."""
+        if (lender := self.lender) is None:
+            return self.async_abort(reason="not_loaded")
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            errors = _errors(lender, user_input)
+            if not errors:
+                return self.async_create_entry(data={**self.config_entry.options, **user_input})
+        current = self.current
+        shown = user_input or {
+            EntryKey.LEND: current.lend,
+            EntryKey.PARALLEL_BUILDS: current.parallel_builds,
+            EntryKey.LEND_DISK_GIB: current.lend_disk_gib,
+            EntryKey.RUN_UNCONTAINED: current.run_uncontained,
+        }
+        return self.async_show_form(
+            step_id="lending",
+            data_schema=self.add_suggested_values_to_schema(
+                lending_schema(lender.containment), shown
+            ),
+            errors=errors,
+            description_placeholders={
+                "containment": await self._containment(lender.containment),
+                "reason": lender.why_cannot_build or "",
+            },
+        )
+
+    async def async_step_pairing(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Open the pairing window and show its code until it is closed."""
+        lender = self.lender
+        if lender is None or lender.lending is Lending.OFF:
+            return self.async_abort(reason="not_loaded")
+        if self._watch is not None and self._watch.done():
+            return self.async_show_progress_done(next_step_id="pairing_over")
+        window = lender.window or lender.open_window()
+        if self._watch is None:
+            self._watch = self.hass.async_create_background_task(
+                self._async_watch(lender, window.code), f"{DOMAIN} pairing dialog"
+            )
+        until = dt_util.now() + timedelta(seconds=window.seconds_left)
+        return self.async_show_progress(
+            step_id="pairing",
+            progress_action="pairing",
+            description_placeholders={
+                "code": f"{window.code[:4]} {window.code[4:]}",
+                "label": lender.label,
+                "until": until.strftime("%H:%M:%S"),
+            },
+            progress_task=self._watch,
+        )
+
+    async def async_step_pairing_over(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Say how it ended; a window that was opened anew meanwhile is shown instead."""
+        self._watch = None
+        if (lender := self.lender) is None:
+            return self.async_abort(reason="not_loaded")
+        if lender.window is not None:
+            return await self.async_step_pairing()
+        end = lender.window_end
+        return self.async_abort(
+            reason="window_closed" if end is None else _ENDS.get(end, "window_closed"),
+            description_placeholders={"label": plain(lender.newest_guest or "")},
+        )
+
+    async def _async_watch(self, lender: Lender, code: str) -> None:
+        """Return when the window with this code is not open any more."""
+        changed = asyncio.Event()
+        unsubscribe = lender.subscribe(changed.set)
+        try:
+            while (window := lender.window) is not None and window.code == code:
+                self.async_update_progress(1 - window.seconds_left / PAIRING_WINDOW)
+                changed.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK):
+                        await changed.wait()
+        finally:
+            unsubscribe()
+
+    async def _containment(self, here: ContainmentHere) -> str:
+        """Say how far a guest's build is contained on this machine."""
+        texts = await async_get_translations(
+            self.hass, self.hass.config.language, "common", [DOMAIN]
+        )
+        text = texts.get(f"component.{DOMAIN}.common.containment_{here.key}", here.key)
+        return text.format(**here.placeholders)
+
+
+def lending_schema(containment: ContainmentHere) -> probatio.Schema:
+    """Return the form; it asks about uncontained builds only where there is no other way."""
+    fields: dict[probatio.Marker, object] = {
+        probatio.Required(EntryKey.LEND): BooleanSelector(),
+        probatio.Required(EntryKey.PARALLEL_BUILDS): whole_number(1, MAX_PARALLEL_BUILDS),
+        probatio.Required(EntryKey.LEND_DISK_GIB): whole_number(1, MAX_LEND_DISK_GIB, unit="GiB"),
+    }
+    if containment.degree is Degree.UNCONTAINED:
+        fields[probatio.Required(EntryKey.RUN_UNCONTAINED)] = BooleanSelector()
+    return probatio.Schema(fields)
+
+
+def _errors(lender: Lender, user_input: dict[str, Any]) -> dict[str, str]:
+    if not user_input[EntryKey.LEND]:
+        return {}
+    if lender.why_cannot_build is not None:
+        return {EntryKey.LEND: "cannot_build"}
+    if not user_input.get(EntryKey.RUN_UNCONTAINED, True):
+        return {EntryKey.RUN_UNCONTAINED: "uncontained"}
+    return {}

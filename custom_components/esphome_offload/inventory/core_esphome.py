@@ -1,0 +1,373 @@
+"""Home Assistant's own ``esphome`` integration, seen from outside.
+
+Its run-time data are internals that may change with any release. This is the only place that
+looks at them, and it asks for each thing politely: what is not there, or not as expected, is
+replaced by what the config entry and the device registry say, and logged once.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+import logging
+import re
+from typing import Any, Final
+
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
+from homeassistant.const import CONF_HOST
+from homeassistant.core import (
+    CALLBACK_TYPE,
+    Event,
+    EventStateChangedData,
+    HomeAssistant,
+    State,
+    callback,
+)
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
+from homeassistant.helpers.event import TrackStates, async_track_state_change_filtered
+
+from ..engine.devices.model import CoreDevice
+
+__all__ = ["CoreDevice", "CoreEsphome"]
+
+_LOGGER = logging.getLogger(__name__)
+
+_DOMAIN: Final = "esphome"
+_CONF_DEVICE_NAME: Final = "device_name"
+_UPDATE_DOMAIN: Final = "update"
+_ATTR_IN_PROGRESS: Final = "in_progress"
+
+_MAC_SUFFIX: Final = re.compile(r"(.+)-([0-9a-f]{6})")
+# "2026.10.0 (2026-11-23 18:25:51 +0000)", of a project "1.2 (ESPHome 2026.10.0)".
+_SW_VERSION: Final = re.compile(r"(?P<version>\S+) \((?P<build_time>[^()]*\d:\d[^()]*)\)")
+_PROJECT_VERSION: Final = re.compile(r".* \(ESPHome (?P<version>\S+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """What the run-time data of an entry say; None for what they do not."""
+
+    available: bool | None = None
+    name: str | None = None
+    friendly_name: str | None = None
+    mac: str | None = None
+    esphome_version: str | None = None
+    build_time: str | None = None
+    deep_sleep: bool = False
+    address: str | None = None
+    info: object = None
+
+
+@dataclass(slots=True)
+class _Index:
+    """The devices by node name, and by what stands before a part of their MAC address."""
+
+    by_name: dict[str, list[CoreDevice]] = field(default_factory=dict)
+    by_prefix: dict[str, list[CoreDevice]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Session:
+    """The connections of one entry, as far as they were seen."""
+
+    runtime_data: object
+    unsubscribe: CALLBACK_TYPE | None
+    available: bool
+    info: object
+
+
+class CoreEsphome:
+    """All devices of the ``esphome`` integration, which need not be set up at all."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Listen to nothing until somebody subscribes."""
+        self._hass = hass
+        self._listeners: list[Callable[[], None]] = []
+        self._unsubscribes: list[CALLBACK_TYPE] = []
+        self._sessions: dict[str, _Session] = {}
+        self._connections: dict[str, int] = {}
+        self._index: _Index | None = None
+        self._degraded = False
+
+    @callback
+    def devices(self) -> list[CoreDevice]:
+        """Return every device, those of disabled and ignored entries left out."""
+        return [self._device(entry) for entry in self._entries()]
+
+    @callback
+    def find(self, node_name: str) -> CoreDevice | None:
+        """Return the device with that node name, a connected one first.
+
+        Else the one device that carries a part of its MAC address behind the name
+        (``name_add_mac_suffix``); None when there are several of those.
+        """
+        index = self._current_index()
+        if exact := index.by_name.get(node_name):
+            return max(exact, key=lambda device: device.online is True)
+        suffixed = index.by_prefix.get(node_name, ())
+        return suffixed[0] if len(suffixed) == 1 else None
+
+    @callback
+    def updating(self, device: CoreDevice) -> bool:
+        """Return whether one of core's own update entities of the device is at work."""
+        if device.device_id is None:
+            return False
+        return any(
+            entity.domain == _UPDATE_DOMAIN
+            and entity.platform == _DOMAIN
+            and _in_progress(self._hass.states.get(entity.entity_id))
+            for entity in er.async_entries_for_device(er.async_get(self._hass), device.device_id)
+        )
+
+    @callback
+    def subscribe(self, listener: Callable[[], None]) -> CALLBACK_TYPE:
+        """Call ``listener`` whenever any device may have changed; returns unsubscribe.
+
+        That is when one came or went, connected or disconnected, was registered anew, or when
+        core's own update of one began or ended.
+        """
+        if not self._listeners:
+            self._attach()
+        # Wrapped, so that a listener can subscribe twice and unsubscribe each on its own.
+        entry = partial(listener)
+        self._listeners.append(entry)
+
+        @callback
+        def unsubscribe() -> None:
+            if entry in self._listeners:
+                self._listeners.remove(entry)
+                if not self._listeners:
+                    self._detach()
+
+        return unsubscribe
+
+    # The devices
+
+    def _current_index(self) -> _Index:
+        """Return all devices by name, made again after each change that was heard of."""
+        if self._index is not None:
+            return self._index
+        index = _Index()
+        for device in self.devices():
+            index.by_name.setdefault(device.node_name, []).append(device)
+            if (match := _MAC_SUFFIX.fullmatch(device.node_name)) is not None and (
+                device.mac is None or device.mac.replace(":", "").endswith(match[2])
+            ):
+                index.by_prefix.setdefault(match[1], []).append(device)
+        if self._listeners:
+            self._index = index
+        return index
+
+    def _entries(self) -> Iterator[ConfigEntry[Any]]:
+        return iter(
+            self._hass.config_entries.async_entries(
+                _DOMAIN, include_ignore=False, include_disabled=False
+            )
+        )
+
+    def _device(self, entry: ConfigEntry[Any]) -> CoreDevice:
+        live = self._live(entry)
+        mac = live.mac
+        if mac is None and entry.unique_id is not None and ":" in entry.unique_id:
+            mac = dr.format_mac(entry.unique_id)
+        registered = self._registered(entry, mac)
+        version, build_time = live.esphome_version, live.build_time
+        if version is None and registered is not None:
+            version, build_time = _parse_sw_version(registered.sw_version)
+        node_name = self._node_name(entry, live)
+        return CoreDevice(
+            entry_id=entry.entry_id,
+            device_id=None if registered is None else registered.id,
+            node_name=node_name,
+            mac=mac,
+            friendly_name=live.friendly_name
+            or (registered.name if registered is not None else None)
+            or entry.title
+            or node_name,
+            esphome_version=version,
+            build_time=build_time,
+            online=live.available,
+            deep_sleep=live.deep_sleep,
+            host=live.address or _text(entry.data.get(CONF_HOST)),
+            connections=self._connections.get(entry.entry_id, 0),
+        )
+
+    def _node_name(self, entry: ConfigEntry[Any], live: _Live) -> str:
+        return live.name or _text(entry.data.get(_CONF_DEVICE_NAME)) or entry.title
+
+    def _registered(self, entry: ConfigEntry[Any], mac: str | None) -> dr.DeviceEntry | None:
+        registry = dr.async_get(self._hass)
+        if mac is None:
+            return None
+        return registry.async_get_device_by_connection(
+            (dr.CONNECTION_NETWORK_MAC, mac), entry.entry_id
+        )
+
+    def _live(self, entry: ConfigEntry[Any]) -> _Live:
+        if entry.state is not ConfigEntryState.LOADED:
+            return _Live()
+        runtime_data = getattr(entry, "runtime_data", None)
+        available = getattr(runtime_data, "available", None)
+        if not isinstance(available, bool) or not hasattr(runtime_data, "device_info"):
+            self._note_degraded()
+        info = getattr(runtime_data, "device_info", None)
+        mac = _text(getattr(info, "mac_address", None))
+        client = getattr(runtime_data, "client", None)
+        return _Live(
+            available=available if isinstance(available, bool) else None,
+            name=_text(getattr(info, "name", None)),
+            friendly_name=_text(getattr(info, "friendly_name", None)),
+            mac=None if mac is None else dr.format_mac(mac),
+            esphome_version=_text(getattr(info, "esphome_version", None)),
+            build_time=_text(getattr(info, "compilation_time", None)),
+            deep_sleep=getattr(info, "has_deep_sleep", False) is True,
+            address=_text(getattr(client, "connected_address", None)) if available else None,
+            info=info,
+        )
+
+    def _note_degraded(self) -> None:
+        if not self._degraded:
+            self._degraded = True
+            _LOGGER.warning(
+                "Home Assistant's esphome integration keeps its run-time data in a way that "
+                "this version does not know; whether devices are connected cannot be told"
+            )
+
+    # Being told of changes
+
+    def _attach(self) -> None:
+        self._unsubscribes = [
+            async_dispatcher_connect(self._hass, SIGNAL_CONFIG_ENTRY_CHANGED, self._entry_changed),
+            self._hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._registry_changed),
+            async_track_state_change_filtered(
+                self._hass,
+                TrackStates(all_states=False, entities=set(), domains={_UPDATE_DOMAIN}),
+                self._update_state_changed,
+            ).async_remove,
+        ]
+        self._follow_entries()
+
+    def _detach(self) -> None:
+        for unsubscribe in self._unsubscribes:
+            unsubscribe()
+        self._unsubscribes = []
+        self._index = None
+        for entry_id in list(self._sessions):
+            self._leave(entry_id)
+
+    def _follow_entries(self) -> None:
+        """Subscribe to what is loaded now; an entry that was reloaded has new run-time data."""
+        loaded = {
+            entry.entry_id: entry
+            for entry in self._entries()
+            if entry.state is ConfigEntryState.LOADED
+        }
+        for entry_id, session in list(self._sessions.items()):
+            entry = loaded.get(entry_id)
+            if entry is None or getattr(entry, "runtime_data", None) is not session.runtime_data:
+                self._leave(entry_id)
+        for entry_id, entry in loaded.items():
+            if entry_id not in self._sessions:
+                self._join(entry)
+
+    def _join(self, entry: ConfigEntry[Any]) -> None:
+        runtime_data = getattr(entry, "runtime_data", None)
+        subscribe = getattr(runtime_data, "async_subscribe_device_updated", None)
+        unsubscribe: CALLBACK_TYPE | None = None
+        if callable(subscribe):
+            unsubscribe = subscribe(partial(self._device_updated, entry))
+        else:
+            self._note_degraded()
+        live = self._live(entry)
+        self._sessions[entry.entry_id] = _Session(
+            runtime_data, unsubscribe, live.available is True, live.info
+        )
+        if live.available:
+            self._count(entry)
+
+    def _leave(self, entry_id: str) -> None:
+        unsubscribe = self._sessions.pop(entry_id).unsubscribe
+        if unsubscribe is not None:
+            try:
+                unsubscribe()
+            except KeyError, ValueError:
+                _LOGGER.debug("The subscription to %s was gone already", entry_id)
+
+    def _count(self, entry: ConfigEntry[Any]) -> None:
+        self._connections[entry.entry_id] = self._connections.get(entry.entry_id, 0) + 1
+
+    @callback
+    def _device_updated(self, entry: ConfigEntry[Any]) -> None:
+        """Note that core connected to a device or lost it.
+
+        With each connection the device information is a new object, which also shows a loss
+        that went by unseen.
+        """
+        session = self._sessions.get(entry.entry_id)
+        live = self._live(entry)
+        if session is not None:
+            available = live.available is True
+            if available and not (session.available and live.info is session.info):
+                self._count(entry)
+            session.available = available
+            session.info = live.info
+        self._notify()
+
+    @callback
+    def _entry_changed(self, change: ConfigEntryChange, entry: ConfigEntry[Any]) -> None:
+        if entry.domain != _DOMAIN:
+            return
+        if change is ConfigEntryChange.REMOVED:
+            self._connections.pop(entry.entry_id, None)
+        self._follow_entries()
+        self._notify()
+
+    @callback
+    def _registry_changed(self, event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
+        device = dr.async_get(self._hass).async_get(event.data["device_id"])
+        if device is not None:
+            entry = self._hass.config_entries.async_get_entry(device.config_entry_id)
+            if entry is None or entry.domain != _DOMAIN:
+                return
+        self._notify()
+
+    @callback
+    def _update_state_changed(self, event: Event[EventStateChangedData]) -> None:
+        if _in_progress(event.data["old_state"]) == _in_progress(event.data["new_state"]):
+            return
+        entity = er.async_get(self._hass).async_get(event.data["entity_id"])
+        if entity is not None and entity.platform == _DOMAIN:
+            self._notify()
+
+    def _notify(self) -> None:
+        self._index = None
+        for listener in list(self._listeners):
+            try:
+                listener()
+            except Exception:
+                # Raised into core's own callbacks, it would cost a device its connection.
+                _LOGGER.exception("A listener to ESPHome devices failed")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _in_progress(state: State | None) -> bool:
+    return state is not None and bool(state.attributes.get(_ATTR_IN_PROGRESS))
+
+
+def _parse_sw_version(sw_version: str | None) -> tuple[str | None, str | None]:
+    """Return version and build time from how core writes them into the device registry."""
+    if not sw_version:
+        return None, None
+    if (match := _PROJECT_VERSION.fullmatch(sw_version)) is not None:
+        return match["version"], None
+    if (match := _SW_VERSION.fullmatch(sw_version)) is not None:
+        return match["version"], match["build_time"]
+    return sw_version.split(" ")[0], None

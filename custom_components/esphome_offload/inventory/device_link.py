@@ -1,0 +1,201 @@
+"""The live devices as jobs see them: can it be flashed, where is it, did it come back."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+import re
+from typing import Final, Protocol, override
+
+from ..engine.build.model import BuildInfo
+from ..engine.devices.model import CoreDevice
+from ..engine.jobs.ports import (
+    DeviceLink,
+    Presence,
+    RestartWatch,
+    Verdict,
+)
+
+# A small device needs some ten seconds to start; one that has to look for a far access point,
+# or that Home Assistant only finds again by its next attempt, a minute and more.
+RETURN_TIMEOUT: Final = 120.0
+
+_MONTHS: Final = [
+    "jan",
+    "feb",
+    "mar",
+    "apr",
+    "may",
+    "jun",
+    "jul",
+    "aug",
+    "sep",
+    "oct",
+    "nov",
+    "dec",
+]
+_NUMERIC_TIME: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?: ?([+-])(\d\d):?(\d\d))?"
+)
+_NAMED_TIME: Final = re.compile(r"([A-Za-z]{3}) +(\d{1,2}) +(\d{4}),? +(\d\d):(\d\d):(\d\d)")
+# All zones of the world are a multiple of this apart.
+_ZONE_STEP: Final = timedelta(minutes=15)
+_WIDEST_ZONE: Final = timedelta(hours=14)
+
+
+class LiveDevices(Protocol):
+    """What knows the live devices: ``CoreEsphome``."""
+
+    def find(self, node_name: str) -> CoreDevice | None:
+        """Return a device by its node name."""
+
+    def updating(self, device: CoreDevice) -> bool:
+        """Return whether somebody else updates it."""
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` whenever any device may have changed; returns unsubscribe."""
+
+
+class CoreDeviceLink(DeviceLink):
+    """The devices that Home Assistant's own ``esphome`` integration is connected to."""
+
+    def __init__(self, devices: LiveDevices, *, return_timeout: float = RETURN_TIMEOUT) -> None:
+        """Look at ``devices``; ``return_timeout`` is how many seconds a restart may take."""
+        self._devices = devices
+        self._return_timeout = return_timeout
+
+    @override
+    def presence(self, device_name: str) -> Presence:
+        device = self._devices.find(device_name)
+        if device is None:
+            return Presence.UNKNOWN
+        if self._devices.updating(device):
+            return Presence.BUSY
+        match device.online:
+            case True:
+                return Presence.ONLINE
+            case False:
+                return Presence.OFFLINE
+            case None:
+                return Presence.UNKNOWN
+
+    @override
+    def address(self, device_name: str) -> str | None:
+        device = self._devices.find(device_name)
+        return None if device is None else device.host
+
+    @override
+    def watch_restart(self, device_name: str) -> RestartWatch:
+        return _Watch(self._devices, device_name, self._return_timeout)
+
+    @override
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        return self._devices.subscribe(listener)
+
+
+class _Watch(RestartWatch):
+    """Watches one device from before a flash until it is back."""
+
+    def __init__(self, devices: LiveDevices, node_name: str, timeout: float) -> None:
+        self._devices = devices
+        self._node_name = node_name
+        self._timeout = timeout
+        self._changed = asyncio.Event()
+        self._unsubscribe: Callable[[], None] | None = devices.subscribe(self._changed.set)
+        self._before = devices.find(node_name)
+
+    @override
+    async def confirm(self, build_info: BuildInfo) -> Verdict:
+        """Wait until the device is back with ``build_info``.
+
+        A device that shows up with another build may only have reconnected before it restarts,
+        so that this is believed the second time, or when the time is over. Identical builds
+        cannot be told apart, so one that already ran before has to be seen to reconnect.
+        """
+        flashed = self._devices.find(self._node_name)
+        if flashed is None:
+            return Verdict.UNKNOWN
+        ran_before = self._before is not None and same_build(self._before, build_info)
+        try:
+            async with asyncio.timeout(self._timeout):
+                while True:
+                    self._changed.clear()
+                    device = self._devices.find(self._node_name)
+                    if device is None:
+                        return Verdict.UNKNOWN
+                    if device.online is not False:
+                        if same_build(device, build_info):
+                            if not ran_before or self._reconnects(self._before, device) >= 1:
+                                return Verdict.CONFIRMED
+                        elif self._reconnects(flashed, device) >= 2:
+                            return Verdict.ANOTHER_BUILD
+                    await self._changed.wait()
+        except TimeoutError:
+            return self._give_up(build_info)
+
+    @override
+    def close(self) -> None:
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
+
+    def _give_up(self, build_info: BuildInfo) -> Verdict:
+        device = self._devices.find(self._node_name)
+        if device is None or device.online is None:
+            return Verdict.UNKNOWN
+        if device.online and not same_build(device, build_info):
+            return Verdict.ANOTHER_BUILD
+        return Verdict.NOT_BACK
+
+    @staticmethod
+    def _reconnects(since: CoreDevice | None, device: CoreDevice) -> int:
+        """Return how often it connected since; another entry for it is a new beginning."""
+        if since is None or since.entry_id != device.entry_id:
+            return device.connections
+        return device.connections - since.connections
+
+
+def same_build(device: CoreDevice, build_info: BuildInfo) -> bool:
+    """Return whether a device runs this build, as far as it tells.
+
+    Where the device or the build says nothing about its time (ESPHome before 2026 wrote it
+    nowhere), the version alone has to do.
+    """
+    if device.esphome_version != build_info.esphome_version:
+        return False
+    if not device.build_time or not build_info.build_time:
+        return True
+    return same_time(device.build_time, build_info.build_time)
+
+
+def same_time(reported: str, built: str) -> bool:
+    """Return whether two texts in any of ESPHome's formats mean the same time.
+
+    Older versions leave the zone out and mean that of the machine that built; then any zone
+    will do.
+    """
+    if reported.strip() == built.strip():
+        return True
+    one, other = _parse(reported), _parse(built)
+    if one is None or other is None:
+        return False
+    if one.tzinfo is not None and other.tzinfo is not None:
+        return one == other
+    apart = abs(one.replace(tzinfo=None) - other.replace(tzinfo=None))
+    return apart <= _WIDEST_ZONE and not apart % _ZONE_STEP
+
+
+def _parse(text: str) -> datetime | None:
+    try:
+        if (match := _NUMERIC_TIME.fullmatch(text.strip())) is not None:
+            year, month, day, hour, minute, second = map(int, match.groups()[:6])
+            zone = f"{match[7]}{match[8]}:{match[9]}" if match[7] else ""
+            return datetime.fromisoformat(
+                f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{zone}"
+            )
+        if (match := _NAMED_TIME.fullmatch(text.strip())) is not None:
+            month = _MONTHS.index(match[1].lower()) + 1
+            day, year, hour, minute, second = map(int, match.groups()[1:])
+            return datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        pass
+    return None

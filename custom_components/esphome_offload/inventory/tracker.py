@@ -1,0 +1,246 @@
+"""DeviceTracker: which firmware can be installed, kept true while files and devices change."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import override
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_track_time_interval
+
+from ..const import DOMAIN
+from ..engine.devices.model import Configuration, ScanResult
+from ..engine.devices.scanner import FOLDER, Scanner
+from ..engine.jobs.ports import ConfigurationSource
+from .core_esphome import CoreDevice, CoreEsphome
+
+_SCAN_INTERVAL = timedelta(seconds=30)
+
+# A network that comes back connects all devices at once; they are looked at together.
+_COALESCE_SECONDS = 0.2
+
+ISSUE_CONFIGURATION = "configuration_unreadable"
+ISSUE_FOLDER = "folder_missing"
+
+
+@dataclass(frozen=True, slots=True)
+class OffloadDevice:
+    """A configuration and the device that core's esphome has for it, if it has one."""
+
+    configuration: Configuration
+    core: CoreDevice | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChanges:
+    """What a scan found: files that are gone, and old names of renamed files by new name."""
+
+    gone: frozenset[str]
+    renamed: Mapping[str, str]
+
+
+class DeviceInventory(ConfigurationSource):
+    """Scans the configuration folder and matches it to core's devices.
+
+    ``scanned`` is called after each scan that found something new, ``changed`` whenever the
+    devices are not what they were.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        core: CoreEsphome,
+        *,
+        scanned: Callable[[DeviceChanges], None],
+        changed: Callable[[], None],
+    ) -> None:
+        """Look at nothing yet."""
+        self._hass = hass
+        self._core = core
+        self._scanned = scanned
+        self._changed = changed
+        self._config_dir: Path | None = None
+        self._scanner: Scanner | None = None
+        self._following = False
+        self._scan_lock = asyncio.Lock()
+        self._configurations: Mapping[str, Configuration] = MappingProxyType({})
+        self._devices: Mapping[str, OffloadDevice] = MappingProxyType({})
+        self._problems: frozenset[str] = frozenset()
+        self._folder_missing = False
+        self._unsubscribes: list[Callable[[], None]] = []
+        self._match_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def devices(self) -> Mapping[str, OffloadDevice]:
+        """All devices by configuration file name."""
+        return self._devices
+
+    @property
+    def known_files(self) -> frozenset[str] | None:
+        """All files that count, also those that cannot be read; None while the folder is gone."""
+        return None if self._folder_missing else self._problems.union(self._configurations)
+
+    @property
+    def problems(self) -> frozenset[str]:
+        """The files that cannot be read for the moment."""
+        return self._problems
+
+    @property
+    @override
+    def config_dir(self) -> Path:
+        if self._config_dir is None:
+            raise LookupError("no configuration folder was ever set")
+        return self._config_dir
+
+    @override
+    async def fingerprint(self, configuration: str) -> str | None:
+        if (scanner := self._scanner) is None:
+            return None
+        path = self.config_dir / configuration
+
+        def read() -> str | None:
+            return scanner.fingerprint(configuration) if path.is_file() else None
+
+        return await asyncio.to_thread(read)
+
+    async def async_start(self, config_dir: Path | None) -> None:
+        """Begin to follow a folder (None: there is none); returns when it was scanned once."""
+        self.stop()
+        if self._scanner is None or config_dir != self._config_dir:
+            self._configurations = MappingProxyType({})
+            self._scanner = None if config_dir is None else Scanner(config_dir)
+        if config_dir is not None:
+            self._config_dir = config_dir
+            self._following = True
+            await self.async_rescan()
+            self._unsubscribes = [
+                async_track_time_interval(
+                    self._hass, self._async_interval, _SCAN_INTERVAL, cancel_on_shutdown=True
+                ),
+                self._core.subscribe(self._match_soon),
+            ]
+        self._match()
+
+    @callback
+    def stop(self) -> None:
+        """Follow nothing; what is known stays, for the jobs that still run."""
+        self._following = False
+        for unsubscribe in self._unsubscribes:
+            unsubscribe()
+        self._unsubscribes = []
+        if self._match_timer is not None:
+            self._match_timer.cancel()
+            self._match_timer = None
+        self._show_problems({})
+        self._show_folder(None)
+
+    async def async_rescan(self) -> None:
+        """Look at the folder now."""
+        async with self._scan_lock:
+            scanner = self._scanner
+            if scanner is None or not self._following:
+                return
+            result = await self._hass.async_add_executor_job(scanner.scan)
+            if self._scanner is scanner:
+                self._take(result)
+
+    @callback
+    def match_now(self) -> None:
+        """Take over at once what core has said of its devices."""
+        if self._match_timer is not None:
+            self._match()
+
+    async def _async_interval(self, _now: datetime) -> None:
+        if not self._scan_lock.locked():  # a slow folder is not scanned by two at a time
+            await self.async_rescan()
+
+    @callback
+    def _take(self, result: ScanResult) -> None:
+        if not self._following:  # stopped during the scan
+            return
+        reasons = {name: problem.reason for name, problem in result.problems.items()}
+        self._show_folder(reasons.pop(FOLDER, None))
+        self._show_problems(reasons)
+        before = self._configurations
+        # A file that cannot be read for the moment keeps its device.
+        now = {
+            name: configuration for name, configuration in before.items() if name in result.problems
+        } | dict(result.configurations)
+        if now == before:
+            return
+        self._configurations = MappingProxyType(now)
+        gone = before.keys() - now.keys()
+        self._scanned(DeviceChanges(frozenset(gone), _renamed(before, now)))
+        self._match()
+
+    @callback
+    def _match_soon(self) -> None:
+        if self._match_timer is None:
+            self._match_timer = self._hass.loop.call_later(_COALESCE_SECONDS, self._match)
+
+    @callback
+    def _match(self) -> None:
+        if self._match_timer is not None:
+            self._match_timer.cancel()
+            self._match_timer = None
+        devices = {
+            name: OffloadDevice(configuration, self._core.find(configuration.node_name))
+            for name, configuration in self._configurations.items()
+        }
+        if devices != self._devices:
+            self._devices = MappingProxyType(devices)
+            self._changed()
+
+    @callback
+    def _show_folder(self, reason: str | None) -> None:
+        # A folder that is gone, say a share that is not mounted, takes no device with it.
+        self._folder_missing = reason is not None
+        if reason is not None:
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                ISSUE_FOLDER,
+                is_fixable=False,
+                severity=ir.IssueSeverity.ERROR,
+                translation_key=ISSUE_FOLDER,
+                translation_placeholders={"folder": str(self.config_dir), "reason": reason},
+            )
+        else:
+            ir.async_delete_issue(self._hass, DOMAIN, ISSUE_FOLDER)
+
+    @callback
+    def _show_problems(self, problems: Mapping[str, str]) -> None:
+        for name in self._problems - problems.keys():
+            ir.async_delete_issue(self._hass, DOMAIN, f"{ISSUE_CONFIGURATION}_{name}")
+        for name, reason in problems.items():
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                f"{ISSUE_CONFIGURATION}_{name}",
+                is_fixable=False,
+                severity=ir.IssueSeverity.WARNING,
+                translation_key=ISSUE_CONFIGURATION,
+                translation_placeholders={"file": name, "reason": reason},
+            )
+        self._problems = frozenset(problems)
+
+
+def _renamed(
+    before: Mapping[str, Configuration], now: Mapping[str, Configuration]
+) -> dict[str, str]:
+    """Pair what is gone with what is new where the node name leaves no doubt."""
+    gone: dict[str, list[str]] = {}
+    for name in before.keys() - now.keys():
+        gone.setdefault(before[name].node_name, []).append(name)
+    new: dict[str, list[str]] = {}
+    for name in now.keys() - before.keys():
+        new.setdefault(now[name].node_name, []).append(name)
+    return {
+        new[node][0]: names[0]
+        for node, names in gone.items()
+        if len(names) == 1 and len(new.get(node, ())) == 1
+    }

@@ -1,0 +1,128 @@
+"""VersionTracker: which ESPHome version to build with, also when offline."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime, timedelta
+import logging
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.event import async_track_time_interval
+
+from ..build_services import VersionSource
+from ..const import DOMAIN
+from ..engine.build.toolchain.versions import VersionError, VersionProblem, normal_version
+from ..errors import validation_error
+from ..options import OffloadOptions, VersionChannel
+from ..storage import version_store
+
+_LOGGER = logging.getLogger(__name__)
+
+_INTERVAL = timedelta(hours=6)
+
+_REFUSALS = {
+    VersionProblem.UNKNOWN: "version_not_found",
+    VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
+    VersionProblem.NO_NETWORK: "version_not_checked",
+}
+
+
+class VersionTracker:
+    """Asks every six hours and when the channel changes; what was known last stays known."""
+
+    def __init__(
+        self, hass: HomeAssistant, source: VersionSource, changed: Callable[[], None]
+    ) -> None:
+        """Ask nothing yet."""
+        self._hass = hass
+        self._source = source
+        self._changed = changed
+        self._store = version_store(hass)
+        self._newest: dict[str, str] = {}
+        self._channel = VersionChannel.STABLE
+        self._fixed: str | None = None
+        self._cancel_interval: Callable[[], None] | None = None
+        self._failing = False
+        self._asking = asyncio.Lock()
+
+    @property
+    def latest(self) -> str | None:
+        """The version that is installed when nobody asks for a certain one."""
+        if self._channel is VersionChannel.FIXED:
+            return self._fixed
+        return self._newest.get(self._channel)
+
+    async def async_load(self) -> None:
+        """Read what was known before the restart."""
+        if (stored := await self._store.async_load()) is not None:
+            self._newest = dict(stored["newest"])
+
+    def start(self, entry: ConfigEntry, options: OffloadOptions) -> None:
+        """Follow the channel of ``options``; asks at once, in the background."""
+        self.stop()
+        self._channel = options.version_channel
+        self._fixed = options.fixed_version
+        self._changed()
+        if self._channel is VersionChannel.FIXED:
+            return
+
+        async def refresh(_now: datetime | None = None) -> None:
+            await self.async_refresh()
+
+        self._cancel_interval = async_track_time_interval(
+            self._hass, refresh, _INTERVAL, cancel_on_shutdown=True
+        )
+        entry.async_create_background_task(self._hass, refresh(), f"{DOMAIN} newest ESPHome")
+
+    def stop(self) -> None:
+        """Ask no more."""
+        if self._cancel_interval is not None:
+            self._cancel_interval()
+            self._cancel_interval = None
+
+    async def async_refresh(self) -> None:
+        """Ask for the newest version of the channel; a failure keeps the one that is known."""
+        async with self._asking:
+            await self._async_ask()
+
+    async def async_target(self, version: str | None, device_name: str) -> str:
+        """Return what to build a device with: the version that is asked for, else ``latest``.
+
+        Raises ServiceValidationError when it cannot be had, or none is known.
+        """
+        if version is None:
+            if (latest := await self._async_latest()) is None:
+                raise validation_error("no_version_known", device=device_name)
+            return latest
+        try:
+            target = normal_version(version)
+            await self._source.check(target)
+        except VersionError as error:
+            raise validation_error(
+                _REFUSALS[error.problem], device=device_name, version=version, reason=str(error)
+            ) from error
+        return target
+
+    async def _async_latest(self) -> str | None:
+        """Return ``latest``; while it was never known, ask (or await the answer) first."""
+        async with self._asking:
+            if self.latest is None:
+                await self._async_ask()
+        return self.latest
+
+    async def _async_ask(self) -> None:
+        channel = self._channel
+        try:
+            newest = await self._source.newest(prerelease=channel is VersionChannel.PRERELEASE)
+        except VersionError as error:
+            if not self._failing:
+                self._failing = True
+                _LOGGER.warning("The newest ESPHome version cannot be asked for: %s", error)
+            return
+        if self._failing:
+            self._failing = False
+            _LOGGER.info("The newest ESPHome version can be asked for again")
+        if self._newest.get(channel) != newest:
+            self._newest[channel] = newest
+            await self._store.async_save({"newest": dict(self._newest)})
+            self._changed()

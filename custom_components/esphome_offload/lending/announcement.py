@@ -1,0 +1,118 @@
+"""The announcement that tells others in the network of a machine that lends itself."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+import logging
+from typing import Final
+
+from homeassistant.components import network, zeroconf
+from homeassistant.const import EVENT_CORE_CONFIG_UPDATE
+from homeassistant.core import CALLBACK_TYPE, CoreState, Event, HomeAssistant, callback
+from homeassistant.helpers.network import NoURLAvailableError, get_url
+from homeassistant.helpers.start import async_at_started
+from zeroconf import Error as ZeroconfError, NonUniqueNameException
+from zeroconf.asyncio import AsyncServiceInfo
+
+from ..const import DOMAIN
+from ..engine.const import ZEROCONF_TYPE
+from ..engine.protocol.definitions import PROTOCOL
+
+_LOGGER = logging.getLogger(__name__)
+
+# What DNS allows for a name, and for a text with its key, in bytes.
+_NAME_BYTES: Final = 63
+_TEXT_BYTES: Final = 200
+
+
+class Announcement:
+    """Announces from ``begin`` to ``async_end``, as soon as Home Assistant answers requests.
+
+    Another name or URL of this Home Assistant is announced as soon as it has it.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Announce nothing yet."""
+        self._hass = hass
+        self._turn = asyncio.Lock()
+        self._info: AsyncServiceInfo | None = None
+        self._said: dict[str, str] = {}
+        self._cancel: list[CALLBACK_TYPE] = []
+
+    @callback
+    def begin(self, pin_sha256: str, label: Callable[[], str]) -> None:
+        """Announce this pin; ``label`` gives the name to announce it under."""
+        if self._cancel:
+            return
+
+        async def announce(_hass: HomeAssistant) -> None:
+            await self._async_announce(pin_sha256, label)
+
+        async def changed(_event: Event) -> None:
+            if self._hass.state is CoreState.running:
+                await self._async_announce(pin_sha256, label)
+
+        self._cancel = [self._hass.bus.async_listen(EVENT_CORE_CONFIG_UPDATE, changed)]
+        # Announces at once when Home Assistant has started already.
+        self._cancel.append(async_at_started(self._hass, announce))
+
+    async def async_end(self) -> None:
+        """Take the announcement back."""
+        cancel, self._cancel = self._cancel, []
+        for each in cancel:
+            each()
+        async with self._turn:
+            await self._async_take_back()
+
+    async def _async_take_back(self) -> None:
+        info, self._info = self._info, None
+        if info is not None:
+            shared = await zeroconf.async_get_async_instance(self._hass)
+            # Gone from the network already when zeroconf was closed first.
+            with suppress(ZeroconfError, OSError):
+                await shared.async_unregister_service(info)
+
+    async def _async_announce(self, pin_sha256: str, label: Callable[[], str]) -> None:
+        if zeroconf.DOMAIN not in self._hass.config.components:
+            _LOGGER.info("Not announced, because zeroconf is not set up; type the address instead")
+            return
+        async with self._turn:
+            properties = self._properties(pin_sha256, label())
+            if not self._cancel or (self._info is not None and properties == self._said):
+                return
+            await self._async_take_back()
+            info = await self._async_info(properties)
+            shared = await zeroconf.async_get_async_instance(self._hass)
+            try:
+                await shared.async_register_service(info, allow_name_change=True)
+            except (ZeroconfError, NonUniqueNameException, OSError) as err:
+                _LOGGER.warning("Cannot announce this machine in the network: %s", err)
+                return
+            self._info, self._said = info, properties
+
+    def _properties(self, pin_sha256: str, label: str) -> dict[str, str]:
+        url = ""
+        with suppress(NoURLAvailableError):
+            url = get_url(self._hass, allow_external=False, allow_cloud=False)
+        return {
+            "pin": pin_sha256,
+            "label": _cut(label, _TEXT_BYTES),
+            "protocol": str(PROTOCOL),
+            "url": _cut(url, _TEXT_BYTES),
+        }
+
+    async def _async_info(self, properties: dict[str, str]) -> AsyncServiceInfo:
+        name = _cut(properties["label"].replace(".", " "), _NAME_BYTES)
+        return AsyncServiceInfo(
+            ZEROCONF_TYPE,
+            name=f"{name}.{ZEROCONF_TYPE}",
+            server=f"{DOMAIN.replace('_', '-')}-{properties['pin'][:16]}.local.",
+            parsed_addresses=await network.async_get_announce_addresses(self._hass),
+            port=self._hass.http.server_port,
+            properties=properties,
+        )
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return as much of a text as fits into so many bytes."""
+    return text.encode()[:limit].decode(errors="ignore")

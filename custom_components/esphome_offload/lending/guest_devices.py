@@ -1,0 +1,62 @@
+"""Guests as devices of "this instance", and the instance itself."""
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+
+from ..const import DOMAIN
+from ..engine.host.guests import Guest
+
+_GUEST = "guest_"
+
+# No configuration can have this name: a colon is in no host name.
+_INSTANCE = "this:instance"
+
+
+def instance_device_info() -> dr.DeviceInfo:
+    """Return the device of what lends itself."""
+    return dr.DeviceInfo(
+        identifiers={(DOMAIN, _INSTANCE)},
+        entry_type=dr.DeviceEntryType.SERVICE,
+        translation_key="instance",
+    )
+
+
+def guest_device_info(guest: Guest) -> dr.DeviceInfo:
+    """Return the device of a guest; removing it unpairs the guest."""
+    return dr.DeviceInfo(
+        identifiers={(DOMAIN, f"{_GUEST}{guest.pin_sha256}")},
+        entry_type=dr.DeviceEntryType.SERVICE,
+        name=guest.label,
+    )
+
+
+def guest_pin(device: dr.AnyDeviceEntry) -> str | None:
+    """Return the pin of the guest that a device stands for."""
+    for identifier in device.identifiers:
+        if identifier[0] == DOMAIN and identifier[1].startswith(_GUEST):
+            return identifier[1].removeprefix(_GUEST)
+    return None
+
+
+@callback
+def async_remove_instance(hass: HomeAssistant, entry_id: str) -> None:
+    """Remove the device of the instance, and what hangs on it, while nothing is lent."""
+    registry = dr.async_get(hass)
+    device = registry.async_get_device_by_identifier((DOMAIN, _INSTANCE), entry_id)
+    if device is not None:
+        registry.async_remove_device(device.id)
+
+
+@callback
+def async_remove_former(hass: HomeAssistant, entry_id: str, guests: tuple[Guest, ...]) -> None:
+    """Remove the devices of those who are guests no more, and name the others anew."""
+    registry = dr.async_get(hass)
+    labels = {guest.pin_sha256: guest.label for guest in guests}
+    for device in dr.async_entries_for_config_entry(registry, entry_id):
+        pin_sha256 = guest_pin(device)
+        if pin_sha256 is None:
+            continue
+        if pin_sha256 not in labels:
+            registry.async_remove_device(device.id)
+        elif device.name != labels[pin_sha256]:
+            registry.async_update_device(device.id, name=labels[pin_sha256])

@@ -1,0 +1,241 @@
+"""Peering: the builders that are paired, each with its connection, one per config entry."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+import logging
+from typing import Final
+
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import ConfigEntryError
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.loader import async_get_integration
+
+from ..const import DOMAIN
+from ..engine.build.model import Builder
+from ..engine.client.errors import LinkLost, PeerRefused
+from ..engine.client.link import LinkState, PeerLink
+from ..engine.jobs.pool import BuilderPool
+from ..engine.protocol.definitions import ProtocolError
+from ..engine.protocol.identity import IdentityError
+from ..engine.protocol.negotiation import own_offer
+from ..identity_store import async_get_identity
+from .entry import PeerSettings, is_peer
+
+_LOGGER = logging.getLogger(__name__)
+
+# What connects within this time after a start was there before it. A job that needs a peer
+# waits for so long; it would have lost more by being built here.
+START_GRACE: Final = 20.0
+
+# Whoever removes a peer waits for this in a dialog.
+_UNPAIR_TIMEOUT: Final = 10.0
+
+type MakePeer = Callable[[PeerLink], Builder]
+type WantedAttempts = Callable[[str], Iterable[str]]
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A paired builder and the connection to it."""
+
+    entry: ConfigEntry
+    settings: PeerSettings
+    link: PeerLink
+    builder: Builder
+    unregister: Callable[[], None]
+    seen: LinkState | None = None
+
+
+class Peering:
+    """All peers whose entries are loaded. Entries come in any order, and at the same time."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        pool: BuilderPool,
+        make_peer: MakePeer,
+        wanted: WantedAttempts,
+    ) -> None:
+        """Know of nobody yet; ``wanted`` gives the attempts at a builder that are of use."""
+        self._hass = hass
+        self._pool = pool
+        self._make_peer = make_peer
+        self._wanted = wanted
+        self._peers: dict[str, Peer] = {}
+        self._grace_ends: float | None = None
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """The peers whose entries are loaded."""
+        return tuple(self._peers.values())
+
+    def get(self, entry_id: str) -> Peer | None:
+        """Return the peer of an entry."""
+        return self._peers.get(entry_id)
+
+    @callback
+    def begin_grace(self) -> None:
+        """Give peers time to connect, once in the life of Home Assistant."""
+        if self._grace_ends is None:
+            self._grace_ends = self._hass.loop.time() + START_GRACE
+
+    @property
+    def expected(self) -> float:
+        """For how many seconds more a peer may connect that is not there yet."""
+        if self._grace_ends is None:
+            return 0.0
+        left = self._grace_ends - self._hass.loop.time()
+        return left if left > 0 and any(map(self._on_its_way, self._entries)) else 0.0
+
+    async def async_connect(self, entry: ConfigEntry) -> None:
+        """Keep a connection to the peer of an entry, and have it build.
+
+        Returns before it is connected. Raises ConfigEntryError when that can never be.
+        """
+        try:
+            settings = PeerSettings.from_entry(entry)
+            pin = settings.public.pin_sha256
+            link = await self._async_link(settings, lambda: self._wanted(pin))
+        except (ValueError, IdentityError, ProtocolError) as err:
+            raise ConfigEntryError(
+                translation_domain=DOMAIN,
+                translation_key="peer_unusable",
+                translation_placeholders={"label": entry.title, "reason": str(err)},
+            ) from err
+        builder = self._make_peer(link)
+        peer = Peer(entry, settings, link, builder, self._pool.register(builder))
+        self._peers[entry.entry_id] = peer
+        link.subscribe(lambda: self._link_changed(peer))
+        await link.start()
+
+    async def async_disconnect(self, entry_id: str) -> None:
+        """Close the connection at once; what the peer builds for us goes on there."""
+        peer = self._peers.pop(entry_id, None)
+        if peer is not None:
+            peer.unregister()
+            await peer.link.stop()
+            ir.async_delete_issue(self._hass, DOMAIN, _issue_id(entry_id))
+
+    @callback
+    def apply(self, entry: ConfigEntry) -> None:
+        """Heed a changed entry; a build that runs outlives another address."""
+        if (peer := self._peers.get(entry.entry_id)) is None:  # it is being unloaded
+            return
+        try:
+            settings = PeerSettings.from_entry(entry)
+        except ValueError:
+            settings = None
+        if settings is None or replace(settings, url=peer.settings.url) != peer.settings:
+            self._hass.config_entries.async_schedule_reload(entry.entry_id)
+        else:
+            peer.settings = settings
+            peer.link.set_url(settings.url)
+
+    async def async_stop(self) -> None:
+        """Home Assistant stops: close all connections."""
+        await asyncio.gather(*(peer.link.stop() for peer in self.peers))
+
+    async def async_unpair(self, entry: ConfigEntry) -> None:
+        """Have the peer forget this instance, as far as it can be reached."""
+        try:
+            link = await self._async_link(PeerSettings.from_entry(entry), tuple)
+            try:
+                await link.start()
+                await link.wait_connected(_UNPAIR_TIMEOUT)
+                await link.unpair()
+            finally:
+                await link.stop()
+        except (ValueError, IdentityError, ProtocolError, LinkLost, PeerRefused) as err:
+            _LOGGER.warning(
+                "%s was not told that it is removed (%s): remove this instance there too",
+                entry.title,
+                err,
+            )
+
+    @callback
+    def reload(self) -> None:
+        """Begin anew with all peers, under another identity: they have to be paired again."""
+        for entry in self._entries:
+            self._hass.config_entries.async_schedule_reload(entry.entry_id)
+
+    async def async_remove_entries(self) -> None:
+        """Remove the entries of all peers: "this instance" is gone."""
+        await asyncio.gather(
+            *(
+                self._hass.config_entries.async_remove(entry.entry_id)
+                for entry in self._hass.config_entries.async_entries(DOMAIN)
+                if is_peer(entry)
+            )
+        )
+
+    @property
+    def _entries(self) -> list[ConfigEntry]:
+        return [
+            entry
+            for entry in self._hass.config_entries.async_entries(
+                DOMAIN, include_disabled=False, include_ignore=False
+            )
+            if is_peer(entry)
+        ]
+
+    def _on_its_way(self, entry: ConfigEntry) -> bool:
+        if (peer := self._peers.get(entry.entry_id)) is not None:
+            if peer.link.connected:
+                return peer.link.status is None
+            # With a code it has answered, and will hardly change its mind within seconds.
+            return peer.link.state is LinkState.CONNECTING and peer.link.code is None
+        if entry.state is ConfigEntryState.NOT_LOADED:
+            # Later than that, somebody has unloaded it.
+            return not self._hass.is_running
+        return entry.state is ConfigEntryState.SETUP_IN_PROGRESS
+
+    async def _async_link(
+        self, settings: PeerSettings, wanted: Callable[[], Iterable[str]]
+    ) -> PeerLink:
+        integration = await async_get_integration(self._hass, DOMAIN)
+        return PeerLink(
+            url=settings.url,
+            identity=await async_get_identity(self._hass),
+            peer_key=settings.public,
+            label=settings.label,
+            offer=own_offer(str(integration.version)),
+            session=async_get_clientsession(self._hass, settings.verify_ssl),
+            wanted=wanted,
+        )
+
+    @callback
+    def _link_changed(self, peer: Peer) -> None:
+        entry_id = peer.entry.entry_id
+        state = peer.link.state
+        if self._peers.get(entry_id) is not peer or state is peer.seen:
+            return
+        before, peer.seen = peer.seen, state
+        if state is LinkState.CONNECTED:
+            _LOGGER.info("%s is connected", peer.settings.label)
+        elif state is LinkState.CONNECTING and before in (None, LinkState.CONNECTED):
+            # What is refused, or incompatible, the link itself says.
+            _LOGGER.info("%s is not connected: %s", peer.settings.label, peer.link.why)
+        if state is LinkState.REFUSED:
+            peer.entry.async_start_reauth(self._hass)
+        if state is LinkState.INCOMPATIBLE:
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                _issue_id(entry_id),
+                is_fixable=False,
+                severity=ir.IssueSeverity.ERROR,
+                translation_key="peer_incompatible",
+                translation_placeholders={
+                    "label": peer.settings.label,
+                    "reason": peer.link.why or "",
+                },
+            )
+        elif state in (LinkState.CONNECTED, LinkState.REFUSED):
+            ir.async_delete_issue(self._hass, DOMAIN, _issue_id(entry_id))
+
+
+def _issue_id(entry_id: str) -> str:
+    return f"peer_incompatible_{entry_id}"

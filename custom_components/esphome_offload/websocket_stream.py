@@ -1,0 +1,91 @@
+"""Outlet: events to one websocket client, no faster than it reads them."""
+
+import asyncio
+from collections.abc import Coroutine, Sized
+from typing import Any, Final
+
+from homeassistant.components import websocket_api
+from homeassistant.core import HomeAssistant
+
+from .const import DOMAIN
+
+# Home Assistant disconnects a client with 4096 unread messages, or 1024 for 10 seconds. With
+# this many unread, nothing more is sent; what was not sent is read from the log later.
+_MAX_UNREAD: Final = 16
+
+# How often to look whether a slow client has read.
+_LOOK_EVERY: Final = 0.05
+
+# When the unread messages cannot be counted any more: Home Assistant's heartbeat cuts a client
+# off that reads nothing for 83 seconds, so that at this pace it never has even 100 unread.
+_BLIND_INTERVAL: Final = 1.0
+
+# A client that does not read its last messages within this does not get them.
+_FLUSH_TIMEOUT: Final = 1.0
+
+
+class ThrottledSubscription:
+    """Sends events to one subscriber, no faster than the interval and than it reads."""
+
+    def __init__(
+        self, connection: websocket_api.ActiveConnection, msg_id: int, interval: float
+    ) -> None:
+        """``interval`` is in seconds."""
+        self._connection = connection
+        self._msg_id = msg_id
+        self._interval = interval
+
+    def own(self, hass: HomeAssistant, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` until it is done, or the subscription or the connection ends."""
+        task = hass.async_create_background_task(work, f"{DOMAIN} websocket subscription")
+        self._connection.subscriptions[self._msg_id] = task.cancel
+
+    def send(self, event: dict[str, Any]) -> None:
+        """Send one event."""
+        self._connection.send_event(self._msg_id, event)
+
+    async def ready(self) -> None:
+        """Return when the next event may be sent."""
+        pause = self._interval
+        while True:
+            unread = _unread(self._connection)
+            await asyncio.sleep(_BLIND_INTERVAL if unread is None else pause)
+            if unread is None or len(unread) <= _MAX_UNREAD:
+                return
+            pause = max(pause, _LOOK_EVERY)
+
+
+async def flushed(connection: websocket_api.ActiveConnection) -> None:
+    """Return when the client was sent everything, or does not take it."""
+    unread = _unread(connection)
+    try:
+        async with asyncio.timeout(_FLUSH_TIMEOUT):
+            # Where they cannot be counted, the time-out is the answer.
+            while unread is None or unread:  # noqa: ASYNC110 - nobody is told of that
+                await asyncio.sleep(_LOOK_EVERY)
+    except TimeoutError:
+        return
+    # The last one was taken from the queue, and is written in the writer's next step.
+    await asyncio.sleep(_LOOK_EVERY)
+
+
+def close(connection: websocket_api.ActiveConnection) -> None:
+    """End a connection at once, as far as Home Assistant lets us."""
+    # Its one public way is to revoke the refresh token, which all connections of a guest share:
+    # whoever takes a wrong step with an access token that was read on plain http would cut off
+    # the guest itself. Where this does not work, everything on the connection is still refused.
+    if (cancel := getattr(_handler(connection), "_cancel", None)) is not None:
+        cancel()
+
+
+def _unread(connection: websocket_api.ActiveConnection) -> Sized | None:
+    """Return the messages that wait to be sent; None when Home Assistant keeps them elsewhere."""
+    queue = getattr(_handler(connection), "_message_queue", None)
+    return queue if isinstance(queue, Sized) else None
+
+
+def _handler(connection: websocket_api.ActiveConnection) -> object:
+    """Return what Home Assistant keeps behind a connection; None when that cannot be found."""
+    # Since 2026.11 ``send_message`` is the connection's own, with the handler's behind it.
+    send = getattr(connection, "_send_message", connection.send_message)
+    return getattr(send, "__self__", None)

@@ -1,0 +1,119 @@
+"""A machine that lends, and commands that try things there."""
+
+import json
+import os
+from pathlib import Path
+import socket
+import subprocess
+import sys
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.process.containment import (
+    Contained,
+    GuestContainment,
+    Rules,
+)
+from custom_components.esphome_offload.engine.build.process.processes import (
+    Command,
+    Processes,
+    ProcessResult,
+)
+
+from .processes import LONG
+
+TRY = """
+import ctypes, errno, json, os, resource, signal, socket, stat, sys
+at = json.loads(sys.argv[1])
+libc = ctypes.CDLL(None, use_errno=True)
+for statement in sys.argv[2:]:
+    try:
+        exec(statement)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    else:
+        print("done")
+"""
+
+
+class House:
+    """A machine that lends: Home Assistant's folder, two guests, a toolchain, and a victim."""
+
+    def __init__(self, folder: Path, processes: Processes) -> None:
+        self.processes = processes
+        self.config = folder / "config"
+        cache = CacheLayout(self.config / ".cache" / "offload")
+        self.layout = CacheLayout(cache.root / "guests" / "one")
+        self.other = CacheLayout(cache.root / "guests" / "two")
+        self.toolchain = cache.toolchain("2026.10.0")
+        self.sources = self.layout.root / "sources"
+        self.tree = self.layout.trees / "lamp"
+        self.files = {
+            "storage": self.config / ".storage" / "auth",
+            "theirs": self.other.trees / "lamp" / "secrets.yaml",
+            "module": self.toolchain / "lib" / "module.py",
+            "yaml": self.sources / "lamp.yaml",
+            "lock": self.layout.trees / "lamp.lock",
+            "ours": self.tree / "ours",
+        }
+        for layout in (self.layout, self.other):
+            layout.root.mkdir(parents=True)
+            layout.make()
+        for path in self.files.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("content")
+        self.victim = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", f"import time; time.sleep({LONG})"],
+            env={"TOKEN": "secret"},
+        )
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(folder / "socket"))
+        self.listener.listen()
+        self.at = {name: str(path) for name, path in self.files.items()} | {
+            "config": str(self.config),
+            "guests": str(self.other.root.parent),
+            "home": str(self.layout.home),
+            "listener": str(folder / "socket"),
+            "sources": str(self.sources),
+            "tmp": str(self.layout.tmp),
+            "toolchain": str(self.toolchain),
+            "tools": str(self.layout.tools),
+            "tree": str(self.tree),
+            "trees": str(self.layout.trees),
+            "victim": self.victim.pid,
+        }
+
+    def close(self) -> None:
+        self.listener.close()
+        self.victim.kill()
+        self.victim.wait()
+
+    def rules(self) -> Rules:
+        return GuestContainment(self.layout, (self.config,))(
+            Contained(
+                python=Path(sys.executable),
+                toolchain=self.toolchain,
+                config_dir=self.sources,
+                data_dir=self.tree,
+                env={},
+            )
+        )
+
+    async def run(self, rules: Rules | None, *argv: str) -> tuple[ProcessResult, str]:
+        # Not that of the virtual environment that runs this, which is no build's business.
+        python = str(Path(sys.executable).resolve())
+        command = Command(
+            argv=(python, "-I", "-S", *argv),
+            cwd=self.sources,
+            env={
+                "PATH": "/usr/bin:/bin",
+                **{name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
+            },
+            rules=rules,
+        )
+        return await self.processes.capture(command, timeout=60)
+
+    async def tries(self, *statements: str, contained: bool = True) -> str:
+        """Return "done" or the name of the error for each, with blanks between."""
+        rules = self.rules() if contained else None
+        _, output = await self.run(rules, "-c", TRY, json.dumps(self.at), *statements)
+        return " ".join(output.split())

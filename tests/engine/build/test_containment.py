@@ -1,0 +1,256 @@
+"""What a contained command can do, tried one thing at a time by a real one on this kernel.
+
+What must be denied is also tried uncontained, where it must work: else the denial would say nothing.
+"""
+
+import asyncio
+from collections.abc import Callable
+import os
+import resource
+import signal
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.launcher.confinement import PROCESSES
+from custom_components.esphome_offload.engine.build.launcher.descendants import descendants
+from custom_components.esphome_offload.engine.build.process.containment import (
+    Degree,
+    containment_here,
+)
+
+from .lending_house import House
+from .processes import LONG, alive
+
+HERE = containment_here()
+needs_signals = pytest.mark.skipif(
+    HERE.degree is not Degree.CONTAINED, reason="Landlock of this kernel has no scopes"
+)
+pytestmark = pytest.mark.skipif(
+    HERE.degree is Degree.UNCONTAINED, reason=f"this machine cannot contain: {HERE.obstacle}"
+)
+
+PTRACE = "if libc.ptrace(16, at['victim'], 0, 0) < 0: raise OSError(ctypes.get_errno(), '')"
+
+READS = {
+    "home assistant's storage": "open(at['storage']).read()",
+    "home assistant's storage, by a link": (
+        "os.symlink(at['storage'], at['tree'] + '/link'); open(at['tree'] + '/link').read()"
+    ),
+    "home assistant's storage, from the root": "open('/proc/self/root' + at['storage']).read()",
+    "home assistant's folder": "os.listdir(at['config'])",
+    "another guest's tree": "open(at['theirs']).read()",
+    "names of guests": "os.listdir(at['guests'])",
+    "environment of another process": "open(f'/proc/{at[\"victim\"]}/environ').read()",
+    "memory of another process": "open(f'/proc/{at[\"victim\"]}/mem', 'rb')",
+    "its own environment": "open('/proc/self/environ').read()",
+    "names of processes": "os.listdir('/proc')",
+    "the root folder": "os.listdir('/')",
+    "what happens in home assistant's folder": (
+        "if libc.inotify_add_watch(libc.inotify_init1(0), os.fsencode(at['config']), 0xFFF) < 0:"
+        " raise OSError(ctypes.get_errno(), '')"
+    ),
+}
+WRITES = {
+    "change the toolchain": "open(at['module'], 'a')",
+    "add to the toolchain": "open(at['toolchain'] + '/new', 'w')",
+    "remove from the toolchain": "os.unlink(at['module'])",
+    "rename in the toolchain": "os.rename(at['module'], at['module'] + '.old')",
+    "empty by path": "os.truncate(at['storage'], 0)",
+    "change its own yaml": "open(at['yaml'], 'a')",
+    "put a link beside its yaml": "os.symlink('/', at['sources'] + '/link')",
+    "a tree of its own choice": "os.mkdir(at['trees'] + '/new')",
+    "remove its lock": "os.unlink(at['lock'])",
+    "home assistant's folder": "open(at['config'] + '/configuration.yaml', 'w')",
+}
+MOVES = {
+    "move a file in": "os.rename(at['storage'], at['tree'] + '/moved')",
+    "link a file in": "os.link(at['storage'], at['tree'] + '/linked')",
+    "move a file out": "os.rename(at['ours'], at['config'] + '/moved')",
+}
+OTHERS = {
+    "limits": "resource.prlimit(at['victim'], resource.RLIMIT_CPU, (1000, 1000))",
+    "priority": "os.setpriority(os.PRIO_PROCESS, at['victim'], 15)",
+    "processors": "os.sched_setaffinity(at['victim'], os.sched_getaffinity(0))",
+    "scheduling": "os.sched_setscheduler(at['victim'], os.SCHED_IDLE, os.sched_param(0))",
+    "tracing": PTRACE,
+}
+SIGNALS = {
+    "SIGTERM": "os.kill(at['victim'], signal.SIGTERM)",
+    "SIGKILL by handle": "signal.pidfd_send_signal(os.pidfd_open(at['victim']), signal.SIGKILL)",
+    "its launcher": "os.kill(os.getppid(), signal.SIGHUP)",
+}
+SOCKETS = {
+    "stream": "socket.socket(socket.AF_UNIX).connect(at['listener'])",
+    "half of a pair": "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - processes tell nobody
+            await asyncio.sleep(0.01)
+
+
+def cases(statements: dict[str, str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("statement", statements.values(), ids=statements)
+
+
+@cases(READS)
+async def test_what_is_not_granted_cannot_be_read(house: House, statement: str) -> None:
+    assert await house.tries(statement) == "EACCES"
+    house.tree.joinpath("link").unlink(missing_ok=True)
+    assert await house.tries(statement, contained=False) == "done"
+
+
+@cases(WRITES)
+async def test_what_is_not_granted_cannot_be_changed(house: House, statement: str) -> None:
+    assert await house.tries(statement) == "EACCES"
+    assert all(path.read_text() == "content" for path in house.files.values())
+    assert await house.tries(statement, contained=False) == "done"
+
+
+@cases(MOVES)
+async def test_no_file_crosses_the_border(house: House, statement: str) -> None:
+    assert await house.tries(statement) in {"EACCES", "EXDEV"}
+    assert all(path.read_text() == "content" for path in house.files.values())
+    assert await house.tries(statement, contained=False) == "done"
+
+
+@cases(OTHERS)
+async def test_other_processes_are_left_as_they_are(house: House, statement: str) -> None:
+    assert await house.tries(statement) == "EPERM"
+    assert await house.tries(statement, contained=False) == "done"
+
+
+@needs_signals
+@cases(SIGNALS)
+async def test_processes_outside_get_no_signal(house: House, statement: str) -> None:
+    assert await house.tries(statement) == "EPERM"
+    assert alive(house.victim.pid)
+
+
+async def test_uncontained_the_victim_would_be_ended(house: House) -> None:
+    assert await house.tries(SIGNALS["SIGTERM"], contained=False) == "done"
+    assert house.victim.wait(timeout=30) == -signal.SIGTERM
+
+
+@needs_signals
+async def test_what_it_started_ends_with_its_launcher(house: House) -> None:
+    hidden = (
+        "import os, signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    open(sys.argv[1], 'w').close()\n"
+        # With another program's environment, it bears no mark to find it by.
+        f"    os.execve('/bin/sleep', ['sleep', '{LONG}'], {{}})\n"
+        f"time.sleep({LONG})"
+    )
+    begun = house.tree / "begun"
+    running = asyncio.create_task(house.run(house.rules(), "-c", hidden, str(begun)))
+    await until(begun.exists)
+    (launcher,) = house.processes._running.values()
+    below = [pid for pid, _ in descendants(launcher.process.pid)]
+    assert len(below) == 3
+    launcher.process.kill()
+    await running
+    await until(lambda: not any(map(alive, below)))
+
+
+@needs_signals
+async def test_it_cannot_reach_what_will_end_it(house: House) -> None:
+    others = "[pid for pid in range(2, os.getpid() + 64) if pid != os.getpid()]"
+    reached = f"[pid for pid in {others} if libc.kill(pid, 0) == 0]"
+    assert await house.tries(f"print({reached})") == "[] done"
+
+
+@cases(SOCKETS)
+async def test_sockets_of_other_programs_cannot_be_reached(house: House, statement: str) -> None:
+    assert await house.tries(statement) == "EACCES"
+    assert await house.tries(statement, contained=False) == "done"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to lose")
+@pytest.mark.parametrize(
+    "statement",
+    ["os.chown(at['ours'], 1, 1)", "os.mknod(at['tree'] + '/d', stat.S_IFCHR, os.makedev(1, 3))"],
+    ids=["give away", "make a device"],
+)
+async def test_root_is_no_more_than_a_user(house: House, statement: str) -> None:
+    assert await house.tries(statement) in {"EPERM", "EACCES"}
+    assert await house.tries(statement, contained=False) == "done"
+
+
+async def test_nothing_gains_privileges_or_dumps_core(house: House) -> None:
+    look = (
+        "import ctypes, resource;"
+        "print(ctypes.CDLL(None).prctl(39, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    assert (await house.run(house.rules(), "-c", look))[1] == "1 0 0\n"
+
+
+async def test_there_is_an_end_to_how_many_processes_there_can_be(house: House) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+    limit = PROCESSES if hard == resource.RLIM_INFINITY else min(hard, PROCESSES)
+    look = "import resource; print(*resource.getrlimit(resource.RLIMIT_NPROC))"
+    assert (await house.run(house.rules(), "-c", look))[1] == f"{limit} {limit}\n"
+
+
+GRANTED = {
+    "read its yaml": "open(at['yaml']).read()",
+    "read the toolchain": "open(at['module']).read(); os.listdir(at['toolchain'])",
+    "read what the kernel says of the machine": "open('/proc/cpuinfo').read()",
+    "write the null device": "open('/dev/null', 'w').write('x')",
+    "make, change and remove": (
+        "folder = at['tree'] + '/a/b'; os.makedirs(folder); open(folder + '/f', 'w').write('x');"
+        "open(folder + '/f', 'r+').truncate(0); os.symlink('f', folder + '/l');"
+        "os.mkfifo(folder + '/p'); [os.unlink(folder + '/' + name) for name in 'flp'];"
+        "os.removedirs(folder)"
+    ),
+    "make and run a program": (
+        "path = at['tools'] + '/true'; open(path, 'w').write('#!/bin/sh\\nexit 0\\n');"
+        "os.chmod(path, 0o700); assert os.spawnv(os.P_WAIT, path, [path]) == 0"
+    ),
+    "signal its own": (
+        "child = os.fork() or signal.pause();"
+        "os.kill(child, signal.SIGTERM); assert os.waitpid(child, 0)[1] == signal.SIGTERM"
+    ),
+    "change its own limits": (
+        "resource.prlimit(0, resource.RLIMIT_NOFILE, (64, 64)); os.nice(1);"
+        "os.sched_setaffinity(0, os.sched_getaffinity(0))"
+    ),
+    "talk to its own": "one, other = socket.socketpair(); one.send(b'x')",
+    "use the network": "socket.socket().bind(('127.0.0.1', 0))",
+}
+
+
+@cases(GRANTED)
+async def test_a_build_can_do_its_work(house: House, statement: str) -> None:
+    assert await house.tries(statement) == "done"
+
+
+@pytest.mark.skipif(HERE.abi < 2, reason="this Landlock denies all moves between folders")
+@pytest.mark.parametrize("folder", ["home", "tmp", "tools"])
+async def test_a_build_can_move_files_between_its_folders(house: House, folder: str) -> None:
+    assert await house.tries(f"os.rename(at['ours'], at['{folder}'] + '/moved')") == "done"
+
+
+async def test_what_a_contained_command_started_is_contained_too_and_ends_with_it(
+    house: House,
+) -> None:
+    daemon = (
+        "import os, time\n"
+        "said, say = os.pipe()\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        f"        try: open({house.at['storage']!r})\n"
+        "        except PermissionError: os.write(say, str(os.getpid()).encode())\n"
+        f"        time.sleep({LONG})\n"
+        "    os._exit(0)\n"
+        "os.close(say)\n"
+        "print(os.read(said, 100).decode())\n"
+    )
+    result, output = await house.run(house.rules(), "-c", daemon)
+    assert result.exit_code == 0
+    assert not alive(int(output))

@@ -1,0 +1,293 @@
+"""Containment on other machines: older Landlock, none, other processors, other folders."""
+
+import ctypes
+from dataclasses import replace
+import errno
+import os
+from pathlib import Path
+import platform
+import struct
+import sys
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.launcher import landlock, seccomp
+from custom_components.esphome_offload.engine.build.process import processes as process
+from custom_components.esphome_offload.engine.build.process.containment import (
+    Contained,
+    ContainmentError,
+    Degree,
+    GuestContainment,
+    Obstacle,
+    Rules,
+    containment_here,
+)
+from custom_components.esphome_offload.engine.build.process.processes import LaunchError
+
+from .lending_house import House
+
+NEWEST = 7
+HERE = containment_here()
+can_contain = pytest.mark.skipif(
+    HERE.degree is Degree.UNCONTAINED, reason=f"this machine cannot contain: {HERE.obstacle}"
+)
+by_version = pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(
+            version, marks=pytest.mark.skipif(HERE.abi < version, reason="this kernel is older")
+        )
+        for version in range(1, NEWEST + 1)
+    ],
+)
+
+
+def launcher_that(monkeypatch: pytest.MonkeyPatch, prelude: str) -> None:
+    """Have every launcher run some lines before it starts."""
+    imports = "import ctypes, sys; sys.path.append(sys.argv[1])"
+    imports += "; from launcher import landlock, seccomp"
+    start = "from launcher.program import main; main()"
+    monkeypatch.setattr(process, "_LAUNCHER", f"{imports}\n{prelude}\n{start}")
+
+
+class Kernel:
+    """Stands in for libc: answers every system call of Landlock with an error, or a version."""
+
+    def __init__(self, error: int, version: int = -1) -> None:
+        self.error = error
+        self.version = version
+
+    def syscall(self, *_arguments: object) -> int:
+        ctypes.set_errno(self.error)
+        return self.version
+
+
+@can_contain
+@by_version
+async def test_every_version_of_landlock_protects_files_and_newer_ones_more(
+    house: House, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    launcher_that(monkeypatch, f"landlock.abi = lambda: {version}")
+    said = await house.tries(
+        "open(at['storage']).read()",
+        "os.truncate(at['storage'], 0)",
+        "open(at['ours'], 'w').write('x')",
+        "os.rename(at['ours'], at['home'] + '/moved')",
+        "os.kill(at['victim'], signal.SIGKILL)",
+    )
+    assert house.files["storage"].read_text() == "content"
+    assert said.split() == [
+        "EACCES",
+        "EACCES",
+        "done",
+        "done" if version >= 2 else "EXDEV",
+        "EPERM" if version >= landlock.SIGNALS_ABI else "done",
+    ]
+
+
+@pytest.mark.parametrize(
+    "prelude",
+    [
+        (
+            "class Kernel:\n"
+            "    def syscall(self, *arguments):\n"
+            f"        ctypes.set_errno({error})\n"
+            "        return -1\n"
+            "landlock._libc = Kernel()"
+        )
+        for error in (errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+    ]
+    + ["seccomp._AUDIT_ARCH.clear()"],
+    ids=["no Landlock", "switched off", "forbidden", "unknown machine"],
+)
+async def test_what_cannot_be_contained_does_not_run(
+    house: House, monkeypatch: pytest.MonkeyPatch, prelude: str
+) -> None:
+    launcher_that(monkeypatch, prelude)
+    with pytest.raises(LaunchError, match="contain"):
+        await house.tries("open(at['ours'], 'w')")
+    assert house.files["ours"].read_text() == "content"
+
+
+@can_contain
+@pytest.mark.parametrize("call", ["landlock.restrict", "landlock._allow", "seccomp.restrict"])
+async def test_a_command_that_is_half_contained_does_not_run(
+    house: House, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    launcher_that(monkeypatch, f"def refuse(*_, **__): raise OSError(22, 'no')\n{call} = refuse")
+    with pytest.raises(LaunchError, match="no"):
+        await house.tries("open(at['ours'], 'w')")
+    assert house.files["ours"].read_text() == "content"
+
+
+@can_contain
+async def test_a_folder_to_write_that_is_missing_is_named(house: House) -> None:
+    house.layout.tools.rmdir()
+    with pytest.raises(LaunchError, match=str(house.layout.tools)):
+        await house.tries("pass")
+
+
+async def test_rules_that_are_not_known_start_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = {**house.rules().spec(), "network": []}
+    monkeypatch.setattr(Rules, "spec", lambda _self: spec)
+    with pytest.raises(LaunchError, match="network"):
+        await house.tries("open(at['ours'], 'w')")
+    assert house.files["ours"].read_text() == "content"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "key"),
+    [
+        (Kernel(errno.ENOSYS), "uncontained_kernel"),
+        (Kernel(errno.EOPNOTSUPP), "uncontained_switched_off"),
+        (Kernel(errno.EPERM), "uncontained_forbidden"),
+        (Kernel(0, 1), "signals_open"),
+        (Kernel(0, 5), "signals_open"),
+        (Kernel(0, 6), "contained"),
+        (Kernel(0, 99), "contained"),
+    ],
+)
+def test_how_far_a_machine_contains_is_said(
+    monkeypatch: pytest.MonkeyPatch, kernel: Kernel, key: str
+) -> None:
+    monkeypatch.setattr(landlock, "_libc", kernel)
+    here = containment_here()
+    assert here.key == key
+    assert here.placeholders == {
+        "abi": str(max(kernel.version, 0)),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+    }
+
+
+def test_an_unknown_machine_and_system_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp, "supported", lambda: False)
+    assert containment_here().obstacle is Obstacle.MACHINE
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert containment_here().obstacle is Obstacle.KERNEL
+
+
+def contained(folder: Path) -> Contained:
+    return Contained(
+        python=Path(sys.executable),
+        toolchain=folder / "toolchain",
+        config_dir=folder / "sources",
+        data_dir=folder / "trees" / "lamp",
+        env={},
+    )
+
+
+@pytest.mark.parametrize("private", [".", "toolchain", "toolchain/share", "home"])
+def test_rules_that_would_show_a_private_folder_are_refused(tmp_path: Path, private: str) -> None:
+    containment = GuestContainment(CacheLayout(tmp_path), (tmp_path / "toolchain" / "private",))
+    if private == ".":
+        call = replace(contained(tmp_path), config_dir=tmp_path)
+    else:
+        containment = replace(containment, private=(tmp_path / private,))
+        call = contained(tmp_path)
+    with pytest.raises(ContainmentError, match=str(tmp_path)):
+        containment(call)
+
+
+def test_a_private_folder_behind_a_link_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "toolchain")
+    containment = GuestContainment(CacheLayout(tmp_path), (tmp_path / "link" / "config",))
+    with pytest.raises(ContainmentError):
+        containment(contained(tmp_path))
+
+
+def test_nothing_that_builds_could_replace_by_a_link_is_granted(tmp_path: Path) -> None:
+    inside = tmp_path / "trees" / "lamp" / "sources"
+    call = replace(contained(tmp_path), config_dir=inside)
+    assert inside not in GuestContainment(CacheLayout(tmp_path), ())(call).read
+
+
+def test_the_certificates_of_this_network_are_granted(tmp_path: Path) -> None:
+    call = replace(
+        contained(tmp_path),
+        env={"SSL_CERT_FILE": "/opt/ca.pem", "SSL_CERT_DIR": "/opt/a:/opt/b", "CURL_CA_BUNDLE": ""},
+    )
+    read = GuestContainment(CacheLayout(tmp_path), ())(call).read
+    assert {Path("/opt/ca.pem"), Path("/opt/a"), Path("/opt/b")} <= set(read)
+    assert all(path.is_absolute() for path in read)
+
+
+ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7, "riscv64": 0xC00000F3}
+ALLOWED = 0
+
+
+def verdict(code: bytes, number: int, architecture: int, *arguments: int) -> int:
+    """Run a filter as the kernel does; return 0 or the error that a system call ends with."""
+    padded = (*arguments, *(0,) * (6 - len(arguments)))
+    data = struct.pack("<IIQ6Q", number, architecture, 0, *padded)
+    program = list(struct.iter_unpack("=HBBI", code))
+    accumulator, at = 0, 0
+    while True:
+        operation, if_true, if_false, operand = program[at]
+        at += 1
+        if operation == 0x20:
+            (accumulator,) = struct.unpack_from("<I", data, operand)
+        elif operation == 0x54:
+            accumulator &= operand
+        elif operation == 0x15:
+            at += if_true if accumulator == operand else if_false
+        elif operation == 0x35:
+            at += if_true if accumulator >= operand else if_false
+        else:
+            assert operation == 0x06
+            return ALLOWED if operand == 0x7FFF0000 else operand & 0xFFFF
+
+
+PID = 4711
+CALLS = {
+    # number on x86_64, on the others, arguments, expected
+    "own limits": (302, 261, (0, 0), ALLOWED),
+    "limits of another": (302, 261, (PID, 0), errno.EPERM),
+    "own priority": (141, 140, (0, 0, 5), ALLOWED),
+    "priority of another": (141, 140, (0, PID, 5), errno.EPERM),
+    "priority of all of this user": (141, 140, (2, 0, 5), errno.EPERM),
+    "own disk priority": (251, 30, (1, 0, 0), ALLOWED),
+    "disk priority of another": (251, 30, (1, PID, 0), errno.EPERM),
+    "disk priority of all of this user": (251, 30, (3, 0, 0), errno.EPERM),
+    "parameters of another": (142, 118, (PID,), errno.EPERM),
+    "attributes of another": (314, 274, (PID,), errno.EPERM),
+    "internet socket": (41, 198, (2, 1, 0), ALLOWED),
+    "socket with a path": (41, 198, (1, 1, 0), errno.EACCES),
+    "socket with a path, upper half set": (41, 198, (1 << 32 | 1, 1, 0), errno.EACCES),
+    "pair of streams that closes on exec": (53, 199, (1, 0o2000001, 0), ALLOWED),
+    "pair of datagrams": (53, 199, (1, 0o2000002, 0), errno.EACCES),
+    "ring": (425, 425, (1, 0), errno.ENOSYS),
+    "truncate": (76, 45, (0, 0), ALLOWED),
+    "open": (257, 56, (0, 0), ALLOWED),
+}
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+@pytest.mark.parametrize("call", CALLS)
+def test_the_filter_on_each_machine(machine: str, call: str) -> None:
+    on_x86, elsewhere, arguments, expected = CALLS[call]
+    number = on_x86 if machine == "x86_64" else elsewhere
+    code = seccomp.program(machine, truncate=True)
+    assert verdict(code, number, ARCHITECTURES[machine], *arguments) == expected
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_truncating_by_path_can_be_denied(machine: str) -> None:
+    number = 76 if machine == "x86_64" else 45
+    code = seccomp.program(machine, truncate=False)
+    assert verdict(code, number, ARCHITECTURES[machine]) == errno.EACCES
+
+
+def test_system_calls_of_another_set_are_denied() -> None:
+    code = seccomp.program("x86_64", truncate=True)
+    i386, x32 = 0x40000003, 0x40000000
+    assert verdict(code, 41, i386, 2) == errno.ENOSYS
+    assert verdict(code, 41 | x32, ARCHITECTURES["x86_64"], 2) == errno.ENOSYS
+
+
+@pytest.mark.skipif(os.uname().machine not in ARCHITECTURES, reason="not one of these")
+def test_this_machine_is_known() -> None:
+    assert seccomp.supported()

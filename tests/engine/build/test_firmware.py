@@ -1,0 +1,225 @@
+"""Kept firmware."""
+
+from dataclasses import replace
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.firmware import (
+    BuildResult,
+    FirmwareStore,
+    verify,
+)
+from custom_components.esphome_offload.engine.build.model import BuildError, BuildInfo, Firmware
+from custom_components.esphome_offload.engine.const import FailureReason
+
+INFO = BuildInfo("2031.2.0", "2031-01-02 03:04:05 +0000", 7)
+LAMP = "lamp.yaml"
+
+
+@pytest.fixture
+def store(layout: CacheLayout) -> FirmwareStore:
+    return FirmwareStore(layout)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    (tmp_path / "tree").mkdir()
+    return tmp_path / "tree"
+
+
+def built(tree: Path, content: bytes = b"image", info: BuildInfo = INFO) -> BuildResult:
+    (tree / "firmware.bin").write_bytes(content)
+    (tree / "firmware.factory.bin").write_bytes(b"factory " + content)
+    (tree / "firmware.elf").write_bytes(b"elf " + content)
+    return BuildResult(
+        ota=tree / "firmware.bin",
+        factory=tree / "firmware.factory.bin",
+        elf=tree / "firmware.elf",
+        build_info=info,
+    )
+
+
+async def keep(store: FirmwareStore, tree: Path, content: bytes) -> Firmware:
+    return await store.keep(LAMP, "lamp", built(tree, content))
+
+
+async def test_firmware_is_named_by_its_image(store: FirmwareStore, tree: Path) -> None:
+    firmware = await store.keep(LAMP, "lamp", built(tree))
+    assert firmware.sha256 == hashlib.sha256(b"image").hexdigest()
+    assert (firmware.configuration, firmware.device_name) == (LAMP, "lamp")
+    assert firmware.build_info == INFO
+
+
+async def test_a_renamed_configuration_takes_its_firmware_along(
+    store: FirmwareStore, tree: Path
+) -> None:
+    before, newest = [await keep(store, tree, content) for content in (b"one", b"two")]
+    await store.rename(LAMP, "desk.yaml")
+    latest = await store.latest("desk.yaml")
+    assert latest is not None
+    assert (latest.sha256, latest.configuration) == (newest.sha256, "desk.yaml")
+    assert latest.factory is not None
+    assert latest.factory.read_bytes() == b"factory two"
+    taken = await store.load("desk.yaml", before.sha256)
+    assert taken is not None
+    assert taken.ota.read_bytes() == b"one"
+    # A flash may still read it.
+    assert newest.ota.read_bytes() == b"two"
+
+
+async def test_altered_firmware_gets_no_new_name(store: FirmwareStore, tree: Path) -> None:
+    firmware = await keep(store, tree, b"one")
+    firmware.ota.write_bytes(b"altered")
+    await store.rename(LAMP, "desk.yaml")
+    assert await store.latest("desk.yaml") is None
+
+
+async def test_firmware_that_cannot_be_taken_along_is_said(
+    store: FirmwareStore, tree: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    firmware = await keep(store, tree, b"one")
+    firmware.ota.unlink()
+    await store.rename(LAMP, "desk.yaml")
+    assert "The firmware of lamp.yaml is not taken over to desk.yaml" in caplog.text
+    await store.rename("never-built.yaml", "desk.yaml")
+
+
+async def test_the_next_build_does_not_touch_what_is_kept(store: FirmwareStore, tree: Path) -> None:
+    firmware = await keep(store, tree, b"image")
+    # In place, as a copy over the old file does.
+    with (tree / "firmware.bin").open("r+b") as file:
+        file.write(b"other")
+    assert firmware.factory is not None
+    assert firmware.elf is not None
+    assert firmware.ota.read_bytes() == b"image"
+    assert firmware.factory.read_bytes() == b"factory image"
+    assert firmware.elf.read_bytes() == b"elf image"
+
+
+async def test_a_program_that_is_image_and_elf_is_kept_once(
+    store: FirmwareStore, tree: Path
+) -> None:
+    (tree / "program").write_bytes(b"image")
+    program = tree / "program"
+    firmware = await store.keep(LAMP, "lamp", BuildResult(program, None, program, INFO))
+    assert firmware.elf == firmware.ota
+    assert len(list(firmware.ota.parent.iterdir())) == 2
+
+
+async def test_two_files_of_the_same_name_are_both_kept(store: FirmwareStore, tree: Path) -> None:
+    (tree / "a").mkdir()
+    (tree / "b").mkdir()
+    (tree / "a" / "firmware.json").write_bytes(b"image")
+    (tree / "b" / "firmware.json").write_bytes(b"factory")
+    result = BuildResult(tree / "a" / "firmware.json", tree / "b" / "firmware.json", None, INFO)
+    firmware = await store.keep(LAMP, "lamp", result)
+    assert firmware.factory is not None
+    assert firmware.ota.read_bytes() == b"image"
+    assert firmware.factory.read_bytes() == b"factory"
+    assert await store.latest(LAMP) == firmware
+
+
+async def test_what_was_kept_is_there_after_a_restart(
+    store: FirmwareStore, layout: CacheLayout, tree: Path
+) -> None:
+    firmware = await keep(store, tree, b"image")
+    later = FirmwareStore(layout)
+    assert await later.latest(LAMP) == firmware
+    assert await later.load(LAMP, firmware.sha256) == firmware
+
+
+async def test_an_unchanged_build_is_not_copied_again(store: FirmwareStore, tree: Path) -> None:
+    firmware = await keep(store, tree, b"image")
+    before = firmware.ota.stat()
+    assert await keep(store, tree, b"image") == firmware
+    assert firmware.ota.stat() == before
+
+
+async def test_another_record_of_the_same_image_replaces_the_old_one(
+    store: FirmwareStore, tree: Path
+) -> None:
+    await keep(store, tree, b"image")
+    info = replace(INFO, config_hash=8)
+    firmware = await store.keep(LAMP, "lamp", built(tree, b"image", info))
+    assert firmware.build_info == info
+    assert await store.latest(LAMP) == firmware
+
+
+async def test_the_latest_is_what_was_built_last_even_if_it_was_built_before(
+    store: FirmwareStore, tree: Path
+) -> None:
+    first = await keep(store, tree, b"first")
+    second = await keep(store, tree, b"second")
+    assert await store.latest(LAMP) == second
+    await keep(store, tree, b"first")
+    assert await store.latest(LAMP) == first
+
+
+async def test_the_two_newest_are_kept(
+    store: FirmwareStore, layout: CacheLayout, tree: Path
+) -> None:
+    first = await keep(store, tree, b"1")
+    second = await keep(store, tree, b"2")
+    third = await keep(store, tree, b"3")
+    assert await store.load(LAMP, first.sha256) is None
+    assert await store.load(LAMP, second.sha256) == second
+    assert await store.load(LAMP, third.sha256) == third
+    assert list(layout.tmp.iterdir()) == []
+
+
+async def test_configurations_do_not_share(store: FirmwareStore, tree: Path) -> None:
+    lamp = await keep(store, tree, b"image")
+    assert await store.latest("fan.yaml") is None
+    fan = await store.keep("fan.yaml", "fan", built(tree))
+    assert fan.sha256 == lamp.sha256
+    assert fan.ota != lamp.ota
+    await store.forget("fan.yaml")
+    assert await store.latest("fan.yaml") is None
+    assert await store.latest(LAMP) == lamp
+
+
+async def test_altered_firmware_is_an_integrity_failure(store: FirmwareStore, tree: Path) -> None:
+    firmware = await keep(store, tree, b"image")
+    firmware.ota.write_bytes(b"imagf")
+    with pytest.raises(BuildError) as caught:
+        await store.load(LAMP, firmware.sha256)
+    assert caught.value.reason is FailureReason.INTEGRITY
+    assert "lamp" in str(caught.value)
+
+
+async def test_firmware_without_its_image_is_no_firmware(store: FirmwareStore, tree: Path) -> None:
+    firmware = await keep(store, tree, b"image")
+    firmware.ota.unlink()
+    with pytest.raises(BuildError) as caught:
+        await verify(firmware)
+    assert caught.value.reason is FailureReason.NO_FIRMWARE
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"configuration": "lamp.yaml"}'])
+async def test_a_record_that_was_cut_off_is_as_good_as_none(
+    store: FirmwareStore, tree: Path, content: bytes
+) -> None:
+    older = await keep(store, tree, b"older")
+    newer = await keep(store, tree, b"newer")
+    (newer.ota.parent / "firmware.json").write_bytes(content)
+    assert await store.load(LAMP, newer.sha256) is None
+    assert await store.latest(LAMP) == older
+    assert await keep(store, tree, b"newer") == newer
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../../lamp", "A" * 64])
+async def test_only_a_digest_names_firmware(store: FirmwareStore, name: str) -> None:
+    assert await store.load(LAMP, name) is None
+
+
+async def test_a_copy_that_fails_leaves_nothing(
+    store: FirmwareStore, layout: CacheLayout, tree: Path
+) -> None:
+    result = replace(built(tree), elf=tree / "gone.elf")
+    with pytest.raises(FileNotFoundError):
+        await store.keep(LAMP, "lamp", result)
+    assert await store.latest(LAMP) is None
+    assert list(layout.tmp.iterdir()) == []

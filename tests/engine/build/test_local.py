@@ -1,0 +1,395 @@
+"""LocalBuilder: real processes and a real toolchain, with an ESPHome that does as it is told."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.eviction import make_room
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
+from custom_components.esphome_offload.engine.build.local import LocalBuilder
+from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
+from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.resources import MEMORY_MIB, Machine
+from custom_components.esphome_offload.engine.build.toolchain.esphome_command import enter_directly
+from custom_components.esphome_offload.engine.build.toolchain.toolchains import (
+    Toolchain,
+    Toolchains,
+)
+from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
+
+from .conftest import Sink, uv_of
+from .package_index import NEWEST, NOBODYS
+
+LAMP = "lamp.yaml"
+
+
+class Bench:
+    """A builder, its user's folder and what ESPHome saw."""
+
+    def __init__(self, layout: CacheLayout, processes: Processes, config_dir: Path) -> None:
+        self.layout = layout
+        self.config_dir = config_dir
+        self.machine = Machine(layout.root, proc=config_dir / "proc")
+        self.memory(4096)
+        self.toolchains = Toolchains(layout, processes, uv_of(layout))
+        self.store = FirmwareStore(layout)
+        self.builder = LocalBuilder(
+            layout, processes, self.toolchains, self.store, machine=self.machine
+        )
+
+    def memory(self, mib: int) -> None:
+        self.machine.proc.mkdir(exist_ok=True)
+        (self.machine.proc / "meminfo").write_text(f"MemAvailable: {mib * 1024} kB\n")
+
+    def request(
+        self, told: dict[str, object], *, clean: bool = False, version: str = NEWEST
+    ) -> BuildRequest:
+        (self.config_dir / LAMP).write_text(json.dumps(told))
+        return BuildRequest(
+            job_id="job",
+            attempt_id="attempt",
+            configuration=LAMP,
+            config_dir=self.config_dir,
+            device_name="lamp",
+            esphome_version=version,
+            time_zone="Pacific/Chatham",
+            clean=clean,
+        )
+
+    async def refused(self, told: dict[str, object], sink: Sink) -> BuildError:
+        with pytest.raises(BuildError) as caught:
+            await self.builder.build(self.request(told), sink)
+        return caught.value
+
+    @property
+    def tree(self) -> Path:
+        return self.layout.tree(LAMP)
+
+    def seen(self) -> dict[str, object]:
+        seen: dict[str, object] = json.loads((self.tree / "seen.json").read_text())
+        return seen
+
+
+@pytest.fixture
+def bench(shared_layout: CacheLayout, processes: Processes, index: str, tmp_path: Path) -> Bench:
+    for folder in (shared_layout.trees, shared_layout.firmware(LAMP)):
+        shared_layout.discard(folder)
+    shared_layout.make()
+    (tmp_path / "config").mkdir()
+    return Bench(shared_layout, processes, tmp_path / "config")
+
+
+async def test_a_build_ends_with_kept_firmware(bench: Bench, sink: Sink) -> None:
+    firmware = await bench.builder.build(
+        bench.request({"content": "image", "says": ["[1/2] CC a", "[2/2] LINK"]}), sink
+    )
+    assert firmware.ota.read_text() == "image"
+    assert firmware.elf == firmware.ota
+    assert firmware.build_info.esphome_version == NEWEST
+    assert firmware.build_info.build_time == "2031-01-02 03:04:05 +0000"
+    assert firmware == await bench.store.latest(LAMP)
+    assert sink.stages == [Stage.PREPARING, Stage.COMPILING]
+    assert sink.percents[-1] == 100
+    assert "[2/2] LINK" in sink.output
+
+
+async def test_factory_image_and_elf_come_along(bench: Bench, sink: Sink) -> None:
+    told = {
+        "image": str(bench.tree / "build" / "node" / "build" / "node.bin"),
+        "content": "image",
+        "beside": ["firmware.factory.bin", "firmware.elf", "firmware.ota.bin"],
+    }
+    firmware = await bench.builder.build(bench.request(told), sink)
+    assert firmware.factory is not None
+    assert firmware.elf is not None
+    assert firmware.factory.read_text() == "firmware.factory.bin"
+    assert firmware.elf.read_text() == "firmware.elf"
+
+
+async def test_the_users_folder_stays_as_it_is(bench: Bench, sink: Sink) -> None:
+    request = bench.request({"content": "image"})
+    before = {path: path.read_bytes() for path in bench.config_dir.rglob("*") if path.is_file()}
+    await bench.builder.build(request, sink)
+    after = {path: path.read_bytes() for path in bench.config_dir.rglob("*") if path.is_file()}
+    assert after == before
+
+
+async def test_esphome_writes_under_the_cache_only_and_sees_the_requesters_time_zone(
+    bench: Bench, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SUPERVISOR_TOKEN", "secret")
+    monkeypatch.setenv("ESPHOME_IS_HA_ADDON", "1")
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    seen = bench.seen()
+    environment = seen["env"]
+    assert isinstance(environment, dict)
+    for name in (
+        "HOME",
+        "TMPDIR",
+        "ESPHOME_DATA_DIR",
+        "PLATFORMIO_CORE_DIR",
+        "ESPHOME_ESP_IDF_PREFIX",
+        "ESPHOME_SDK_NRF_PREFIX",
+        "ESPHOME_ARDUINO8266_PREFIX",
+        "ESPHOME_HOST_PREFIX",
+        "ESPHOME_PLATFORMIO_CCACHE_DIR",
+    ):
+        assert Path(environment[name]).is_relative_to(bench.layout.root), name
+    assert environment["ESPHOME_NOGITIGNORE"] == "1"
+    assert environment["TZ"] == "Pacific/Chatham"
+    assert environment["PATH"].split(":")[0] == str(bench.layout.toolchain(NEWEST) / "bin")
+    assert not {"SUPERVISOR_TOKEN", "ESPHOME_IS_HA_ADDON"} & set(environment)
+    assert seen["cwd"] == str(bench.config_dir)
+
+
+async def test_a_file_of_the_user_is_never_taken_for_a_python_module(
+    bench: Bench, sink: Sink
+) -> None:
+    (bench.config_dir / "json.py").write_text("raise SystemExit(9)\n")
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+
+
+async def test_a_second_build_finds_the_tree_of_the_first(bench: Bench, sink: Sink) -> None:
+    request = bench.request({"content": "image"})
+    await bench.builder.build(request, sink)
+    (bench.tree / "object.o").touch()
+    await bench.builder.build(request, sink)
+    assert (bench.tree / "object.o").exists()
+
+
+async def test_a_clean_build_does_not(bench: Bench, sink: Sink) -> None:
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    (bench.tree / "object.o").touch()
+    await bench.builder.build(bench.request({"content": "image"}, clean=True), sink)
+    assert not (bench.tree / "object.o").exists()
+
+
+async def test_clean_forgets_the_tree_and_keeps_the_firmware(bench: Bench, sink: Sink) -> None:
+    firmware = await bench.builder.build(bench.request({"content": "image"}), sink)
+    assert bench.builder.status().warm == {LAMP}
+    await bench.builder.clean(LAMP)
+    assert not bench.tree.exists()
+    assert bench.builder.status().warm == frozenset()
+    assert await bench.store.latest(LAMP) == firmware
+
+
+async def test_names_of_files_elsewhere_are_not_taken_for_trees(
+    bench: Bench, sink: Sink, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "secret.yaml.json").touch()
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    (bench.tree / "storage").rename(bench.tree / "storage.old")
+    (bench.tree / "storage").symlink_to(elsewhere)
+    await bench.builder.refresh()
+    assert bench.builder.status().warm == frozenset()
+
+
+async def test_an_invalid_configuration_is_esphomes_own_message(bench: Bench, sink: Sink) -> None:
+    says = ["Failed config", "", "light: [source lamp.yaml:3]", "  Platform not found: 'lihgt'."]
+    error = await bench.refused({"invalid": True, "says": says, "exit": 2}, sink)
+    assert error.reason is FailureReason.CONFIG_INVALID
+    assert error.exit_code == 2
+    assert "Platform not found: 'lihgt'." in str(error)
+
+
+async def test_a_compiler_error_is_the_compilers_message(bench: Bench, sink: Sink) -> None:
+    says = ["[1/9] CXX main.cpp.o", "src/main.cpp:7:3: error: 'lihgt' was not declared"]
+    error = await bench.refused({"says": says, "exit": 1}, sink)
+    assert error.reason is FailureReason.COMPILE_FAILED
+    assert "src/main.cpp:7:3: error: 'lihgt' was not declared" in str(error)
+
+
+async def test_a_build_tool_that_exits_with_2_does_not_make_the_configuration_invalid(
+    bench: Bench, sink: Sink
+) -> None:
+    says = ["src/main.cpp:7:3: error: 'lihgt' was not declared"]
+    error = await bench.refused({"says": says, "exit": 2}, sink)
+    assert error.reason is FailureReason.COMPILE_FAILED
+    assert error.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({}, "no program"),
+        ({"content": "image", "nameless": True}, "names no firmware"),
+    ],
+)
+async def test_success_without_firmware_is_a_failure(
+    bench: Bench, sink: Sink, told: dict[str, object], said: str
+) -> None:
+    error = await bench.refused(told, sink)
+    assert error.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert said in str(error)
+
+
+async def test_a_file_outside_of_the_tree_is_never_taken_for_firmware(
+    bench: Bench, sink: Sink, tmp_path: Path
+) -> None:
+    outside = tmp_path / "elsewhere" / "program"
+    error = await bench.refused({"content": "secret", "image": str(outside)}, sink)
+    assert error.reason is FailureReason.CONFIG_INVALID
+    assert "build_path" in str(error)
+    assert await bench.store.latest(LAMP) is None
+
+
+async def test_a_link_to_the_outside_is_never_taken_for_firmware(
+    bench: Bench, sink: Sink, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    image = bench.tree / "build" / "node" / "program"
+    image.parent.mkdir(parents=True)
+    image.symlink_to(tmp_path / "secret")
+    error = await bench.refused({}, sink)
+    assert error.reason is FailureReason.CONFIG_INVALID
+
+
+async def test_an_esphome_that_writes_no_build_info_leaves_the_build_time_open(
+    bench: Bench, sink: Sink
+) -> None:
+    firmware = await bench.builder.build(bench.request({"content": "image", "old": True}), sink)
+    assert firmware.build_info.esphome_version == NEWEST
+    assert firmware.build_info.build_time == ""
+
+
+async def test_too_little_memory_is_refused_with_the_figures_before_anything_runs(
+    bench: Bench, sink: Sink
+) -> None:
+    bench.memory(MEMORY_MIB - 1)
+    error = await bench.refused({"content": "image"}, sink)
+    assert error.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert f"{MEMORY_MIB - 1} MiB" in str(error)
+    assert not bench.tree.exists()
+
+
+async def test_a_version_that_cannot_be_had_is_said_as_such(bench: Bench, sink: Sink) -> None:
+    with pytest.raises(BuildError) as caught:
+        await bench.builder.build(bench.request({}, version=NOBODYS), sink)
+    assert caught.value.reason is FailureReason.VERSION_UNAVAILABLE
+
+
+@pytest.mark.parametrize("name", ["../lamp.yaml", "/etc/passwd", "sub/lamp.yaml", "..", ""])
+async def test_a_configuration_is_a_file_name(bench: Bench, sink: Sink, name: str) -> None:
+    request = replace(bench.request({}), configuration=name)
+    with pytest.raises(BuildError) as caught:
+        await bench.builder.build(request, sink)
+    assert caught.value.reason is FailureReason.CONFIG_INVALID
+
+
+async def test_cancelling_ends_the_process(bench: Bench, sink: Sink) -> None:
+    build = asyncio.create_task(bench.builder.build(bench.request({"stays": True}), sink))
+    async with asyncio.timeout(60):  # a slow machine under load
+        while not (bench.tree / "seen.json").exists():  # noqa: ASYNC110 no event crosses
+            await asyncio.sleep(0.01)
+    build.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await build
+    running = [
+        entry
+        for entry in Path("/proc").glob("[0-9]*/environ")
+        if str(bench.tree).encode() in _content(entry)
+    ]
+    assert running == []
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+async def test_a_builder_that_cannot_compile_says_why_and_refuses(
+    bench: Bench, processes: Processes, sink: Sink
+) -> None:
+    builder = LocalBuilder(
+        bench.layout, processes, bench.toolchains, bench.store, why_not="this system uses musl"
+    )
+    status = builder.status()
+    assert not status.available
+    assert status.why_not == "this system uses musl"
+    with pytest.raises(BuildError, match="uses musl") as caught:
+        await builder.build(bench.request({"content": "image"}), sink)
+    assert caught.value.reason is FailureReason.BUILDER_ENVIRONMENT
+
+
+async def test_the_status_tells_what_is_there_after_a_look(bench: Bench, sink: Sink) -> None:
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    bench.memory(1234)
+    await bench.builder.refresh()
+    status = bench.builder.status()
+    assert status.available
+    assert status.versions == (NEWEST,)
+    assert status.warm == {LAMP}
+    assert status.memory_mib == 1234
+    assert status.disk_mib is not None
+    assert (bench.builder.builder_id, bench.builder.source) == ("local", Source.LOCAL)
+
+
+async def test_the_slots_are_those_of_the_machine_whoever_holds_them(bench: Bench) -> None:
+    slots = bench.builder.slots
+    slots.set_count(2)
+    guest_s = slots.take("a guest")
+    assert guest_s is not None
+    status = bench.builder.status()
+    assert (status.slots, status.busy, status.queue_length) == (2, 1, 0)
+    guest_s.release()
+    assert bench.builder.status().busy == 0
+
+
+async def test_listeners_hear_of_changes_until_they_unsubscribe(bench: Bench) -> None:
+    heard: list[int] = []
+    unsubscribe = bench.builder.subscribe(lambda: heard.append(bench.builder.status().slots))
+    bench.builder.slots.set_count(3)
+    bench.builder.slots.set_count(3)
+    unsubscribe()
+    bench.builder.slots.set_count(4)
+    assert heard == [3]
+
+
+async def test_another_way_to_enter_a_toolchain_can_be_put_in(
+    bench: Bench, processes: Processes, sink: Sink
+) -> None:
+    def enter_elsewhere(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
+        return ("env", "ELSEWHERE=yes", *enter_directly(toolchain, arguments))
+
+    builder = LocalBuilder(
+        bench.layout,
+        processes,
+        bench.toolchains,
+        bench.store,
+        entry=enter_elsewhere,
+        machine=bench.machine,
+    )
+    await builder.build(bench.request({"content": "image"}), sink)
+    environment = bench.seen()["env"]
+    assert isinstance(environment, dict)
+    assert environment["ELSEWHERE"] == "yes"
+
+
+async def test_trees_beyond_the_budget_go_but_never_one_that_is_being_built_in(
+    bench: Bench, sink: Sink
+) -> None:
+    old = bench.layout.tree("old.yaml")
+    old.mkdir(parents=True)
+    (old / "object.o").write_bytes(b"x" * 100_000)
+    os.utime(old, (0, 0))
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    await make_room([bench.builder], budget=0)
+    assert not old.exists()
+    assert bench.tree.exists()
+
+    os.utime(bench.tree, (0, 0))
+    async with bench.builder._tree(LAMP):
+        await make_room([bench.builder], budget=0)
+    assert bench.tree.exists()
+    await make_room([bench.builder], budget=0)
+    assert not bench.tree.exists()

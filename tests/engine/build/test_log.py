@@ -1,0 +1,247 @@
+"""The log of a job: numbered, bounded, on disk."""
+
+import asyncio
+from collections.abc import AsyncIterator
+import gc
+from pathlib import Path
+
+import pytest
+
+from custom_components.esphome_offload.engine import job_log as log_module
+from custom_components.esphome_offload.engine.clock import SystemTime
+from custom_components.esphome_offload.engine.job_log import FILE_LIMIT, JobLogs, LogPage
+
+from ..jobs.fakes import VirtualTime
+
+JOB = "0" * 32
+
+
+@pytest.fixture
+async def logs(tmp_path: Path) -> AsyncIterator[JobLogs]:
+    logs = JobLogs(tmp_path / "logs", VirtualTime())
+    logs.open(JOB)
+    yield logs
+    await logs.aclose()
+
+
+async def again(tmp_path: Path) -> LogPage:
+    """Read the log as another process would."""
+    return await JobLogs(tmp_path / "logs").read(JOB, 0, 10**6)
+
+
+async def written(logs: JobLogs) -> None:
+    """Let half a second pass and wait for the writer."""
+    assert isinstance(logs._time, VirtualTime)
+    await logs._time.go(0.5)
+    while logs._tasks:
+        await asyncio.wait(logs._tasks)
+
+
+async def test_lines_are_numbered_from_zero_and_read_from_anywhere(logs: JobLogs) -> None:
+    logs.append(JOB, ["a", "b"])
+    logs.append(JOB, ["c"])
+    assert await logs.read(JOB) == LogPage(0, ("a", "b", "c"), 3, 3)
+    assert await logs.read(JOB, 1, 1) == LogPage(1, ("b",), 2, 3)
+    assert await logs.read(JOB, 3) == LogPage(3, (), 3, 3)
+    assert await logs.read(JOB, 99) == LogPage(3, (), 3, 3)
+    assert await logs.read(JOB, -5, 1) == LogPage(0, ("a",), 1, 3)
+
+
+async def test_a_log_reads_the_same_after_the_end_and_after_a_restart(
+    logs: JobLogs, tmp_path: Path
+) -> None:
+    logs.append(JOB, ["grün", "\ttab", "", "two\nlines", "x" * 10_000])
+    live = await logs.read(JOB)
+    logs.finish(JOB)
+    logs.append(JOB, ["too late"])
+    assert await logs.read(JOB) == live
+    await logs.aclose()
+    assert await logs.read(JOB) == await again(tmp_path) == live
+    assert live.lines[3] == "two lines"
+    assert len(live.lines[4]) == 4000
+
+
+async def test_an_unknown_log_is_empty(logs: JobLogs) -> None:
+    assert await logs.read("f" * 32) == LogPage(0, (), 0, 0)
+    assert not await logs.changed("f" * 32, 0)
+    logs.append("f" * 32, ["lost"])
+    logs.finish("f" * 32)
+    assert (await logs.read("f" * 32)).total == 0
+
+
+async def test_writing_is_batched_and_needs_no_end(logs: JobLogs, tmp_path: Path) -> None:
+    logs.append(JOB, ["a"])
+    logs.append(JOB, ["b"])
+    assert (await again(tmp_path)).total == 0
+    await written(logs)
+    assert (await again(tmp_path)).lines == ("a", "b")
+    logs.append(JOB, ["c"])
+    await written(logs)
+    assert (await again(tmp_path)).lines == ("a", "b", "c")
+
+
+async def test_head_and_tail_are_kept_and_the_gap_shows(logs: JobLogs, tmp_path: Path) -> None:
+    lines = [f"line {n} {'x' * 80}" for n in range(30_000)]
+    for begin in range(0, len(lines), 500):
+        logs.append(JOB, lines[begin : begin + 500])
+    first = await logs.read(JOB, 0, 10**6)
+    assert first.lines == tuple(lines[: len(first.lines)])
+    assert first.next_line < first.total == len(lines)
+    second = await logs.read(JOB, first.next_line, 10**6)
+    assert second.first_line > first.next_line
+    assert second.lines == tuple(lines[second.first_line :])
+    assert second.next_line == second.total
+
+    await logs.aclose()
+    path = tmp_path / "logs" / f"{JOB}.log"
+    assert path.stat().st_size <= FILE_LIMIT
+    other = JobLogs(tmp_path / "logs")
+    assert await other.read(JOB, 0, 10**6) == first
+    assert await other.read(JOB, first.next_line + 1, 10**6) == second
+
+
+async def test_the_file_never_outgrows_its_limit_while_it_is_written(
+    logs: JobLogs, tmp_path: Path
+) -> None:
+    path = tmp_path / "logs" / f"{JOB}.log"
+    sizes = []
+    for batch in range(20):
+        logs.append(JOB, [f"{batch} {n} {'ä' * 50}" for n in range(1000)])
+        await written(logs)
+        sizes.append(path.stat().st_size)
+        assert (await again(tmp_path)).total == 1000 * (batch + 1)
+    assert max(sizes) <= FILE_LIMIT
+    assert sorted(sizes) != sizes  # it was rewritten at least once
+
+
+async def test_a_line_cut_off_by_a_kill_is_left_out_and_the_log_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / f"{JOB}.log"
+    path.parent.mkdir()
+    path.write_bytes(b"0\ta\nnonsense\n1\tb\n2\tcut o")
+    logs = JobLogs(tmp_path / "logs", VirtualTime())
+    await logs.resume(JOB)
+    assert (await logs.read(JOB)).lines == ("a", "b")
+    logs.append(JOB, ["c"])
+    await logs.aclose()
+    assert await again(tmp_path) == LogPage(0, ("a", "b", "c"), 3, 3)
+
+
+async def test_a_resumed_log_keeps_its_gap(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / f"{JOB}.log"
+    path.parent.mkdir()
+    path.write_bytes(b"0\ta\n7\th\n8\ti\n")
+    logs = JobLogs(tmp_path / "logs", VirtualTime())
+    await logs.resume(JOB)
+    logs.append(JOB, ["j"])
+    assert await logs.read(JOB) == LogPage(0, ("a",), 1, 10)
+    assert await logs.read(JOB, 1) == LogPage(7, ("h", "i", "j"), 10, 10)
+    await logs.aclose()
+
+
+async def test_a_follower_is_woken_by_lines_and_by_the_end(logs: JobLogs) -> None:
+    logs.append(JOB, ["a"])
+    assert await logs.changed(JOB, 0)
+    following = asyncio.create_task(logs.changed(JOB, 1))
+    await asyncio.sleep(0)
+    assert not following.done()
+    logs.append(JOB, ["b"])
+    assert await following
+    following = asyncio.create_task(logs.changed(JOB, 2))
+    await asyncio.sleep(0)
+    logs.finish(JOB)
+    assert not await following
+    assert not await logs.changed(JOB, 0)
+
+
+async def test_a_follower_that_gives_up_leaves_nothing_behind(logs: JobLogs) -> None:
+    following = asyncio.create_task(logs.changed(JOB, 0))
+    await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.wait([following])
+    assert not logs._live[JOB].waiters
+
+
+async def test_twenty_thousand_lines_make_few_writes_and_no_task_per_line(
+    logs: JobLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = []
+    append = log_module._append
+    monkeypatch.setattr(
+        log_module,
+        "_append",
+        lambda path, run: (writes.append(len(run.lines)), append(path, run))[1],
+    )
+    for n in range(20_000):
+        logs.append(JOB, [f"line {n}"])
+    assert not logs._tasks
+    await written(logs)
+    assert writes == [20_000]
+
+
+async def test_lines_are_nothing_that_the_garbage_collector_counts(logs: JobLogs) -> None:
+    lines = [f"line {n}" for n in range(10_000)]
+    gc.collect()
+    gc.disable()
+    before = gc.get_count()[0]
+    for first in range(0, len(lines), 100):
+        logs.append(JOB, lines[first : first + 100])
+    counted = gc.get_count()[0] - before
+    gc.enable()
+    assert counted < 100
+
+
+async def test_a_disk_that_cannot_be_written_is_said_and_does_no_harm(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "logs").write_text("in the way")
+    logs = JobLogs(tmp_path / "logs", VirtualTime())
+    logs.open(JOB)
+    logs.append(JOB, ["a"])
+    await written(logs)
+    assert "cannot be written" in caplog.text
+    assert (await logs.read(JOB)).lines == ("a",)
+    await logs.aclose()
+
+
+async def test_lines_that_come_while_writing_are_written_next(
+    logs: JobLogs, tmp_path: Path
+) -> None:
+    logs.append(JOB, ["a"])
+    assert isinstance(logs._time, VirtualTime)
+    logs._write_now(logs._live[JOB])
+    await asyncio.sleep(0)
+    logs.append(JOB, ["b"])
+    while logs._tasks:
+        await asyncio.wait(logs._tasks)
+    assert logs._time.next_in == [0.5]
+    await written(logs)
+    assert (await again(tmp_path)).lines == ("a", "b")
+
+
+async def test_logs_of_other_jobs_are_pruned(logs: JobLogs, tmp_path: Path) -> None:
+    logs.append(JOB, ["a"])
+    await logs.aclose()
+    old = tmp_path / "logs" / f"{'1' * 32}.log"
+    old.write_text("0\told\n")
+    await logs.prune([JOB])
+    assert not old.exists()
+    assert (await again(tmp_path)).total == 1
+    logs.forget([JOB])
+    await logs.aclose()
+    assert (await again(tmp_path)).total == 0
+    await JobLogs(tmp_path / "nowhere").prune([])
+
+
+async def test_what_cannot_be_deleted_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "logs" / "a folder").mkdir(parents=True)
+    await JobLogs(tmp_path / "logs").prune([])
+    assert "cannot be deleted" in caplog.text
+
+
+async def test_the_systems_time_calls_back() -> None:
+    called = asyncio.Event()
+    SystemTime().call_later(0, called.set)
+    await asyncio.wait_for(called.wait(), 5)
+    assert SystemTime().now().utcoffset() is not None

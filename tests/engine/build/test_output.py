@@ -1,0 +1,174 @@
+import pytest
+
+from custom_components.esphome_offload.engine.build.process.output import OutputParser
+
+
+def parse(*chunks: bytes) -> tuple[list[str], list[float]]:
+    parser = OutputParser()
+    lines: list[str] = []
+    progress: list[float] = []
+    for chunk in chunks:
+        more, percent = parser.feed(chunk)
+        lines += more
+        if percent is not None:
+            progress.append(percent)
+    return lines + parser.finish(), progress
+
+
+def progress_of(*lines: str) -> list[float]:
+    return parse(*(line.encode() + b"\n" for line in lines))[1]
+
+
+def test_lines_are_handed_on_without_terminators() -> None:
+    assert parse(b"one\ntwo\r\n\nfour\n")[0] == ["one", "two", "", "four"]
+
+
+def test_a_line_is_handed_on_once_however_the_bytes_are_cut() -> None:
+    output = (
+        "\\033[32mINFO ESPHome µ\\033[0m\r\n\rUploading: [=  ] 33% \rUploading: [===] 100% \r\nend"
+    )
+    data = output.encode()
+    whole = parse(data)[0]
+    assert whole == ["INFO ESPHome µ", "Uploading: [===] 100% ", "end"]
+    assert parse(*(data[index : index + 1] for index in range(len(data))))[0] == whole
+    for cut in range(len(data)):
+        assert parse(data[:cut], data[cut:])[0] == whole
+
+
+@pytest.mark.parametrize(
+    "coloured",
+    [
+        b"\x1b[1;31mFailed config\x1b[0m\n",
+        rb"\033[1;31mFailed config\033[0m" + b"\n",
+        b"\x1b]8;;file:///x\x07Failed config\x1b]8;;\x1b\\\x1b[K\n",
+    ],
+    ids=["escape codes", "as --dashboard prints them", "links"],
+)
+def test_escape_codes_are_removed(coloured: bytes) -> None:
+    assert parse(coloured)[0] == ["Failed config"]
+
+
+def test_a_progress_bar_gives_progress_while_drawn_and_one_line_in_the_end() -> None:
+    parser = OutputParser()
+    assert parser.feed(b"\rUploading: [==    ] 10% ") == ([], 10.0)
+    assert parser.feed(b"\rUploading: [===   ] 50% ") == ([], 50.0)
+    assert parser.feed(b"\rUploading: [======] 100% Done...\r\n") == (
+        ["Uploading: [======] 100% Done..."],
+        100.0,
+    )
+
+
+def test_a_line_printed_over_a_progress_bar_replaces_it() -> None:
+    assert parse(b"\rUploading: [== ] 40% \rERROR Error sending data\n") == (
+        ["ERROR Error sending data"],
+        [40.0],
+    )
+
+
+def test_progress_that_did_not_change_is_not_reported_again() -> None:
+    assert progress_of("[5/50] CC a.o", "noise", "[5/50] CC a.o", "[10/50] CC b.o") == [10.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("line", "percent"),
+    [
+        ("[26/52] CXX obj/src/main.cpp.o", 50.0),
+        ("[52/52] LINK program", 100.0),
+        ("[ 42%] Building CXX object", 42.0),
+        ("[100%] Linking", 100.0),
+        ("Writing at 0x00010000... (3 %)", 3.0),
+        ("Writing at 0x00010000... (100 %)", 100.0),
+        ("Writing at 0x0001c1d2 [=====>       ]  42.5% 123456/290816 bytes...", 42.0),
+        ("Uploading: [==========          ] 50% ", 50.0),
+    ],
+)
+def test_each_tool_is_understood(line: str, percent: float) -> None:
+    assert progress_of(line) == [percent]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "RAM:   [==        ]  15.2% (used 49832 bytes from 327680 bytes)",
+        "Flash: [=====     ]  52.1% (used 956213 bytes from 1835008 bytes)",
+        "bad.bin binary size 0xe7a0 bytes. 0xd5f50 bytes (48%) free.",
+        "Downloading  [####################################]  100%",
+        "Unpacking 0% 10% 20%",
+        "INFO Uploading /data/firmware.bin (512345 bytes)",
+        "[18:29:52][D][sensor:093]: 'Humidity': Sending state 42 %",
+        "-- Build files have been written to: /x [1/2] y",
+        "[0/0] nothing",
+    ],
+)
+def test_percents_that_are_no_progress_are_left_alone(line: str) -> None:
+    assert progress_of(line) == []
+
+
+@pytest.mark.parametrize("digits", [4000, 5000])
+def test_numbers_that_no_tool_prints_do_no_harm(digits: int) -> None:
+    assert progress_of(f"[{'1' * digits}/2] x", "[1/2] x") == [50.0]
+
+
+@pytest.mark.parametrize("begin", ["Writing at ", "Uploading: "])
+def test_progress_is_not_looked_for_all_along_a_line(begin: str) -> None:
+    assert progress_of(begin + "x" * 1000 + " 50%") == []
+
+
+def test_an_announced_sub_build_does_not_drive_the_progress() -> None:
+    """The IDF builds its bootloader with a ninja inside ninja; here the outer one has less to do."""
+    outer_steps = 50
+    sub_build = [f"[{step}/123] Building C object boot{step}.obj" for step in range(1, 124)]
+    assert progress_of(
+        f"[10/{outer_steps}] Performing build step for 'bootloader'",
+        *sub_build,
+        f"[11/{outer_steps}] No install step for 'bootloader'",
+        f"[25/{outer_steps}] Building CXX object",
+    ) == [20.0, 22.0, 50.0]
+
+
+def test_a_sub_build_that_ends_is_left_even_when_the_number_of_steps_shrank() -> None:
+    assert progress_of(
+        "[10/50] Performing build step for 'bootloader'",
+        "[123/123] Generating binary image",
+        "[12/48] Completed 'bootloader'",
+        "[24/48] Building CXX object",
+    ) == [20.0, 25.0, 50.0]
+
+
+def test_an_unannounced_smaller_sub_build_does_not_drive_the_progress() -> None:
+    assert progress_of("[110/1100] a", "[123/123] b", "[220/1100] c") == [10.0, 20.0]
+
+
+def test_progress_goes_on_when_ninja_finds_steps_that_it_need_not_do() -> None:
+    assert progress_of("[100/1000] a", "[475/950] b") == [10.0, 50.0]
+
+
+def test_ninja_redrawing_its_status_in_one_row_is_understood() -> None:
+    """What ESPHome makes of the output of an ESP-IDF build."""
+    lines, progress = parse(
+        rb"INFO Compiling" + b"\n\r[1/100] Building C" + rb"\033[K",
+        b"\r[50/100] Building C" + rb"\033[K",
+        b"\r[100/100] Linking" + rb"\033[K" + b"\nRAM: [=] 10.0%\n",
+    )
+    assert lines == ["INFO Compiling", "[100/100] Linking", "RAM: [=] 10.0%"]
+    assert progress == [1.0, 50.0, 100.0]
+
+
+def test_output_without_any_newline_does_not_pile_up() -> None:
+    size = 1_000_000
+    parser = OutputParser()
+    lines: list[str] = []
+    longest_kept = 0
+    for _ in range(size // 1000):
+        lines += parser.feed(b"x" * 1000)[0]
+        longest_kept = max(longest_kept, len(parser._pending))
+    assert longest_kept <= 65 * 1024
+    assert sum(map(len, lines + parser.finish())) == size
+
+
+def test_bytes_that_are_no_utf8_are_replaced() -> None:
+    assert parse(b"caf\xe9\n")[0] == ["caf\ufffd"]
+
+
+def test_blank_lines_are_kept_but_no_empty_last_line_is_made_up() -> None:
+    assert parse(b"a\n\n")[0] == ["a", ""]

@@ -1,0 +1,426 @@
+import asyncio
+from collections.abc import AsyncIterator
+import gc
+import os
+from pathlib import Path
+import sys
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.process.processes import (
+    Command,
+    LaunchError,
+    Processes,
+    ProcessResult,
+    TreeLockedError,
+)
+
+from .processes import (
+    FAMILY,
+    LEAVES_A_FAMILY,
+    LONG,
+    STAYS,
+    STUBBORN,
+    alive,
+    pids,
+    python,
+)
+
+
+@pytest.fixture
+async def processes() -> AsyncIterator[Processes]:
+    owner = Processes()
+    yield owner
+    await owner.aclose()
+
+
+def shell(script: str, cwd: Path, **env: str) -> Command:
+    return Command(argv=("/bin/sh", "-c", script), cwd=cwd, env={"PATH": "/usr/bin:/bin", **env})
+
+
+async def cancel(task: asyncio.Task[ProcessResult]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_exit_code_and_output_are_reported(processes: Processes, tmp_path: Path) -> None:
+    result, output = await processes.capture(
+        shell("echo out; echo err >&2; exit 7", tmp_path), timeout=30
+    )
+    assert result == ProcessResult(exit_code=7)
+    assert output == "out\nerr\n"
+
+
+async def test_the_signal_that_ended_a_command_is_reported(
+    processes: Processes, tmp_path: Path
+) -> None:
+    result = await processes.run(shell("kill -SEGV $$", tmp_path))
+    assert result == ProcessResult(exit_code=139, signal=11)
+
+
+async def test_the_environment_is_what_was_given_and_two_markers(
+    processes: Processes, tmp_path: Path
+) -> None:
+    program = "import os; print(sorted(os.environ.items()))"
+    _, output = await processes.capture(
+        Command(
+            argv=(sys.executable, "-I", "-S", "-c", program),
+            cwd=tmp_path,
+            env={"LC_ALL": "C.UTF-8", "A": "ä b\n\udcff"},
+        ),
+        timeout=30,
+    )
+    environment = dict(eval(output))
+    assert environment.pop("ESPHOME_OFFLOAD_TREE") == str(tmp_path)
+    assert f"{os.getpid()}:" in environment.pop("ESPHOME_OFFLOAD_OWNERS")
+    assert environment == {"LC_ALL": "C.UTF-8", "A": "ä b\n\udcff"}
+
+
+async def test_a_program_is_found_on_the_path_that_was_given(
+    processes: Processes, tmp_path: Path
+) -> None:
+    program = tmp_path / "only-here"
+    program.write_text("#!/bin/sh\necho found in $PWD\n")
+    program.chmod(0o755)
+    command = Command(argv=("only-here",), cwd=tmp_path, env={"PATH": str(tmp_path)})
+    assert (await processes.capture(command, timeout=30))[1] == f"found in {tmp_path}\n"
+
+
+async def test_a_command_has_no_input_and_no_descriptors_of_ours(
+    processes: Processes, tmp_path: Path
+) -> None:
+    held = os.open("/dev/zero", os.O_RDONLY)
+    os.set_inheritable(held, True)
+    try:
+        program = (
+            "import os; print(os.readlink('/proc/self/fd/0'), repr(os.read(0, 1)),"
+            " [fd for fd in range(3, 1024) if os.path.exists(f'/proc/self/fd/{fd}')])"
+        )
+        _, output = await processes.capture(python(program, cwd=tmp_path), timeout=30)
+    finally:
+        os.close(held)
+    assert output == "/dev/null b'' []\n"
+
+
+async def test_a_command_has_default_signal_handling(processes: Processes, tmp_path: Path) -> None:
+    """Python ignores SIGPIPE, and what is ignored stays so across exec."""
+    _, output = await processes.capture(
+        shell(
+            "while read line; do case $line in Sig[BI]*) echo $line;; esac; done < /proc/self/status",
+            tmp_path,
+        ),
+        timeout=30,
+    )
+    assert {line.split()[1] for line in output.splitlines()} == {"0" * 16}
+
+
+async def test_niceness_and_oom_score_are_set_on_the_command_only(
+    processes: Processes, tmp_path: Path
+) -> None:
+    program = (
+        "import os; f = lambda pid: (os.getpriority(os.PRIO_PROCESS, pid),"
+        " int(open(f'/proc/{pid}/oom_score_adj').read()));"
+        " print(f(os.getpid()), f(os.getppid()))"
+    )
+    command = python(program, cwd=tmp_path, nice=5, oom_score_adj=900)
+    _, output = await processes.capture(command, timeout=30)
+    (nice, score), launcher = eval(output.replace(") (", "), ("))
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert nice == min(ours + 5, 19)
+    assert score == 900
+    assert launcher == (ours, _oom_score())
+
+
+async def test_a_program_that_is_not_there_is_a_launch_error(
+    processes: Processes, tmp_path: Path
+) -> None:
+    with pytest.raises(LaunchError, match=r"No such file or directory.*missing"):
+        await processes.run(Command(argv=("/missing",), cwd=tmp_path, env={}))
+    with pytest.raises(LaunchError, match=r"No such file or directory.*nowhere"):
+        await processes.run(shell("true", tmp_path / "nowhere"))
+
+
+async def test_cancelling_ends_every_descendant_before_it_returns(
+    processes: Processes, tmp_path: Path
+) -> None:
+    command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), STUBBORN, cwd=tmp_path)
+    task = asyncio.create_task(processes.run(command))
+    family = await pids(tmp_path, (*FAMILY, STUBBORN))
+    assert all(map(alive, family))
+    async with asyncio.timeout(5):  # the promise to people who press cancel
+        await cancel(task)
+    assert not any(map(alive, family))
+
+
+async def test_cancelling_again_does_not_cut_the_ending_short(
+    processes: Processes, tmp_path: Path, impatient: None
+) -> None:
+    command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), STUBBORN, cwd=tmp_path)
+    task = asyncio.create_task(processes.run(command))
+    family = await pids(tmp_path, (*FAMILY, STUBBORN))
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0.1)
+    await cancel(task)
+    assert not any(map(alive, family))
+
+
+async def test_cancelling_at_any_moment_of_the_start_leaves_nothing(
+    processes: Processes, tmp_path: Path
+) -> None:
+    started = tmp_path / "main"
+    command = python(
+        f"import os, time; open({str(started)!r}, 'w').write(str(os.getpid())); {STAYS}",
+        cwd=tmp_path,
+    )
+    for turns in (0, 1, 2, 3, 5, 8, 13):
+        task = asyncio.create_task(processes.run(command))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await cancel(task)
+    await processes.aclose()
+    assert not started.exists() or not alive(int(started.read_text()))
+    assert not _our_children()
+
+
+async def test_what_outlives_the_command_is_ended_too(processes: Processes, tmp_path: Path) -> None:
+    command = python(LEAVES_A_FAMILY + "sys.exit(3)", str(tmp_path), cwd=tmp_path)
+    task = asyncio.create_task(processes.run(command))
+    family = await pids(tmp_path)
+    assert await task == ProcessResult(exit_code=3)
+    assert not any(map(alive, family))
+
+
+async def test_a_timeout_ends_everything_and_says_so(processes: Processes, tmp_path: Path) -> None:
+    command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path)
+    task = asyncio.create_task(processes.capture(command, timeout=1.5))
+    family = await pids(tmp_path)
+    with pytest.raises(TimeoutError, match="longer than 2 s"):
+        await task
+    assert not any(map(alive, family))
+
+
+async def test_a_consumer_that_fails_ends_the_command(processes: Processes, tmp_path: Path) -> None:
+    def on_output(_chunk: bytes) -> None:
+        raise RuntimeError("consumer")
+
+    command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path)
+    with pytest.raises(RuntimeError, match="consumer"):
+        await processes.run(command, on_output)
+    assert not any(map(alive, await pids(tmp_path)))
+
+
+async def test_closing_ends_what_runs(tmp_path: Path) -> None:
+    processes = Processes()
+    command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path)
+    task = asyncio.create_task(processes.run(command))
+    family = await pids(tmp_path)
+    await processes.aclose()
+    assert not any(map(alive, family))
+    assert (await task).terminated
+
+
+async def test_a_killed_launcher_leaves_nothing_either(
+    processes: Processes, tmp_path: Path
+) -> None:
+    command = python(
+        LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path, lock=tmp_path / "tree.lock"
+    )
+    task = asyncio.create_task(processes.run(command))
+    family = await pids(tmp_path)
+    (launcher,) = _our_children()
+    os.kill(launcher, 9)
+    assert await task == ProcessResult(exit_code=137, signal=9, terminated=True)
+    assert not any(map(alive, family))
+
+
+async def test_commands_with_one_lock_run_one_after_the_other(
+    processes: Processes, tmp_path: Path
+) -> None:
+    program = (
+        "import os, sys, time; name = sys.argv[1];"
+        "os.mkdir('alone'); time.sleep(0.1); os.rmdir('alone'); print(name)"
+    )
+    commands = [
+        python(program, str(number), cwd=tmp_path, lock=tmp_path / "locks" / "tree.lock")
+        for number in range(4)
+    ]
+    results = await asyncio.gather(
+        *(processes.capture(command, timeout=60) for command in commands)
+    )
+    assert [result for result, _ in results] == [ProcessResult(exit_code=0)] * 4
+
+
+async def test_a_command_that_waits_for_a_lock_can_be_cancelled(
+    processes: Processes, tmp_path: Path
+) -> None:
+    lock = tmp_path / "tree.lock"
+    first = asyncio.create_task(
+        processes.run(python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path, lock=lock))
+    )
+    family = await pids(tmp_path)
+    second = asyncio.create_task(processes.run(python("open('ran', 'w')", cwd=tmp_path, lock=lock)))
+    while len(_our_children()) < 2:  # noqa: ASYNC110 no event crosses
+        await asyncio.sleep(0.01)
+    await cancel(second)
+    assert all(map(alive, family))
+    await cancel(first)
+    assert not (tmp_path / "ran").exists()
+
+
+async def test_a_lock_that_is_never_free_is_an_error(processes: Processes, tmp_path: Path) -> None:
+    lock = tmp_path / "tree.lock"
+    first = asyncio.create_task(
+        processes.run(python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path, lock=lock))
+    )
+    await pids(tmp_path)
+    with pytest.raises(TreeLockedError, match=r"tree\.lock is in use"):
+        await processes.run(python("", cwd=tmp_path, lock=lock, lock_timeout=0.2))
+    await cancel(first)
+
+
+async def test_lines_and_progress_are_handed_on(processes: Processes, tmp_path: Path) -> None:
+    lines: list[str] = []
+    progress: list[float] = []
+    result = await processes.run_lines(
+        shell(
+            r"printf '\\033[32mINFO hello\\033[0m\n[1/4] CC\n[4/4] LD\nunfinished'; exit 1",
+            tmp_path,
+        ),
+        lines.extend,
+        progress.append,
+    )
+    assert result == ProcessResult(exit_code=1)
+    assert lines == ["INFO hello", "[1/4] CC", "[4/4] LD", "unfinished"]
+    assert progress[-1] == 100.0
+
+
+async def test_an_accepted_line_returns_at_once_and_the_rest_is_ended_behind(
+    processes: Processes, tmp_path: Path, impatient: None
+) -> None:
+    lines: list[str] = []
+    command = python(
+        LEAVES_A_FAMILY + "print('OTA successful\\nnever seen', flush=True);" + STAYS,
+        str(tmp_path),
+        STUBBORN,
+        cwd=tmp_path,
+    )
+    result = await processes.run_lines(command, lines.extend, until="OTA successful".__eq__)
+    family = await pids(tmp_path, (*FAMILY, STUBBORN))
+    assert result == ProcessResult(exit_code=0)
+    assert lines == ["family is there", "OTA successful"]
+    # One of them ignores SIGTERM, so this did not wait for their end.
+    assert any(map(alive, family))
+    await processes.aclose()
+    assert not any(map(alive, family))
+    assert not _our_children()
+
+
+async def test_an_accepted_last_line_without_newline_counts(
+    processes: Processes, tmp_path: Path
+) -> None:
+    result = await processes.run_lines(
+        shell("printf done; exit 5", tmp_path), lambda _: None, until="done".__eq__
+    )
+    assert result.exit_code == 0
+
+
+async def test_lines_can_be_cancelled_and_time_out(processes: Processes, tmp_path: Path) -> None:
+    command = shell(f"echo ready; sleep {LONG}", tmp_path)
+    ready = asyncio.Event()
+    task = asyncio.create_task(processes.run_lines(command, lambda _: ready.set()))
+    await ready.wait()
+    await cancel(task)
+    with pytest.raises(TimeoutError):
+        await processes.run_lines(command, lambda _: None, timeout=0.2)
+    assert not _our_children()
+
+
+async def test_capture_keeps_the_end_of_long_output(processes: Processes, tmp_path: Path) -> None:
+    _, output = await processes.capture(shell("seq 100000", tmp_path), timeout=60, limit=12)
+    assert output == "9999\n100000\n"[-12:]
+
+
+async def test_a_slow_consumer_holds_the_command_back(processes: Processes, tmp_path: Path) -> None:
+    """Nothing piles up in memory: the command is at most some buffers ahead of the consumer."""
+    counter = tmp_path / "written"
+    program = (
+        "import os\n"
+        "file = os.open('written', os.O_RDWR | os.O_CREAT)\n"
+        "for number in range(1, 1001):\n"
+        "    os.write(1, b'x' * 65536)\n"
+        "    os.pwrite(file, str(number * 65536).encode(), 0)\n"
+    )
+    consumed = 0
+    furthest = 0
+
+    def on_output(chunk: bytes) -> None:
+        nonlocal consumed, furthest
+        consumed += len(chunk)
+        furthest = max(
+            furthest, int(counter.read_text() or 0) - consumed if counter.exists() else 0
+        )
+
+    await processes.run(python(program, cwd=tmp_path), on_output)
+    assert consumed == 1000 * 65536
+    assert furthest < 1024 * 1024
+
+
+async def test_a_flood_of_lines_lets_the_loop_turn_between_chunks(
+    processes: Processes, tmp_path: Path
+) -> None:
+    turns = 0
+    most = 0
+    seen = -1
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def on_lines(lines: object) -> None:
+        nonlocal seen, most
+        assert isinstance(lines, list)
+        # Never two batches within one turn of the loop, and none of them large.
+        assert turns != seen
+        seen = turns
+        most = max(most, len(lines))
+
+    ticker = asyncio.create_task(tick())
+    program = "print('\\n'.join(f'[{n}/20000] CXX obj/src/some/component_{n}.cpp.o' for n in range(20000)))"
+    await processes.run_lines(python(program, cwd=tmp_path), on_lines)
+    ticker.cancel()
+    assert 0 < most < 1000
+
+
+async def test_nothing_is_leaked(processes: Processes, tmp_path: Path) -> None:
+    async def use() -> None:
+        await processes.run(shell("echo", tmp_path))
+        await processes.run_lines(shell("echo x; sleep 60", tmp_path), lambda _: None, until=bool)
+        await processes.aclose()
+
+    await use()
+    gc.collect()
+    before = _descriptors()
+    tasks = len(asyncio.all_tasks())
+    for _ in range(3):
+        await use()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert _descriptors() == before
+    assert len(asyncio.all_tasks()) == tasks
+    assert not _our_children()
+
+
+def _oom_score() -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text())
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _our_children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]

@@ -1,0 +1,112 @@
+"""What a build left in its tree is believed only as far as it can be."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.model import BuildError
+from custom_components.esphome_offload.engine.build.result import read_result
+from custom_components.esphome_offload.engine.const import FailureReason
+
+LAMP = "lamp.yaml"
+
+
+class Tree:
+    """A tree as ESPHome leaves it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "tree"
+        self.build = self.root / "build" / "lamp"
+        self.image = self.build / "firmware.ota.bin"
+        self.record = self.root / "storage" / f"{LAMP}.json"
+        self.info = self.build / "build_info.json"
+        self.outside = folder / "auth"
+        self.outside.write_text('{"esphome_version": "1", "build_time_str": "", "config_hash": 0}')
+        self.build.mkdir(parents=True)
+        self.record.parent.mkdir()
+        self.image.write_bytes(b"image")
+        self.info.write_text(self.outside.read_text())
+        self.tell()
+
+    def tell(self, **changes: object) -> None:
+        told: dict[str, Any] = {
+            "build_path": str(self.build),
+            "firmware_bin_path": str(self.image),
+            "esphome_version": "2026.10.0",
+            **changes,
+        }
+        self.record.write_text(json.dumps(told))
+
+    def refused(self) -> BuildError:
+        with pytest.raises(BuildError) as caught:
+            read_result(self.root, LAMP)
+        return caught.value
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path)
+
+
+def test_a_whole_tree_has_a_result(tree: Tree) -> None:
+    result = read_result(tree.root, LAMP)
+    assert result.ota == tree.image
+    assert result.build_info.esphome_version == "1"
+
+
+def test_without_build_info_the_version_is_that_of_the_record(tree: Tree) -> None:
+    tree.info.unlink()
+    assert read_result(tree.root, LAMP).build_info.esphome_version == "2026.10.0"
+
+
+@pytest.mark.parametrize("which", ["record", "info", "image"])
+def test_a_link_out_of_the_tree_is_not_followed(tree: Tree, which: str) -> None:
+    path: Path = getattr(tree, which)
+    path.unlink()
+    path.symlink_to(tree.outside)
+    assert tree.refused().reason is FailureReason.CONFIG_INVALID
+
+
+@pytest.mark.parametrize("which", ["record", "info", "image"])
+def test_a_pipe_is_not_opened(tree: Tree, which: str) -> None:
+    path: Path = getattr(tree, which)
+    path.unlink()
+    os.mkfifo(path)
+    assert "not a file" in str(tree.refused())
+
+
+@pytest.mark.parametrize("which", ["record", "info", "image"])
+def test_a_file_of_endless_size_is_not_read(tree: Tree, which: str) -> None:
+    path: Path = getattr(tree, which)
+    os.truncate(path, 1 << 40)
+    assert "larger" in str(tree.refused())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "[" * 200_000, '{"build_path": 1, "firmware_bin_path": 1}']
+)
+def test_a_record_that_is_none_is_refused(tree: Tree, text: str) -> None:
+    tree.record.write_text(text)
+    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "[" * 200_000, '{"esphome_version": "", "build_time_str": "",']
+)
+def test_build_info_that_is_none_is_refused(tree: Tree, text: str) -> None:
+    tree.info.write_text(text)
+    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT
+
+
+def test_an_endless_number_is_refused(tree: Tree) -> None:
+    tree.info.write_text('{"esphome_version": "", "build_time_str": "", "config_hash": Infinity}')
+    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT
+
+
+@pytest.mark.parametrize("name", ["\0", "x" * 5000, "nothing"])
+def test_an_image_with_an_impossible_name_is_refused(tree: Tree, name: str) -> None:
+    tree.tell(firmware_bin_path=str(tree.build) + "/" + name)
+    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT

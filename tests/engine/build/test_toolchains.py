@@ -1,0 +1,264 @@
+"""Toolchains: real uv makes real environments, of an ESPHome from an index of our own."""
+
+import asyncio
+from collections.abc import Sequence
+import os
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.model import BuildError
+from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.toolchain.toolchains import (
+    Toolchain,
+    Toolchains,
+)
+from custom_components.esphome_offload.engine.const import FailureReason
+
+from .conftest import Sink, uv_of
+from .package_index import (
+    BETA,
+    BROKEN,
+    FOR_OLD_PYTHON,
+    NEEDS_MORE,
+    NEWEST,
+    OLDER,
+)
+
+NOBODY_LISTENS = "http://127.0.0.1:9/simple"
+
+
+def restarted(layout: CacheLayout, processes: Processes) -> Toolchains:
+    """Return what a Home Assistant that has just started has."""
+    return Toolchains(layout, processes, uv_of(layout))
+
+
+def version_said_by(toolchain: Toolchain) -> str:
+    command = [toolchain.python, "-m", "esphome", "version"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+async def refused(toolchains: Toolchains, version: str) -> BuildError:
+    with pytest.raises(BuildError) as caught:
+        await toolchains.ensure(version, lambda _lines: None)
+    return caught.value
+
+
+@pytest.mark.parametrize("version", [NEWEST, BETA])
+async def test_a_toolchain_is_that_version_of_esphome(
+    toolchains: Toolchains, sink: Sink, version: str
+) -> None:
+    toolchain = await toolchains.ensure(version, sink.lines)
+    assert version_said_by(toolchain) == f"Version: {version}"
+    assert toolchains.installed() == (version,)
+    assert any(f"esphome=={version}" in line for line in sink.output)
+
+
+async def test_its_modules_are_compiled_already(toolchains: Toolchains, sink: Sink) -> None:
+    toolchain = await toolchains.ensure(NEWEST, sink.lines)
+    package = next(toolchain.bin.parent.glob("lib/python*/site-packages/esphome"))
+    assert {path.name.split(".")[0] for path in package.glob("__pycache__/*.pyc")} == {
+        "__init__",
+        "__main__",
+    }
+
+
+async def test_ten_jobs_that_want_the_same_one_have_it_made_once(toolchains: Toolchains) -> None:
+    sinks = [Sink() for _ in range(10)]
+    made = await asyncio.gather(*(toolchains.ensure(NEWEST, sink.lines) for sink in sinks))
+    assert len(set(made)) == 1
+    assert all(sink.output == sinks[0].output for sink in sinks)
+    assert [line for line in sinks[0].output if line.startswith("== ")] == [
+        f"== Making the toolchain of ESPHome {NEWEST} on this machine, once",
+        f"== ESPHome {NEWEST} is ready on this machine",
+    ]
+
+
+async def test_two_versions_live_side_by_side(toolchains: Toolchains, sink: Sink) -> None:
+    both = await asyncio.gather(
+        toolchains.ensure(OLDER, sink.lines), toolchains.ensure(NEWEST, sink.lines)
+    )
+    assert [version_said_by(one) for one in both] == [f"Version: {OLDER}", f"Version: {NEWEST}"]
+    assert toolchains.installed() == (NEWEST, OLDER)
+
+
+async def test_one_that_is_there_is_not_made_again(
+    toolchains: Toolchains, layout: CacheLayout, processes: Processes, sink: Sink
+) -> None:
+    await toolchains.ensure(NEWEST, sink.lines)
+    later = restarted(layout, processes)
+    await later.load()
+    assert later.installed() == (NEWEST,)
+    sink.output.clear()
+    await later.ensure(NEWEST, sink.lines)
+    await later.ensure(NEWEST, sink.lines)
+    assert sink.output == []
+
+
+async def test_a_half_made_one_is_removed_and_never_listed(
+    toolchains: Toolchains, layout: CacheLayout
+) -> None:
+    half_made = layout.toolchain(NEWEST)
+    (half_made / "bin").mkdir(parents=True)
+    (half_made / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
+    await toolchains.load()
+    assert toolchains.installed() == ()
+    assert not half_made.exists()
+
+
+async def test_a_half_made_one_is_never_used(
+    toolchains: Toolchains, layout: CacheLayout, sink: Sink
+) -> None:
+    half_made = layout.toolchain(NEWEST)
+    (half_made / "bin").mkdir(parents=True)
+    (half_made / "bin" / "python").write_text("#!/bin/sh\necho 'Version: 2031.2.0'\n")
+    (half_made / "bin" / "python").chmod(0o755)
+    toolchain = await toolchains.ensure(NEWEST, sink.lines)
+    assert any("Making the toolchain" in line for line in sink.output)
+    assert version_said_by(toolchain) == f"Version: {NEWEST}"
+
+
+async def test_one_that_broke_while_we_were_away_is_made_again(
+    toolchains: Toolchains, layout: CacheLayout, processes: Processes, sink: Sink
+) -> None:
+    toolchain = await toolchains.ensure(NEWEST, sink.lines)
+    next(toolchain.bin.parent.glob("lib/python*/site-packages/esphome/__main__.py")).unlink()
+    later = restarted(layout, processes)
+    await later.load()
+    assert version_said_by(await later.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+
+
+async def test_one_that_is_doubted_is_looked_at_again(toolchains: Toolchains, sink: Sink) -> None:
+    toolchain = await toolchains.ensure(NEWEST, sink.lines)
+    next(toolchain.bin.parent.glob("lib/python*/site-packages/esphome/__main__.py")).unlink()
+    toolchains.invalidate(NEWEST)
+    assert version_said_by(await toolchains.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+
+
+async def test_one_that_somebody_deleted_is_made_again(
+    toolchains: Toolchains, layout: CacheLayout, sink: Sink
+) -> None:
+    await toolchains.ensure(NEWEST, sink.lines)
+    layout.discard(layout.toolchain(NEWEST))
+    assert version_said_by(await toolchains.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("2099.1.0", "does not exist"),
+        ("nonsense", "is not an ESPHome version"),
+        (FOR_OLD_PYTHON, "does not run on Python"),
+        (BROKEN, "does not start"),
+        (NEEDS_MORE, "nobody-has-this"),
+    ],
+)
+async def test_a_version_that_can_never_be_had_here_is_unavailable_and_says_why(
+    toolchains: Toolchains, layout: CacheLayout, version: str, said: str
+) -> None:
+    error = await refused(toolchains, version)
+    assert error.reason is FailureReason.VERSION_UNAVAILABLE
+    assert said in str(error)
+    assert toolchains.installed() == ()
+    assert [path for path in layout.toolchains.iterdir() if path.is_dir()] == []
+
+
+async def test_without_a_network_what_is_there_goes_on_working_and_the_error_names_it(
+    toolchains: Toolchains,
+    layout: CacheLayout,
+    processes: Processes,
+    sink: Sink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await toolchains.ensure(OLDER, sink.lines)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", NOBODY_LISTENS)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    later = restarted(layout, processes)
+    await later.load()
+    await later.ensure(OLDER, sink.lines)
+    error = await refused(later, "2031.9.0")
+    assert error.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert "check the internet connection" in str(error)
+    assert f"Installed versions: {OLDER}" in str(error)
+    assert later.installed() == (OLDER,)
+
+
+class DispatchGate:
+    """A uv that waits until it is let through, and notes that it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.started = folder / "started"
+        self.open = folder / "open"
+        self.program = folder / "uv"
+        self.program.write_text(
+            f"#!/bin/sh\necho $$ > {self.started}\n"
+            f'while [ ! -e {self.open} ]; do sleep 0.02; done\nexec python3 -m uv "$@"\n'
+        )
+        self.program.chmod(0o755)
+
+    async def running(self) -> int:
+        async with asyncio.timeout(30):  # a slow machine under load
+            while not (self.started.exists() and self.started.read_text()):  # noqa: ASYNC110 no event crosses
+                await asyncio.sleep(0.01)
+        return int(self.started.read_text())
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DispatchGate:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return DispatchGate(tmp_path)
+
+
+@pytest.fixture
+def gated(layout: CacheLayout, processes: Processes, index: str, gate: DispatchGate) -> Toolchains:
+    uv = uv_of(layout)
+    uv.argv = (str(gate.program),)
+    return Toolchains(layout, processes, uv)
+
+
+async def test_who_gives_up_waiting_does_not_stop_it_for_the_others(
+    gated: Toolchains, gate: DispatchGate, sink: Sink
+) -> None:
+    impatient_output: list[str] = []
+
+    def impatient_lines(lines: Sequence[str]) -> None:
+        impatient_output.extend(lines)
+
+    patient = asyncio.create_task(gated.ensure(NEWEST, sink.lines))
+    impatient = asyncio.create_task(gated.ensure(NEWEST, impatient_lines))
+    await gate.running()
+    impatient.cancel()
+    await asyncio.wait({impatient})
+    gate.open.touch()
+    assert version_said_by(await patient) == f"Version: {NEWEST}"
+    assert not any("is ready" in line for line in impatient_output)
+
+
+async def test_when_the_last_one_gives_up_it_is_stopped_and_nothing_is_left(
+    gated: Toolchains, gate: DispatchGate, layout: CacheLayout, sink: Sink
+) -> None:
+    waiters = [asyncio.create_task(gated.ensure(NEWEST, sink.lines)) for _ in range(2)]
+    pid = await gate.running()
+    for waiter in waiters:
+        waiter.cancel()
+    await asyncio.wait(waiters)
+    assert not Path(f"/proc/{pid}").exists()
+    assert not layout.toolchain(NEWEST).exists()
+    gate.open.touch()
+    assert version_said_by(await gated.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+
+
+async def test_one_who_comes_while_it_is_being_stopped_still_gets_it(
+    gated: Toolchains, gate: DispatchGate, sink: Sink
+) -> None:
+    first = asyncio.create_task(gated.ensure(NEWEST, sink.lines))
+    await gate.running()
+    first.cancel()
+    gate.open.touch()
+    second = asyncio.create_task(gated.ensure(NEWEST, sink.lines))
+    await asyncio.wait({first})
+    assert first.cancelled()
+    assert version_said_by(await second) == f"Version: {NEWEST}"

@@ -1,0 +1,154 @@
+"""Which versions there are: real uv, asking an index of our own."""
+
+import asyncio
+import sys
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
+from custom_components.esphome_offload.engine.build.toolchain.uv import Uv, problem
+from custom_components.esphome_offload.engine.build.toolchain.versions import (
+    VersionError,
+    VersionProblem,
+    Versions,
+    normal_version,
+)
+
+from .conftest import uv_of
+from .package_index import (
+    BETA,
+    FOR_OLD_PYTHON,
+    NEWEST,
+    OLDER,
+)
+
+NOBODY_LISTENS = "http://127.0.0.1:9/simple"
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_offline(monkeypatch)
+
+
+def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Offline, uv would still read an index of files.
+    monkeypatch.setenv("UV_DEFAULT_INDEX", NOBODY_LISTENS)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+
+
+async def refused(versions: Versions, version: str) -> VersionError:
+    with pytest.raises(VersionError) as caught:
+        await versions.check(version)
+    return caught.value
+
+
+async def test_the_newest_stable_version_is_no_beta(versions: Versions) -> None:
+    assert await versions.newest(prerelease=False) == NEWEST
+
+
+async def test_the_newest_of_all_counts_betas(versions: Versions) -> None:
+    assert await versions.newest(prerelease=True) == BETA
+
+
+@pytest.mark.parametrize("version", [NEWEST, OLDER, BETA])
+async def test_a_version_that_exists_is_accepted(versions: Versions, version: str) -> None:
+    await versions.check(version)
+
+
+async def test_a_version_that_does_not_exist_is_unknown(versions: Versions) -> None:
+    error = await refused(versions, "2099.1.0")
+    assert error.problem is VersionProblem.UNKNOWN
+    assert "ESPHome 2099.1.0 does not exist" in str(error)
+
+
+@pytest.mark.parametrize(
+    "version",
+    ["", "latest", "2031.2.0; rm -rf /", "--help", "2031.2.0+local", "1!2031.2.0", "../x"],
+)
+async def test_what_is_no_version_never_reaches_a_command_line(
+    layout: CacheLayout, processes: Processes, version: str
+) -> None:
+    no_uv = Uv(layout, ("/does/not/exist",), layout.root)
+    error = await refused(Versions(processes, no_uv, tuple), version)
+    assert error.problem is VersionProblem.UNKNOWN
+
+
+def test_spellings_of_one_version_are_one() -> None:
+    assert normal_version(" v2026.10.0-b1 ") == normal_version("2026.10.0b1") == "2026.10.0b1"
+
+
+async def test_a_version_for_another_python_is_refused_with_that_reason(
+    versions: Versions,
+) -> None:
+    error = await refused(versions, FOR_OLD_PYTHON)
+    assert error.problem is VersionProblem.UNSUPPORTED_PYTHON
+    assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in str(error)
+
+
+async def test_without_an_answer_from_the_index_the_network_is_blamed(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", NOBODY_LISTENS)
+    error = await refused(versions, NEWEST)
+    assert error.problem is VersionProblem.NO_NETWORK
+    assert "check the internet connection" in str(error)
+
+
+async def test_offline_the_newest_version_is_not_guessed(versions: Versions, offline: None) -> None:
+    with pytest.raises(VersionError) as caught:
+        await versions.newest(prerelease=False)
+    assert caught.value.problem is VersionProblem.NO_NETWORK
+
+
+async def test_without_uv_nothing_is_claimed_about_the_version(
+    layout: CacheLayout, processes: Processes
+) -> None:
+    no_uv = Uv(layout, ("/does/not/exist",), layout.root)
+    error = await refused(Versions(processes, no_uv, tuple), NEWEST)
+    assert error.problem is VersionProblem.NO_NETWORK
+    assert "uv cannot be started" in str(error)
+
+
+async def test_an_installed_version_needs_no_network(
+    layout: CacheLayout, processes: Processes
+) -> None:
+    no_uv = Uv(layout, ("/does/not/exist",), layout.root)
+    await Versions(processes, no_uv, lambda: (NEWEST,)).check(NEWEST)
+
+
+async def test_what_was_answered_is_not_asked_again(
+    versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.gather(*(versions.check(NEWEST) for _ in range(20)))
+    await versions.newest(prerelease=False)
+    go_offline(monkeypatch)
+    await versions.check(NEWEST)
+    assert await versions.newest(prerelease=False) == NEWEST
+
+
+async def test_the_newest_version_is_asked_for_again_after_a_while(
+    layout: CacheLayout,
+    processes: Processes,
+    toolchains: Toolchains,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    versions = Versions(processes, uv_of(layout), toolchains.installed, lambda: now)
+    await versions.newest(prerelease=False)
+    go_offline(monkeypatch)
+    now = 3600.0
+    with pytest.raises(VersionError):
+        await versions.newest(prerelease=False)
+
+
+def test_an_older_way_to_frame_messages_is_read_as_well() -> None:
+    assert (
+        problem(
+            "  \u00d7 No solution found when resolving dependencies:\n"
+            "  ╰─▶ Because there is no version of\n"
+            "      esphome==2099.1.0 and you require esphome==2099.1.0, we can conclude\n"
+        )
+        is VersionProblem.UNKNOWN
+    )

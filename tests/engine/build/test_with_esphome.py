@@ -1,0 +1,273 @@
+"""The real thing: ESPHome compiles for the platform ``host`` and flashes a running program."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+import shutil
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
+from custom_components.esphome_offload.engine.build.flasher import FirmwareFlasher
+from custom_components.esphome_offload.engine.build.local import LocalBuilder
+from custom_components.esphome_offload.engine.build.model import (
+    BuildError,
+    BuildRequest,
+    Firmware,
+    FlashRequest,
+)
+from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
+from custom_components.esphome_offload.engine.client.bundle import Bundles
+from custom_components.esphome_offload.engine.const import FailureReason
+from tests.e2e.harness import ports
+
+from .conftest import Sink, uv_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("socket_enabled")]
+
+VERSION = "2026.10.0"
+BETA = "2026.10.0b1"
+LAMP = "lamp.yaml"
+CACHE = Path(__file__).parents[3] / ".cache" / "test-toolchains"
+
+YAML = """\
+esphome:
+  name: lamp
+host:
+api:
+  port: {api}
+ota:
+  - platform: esphome
+    port: {ota}
+    password: !secret ota_password
+logger:
+{more}
+"""
+
+
+class Bench:
+    """A lamp: its configuration, its builder and flasher, and its program when switched on."""
+
+    def __init__(self, processes: Processes, folder: Path) -> None:
+        self.layout = CacheLayout(CACHE)
+        self.layout.make()
+        self.toolchains = Toolchains(self.layout, processes, uv_of(self.layout))
+        self.store = FirmwareStore(self.layout)
+        self.builder = LocalBuilder(self.layout, processes, self.toolchains, self.store)
+        self.bundles = Bundles(self.layout, processes, self.toolchains)
+        self.flasher = FirmwareFlasher(
+            self.layout, processes, self.toolchains, self.bundles.validated
+        )
+        self.config_dir = folder / "config"
+        self.config_dir.mkdir()
+        self.program = folder / "program"
+        self.ports = ports.pick(2)
+        self.device: asyncio.subprocess.Process | None = None
+        self.secret("first")
+
+    def configure(self, more: str = "") -> None:
+        api, ota = self.ports
+        (self.config_dir / LAMP).write_text(YAML.format(api=api, ota=ota, more=more))
+
+    def secret(self, password: str) -> None:
+        (self.config_dir / "secrets.yaml").write_text(f"ota_password: {password}\n")
+
+    async def build(self, sink: Sink, version: str = VERSION) -> Firmware:
+        return await self.builder.build(self.request(version), sink)
+
+    def request(self, version: str = VERSION) -> BuildRequest:
+        return BuildRequest(
+            job_id="job",
+            attempt_id="attempt",
+            configuration=LAMP,
+            config_dir=self.config_dir,
+            device_name="lamp",
+            esphome_version=version,
+            time_zone="Pacific/Chatham",
+        )
+
+    async def flash(
+        self, firmware: Firmware, sink: Sink, address: str | None = "127.0.0.1"
+    ) -> None:
+        request = FlashRequest(
+            job_id="job",
+            attempt_id="attempt",
+            configuration=LAMP,
+            config_dir=self.config_dir,
+            firmware=firmware,
+            address=address,
+            time_zone="Pacific/Chatham",
+        )
+        await self.flasher.flash(request, sink)
+
+    async def switch_on(self, firmware: Firmware) -> None:
+        shutil.copyfile(firmware.ota, self.program)
+        self.program.chmod(0o755)
+        self.device = await asyncio.create_subprocess_exec(
+            self.program,
+            cwd=self.program.parent,
+            env={"ESPHOME_PREFDIR": str(self.program.parent / "preferences")},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        await self.listening()
+
+    async def listening(self) -> None:
+        assert self.device is not None
+        async with asyncio.timeout(30):  # starts in 0.1 s; a slow machine under load
+            while not ports.is_taken_by(self.ports[1], self.device.pid):  # noqa: ASYNC110 no event crosses
+                await asyncio.sleep(0.02)
+
+    async def taken(self, firmware: Firmware) -> None:
+        """Wait until the device has replaced its program by this firmware and started it."""
+        async with asyncio.timeout(30):
+            while self.program.read_bytes() != firmware.ota.read_bytes():  # noqa: ASYNC110 no event crosses
+                await asyncio.sleep(0.02)
+        await self.listening()
+
+    async def switch_off(self) -> None:
+        if self.device is not None and self.device.returncode is None:
+            self.device.kill()
+            await self.device.wait()
+
+
+@pytest.fixture
+async def bench(processes: Processes, tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(processes, tmp_path)
+    bench.layout.discard(bench.layout.tree(LAMP))
+    bench.layout.discard(bench.layout.flash(LAMP))
+    bench.layout.discard(bench.layout.firmware(LAMP))
+    bench.layout.discard(bench.layout.bundle(LAMP))
+    bench.configure()
+    await bench.toolchains.load()
+    yield bench
+    await bench.switch_off()
+
+
+async def refused_flash(bench: Bench, firmware: Firmware, sink: Sink) -> BuildError:
+    with pytest.raises(BuildError) as caught:
+        await bench.flash(firmware, sink)
+    return caught.value
+
+
+async def test_a_build_and_an_unchanged_one(bench: Bench, sink: Sink) -> None:
+    firmware = await bench.build(sink)
+    assert firmware.build_info.esphome_version == VERSION
+    # Chatham is 12:45 or 13:45 before us, so the requester's time zone is what was used.
+    assert firmware.build_info.build_time.endswith(("+1245", "+1345"))
+    assert firmware.build_info.build_time.encode() in firmware.ota.read_bytes()
+    assert sink.percents[-1] == 100
+    assert sink.percents == sorted(sink.percents)
+    assert not (bench.config_dir / ".gitignore").exists()
+    assert not (bench.config_dir / ".esphome").exists()
+    before = firmware.ota.stat()
+    assert await bench.build(sink) == firmware
+    assert firmware.ota.stat() == before
+
+
+async def test_another_version_in_the_same_tree_is_that_version(bench: Bench, sink: Sink) -> None:
+    older = await bench.build(sink, BETA)
+    newer = await bench.build(sink)
+    assert older.build_info.esphome_version == BETA
+    assert newer.build_info.esphome_version == VERSION
+    assert older.sha256 != newer.sha256
+    assert bench.builder.status().versions[:2] == (VERSION, BETA)
+
+
+async def test_a_flashed_device_runs_the_kept_image(bench: Bench, sink: Sink) -> None:
+    await bench.switch_on(await bench.build(sink, BETA))
+    newer = await bench.build(sink)
+    sink.percents.clear()
+    await bench.flash(newer, sink)
+    assert sink.percents[-1] == 100
+    await bench.taken(newer)
+
+
+async def test_a_changed_secret_is_what_is_built_and_what_is_used_to_flash(
+    bench: Bench, sink: Sink
+) -> None:
+    first = await bench.build(sink)
+    await bench.switch_on(first)
+    await bench.flash(first, sink)
+    await bench.taken(first)
+    # The time of the main file is all that ESPHome's own cache would look at.
+    bench.secret("second")
+    second = await bench.build(sink)
+    assert second.sha256 != first.sha256
+    error = await refused_flash(bench, second, sink)
+    assert error.reason is FailureReason.UPLOAD_REFUSED
+    assert "password" in str(error)
+    bench.secret("first")
+    await bench.flash(second, sink)
+    await bench.taken(second)
+    # From here on the device wants what was built into it.
+    assert (await refused_flash(bench, second, sink)).reason is FailureReason.UPLOAD_REFUSED
+    bench.secret("second")
+    await bench.flash(second, sink)
+
+
+async def test_what_was_validated_for_a_bundle_is_not_validated_again_until_something_changes(
+    bench: Bench, sink: Sink
+) -> None:
+    firmware = await bench.build(sink)
+    await bench.switch_on(firmware)
+    await bench.bundles.make(bench.request(), sink.lines)
+    await bench.flash(firmware, sink)
+    assert sum("Loaded validated config cache" in line for line in sink.output) == 1
+    await bench.taken(firmware)
+    # The device still wants the first password, and the main file is as it was.
+    bench.secret("second")
+    error = await refused_flash(bench, firmware, sink)
+    assert error.reason is FailureReason.UPLOAD_REFUSED
+    assert "password" in str(error)
+    assert sum("Loaded validated config cache" in line for line in sink.output) == 1
+
+
+async def test_a_device_that_is_off_is_offline(bench: Bench, sink: Sink) -> None:
+    firmware = await bench.build(sink)
+    error = await refused_flash(bench, firmware, sink)
+    assert error.reason is FailureReason.DEVICE_OFFLINE
+    assert "Connection refused" in str(error)
+
+
+async def test_a_configuration_without_an_address_needs_one(bench: Bench, sink: Sink) -> None:
+    firmware = await bench.build(sink)
+    with pytest.raises(BuildError) as caught:
+        await bench.flash(firmware, sink, address=None)
+    assert caught.value.reason is FailureReason.DEVICE_OFFLINE
+
+
+async def test_a_configuration_that_does_not_validate(bench: Bench, sink: Sink) -> None:
+    bench.configure("lihgt:\n  - platform: binary\n")
+    with pytest.raises(BuildError) as caught:
+        await bench.build(sink)
+    assert caught.value.reason is FailureReason.CONFIG_INVALID
+    assert caught.value.exit_code == 2
+    assert "Component not found: lihgt" in str(caught.value)
+
+
+async def test_a_lambda_that_does_not_compile(bench: Bench, sink: Sink) -> None:
+    bench.configure("sensor:\n  - platform: template\n    name: Level\n    lambda: return lihgt;\n")
+    with pytest.raises(BuildError) as caught:
+        await bench.build(sink)
+    assert caught.value.reason is FailureReason.COMPILE_FAILED
+    assert "lihgt" in str(caught.value)
+    assert "lamp.yaml" in str(caught.value) or "main.cpp" in str(caught.value)
+
+
+async def test_a_machine_without_a_compiler_is_the_builders_fault(
+    bench: Bench, sink: Sink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await bench.toolchains.ensure(VERSION, sink.lines)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sh", "env", "git"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(BuildError) as caught:
+        await bench.build(sink)
+    assert caught.value.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert "g++" in str(caught.value) or "gcc" in str(caught.value)

@@ -1,0 +1,333 @@
+"""Scripted outside ports: builders, flasher, devices, time. Everything inside is the real thing."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+import hashlib
+from pathlib import Path
+from typing import override
+
+from custom_components.esphome_offload.engine.build.model import (
+    Builder,
+    BuildError,
+    BuilderStatus,
+    BuildInfo,
+    BuildRequest,
+    BuildSink,
+    Firmware,
+    FlashRequest,
+)
+from custom_components.esphome_offload.engine.clock import Time
+from custom_components.esphome_offload.engine.const import (
+    FailureReason,
+    Operation,
+    Source,
+    Stage,
+)
+from custom_components.esphome_offload.engine.jobs.model import JobRequest
+from custom_components.esphome_offload.engine.jobs.ports import (
+    ConfigurationSource,
+    DeviceLink,
+    FirmwareKeeper,
+    Flasher,
+    Persistence,
+    Presence,
+    RestartWatch,
+    Verdict,
+)
+
+BUILD_INFO = BuildInfo("2026.10.0", "2026-10-20 10:00:00 +0000", 7)
+
+
+class VirtualTime(Time):
+    """Stands still until told to go on."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 10, 20, tzinfo=UTC)
+        self._timers: list[tuple[datetime, Callable[[], None]]] = []
+
+    @override
+    def now(self) -> datetime:
+        return self.moment
+
+    @override
+    def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+        timer = (self.moment + timedelta(seconds=seconds), action)
+        self._timers.append(timer)
+        return lambda: self._timers.remove(timer) if timer in self._timers else None
+
+    @property
+    def next_in(self) -> list[float]:
+        """Seconds until each timer."""
+        return sorted((due - self.moment).total_seconds() for due, _ in self._timers)
+
+    async def go(self, seconds: float) -> None:
+        """Let time pass, timer by timer, with the loop settled in between."""
+        await settle()
+        end = self.moment + timedelta(seconds=seconds)
+        while due := sorted((t for t in self._timers if t[0] <= end), key=lambda t: t[0]):
+            timer = due[0]
+            self._timers.remove(timer)
+            self.moment = max(self.moment, timer[0])
+            timer[1]()
+            await settle()
+        self.moment = end
+
+
+async def settle() -> None:
+    """Let everything run that does not wait for something outside."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+type Act = Callable[[BuildRequest, BuildSink], Awaitable[None]]
+
+
+def failing(reason: FailureReason, message: str = "no luck", exit_code: int | None = 1) -> Act:
+    async def act(_request: BuildRequest, _sink: BuildSink) -> None:
+        raise BuildError(reason, message, exit_code)
+
+    return act
+
+
+@dataclass
+class ScriptedBuilder(Builder):
+    """Each build does the next act of ``script``; without one it succeeds at once."""
+
+    builder_id: str = "local"
+    label: str = "This machine"
+    source: Source = Source.LOCAL
+    pin_sha256: str | None = None
+    state: BuilderStatus = field(default_factory=lambda: BuilderStatus(available=True))
+    script: list[Act] = field(default_factory=list)
+    requests: list[BuildRequest] = field(default_factory=list)
+    sinks: list[BuildSink] = field(default_factory=list)
+    cleaned: list[str] = field(default_factory=list)
+    clean_error: BuildError | None = None
+    running: int = 0
+    most: int = 0
+    keeper: ScriptedKeeper | None = None
+    _listeners: list[Callable[[], None]] = field(default_factory=list)
+
+    @override
+    def status(self) -> BuilderStatus:
+        return replace(self.state, busy=self.state.busy or self.running)
+
+    @override
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def become(self, state: BuilderStatus) -> None:
+        self.state = state
+        for listener in tuple(self._listeners):
+            listener()
+
+    @override
+    async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        self.requests.append(request)
+        self.sinks.append(sink)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            sink.stage(Stage.COMPILING)
+            sink.lines(["INFO Compiling"])
+            if self.script:
+                await self.script.pop(0)(request, sink)
+            assert self.keeper is not None
+            return self.keeper.make(request)
+        finally:
+            self.running -= 1
+
+    @override
+    async def clean(self, configuration: str) -> None:
+        if self.clean_error is not None:
+            raise self.clean_error
+        self.cleaned.append(configuration)
+
+
+class ScriptedKeeper(FirmwareKeeper):
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], Firmware] = {}
+        self.altered = False
+
+    def make(self, request: BuildRequest) -> Firmware:
+        sha256 = hashlib.sha256(request.attempt_id.encode()).hexdigest()
+        firmware = Firmware(
+            sha256,
+            request.configuration,
+            request.device_name,
+            Path("ota.bin"),
+            None,
+            None,
+            replace(BUILD_INFO, esphome_version=request.esphome_version),
+        )
+        self.kept[request.configuration, sha256] = firmware
+        return firmware
+
+    @override
+    async def latest(self, configuration: str) -> Firmware | None:
+        mine = [each for (name, _), each in self.kept.items() if name == configuration]
+        return mine[-1] if mine else None
+
+    @override
+    async def load(self, configuration: str, sha256: str) -> Firmware | None:
+        if self.altered:
+            raise BuildError(FailureReason.INTEGRITY, "the digest is wrong")
+        return self.kept.get((configuration, sha256))
+
+    @override
+    async def rename(self, old: str, new: str) -> None:
+        for (name, sha256), firmware in list(self.kept.items()):
+            if name == old:
+                self.kept[new, sha256] = replace(firmware, configuration=new)
+
+
+type FlashAct = Callable[[FlashRequest, BuildSink], Awaitable[None]]
+
+
+def flash_failing(reason: FailureReason, message: str = "no luck") -> FlashAct:
+    async def act(_request: FlashRequest, _sink: BuildSink) -> None:
+        raise BuildError(reason, message, 1)
+
+    return act
+
+
+class ScriptedFlasher(Flasher):
+    """Each flash does the next act of ``script``; without one it succeeds at once."""
+
+    def __init__(self) -> None:
+        self.script: list[FlashAct] = []
+        self.requests: list[FlashRequest] = []
+        self.sinks: list[BuildSink] = []
+        self.running: Counter[str] = Counter()
+        self.most = 0
+        self.most_of_one_device = 0
+
+    @override
+    async def flash(self, request: FlashRequest, sink: BuildSink) -> None:
+        self.requests.append(request)
+        self.sinks.append(sink)
+        name = request.firmware.device_name
+        self.running[name] += 1
+        self.most = max(self.most, self.running.total())
+        self.most_of_one_device = max(self.most_of_one_device, self.running[name])
+        try:
+            sink.progress(50)
+            if self.script:
+                await self.script.pop(0)(request, sink)
+        finally:
+            self.running[name] -= 1
+
+
+class ScriptedWatch(RestartWatch):
+    def __init__(self, verdict: Verdict, gate: asyncio.Event | None) -> None:
+        self.verdict = verdict
+        self.gate = gate
+        self.closed = False
+
+    @override
+    async def confirm(self, build_info: BuildInfo) -> Verdict:
+        if self.gate is not None:
+            await self.gate.wait()
+        return self.verdict
+
+    @override
+    def close(self) -> None:
+        self.closed = True
+
+
+class ScriptedDevices(DeviceLink):
+    def __init__(self) -> None:
+        self.state: dict[str, Presence] = {}
+        self.verdict = Verdict.CONFIRMED
+        self.confirm_gate: asyncio.Event | None = None
+        self.watches: list[ScriptedWatch] = []
+        self.listeners: list[Callable[[], None]] = []
+
+    def become(self, device_name: str, presence: Presence) -> None:
+        self.state[device_name] = presence
+        for listener in tuple(self.listeners):
+            listener()
+
+    @override
+    def presence(self, device_name: str) -> Presence:
+        return self.state.get(device_name, Presence.ONLINE)
+
+    @override
+    def address(self, device_name: str) -> str | None:
+        return f"{device_name}.local"
+
+    @override
+    def watch_restart(self, device_name: str) -> RestartWatch:
+        self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate))
+        return self.watches[-1]
+
+    @override
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+
+class ScriptedConfigurations(ConfigurationSource):
+    def __init__(self) -> None:
+        self.fingerprints: dict[str, str | None] = {}
+
+    @property
+    @override
+    def config_dir(self) -> Path:
+        return Path("esphome")
+
+    @override
+    async def fingerprint(self, configuration: str) -> str | None:
+        return self.fingerprints.get(configuration, "as it was")
+
+
+class MemoryPersistence(Persistence):
+    """Takes the stored form at each transition, as if each were written at once."""
+
+    def __init__(self) -> None:
+        self.stored: list[dict[str, object]] = []
+        self.saves = 0
+
+    @override
+    async def load(self) -> list[dict[str, object]]:
+        return self.stored
+
+    @override
+    def save_soon(self, jobs: Callable[[], list[dict[str, object]]]) -> None:
+        self.saves += 1
+        self.stored = jobs()
+
+    @override
+    async def save_now(self, jobs: list[dict[str, object]]) -> None:
+        self.stored = jobs
+
+
+def request(configuration: str = "lamp.yaml", **changes: object) -> JobRequest:
+    base = JobRequest(
+        operation=Operation.INSTALL,
+        configuration=configuration,
+        device_name=configuration.removesuffix(".yaml"),
+        esphome_version="2026.10.0",
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+class Block:
+    """An act that goes on until it is released."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.release = asyncio.Event()
+        self.cancelled = False
+
+    async def __call__(self, _request: object, _sink: BuildSink) -> None:
+        self.entered.set()
+        try:
+            await self.release.wait()
+        except asyncio.CancelledError:
+            self.cancelled = True
+            raise

@@ -1,0 +1,121 @@
+"""The stored form of jobs, and which are kept."""
+
+from datetime import UTC, datetime, timedelta
+import json
+
+import pytest
+
+from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
+from custom_components.esphome_offload.engine.jobs.attempt import new_id
+from custom_components.esphome_offload.engine.jobs.model import Attempt, FirmwareJob, Routing
+from custom_components.esphome_offload.engine.jobs.store import (
+    decode,
+    decode_all,
+    encode,
+    to_drop,
+)
+
+from .fakes import BUILD_INFO, request
+
+NOW = datetime(2026, 10, 20, tzinfo=UTC)
+
+
+def rich_job() -> FirmwareJob:
+    job = FirmwareJob(new_id(), request(user_id="u", address="192.0.2.1"), NOW)
+    job.start(NOW)
+    job.begin_attempt(
+        Attempt(new_id(), "local", Source.LOCAL, "Here", NOW),
+        Routing(Source.LOCAL, None, "Here", "2026.10.0", "idle", {"Attic": "paused"}),
+    )
+    job.enter(Stage.COMPILING, NOW + timedelta(seconds=1.5))
+    job.advance(40)
+    job.end_attempt(NOW)
+    job.built("ab" * 32, BUILD_INFO, "print")
+    job.flashed(NOW + timedelta(seconds=9))
+    job.complete(NOW + timedelta(seconds=12), verified=True)
+    return job
+
+
+def test_a_job_survives_being_stored_with_all_that_it_knows() -> None:
+    job = rich_job()
+    stored = json.loads(json.dumps(encode(job)))
+    assert decode(stored) == job
+    assert not [name for name in stored if name.startswith("_")]
+
+
+def test_unknown_fields_are_ignored_and_missing_ones_get_their_defaults() -> None:
+    job = FirmwareJob(new_id(), request(), NOW)
+    stored = encode(job)
+    stored["from_the_future"] = 1
+    stored["_stage_since"] = "nonsense"
+    for name in ("attempts", "routing", "outcome", "stage_seconds", "progress"):
+        del stored[name]
+    assert decode(stored) == job
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("job_id", "../../etc/passwd"),
+        ("job_id", 7),
+        ("created_at", "yesterday"),
+        ("created_at", "2026-10-20T00:00:00"),
+        ("created_at", 5),
+        ("status", "confused"),
+        ("status", None),
+        ("progress", "half"),
+        ("progress", True),
+        ("attempts", {}),
+        ("attempts", [1]),
+        ("stage_seconds", []),
+        ("stage_seconds", {"sleeping": 1.0}),
+        ("request", {"operation": "install"}),
+        ("request", None),
+    ],
+)
+def test_a_corrupt_job_is_refused(field: str, value: object) -> None:
+    stored = encode(rich_job())
+    stored[field] = value
+    with pytest.raises(ValueError, match=r".+"):
+        decode(stored)
+
+
+def test_a_corrupt_job_leaves_its_neighbours_alone(caplog: pytest.LogCaptureFixture) -> None:
+    older, newer = rich_job(), rich_job()
+    jobs = decode_all([encode(newer), {"job_id": "?"}, "nonsense", encode(older)])
+    assert jobs == [older, newer]
+    assert caplog.text.count("left out") == 2
+    assert "request is missing" in caplog.text
+
+
+def test_whole_seconds_are_seconds_too() -> None:
+    stored = encode(rich_job())
+    stored["stage_seconds"] = {"compiling": 3}
+    assert decode(stored).stage_seconds == {Stage.COMPILING: 3.0}
+
+
+def ended(configuration: str) -> FirmwareJob:
+    job = FirmwareJob(new_id(), request(configuration), NOW)
+    job.cancel(NOW)
+    return job
+
+
+def test_few_jobs_are_all_kept() -> None:
+    assert to_drop([ended("a.yaml") for _ in range(3)], limit=3) == []
+
+
+def test_the_oldest_are_dropped_but_never_the_newest_of_a_device() -> None:
+    jobs = [*(ended("rare.yaml") for _ in range(2)), *(ended("busy.yaml") for _ in range(5))]
+    assert to_drop(jobs, limit=3) == [jobs[3], jobs[2], jobs[0]]
+
+
+def test_active_jobs_are_never_dropped() -> None:
+    waiting = FirmwareJob(new_id(), request("a.yaml"), NOW)
+    jobs = [waiting, *(ended("b.yaml") for _ in range(5))]
+    assert to_drop(jobs, limit=2) == [jobs[3], jobs[2], jobs[1]]
+
+
+def test_a_failed_job_keeps_its_reason() -> None:
+    job = FirmwareJob(new_id(), request(), NOW)
+    job.fail(NOW, FailureReason.CONFIG_INVALID, "why", 2)
+    assert decode(encode(job)).outcome == job.outcome

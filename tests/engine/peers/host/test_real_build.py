@@ -1,0 +1,153 @@
+"""The very builder that this machine has for itself, at work for a guest."""
+
+import asyncio
+from collections.abc import AsyncIterator
+import os
+from pathlib import Path
+from typing import override
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
+from custom_components.esphome_offload.engine.build.local import LocalBuilder
+from custom_components.esphome_offload.engine.build.process.containment import (
+    Degree,
+    GuestContainment,
+    containment_here,
+)
+from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
+from custom_components.esphome_offload.engine.clock import SystemTime
+from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.host.ports import GuestBuildServices
+from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Submit
+from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
+
+from ...build.conftest import uv_of
+from .lender import (
+    Lender,
+    Offloader,
+    lines_of,
+    until,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("socket_enabled")]
+
+CACHE = Path(__file__).parents[4] / ".cache" / "test-toolchains"
+CONTAINED = containment_here().degree is not Degree.UNCONTAINED
+
+LAMP = {"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nlogger:\napi:\n"}
+
+
+class RealLender(Lender):
+    """Builds with ESPHome, contained where this machine can."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.processes = Processes()
+        toolchains = CacheLayout(CACHE)
+        toolchains.make()
+        self.toolchains = Toolchains(toolchains, self.processes, uv_of(toolchains))
+        self.time = SystemTime()  # type: ignore[assignment]
+        self.host = self._make()
+
+    @override
+    async def _make_workshop(self, layout: CacheLayout) -> GuestBuildServices:
+        kept = FirmwareStore(layout)
+        containment = GuestContainment(layout, (self.layout.inbox,)) if CONTAINED else None
+        builder = LocalBuilder(
+            layout,
+            self.processes,
+            self.toolchains,
+            kept,
+            slots=self.slots,
+            containment=containment,
+        )
+        await builder.refresh()
+        return GuestBuildServices(layout, builder, kept)
+
+
+@pytest.fixture
+async def lender(tmp_path: Path) -> AsyncIterator[RealLender]:
+    lender = RealLender(tmp_path)
+    await lender.start()
+    yield lender
+    await lender.host.stop()
+    await lender.processes.aclose()
+
+
+@pytest.fixture
+async def pi(lender: RealLender) -> Offloader:
+    return await lender.pair("pi")
+
+
+def processes_of(root: Path) -> list[str]:
+    """Return the commands that still run for a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(root).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return [each for each in found if str(os.getpid()) != each]
+
+
+async def end_of(pi: Offloader, attempt_id: str) -> AttemptState:
+    async with asyncio.timeout(600):
+        events = [event async for event in pi.attach(attempt_id)]
+    return events[-1].state  # type: ignore[union-attr]
+
+
+async def test_a_guest_gets_what_it_would_have_built_itself(
+    lender: RealLender, pi: Offloader
+) -> None:
+    first = lender.new_id()
+    sealer = pi.sealer(first, LAMP)
+    await pi.put(first, sealer)
+    await pi.host.submit(pi.caller, Submit(first, sealer.sha256))
+    assert await end_of(pi, first) is AttemptState.COMPLETED
+    printed = [line for _, line in lines_of(await pi.events(first))]
+    assert any("Compiling" in line or "Linking" in line for line in printed)
+    header, program = await pi.fetch(first)
+    assert program.startswith(b"\x7fELF")
+    assert header.size == len(program)
+    assert (await pi.fetch(first, FirmwarePart.ELF))[1] == program
+    status = await pi.status()
+    assert (status.warm, status.versions) == (("lamp.yaml",), ("2026.10.0",))
+    assert status.memory_mib
+
+    # The tree was kept: a second build compiles nothing but what changed, here nothing.
+    second = await pi.submit(LAMP)
+    assert await end_of(pi, second) is AttemptState.COMPLETED
+    again = [line for _, line in lines_of(await pi.events(second))]
+    assert sum(" CXX obj/" in line for line in again) < sum(" CXX obj/" in line for line in printed)
+    assert processes_of(lender.layout.root) == []
+
+
+async def test_nothing_runs_any_more_once_a_build_is_cancelled(
+    lender: RealLender, pi: Offloader
+) -> None:
+    attempt_id = await pi.submit(LAMP)
+    stream = pi.attach(attempt_id)
+    async with asyncio.timeout(600):
+        async for event in stream:
+            if any(" CXX obj/" in line for _, line in lines_of([event])):
+                break
+    assert processes_of(lender.layout.root)
+    await pi.cancel(attempt_id)
+    assert processes_of(lender.layout.root) == []
+    assert [event async for event in stream][-1].state is AttemptState.CANCELLED  # type: ignore[union-attr]
+    await until(lambda: lender.slots.busy == 0)
+
+
+async def test_what_esphome_does_not_accept_fails_with_its_own_words(
+    lender: RealLender, pi: Offloader
+) -> None:
+    attempt_id = await pi.submit({"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nnonsense:\n"})
+    assert await end_of(pi, attempt_id) is AttemptState.FAILED
+    end = await pi.end(attempt_id)
+    assert end.failure_reason is FailureReason.CONFIG_INVALID
+    assert "nonsense" in (end.error or "")
+    assert end.exit_code == 2

@@ -1,0 +1,192 @@
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+import json
+from typing import Annotated, ClassVar
+
+import pytest
+
+from custom_components.esphome_offload.engine.protocol.codec import (
+    Blob,
+    Many,
+    Number,
+    OrElse,
+    RawObject,
+    Text,
+    parse,
+    parse_json,
+    parse_one_of,
+    schema,
+    to_json,
+    to_wire,
+)
+from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
+
+
+class Colour(StrEnum):
+    RED = "red"
+    GREEN = "green"
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    name: Annotated[str, Text(5)]
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    TYPE: ClassVar[str] = "everything"
+    text: Annotated[str, Text(8, r"[a-z]+")]
+    free: Annotated[str, Text(8, free=True)]
+    count: Annotated[int, Number(0, 10)]
+    share: Annotated[float, Number(0, 1)]
+    blob: Annotated[bytes, Blob(2, 4)]
+    flag: bool
+    colour: Colour
+    tolerant: Annotated[Colour, OrElse(Colour.GREEN)]
+    inner: Inner
+    many: Annotated[tuple[Annotated[str, Text(3)], ...], Many(2)]
+    raw: Annotated[Mapping[str, object], RawObject()]
+    maybe: Annotated[int, Number(0, 10)] | None = None
+
+
+GOOD = Everything(
+    "abc",
+    "a\tb\n",
+    3,
+    0.5,
+    b"\0\xff",
+    True,
+    Colour.RED,
+    Colour.RED,
+    Inner("x"),
+    ("a", "b"),
+    {"k": 1},
+)
+
+
+def test_what_is_sent_is_what_is_read() -> None:
+    assert parse_json(Everything, to_json(GOOD)) == GOOD
+
+
+def test_a_message_says_its_type_and_leaves_out_what_is_none() -> None:
+    wire = to_wire(GOOD)
+    assert wire["type"] == "everything"
+    assert "maybe" not in wire
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert parse(Everything, to_wire(GOOD) | {"id": 5, "newer": [1]}) == GOOD
+
+
+def test_an_optional_field_may_be_null() -> None:
+    assert parse(Everything, to_wire(GOOD) | {"maybe": None}).maybe is None
+    assert parse(Everything, to_wire(GOOD) | {"maybe": 7}).maybe == 7
+
+
+def test_an_unknown_word_becomes_the_fallback_where_there_is_one() -> None:
+    assert parse(Everything, to_wire(GOOD) | {"tolerant": "blue"}).tolerant is Colour.GREEN
+
+
+@pytest.mark.parametrize("name", [name for name in to_wire(GOOD) if name != "type"])
+def test_every_field_without_a_default_is_needed(name: str) -> None:
+    wire = to_wire(GOOD)
+    del wire[name]
+    with pytest.raises(ProtocolError, match=f"{name} is missing") as caught:
+        parse(Everything, wire)
+    assert caught.value.code is ErrorCode.MALFORMED
+
+
+@pytest.mark.parametrize("name", [name for name in to_wire(GOOD) if name != "type"])
+@pytest.mark.parametrize(
+    "value", [None, 17, -1, 1.5, "X" * 9, [1], ["a", "b", "c"], {"a": 1}, True]
+)
+def test_what_a_field_does_not_allow_is_refused_by_name(name: str, value: object) -> None:
+    allowed = {
+        "free": (), "raw": ({"a": 1},), "flag": (True,), "tolerant": ("X" * 9,),
+    }  # fmt: skip
+    if any(value == each and type(value) is type(each) for each in allowed.get(name, ())):
+        return
+    with pytest.raises(ProtocolError, match=name) as caught:
+        parse(Everything, to_wire(GOOD) | {name: value})
+    assert caught.value.code is ErrorCode.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("text", "ABC"),
+        ("text", ""),
+        ("text", "abc\n"),
+        ("text", "a\u202eb"),
+        ("free", "\ud800"),
+        ("count", True),
+        ("count", 3.0),
+        ("count", "3"),
+        ("count", 10**400),
+        ("share", float("nan")),
+        ("share", float("inf")),
+        ("share", "0.5"),
+        ("blob", "AA=="),
+        ("blob", "AAAAAAAA"),
+        ("blob", "AAAA AAA"),
+        ("blob", "é" * 4),
+        ("flag", 1),
+        ("colour", "blue"),
+        ("colour", ["red"]),
+        ("inner", {"name": "too long"}),
+        ("many", {"a": "b"}),
+        ("many", ["a", 1]),
+        ("raw", {1: 2}),
+    ],
+)
+def test_values_at_the_edge_are_refused(name: str, value: object) -> None:
+    with pytest.raises(ProtocolError, match=name):
+        parse(Everything, to_wire(GOOD) | {name: value})
+
+
+@pytest.mark.parametrize("raw", [None, 1, "x", [], [1, 2], True])
+def test_only_an_object_is_a_message(raw: object) -> None:
+    with pytest.raises(ProtocolError):
+        parse(Everything, raw)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"NaN", b"9" * 5000],
+    ids=lambda text: repr(text[:8]),
+)
+def test_what_is_not_json_is_malformed_however_it_is_broken(text: bytes) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse_json(Everything, text)
+    assert caught.value.code is ErrorCode.MALFORMED
+
+
+def test_nan_is_not_json() -> None:
+    text = json.dumps(to_wire(GOOD) | {"share": float("nan")}).encode()
+    with pytest.raises(ProtocolError, match="not JSON"):
+        parse_json(Everything, text)
+
+
+def test_an_error_never_repeats_the_value() -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse(Everything, to_wire(GOOD) | {"text": "SECRET"})
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(ProtocolError) as caught:
+        parse(Everything, to_wire(GOOD) | {"free": "\ud800secret"})
+    assert "secret" not in str(caught.value)
+
+
+def test_the_type_chooses_the_message() -> None:
+    assert parse_one_of((Inner, Everything), to_wire(GOOD)) == GOOD
+    assert parse_one_of((Everything,), {"type": "other"}) is None
+    assert parse_one_of((Everything,), [1]) is None
+
+
+def test_a_field_without_limits_is_a_defect() -> None:
+    @dataclass
+    class Unbounded:
+        name: str
+
+    with pytest.raises(TypeError, match="no limits"):
+        schema(Unbounded)

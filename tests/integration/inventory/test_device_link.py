@@ -1,0 +1,270 @@
+"""Presence, and what becomes of a device after a flash."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.model import BuildInfo
+from custom_components.esphome_offload.engine.devices.model import CoreDevice
+from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdict
+from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink, same_time
+
+OLD = BuildInfo("2026.10.0b1", "2026-11-23 18:25:51 +0000", 1)
+NEW = BuildInfo("2026.10.0", "2026-11-23 18:29:35 +0000", 2)
+
+
+class Devices:
+    """One device, as the adapter to core would show it."""
+
+    def __init__(self) -> None:
+        self.device: CoreDevice | None = CoreDevice(
+            entry_id="entry",
+            device_id="device",
+            node_name="kitchen",
+            mac="aa:bb:cc:dd:ee:ff",
+            friendly_name="Kitchen",
+            esphome_version=OLD.esphome_version,
+            build_time=OLD.build_time,
+            online=True,
+            deep_sleep=False,
+            host="192.0.2.7",
+            connections=1,
+        )
+        self.at_work = False
+        self.listeners: list[Callable[[], None]] = []
+
+    def find(self, node_name: str) -> CoreDevice | None:
+        return self.device if self.device and self.device.node_name == node_name else None
+
+    def updating(self, device: CoreDevice) -> bool:
+        return self.at_work
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener)
+
+    def change(self, **changes: object) -> None:
+        assert self.device is not None
+        self.device = replace(self.device, **changes)  # type: ignore[arg-type]
+        for listener in list(self.listeners):
+            listener()
+
+    def disconnect(self) -> None:
+        self.change(online=False)
+
+    def connect(self, build: BuildInfo) -> None:
+        assert self.device is not None
+        self.change(
+            online=True,
+            connections=self.device.connections + 1,
+            esphome_version=build.esphome_version,
+            build_time=build.build_time,
+        )
+
+
+@pytest.fixture
+def devices() -> Devices:
+    return Devices()
+
+
+async def let_run() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def patient(devices: Devices) -> CoreDeviceLink:
+    """Return a link whose patience a test never sees the end of."""
+    return CoreDeviceLink(devices, return_timeout=60)
+
+
+def impatient(devices: Devices) -> CoreDeviceLink:
+    return CoreDeviceLink(devices, return_timeout=0.01)
+
+
+@pytest.mark.parametrize(
+    ("online", "at_work", "presence"),
+    [
+        (True, False, Presence.ONLINE),
+        (False, False, Presence.OFFLINE),
+        (None, False, Presence.UNKNOWN),
+        (True, True, Presence.BUSY),
+    ],
+)
+def test_presence(devices: Devices, online: bool | None, at_work: bool, presence: Presence) -> None:
+    devices.change(online=online)
+    devices.at_work = at_work
+
+    assert patient(devices).presence("kitchen") is presence
+
+
+def test_a_device_that_home_assistant_does_not_have(devices: Devices) -> None:
+    assert patient(devices).presence("hall") is Presence.UNKNOWN
+    assert patient(devices).address("hall") is None
+    assert patient(devices).address("kitchen") == "192.0.2.7"
+
+
+async def test_a_device_that_is_back_with_the_new_build_is_confirmed(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    confirming = asyncio.create_task(watch.confirm(NEW))
+    await let_run()
+    devices.disconnect()
+    await let_run()
+    assert not confirming.done()
+
+    devices.connect(NEW)
+
+    assert await confirming is Verdict.CONFIRMED
+
+
+async def test_a_device_that_was_back_before_anybody_asked_is_confirmed(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    devices.disconnect()
+    devices.connect(NEW)
+
+    assert await watch.confirm(NEW) is Verdict.CONFIRMED
+
+
+async def test_a_build_that_says_nothing_about_its_time_is_known_by_its_version(
+    devices: Devices,
+) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    confirming = asyncio.create_task(watch.confirm(replace(NEW, build_time="")))
+    devices.disconnect()
+    await let_run()
+    devices.connect(NEW)
+    assert await confirming is Verdict.CONFIRMED
+    watch.close()
+
+
+async def test_the_same_build_again_needs_a_reconnect(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    confirming = asyncio.create_task(watch.confirm(OLD))
+    devices.change()
+    await let_run()
+    assert not confirming.done()
+
+    devices.disconnect()
+    devices.connect(OLD)
+
+    assert await confirming is Verdict.CONFIRMED
+
+
+async def test_a_connection_that_never_broke_proves_nothing(devices: Devices) -> None:
+    watch = impatient(devices).watch_restart("kitchen")
+
+    assert await watch.confirm(OLD) is Verdict.NOT_BACK
+
+
+async def test_a_short_reconnect_before_the_restart_is_forgiven(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    devices.disconnect()
+    devices.connect(OLD)
+    devices.disconnect()
+    devices.connect(OLD)
+    confirming = asyncio.create_task(watch.confirm(NEW))
+    await let_run()
+    devices.disconnect()
+    devices.connect(OLD)
+    await let_run()
+    assert not confirming.done()
+
+    devices.disconnect()
+    devices.connect(NEW)
+
+    assert await confirming is Verdict.CONFIRMED
+
+
+async def test_a_device_that_comes_back_twice_with_another_build_has_it(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    confirming = asyncio.create_task(watch.confirm(NEW))
+    await let_run()
+    for _ in range(2):
+        devices.disconnect()
+        devices.connect(OLD)
+    await let_run()
+
+    assert confirming.done()
+    assert confirming.result() is Verdict.ANOTHER_BUILD
+
+
+async def test_a_device_that_stays_with_another_build_has_it(devices: Devices) -> None:
+    watch = impatient(devices).watch_restart("kitchen")
+    devices.disconnect()
+    devices.connect(OLD)
+
+    assert await watch.confirm(NEW) is Verdict.ANOTHER_BUILD
+
+
+async def test_a_device_that_stays_away_is_not_back(devices: Devices) -> None:
+    watch = impatient(devices).watch_restart("kitchen")
+    devices.disconnect()
+
+    assert await watch.confirm(NEW) is Verdict.NOT_BACK
+
+
+async def test_the_same_version_built_at_another_time_is_another_build(devices: Devices) -> None:
+    watch = impatient(devices).watch_restart("kitchen")
+    devices.disconnect()
+    devices.connect(replace(NEW, build_time="2026-11-23 18:29:36 +0000"))
+
+    assert await watch.confirm(NEW) is Verdict.ANOTHER_BUILD
+
+
+async def test_a_device_unknown_to_home_assistant_is_so_at_once(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("hall")
+
+    assert await watch.confirm(NEW) is Verdict.UNKNOWN
+
+
+async def test_a_device_that_is_removed_meanwhile_is_unknown(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    confirming = asyncio.create_task(watch.confirm(NEW))
+    await let_run()
+    devices.change(node_name="other")
+
+    assert await confirming is Verdict.UNKNOWN
+
+
+async def test_what_core_does_not_tell_is_unknown_but_a_new_build_shows(devices: Devices) -> None:
+    devices.change(online=None, connections=0)
+    watch = impatient(devices).watch_restart("kitchen")
+    assert await watch.confirm(OLD) is Verdict.UNKNOWN
+
+    devices.change(esphome_version=NEW.esphome_version, build_time=NEW.build_time)
+
+    assert await watch.confirm(NEW) is Verdict.CONFIRMED
+
+
+async def test_a_closed_watch_listens_no_more(devices: Devices) -> None:
+    watch = patient(devices).watch_restart("kitchen")
+    assert len(devices.listeners) == 1
+
+    watch.close()
+    watch.close()
+
+    assert devices.listeners == []
+
+
+@pytest.mark.parametrize(
+    ("reported", "built", "same"),
+    [
+        ("2026-11-23 18:29:35 +0000", "2026-11-23 18:29:35 +0000", True),
+        ("2026-11-23 19:29:35 +0100", "2026-11-23 18:29:35 +0000", True),
+        ("2026-11-23 18:29:36 +0000", "2026-11-23 18:29:35 +0000", False),
+        ("Nov 23 2026, 18:29:35", "2026-11-23 18:29:35 +0000", True),
+        ("Nov 23 2026, 19:29:35", "2026-11-23 18:29:35 +0000", True),
+        ("Nov 23 2026, 19:30:35", "2026-11-23 18:29:35 +0000", False),
+        ("Nov  3 2026, 08:29:35", "2026-11-03 08:29:35 +0000", True),
+        ("Nov 25 2026, 18:29:35", "2026-11-23 18:29:35 +0000", False),
+        ("yesterday", "2026-11-23 18:29:35 +0000", False),
+        ("yesterday", "yesterday", True),
+        ("Foo 23 2026, 18:29:35", "2026-11-23 18:29:35 +0000", False),
+        ("2026-13-23 18:29:35 +0000", "2026-11-23 18:29:35 +0000", False),
+    ],
+)
+def test_build_times_are_compared_whatever_their_format(
+    reported: str, built: str, same: bool
+) -> None:
+    assert same_time(reported, built) is same
