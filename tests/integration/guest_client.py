@@ -14,8 +14,8 @@ import uuid
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from aiohttp.test_utils import TestClient
 
+from custom_components.esphome_offload.engine.codec import Json, encode
 from custom_components.esphome_offload.engine.protocol.body import Sealer
-from custom_components.esphome_offload.engine.protocol.codec import Json, to_wire
 from custom_components.esphome_offload.engine.protocol.definitions import (
     BUNDLE_LIMIT,
     FIRMWARE_LIMIT,
@@ -189,7 +189,7 @@ class Wire:
 
     async def call(self, command: object) -> Any:
         """Send one of the commands of peers/messages.py and return its result."""
-        return await self.send(to_wire(command))
+        return await self.send(encode(command))
 
     async def send(self, message: Json) -> Any:
         """Send a command and return its result; raises CommandRefusedError."""
@@ -197,7 +197,7 @@ class Wire:
 
     async def subscribe(self, command: object) -> int:
         """Send a command whose answer are events; returns their number."""
-        return (await self._ask(to_wire(command)))[0]
+        return (await self._ask(encode(command)))[0]
 
     async def event(self, number: int) -> Json:
         """Return the next event of a subscription."""

@@ -11,8 +11,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.protocol.codec import to_wire
 from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.messages import (
@@ -89,7 +89,7 @@ async def test_nobody_but_a_guest_may_say_anything(
     hass_ws_client: WebSocketGenerator,
 ) -> None:
     admin = await hass_ws_client(hass)
-    await admin.send_json_auto_id(to_wire(command))
+    await admin.send_json_auto_id(encode(command))
     answer = await admin.receive_json()
     assert answer["error"]["code"] in ("unknown_guest", "not_proven")
 
@@ -146,10 +146,10 @@ async def test_fields_of_a_later_protocol_are_ignored_and_wrong_ones_refused(
     lent: OffloadCoordinator, pi: Offloader
 ) -> None:
     wire = await pi.connect()
-    known = await wire.send({**to_wire(Wanted(())), "mood": "good"})
+    known = await wire.send({**encode(Wanted(())), "mood": "good"})
     assert known == {"attempts": []}
     with pytest.raises(CommandRefusedError) as refusal:
-        await wire.send({**to_wire(Wanted(())), "attempt_ids": ["../x"]})
+        await wire.send({**encode(Wanted(())), "attempt_ids": ["../x"]})
     assert refusal.value.code == "malformed"
     await wire.socket.close()
 

@@ -14,7 +14,6 @@ from yarl import URL
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.protocol.body import sealed_size
-from custom_components.esphome_offload.engine.protocol.codec import parse
 from custom_components.esphome_offload.engine.protocol.definitions import (
     BUNDLE_LIMIT,
     PAIRING_BODY_LIMIT,
@@ -28,6 +27,7 @@ from custom_components.esphome_offload.engine.protocol.definitions import (
 from custom_components.esphome_offload.engine.protocol.greetings import Info
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.pairing import PairingError, PairingFailure
+from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.lending import views as peer_views

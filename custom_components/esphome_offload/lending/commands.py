@@ -11,7 +11,7 @@ from homeassistant.core import HomeAssistant, callback
 import probatio
 
 from ..coordinator import DATA_COORDINATOR
-from ..engine.protocol.codec import Json, parse, to_wire
+from ..engine.codec import Json, encode
 from ..engine.protocol.definitions import DETAIL_LIMIT, ProtocolError, clip
 from ..engine.protocol.greetings import Hello, Prove
 from ..engine.protocol.messages import (
@@ -26,6 +26,7 @@ from ..engine.protocol.messages import (
     Unpair,
     Wanted,
 )
+from ..engine.protocol.parsing import parse
 from ..websocket_stream import ThrottledSubscription, flushed
 from .lender import Lender
 
@@ -117,7 +118,7 @@ async def _cancel(lender: Lender, connection: ActiveConnection, msg: Json) -> No
 
 async def _wanted(lender: Lender, connection: ActiveConnection, msg: Json) -> Json:
     caller = lender.connections.caller(connection)
-    return to_wire(await lender.host.wanted(caller, parse(Wanted, msg)))
+    return encode(await lender.host.wanted(caller, parse(Wanted, msg)))
 
 
 async def _acknowledge(lender: Lender, connection: ActiveConnection, msg: Json) -> None:
@@ -182,7 +183,7 @@ async def _send_all[T: BuildEvent | LinkEvent](
     async with aclosing(events):
         try:
             async for event in events:
-                outlet.send(to_wire(event))
+                outlet.send(encode(event))
                 await outlet.ready()
         except ProtocolError as err:
             # The guest was removed, which it is told in another way.

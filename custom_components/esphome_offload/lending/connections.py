@@ -9,9 +9,9 @@ from homeassistant.components.websocket_api import ActiveConnection
 from homeassistant.core import HomeAssistant, callback
 
 from ..const import DOMAIN
+from ..engine.codec import Json, encode
 from ..engine.host.admission import Caller
 from ..engine.host.guests import Guest
-from ..engine.protocol.codec import Json, to_wire
 from ..engine.protocol.definitions import HANDSHAKE_TIMEOUT, ErrorCode, ProtocolError
 from ..engine.protocol.handshake import BuilderHandshake
 from ..engine.protocol.messages import Unpair, UnpairedEvent
@@ -54,7 +54,7 @@ class GuestConnection:
         """Say that this guest is removed, with a proof that nobody in between can make."""
         if self._status_id is not None and self.proven:
             event = UnpairedEvent(self.handshake.session.unpair_proof)
-            self.connection.send_event(self._status_id, to_wire(event))
+            self.connection.send_event(self._status_id, encode(event))
 
 
 class GuestConnections:

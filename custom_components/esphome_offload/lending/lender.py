@@ -14,10 +14,10 @@ from ..build_services import BuildServices
 from ..const import DOMAIN
 from ..engine.build.process.containment import ContainmentHere, Degree
 from ..engine.clock import SystemTime
+from ..engine.codec import Json, encode
 from ..engine.host.admission import Lending
 from ..engine.host.build_host import BuildHost
 from ..engine.host.guests import Guest, GuestRegistry
-from ..engine.protocol.codec import Json, to_wire
 from ..engine.protocol.definitions import ErrorCode, ProtocolError
 from ..engine.protocol.greetings import Info, Refusal
 from ..engine.protocol.handshake import BuilderHandshake
@@ -184,12 +184,12 @@ class Lender:
         """Say who is here; raises ProtocolError NOT_LENDING."""
         shop = self._require_lending()
         pairing = shop.window.state is not None
-        return to_wire(Info(shop.offer, shop.identity.pin_sha256, self.label, pairing))
+        return encode(Info(shop.offer, shop.identity.pin_sha256, self.label, pairing))
 
     async def async_pair(self, raw: object, remote: str | None) -> Json:
         """Answer one step of a pairing."""
         if self.lending is Lending.OFF or self._session is None:
-            return to_wire(Refusal(ErrorCode.WINDOW_CLOSED, "no window is open"))
+            return encode(Refusal(ErrorCode.WINDOW_CLOSED, "no window is open"))
         self._last_address = remote
         return await self._session.window.handle(raw)
 
@@ -199,7 +199,7 @@ class Lender:
         if self._arriving:
             await asyncio.wait(self._arriving)
         if self._session is None:
-            return to_wire(Refusal(ErrorCode.NOT_LENDING, "this machine is not lent"))
+            return encode(Refusal(ErrorCode.NOT_LENDING, "this machine is not lent"))
 
         async def issue(pin_sha256: str) -> str:
             self._require_lending()

@@ -13,10 +13,10 @@ from homeassistant.components.http import KEY_HASS, KEY_HASS_USER, HomeAssistant
 from homeassistant.core import HomeAssistant, callback
 
 from ..coordinator import DATA_COORDINATOR
+from ..engine.codec import encode
 from ..engine.host.admission import Caller
 from ..engine.host.rate_limit import RateLimit
 from ..engine.protocol.body import Sealer, sealed_size
-from ..engine.protocol.codec import to_wire
 from ..engine.protocol.definitions import (
     BUNDLE_LIMIT,
     DETAIL_LIMIT,
@@ -220,7 +220,7 @@ async def _read_json(request: web.Request, limit: int) -> object:
 
 def _refusal(err: ProtocolError, status: int | None = None) -> web.Response:
     refusal = Refusal(err.code, clip(err.detail, DETAIL_LIMIT))
-    return HomeAssistantView.json(to_wire(refusal), status or err.code.http_status)
+    return HomeAssistantView.json(encode(refusal), status or err.code.http_status)
 
 
 def _part(name: str) -> FirmwarePart:

@@ -13,7 +13,6 @@ import pytest
 from custom_components.esphome_offload.engine.client.connection import Connection
 from custom_components.esphome_offload.engine.client.errors import LinkLost, PeerRefused
 from custom_components.esphome_offload.engine.protocol.body import Opener, Sealer
-from custom_components.esphome_offload.engine.protocol.codec import parse, parse_json
 from custom_components.esphome_offload.engine.protocol.definitions import (
     FIRMWARE_LIMIT,
     TICKET_LIFETIME,
@@ -35,6 +34,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Wanted,
 )
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
+from custom_components.esphome_offload.engine.protocol.parsing import parse, parse_json
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwareParameters
 from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
 from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication

@@ -8,7 +8,7 @@ import time
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from custom_components.esphome_offload.engine.protocol.codec import Json, to_wire
+from custom_components.esphome_offload.engine.codec import Json, encode
 from custom_components.esphome_offload.engine.protocol.definitions import (
     URL_INFO,
     URL_PAIR,
@@ -75,11 +75,11 @@ class BuilderServer:
         self.asked.append(URL_INFO)
         if not self.lending:
             return web.json_response(
-                to_wire(Refusal(ErrorCode.NOT_LENDING)), status=ErrorCode.NOT_LENDING.http_status
+                encode(Refusal(ErrorCode.NOT_LENDING)), status=ErrorCode.NOT_LENDING.http_status
             )
         pairing = self.window.state is not None
         info = Info(self.offer, self.identity.pin_sha256, self.label, pairing)
-        return web.json_response(to_wire(info))
+        return web.json_response(encode(info))
 
     async def _pair(self, request: web.Request) -> web.Response:
         self.asked.append(URL_PAIR)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from custom_components.esphome_offload.engine.protocol.codec import Json
+from custom_components.esphome_offload.engine.codec import Json
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.negotiation import Offer
 from custom_components.esphome_offload.engine.protocol.pairing import (

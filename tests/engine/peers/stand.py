@@ -17,9 +17,9 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from custom_components.esphome_offload.engine.clock import SystemTime
+from custom_components.esphome_offload.engine.codec import Json, encode
 from custom_components.esphome_offload.engine.host.admission import Caller
 from custom_components.esphome_offload.engine.protocol import transfer
-from custom_components.esphome_offload.engine.protocol.codec import Json, parse, to_wire
 from custom_components.esphome_offload.engine.protocol.definitions import (
     URL_BUNDLE,
     URL_FIRMWARE,
@@ -42,6 +42,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Wanted,
 )
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
+from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
 from custom_components.esphome_offload.engine.protocol.seal import Channel
 from custom_components.esphome_offload.engine.protocol.tickets import TicketDesk
@@ -283,7 +284,7 @@ class _Socket:
             case Cancel.TYPE:
                 await self._result(raw, await host.cancel(caller, parse(Cancel, raw)))
             case Wanted.TYPE:
-                await self._result(raw, to_wire(await host.wanted(caller, parse(Wanted, raw))))
+                await self._result(raw, encode(await host.wanted(caller, parse(Wanted, raw))))
             case Acknowledge.TYPE:
                 await self._result(raw, await host.acknowledge(caller, parse(Acknowledge, raw)))
             case Clean.TYPE:
@@ -314,7 +315,7 @@ class _Socket:
                 await asyncio.sleep(0)
 
     async def _event(self, message_id: int, event: object) -> None:
-        await self._response.send_json({"id": message_id, "type": "event", "event": to_wire(event)})
+        await self._response.send_json({"id": message_id, "type": "event", "event": encode(event)})
 
     async def _result(self, raw: Json, result: object) -> None:
         await self._response.send_json(
@@ -335,7 +336,7 @@ class _Socket:
 
 def _refusal(err: ProtocolError) -> web.Response:
     refusal = Refusal(err.code, err.detail[:256])
-    return web.json_response(to_wire(refusal), status=err.code.http_status)
+    return web.json_response(encode(refusal), status=err.code.http_status)
 
 
 class Wire:

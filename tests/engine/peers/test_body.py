@@ -16,7 +16,6 @@ from custom_components.esphome_offload.engine.protocol.body import (
     open_header,
     sealed_size,
 )
-from custom_components.esphome_offload.engine.protocol.codec import parse
 from custom_components.esphome_offload.engine.protocol.definitions import (
     BUNDLE_LIMIT,
     HEADER_LIMIT,
@@ -24,6 +23,7 @@ from custom_components.esphome_offload.engine.protocol.definitions import (
     ProtocolError,
 )
 from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.payloads import BuildParameters
 from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
 

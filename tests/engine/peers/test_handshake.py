@@ -2,7 +2,7 @@ import base64
 
 import pytest
 
-from custom_components.esphome_offload.engine.protocol.codec import Json
+from custom_components.esphome_offload.engine.codec import Json
 from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.handshake import (
     BuilderHandshake,

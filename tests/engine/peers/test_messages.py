@@ -2,18 +2,13 @@ from dataclasses import is_dataclass
 
 import pytest
 
+from custom_components.esphome_offload.engine.codec import encode, encode_json, schema
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.protocol import (
     greetings,
     messages,
     negotiation,
     payloads,
-)
-from custom_components.esphome_offload.engine.protocol.codec import (
-    parse,
-    schema,
-    to_json,
-    to_wire,
 )
 from custom_components.esphome_offload.engine.protocol.definitions import (
     BATCH_CHARACTERS,
@@ -35,6 +30,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Wanted,
     line_batches,
 )
+from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.payloads import BuildParameters
 
 ATTEMPT = "0123456789abcdef0123456789abcdef"
@@ -72,12 +68,12 @@ def test_commands_are_home_assistant_websocket_commands_of_ours() -> None:
 )  # fmt: skip
 def test_a_configuration_is_a_plain_file_name(configuration: str) -> None:
     with pytest.raises(ProtocolError, match="configuration"):
-        parse(BuildParameters, to_wire(PARAMETERS) | {"configuration": configuration})
+        parse(BuildParameters, encode(PARAMETERS) | {"configuration": configuration})
 
 
 @pytest.mark.parametrize("configuration", ["kitchen.yaml", "Küche 2.yml", "a.b.yaml", "a.yaml"])
 def test_usual_file_names_are_configurations(configuration: str) -> None:
-    wire = to_wire(PARAMETERS) | {"configuration": configuration}
+    wire = encode(PARAMETERS) | {"configuration": configuration}
     assert parse(BuildParameters, wire).configuration == configuration
 
 
@@ -96,12 +92,12 @@ def test_usual_file_names_are_configurations(configuration: str) -> None:
 )
 def test_a_version_is_nothing_that_an_installer_reads_otherwise(version: str) -> None:
     with pytest.raises(ProtocolError, match="esphome_version"):
-        parse(BuildParameters, to_wire(PARAMETERS) | {"esphome_version": version})
+        parse(BuildParameters, encode(PARAMETERS) | {"esphome_version": version})
 
 
 @pytest.mark.parametrize("version", ["2026.10.0", "2026.10.0b1", "2026.10.0rc2", "2026.10.0.dev3"])
 def test_usual_versions_are_versions(version: str) -> None:
-    wire = to_wire(PARAMETERS) | {"esphome_version": version}
+    wire = encode(PARAMETERS) | {"esphome_version": version}
     assert parse(BuildParameters, wire).esphome_version == version
 
 
@@ -110,18 +106,18 @@ def test_usual_versions_are_versions(version: str) -> None:
 )
 def test_a_time_zone_is_no_path(zone: str) -> None:
     with pytest.raises(ProtocolError, match="time_zone"):
-        parse(BuildParameters, to_wire(PARAMETERS) | {"time_zone": zone})
+        parse(BuildParameters, encode(PARAMETERS) | {"time_zone": zone})
 
 
 @pytest.mark.parametrize("zone", ["UTC", "Etc/GMT+1", "America/Argentina/Buenos_Aires"])
 def test_usual_time_zones_are_time_zones(zone: str) -> None:
-    assert parse(BuildParameters, to_wire(PARAMETERS) | {"time_zone": zone}).time_zone == zone
+    assert parse(BuildParameters, encode(PARAMETERS) | {"time_zone": zone}).time_zone == zone
 
 
 @pytest.mark.parametrize("name", ["..", ".x", "a/b", "-x", "a b", ""])
 def test_a_device_name_can_stand_in_a_path(name: str) -> None:
     with pytest.raises(ProtocolError, match="device_name"):
-        parse(BuildParameters, to_wire(PARAMETERS) | {"device_name": name})
+        parse(BuildParameters, encode(PARAMETERS) | {"device_name": name})
 
 
 @pytest.mark.parametrize("attempt", [ATTEMPT.upper(), ATTEMPT[:-1], ATTEMPT + "0", "../" + ATTEMPT])
@@ -132,8 +128,8 @@ def test_an_attempt_id_is_32_hex_digits(attempt: str) -> None:
 
 def test_a_failure_reason_of_a_newer_builder_is_still_a_failure() -> None:
     event = AttemptEvent(ATTEMPT, AttemptState.FAILED, 3, FailureReason.COMPILE_FAILED, "a\nb", 1)
-    assert parse(AttemptEvent, to_wire(event)) == event
-    newer = parse(AttemptEvent, to_wire(event) | {"failure_reason": "flooded"})
+    assert parse(AttemptEvent, encode(event)) == event
+    newer = parse(AttemptEvent, encode(event) | {"failure_reason": "flooded"})
     assert newer.failure_reason is FailureReason.INTERNAL
 
 
@@ -144,9 +140,9 @@ def test_a_state_is_final_when_nothing_more_will_come() -> None:
 
 def test_more_wanted_attempts_than_allowed_are_refused() -> None:
     wanted = Wanted((ATTEMPT,) * WANTED_LIMIT)
-    assert parse(Wanted, to_wire(wanted)) == wanted
+    assert parse(Wanted, encode(wanted)) == wanted
     with pytest.raises(ProtocolError):
-        parse(Wanted, to_wire(Wanted((ATTEMPT,) * (WANTED_LIMIT + 1))))
+        parse(Wanted, encode(Wanted((ATTEMPT,) * (WANTED_LIMIT + 1))))
 
 
 @pytest.mark.parametrize(
@@ -166,9 +162,9 @@ def test_lines_are_cut_into_batches_that_keep_every_limit(lines: list[str]) -> N
     batches = list(line_batches(ATTEMPT, 7, lines))
     next_line = 7
     for batch in batches:
-        assert parse(LinesEvent, to_wire(batch)) == batch
+        assert parse(LinesEvent, encode(batch)) == batch
         assert sum(map(len, batch.lines)) <= BATCH_CHARACTERS
-        assert len(to_json(batch)) < 4 * 1024 * 1024
+        assert len(encode_json(batch)) < 4 * 1024 * 1024
         assert batch.first_line == next_line
         next_line += len(batch.lines)
     received = [line for batch in batches for line in batch.lines]

@@ -1,6 +1,6 @@
 import pytest
 
-from custom_components.esphome_offload.engine.protocol.codec import to_wire
+from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.protocol.definitions import (
     Capability,
     ErrorCode,
@@ -53,7 +53,7 @@ def test_an_offer_that_holds_nothing_is_malformed() -> None:
 
 
 def test_a_first_message_of_a_later_protocol_is_too_new_not_malformed() -> None:
-    raw = {"offer": to_wire(offer(9, 9)) | {"more": 1}, "entirely": "different"}
+    raw = {"offer": encode(offer(9, 9)) | {"more": 1}, "entirely": "different"}
     with pytest.raises(ProtocolError) as caught:
         negotiate_first(own_offer("1.0"), raw)
     assert caught.value.code is ErrorCode.TOO_NEW

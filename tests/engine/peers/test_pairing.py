@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from custom_components.esphome_offload.engine.protocol.codec import Json
+from custom_components.esphome_offload.engine.codec import Json
 from custom_components.esphome_offload.engine.protocol.definitions import PAIRING_WINDOW
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.negotiation import Offer

@@ -5,12 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from custom_components.esphome_offload.engine.protocol.codec import (
-    Json,
-    parse,
-    to_json,
-    to_wire,
-)
+from custom_components.esphome_offload.engine.codec import Json, encode, encode_json
 from custom_components.esphome_offload.engine.protocol.definitions import Role
 from custom_components.esphome_offload.engine.protocol.greetings import (
     PairAnswer,
@@ -26,6 +21,7 @@ from custom_components.esphome_offload.engine.protocol.pairing import (
     PairingFailure,
     PairingWindow,
 )
+from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.spake import Exchange, Party
 
 from .conftest import Clock
@@ -70,7 +66,7 @@ class FalseBuilder:
             self.exchange.finish(
                 Party(start.offer, PublicKey(start.public_key), start.label), start.share
             )
-            return to_wire(
+            return encode(
                 PairAnswer(
                     "0" * 32, self.party.offer, self.identity.public.raw, "workshop",
                     self.exchange.share,
@@ -79,7 +75,7 @@ class FalseBuilder:
         assert self.exchange is not None
         confirmation = base64.b64decode(str(raw["confirmation"]))
         self.guess_was_right = self.exchange.confirmed_by(confirmation)
-        return to_wire(PairDone(self.exchange.confirmation))
+        return encode(PairDone(self.exchange.confirmation))
 
 
 async def test_a_false_builder_with_a_wrong_guess_pairs_with_nobody(
@@ -239,7 +235,7 @@ async def test_one_guess_cannot_be_made_twice_in_one_exchange(
         offer, mallory.public.raw, "x",
         Exchange(Role.OFFLOADER, "1", mallory, Party(offer, mallory.public, "x")).share,
     )  # fmt: skip
-    answer = await window.handle(to_wire(start))
+    answer = await window.handle(encode(start))
     guess: Json = {
         "type": "pair_confirm",
         "exchange": answer["exchange"],
@@ -270,7 +266,7 @@ async def test_a_share_outside_the_group_is_malformed(
     """A point of small order would make the key known without the code."""
     window.open()
     start = PairStart(offer, mallory.public.raw, "x", share)
-    assert (await window.handle(to_wire(start)))["error"] == "malformed"
+    assert (await window.handle(encode(start)))["error"] == "malformed"
     assert window.state is not None
     assert window.state.tries_left == 3
 
@@ -330,4 +326,4 @@ def test_two_offloaders_cannot_pair(pi: Identity, workshop: Identity, offer: Off
 
 def test_a_message_of_pairing_is_small(pi: Identity, offer: Offer) -> None:
     start = PairStart(offer, pi.public.raw, "x" * 128, bytes(32))
-    assert len(to_json(start)) < 8 * 1024
+    assert len(encode_json(start)) < 8 * 1024

@@ -3,8 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
+from custom_components.esphome_offload.engine.codec import Json
 from custom_components.esphome_offload.engine.protocol import pairing
-from custom_components.esphome_offload.engine.protocol.codec import Json
 from custom_components.esphome_offload.engine.protocol.definitions import PAIRING_EXCHANGE_TIMEOUT
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.negotiation import Offer

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from custom_components.esphome_offload.engine.protocol.codec import Json
+from custom_components.esphome_offload.engine.codec import Json
 from custom_components.esphome_offload.engine.protocol.definitions import (
     CLOCK_TOLERANCE,
     TICKET_BODY_LIMIT,

@@ -6,21 +6,23 @@ from typing import Annotated, ClassVar
 
 import pytest
 
-from custom_components.esphome_offload.engine.protocol.codec import (
+from custom_components.esphome_offload.engine.codec import (
     Blob,
     Many,
     Number,
     OrElse,
     RawObject,
     Text,
+    encode,
+    encode_json,
+    schema,
+)
+from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.parsing import (
     parse,
     parse_json,
     parse_one_of,
-    schema,
-    to_json,
-    to_wire,
 )
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
 
 
 class Colour(StrEnum):
@@ -66,38 +68,38 @@ GOOD = Everything(
 
 
 def test_what_is_sent_is_what_is_read() -> None:
-    assert parse_json(Everything, to_json(GOOD)) == GOOD
+    assert parse_json(Everything, encode_json(GOOD)) == GOOD
 
 
 def test_a_message_says_its_type_and_leaves_out_what_is_none() -> None:
-    wire = to_wire(GOOD)
+    wire = encode(GOOD)
     assert wire["type"] == "everything"
     assert "maybe" not in wire
 
 
 def test_unknown_fields_are_ignored() -> None:
-    assert parse(Everything, to_wire(GOOD) | {"id": 5, "newer": [1]}) == GOOD
+    assert parse(Everything, encode(GOOD) | {"id": 5, "newer": [1]}) == GOOD
 
 
 def test_an_optional_field_may_be_null() -> None:
-    assert parse(Everything, to_wire(GOOD) | {"maybe": None}).maybe is None
-    assert parse(Everything, to_wire(GOOD) | {"maybe": 7}).maybe == 7
+    assert parse(Everything, encode(GOOD) | {"maybe": None}).maybe is None
+    assert parse(Everything, encode(GOOD) | {"maybe": 7}).maybe == 7
 
 
 def test_an_unknown_word_becomes_the_fallback_where_there_is_one() -> None:
-    assert parse(Everything, to_wire(GOOD) | {"tolerant": "blue"}).tolerant is Colour.GREEN
+    assert parse(Everything, encode(GOOD) | {"tolerant": "blue"}).tolerant is Colour.GREEN
 
 
-@pytest.mark.parametrize("name", [name for name in to_wire(GOOD) if name != "type"])
+@pytest.mark.parametrize("name", [name for name in encode(GOOD) if name != "type"])
 def test_every_field_without_a_default_is_needed(name: str) -> None:
-    wire = to_wire(GOOD)
+    wire = encode(GOOD)
     del wire[name]
     with pytest.raises(ProtocolError, match=f"{name} is missing") as caught:
         parse(Everything, wire)
     assert caught.value.code is ErrorCode.MALFORMED
 
 
-@pytest.mark.parametrize("name", [name for name in to_wire(GOOD) if name != "type"])
+@pytest.mark.parametrize("name", [name for name in encode(GOOD) if name != "type"])
 @pytest.mark.parametrize(
     "value", [None, 17, -1, 1.5, "X" * 9, [1], ["a", "b", "c"], {"a": 1}, True]
 )
@@ -108,7 +110,7 @@ def test_what_a_field_does_not_allow_is_refused_by_name(name: str, value: object
     if any(value == each and type(value) is type(each) for each in allowed.get(name, ())):
         return
     with pytest.raises(ProtocolError, match=name) as caught:
-        parse(Everything, to_wire(GOOD) | {name: value})
+        parse(Everything, encode(GOOD) | {name: value})
     assert caught.value.code is ErrorCode.MALFORMED
 
 
@@ -142,7 +144,7 @@ def test_what_a_field_does_not_allow_is_refused_by_name(name: str, value: object
 )
 def test_values_at_the_edge_are_refused(name: str, value: object) -> None:
     with pytest.raises(ProtocolError, match=name):
-        parse(Everything, to_wire(GOOD) | {name: value})
+        parse(Everything, encode(GOOD) | {name: value})
 
 
 @pytest.mark.parametrize("raw", [None, 1, "x", [], [1, 2], True])
@@ -163,22 +165,22 @@ def test_what_is_not_json_is_malformed_however_it_is_broken(text: bytes) -> None
 
 
 def test_nan_is_not_json() -> None:
-    text = json.dumps(to_wire(GOOD) | {"share": float("nan")}).encode()
+    text = json.dumps(encode(GOOD) | {"share": float("nan")}).encode()
     with pytest.raises(ProtocolError, match="not JSON"):
         parse_json(Everything, text)
 
 
 def test_an_error_never_repeats_the_value() -> None:
     with pytest.raises(ProtocolError) as caught:
-        parse(Everything, to_wire(GOOD) | {"text": "SECRET"})
+        parse(Everything, encode(GOOD) | {"text": "SECRET"})
     assert "SECRET" not in str(caught.value)
     with pytest.raises(ProtocolError) as caught:
-        parse(Everything, to_wire(GOOD) | {"free": "\ud800secret"})
+        parse(Everything, encode(GOOD) | {"free": "\ud800secret"})
     assert "secret" not in str(caught.value)
 
 
 def test_the_type_chooses_the_message() -> None:
-    assert parse_one_of((Inner, Everything), to_wire(GOOD)) == GOOD
+    assert parse_one_of((Inner, Everything), encode(GOOD)) == GOOD
     assert parse_one_of((Everything,), {"type": "other"}) is None
     assert parse_one_of((Everything,), [1]) is None
 

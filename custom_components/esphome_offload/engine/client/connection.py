@@ -9,7 +9,7 @@ from typing import Final, Self, cast
 
 import aiohttp
 
-from ..protocol.codec import Json, to_wire
+from ..codec import Json, encode
 from ..protocol.definitions import MIB, ErrorCode
 from .errors import LinkLost, PeerRefused, TokenRefusedError
 
@@ -83,7 +83,7 @@ class Connection:
         A peer that does not answer in time has lost its connection: what it says later would
         be an answer to something that was given up.
         """
-        return await self._call(self._next_id(), to_wire(command), timeout)
+        return await self._call(self._next_id(), encode(command), timeout)
 
     async def subscribe(self, command: object, listener: Listener) -> Callable[[], None]:
         """Send a command whose events go to ``listener``, from before its answer on.
@@ -97,7 +97,7 @@ class Connection:
             self._listeners.pop(message_id, None)
 
         try:
-            await self._call(message_id, to_wire(command), COMMAND_TIMEOUT)
+            await self._call(message_id, encode(command), COMMAND_TIMEOUT)
         except BaseException:
             stop()
             raise

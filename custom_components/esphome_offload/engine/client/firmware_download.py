@@ -11,8 +11,8 @@ from ..build.model import (
     Firmware,
 )
 from ..const import FailureReason
-from ..protocol.codec import parse
 from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.parsing import parse
 from ..protocol.payloads import BodyHeader, FirmwareParameters, FirmwarePart
 from .link import PeerLink
 

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
-from ..protocol.codec import parse_one_of
 from ..protocol.messages import (
     BUILD_EVENTS,
     Attach,
     AttemptEvent,
     BuildEvent,
 )
+from ..protocol.parsing import parse_one_of
 from .connection import Connection
 from .errors import LinkLost
 

@@ -12,7 +12,6 @@ from typing import Final
 import aiohttp
 
 from ..protocol.body import Sealer
-from ..protocol.codec import parse
 from ..protocol.definitions import (
     FIRMWARE_LIMIT,
     STALL_TIMEOUT,
@@ -23,6 +22,7 @@ from ..protocol.definitions import (
     said_of_other,
 )
 from ..protocol.greetings import Refusal
+from ..protocol.parsing import parse
 from ..protocol.payloads import BodyHeader, FirmwarePart
 from ..protocol.seal import Channel, Purpose
 from ..protocol.transfer import receive, send

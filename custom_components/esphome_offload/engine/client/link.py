@@ -13,7 +13,6 @@ import aiohttp
 
 from ..clock import SystemTime, Time
 from ..protocol.body import Sealer
-from ..protocol.codec import parse, parse_one_of
 from ..protocol.definitions import (
     WANTED_LIMIT,
     Capability,
@@ -38,6 +37,7 @@ from ..protocol.messages import (
     Wanted,
 )
 from ..protocol.negotiation import Offer
+from ..protocol.parsing import parse, parse_one_of
 from ..protocol.payloads import BodyHeader, FirmwarePart
 from ..protocol.seal import Channel
 from .connection import Connection

@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from ..protocol.codec import Json, parse, parse_one_of
+from ..codec import Json
 from ..protocol.definitions import (
     HANDSHAKE_TIMEOUT,
     TICKET_BODY_LIMIT,
@@ -24,6 +24,7 @@ from ..protocol.greetings import Info, Refusal
 from ..protocol.identity import Identity, PublicKey
 from ..protocol.negotiation import Offer, negotiate_first
 from ..protocol.pairing import PairingClient
+from ..protocol.parsing import parse, parse_one_of
 from ..protocol.seal import Channel
 from ..protocol.tickets import Ticket, TicketApplication
 

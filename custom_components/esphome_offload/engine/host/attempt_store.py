@@ -7,11 +7,12 @@ import logging
 from typing import cast
 
 from ..clock import Time
+from ..codec import encode
 from ..const import FailureReason
 from ..job_log import JobLogs
-from ..protocol.codec import parse, to_wire
 from ..protocol.definitions import ErrorCode, ProtocolError
 from ..protocol.messages import AttemptState
+from ..protocol.parsing import parse
 from ..protocol.payloads import BuildParameters
 from .attempt import (
     AttemptKey,
@@ -139,7 +140,7 @@ def _encode(attempt: GuestAttempt) -> dict[str, object]:
     return {
         "pin_sha256": order.key.pin_sha256,
         "sha256": order.sha256,
-        "parameters": to_wire(order.parameters),
+        "parameters": encode(order.parameters),
         "at": order.at.isoformat(),
         "lines": attempt.lines_so_far,
         "result": None

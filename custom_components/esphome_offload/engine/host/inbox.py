@@ -9,13 +9,13 @@ from typing import Final
 
 from ..clock import Time
 from ..protocol.body import open_header
-from ..protocol.codec import parse
 from ..protocol.definitions import (
     BUNDLE_LIMIT,
     MIB,
     ErrorCode,
     ProtocolError,
 )
+from ..protocol.parsing import parse
 from ..protocol.payloads import BodyHeader, BuildParameters
 from ..protocol.seal import Channel, Purpose
 from ..protocol.transfer import receive

@@ -3,7 +3,6 @@
 from ..build.model import BuilderStatus
 from ..build.resources import DISK_MIB
 from ..build.slots import Slots
-from ..protocol.codec import parse
 from ..protocol.definitions import (
     DETAIL_LIMIT,
     VERSION_LIMIT,
@@ -13,6 +12,7 @@ from ..protocol.definitions import (
     clip,
 )
 from ..protocol.messages import Clean, StatusEvent
+from ..protocol.parsing import parse
 
 
 def why_no_build(builder: BuilderStatus) -> str | None:

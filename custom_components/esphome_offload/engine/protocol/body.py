@@ -24,13 +24,14 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
-from .codec import parse_json, to_json, to_wire
+from ..codec import encode, encode_json
 from .definitions import (
     HEADER_LIMIT,
     SEALED_OVERHEAD,
     ErrorCode,
     ProtocolError,
 )
+from .parsing import parse_json
 from .payloads import BodyHeader
 from .seal import Channel, Purpose
 
@@ -87,8 +88,8 @@ class Sealer:
         key = keygen()
         self._state = stream_state()
         start = init_push(self._state, key)
-        header = BodyHeader(sha256, size, key, start, to_wire(parameters))
-        self.header = channel.seal(purpose, to_json(header))
+        header = BodyHeader(sha256, size, key, start, encode(parameters))
+        self.header = channel.seal(purpose, encode_json(header))
         if len(self.header) > HEADER_LIMIT:
             raise ProtocolError(ErrorCode.TOO_LARGE, "the parameters are too long")
         self.length = _PREAMBLE + len(self.header) + sealed_size(size)

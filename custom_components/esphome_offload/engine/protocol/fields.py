@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from .codec import Blob, Number, Text
+from ..codec import Blob, Number, Text
 from .definitions import (
     DETAIL_LIMIT,
     LABEL_LIMIT,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from .codec import Number, OrElse, Text
+from ..codec import Number, OrElse, Text
 from .definitions import COMMAND_PREFIX, ErrorCode
 from .fields import (
     Detail,

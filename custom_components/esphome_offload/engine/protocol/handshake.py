@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 import hmac
 import secrets
 
-from .codec import Json, parse, to_wire
+from ..codec import Json, encode
 from .definitions import (
     LABEL_LIMIT,
     ErrorCode,
@@ -19,6 +19,7 @@ from .greetings import (
     Proven,
 )
 from .negotiation import Agreement, Offer, negotiate_first
+from .parsing import parse
 from .seal import Channel, keyed_hash
 
 
@@ -88,7 +89,7 @@ class OffloaderHandshake:
         self._channel = channel
         self._offer = offer
         self._hello = Hello(offer, secrets.token_bytes(32))
-        self.hello: Json = to_wire(self._hello)
+        self.hello: Json = encode(self._hello)
         self._answer: tuple[HelloAnswer, Agreement, _Proofs] | None = None
 
     def prove(self, raw: object) -> Json:
@@ -100,7 +101,7 @@ class OffloaderHandshake:
         answer = parse(HelloAnswer, raw)
         proofs = _Proofs.of(self._channel, Role.OFFLOADER, self._hello, answer)
         self._answer = (answer, agreement, proofs)
-        return to_wire(Prove(proofs.by(Role.OFFLOADER)))
+        return encode(Prove(proofs.by(Role.OFFLOADER)))
 
     def finish(self, raw: object) -> Session:
         """Take the answer to prove; raises ProtocolError NOT_PROVEN: close, and say so."""
@@ -136,7 +137,7 @@ class BuilderHandshake:
         proofs = _Proofs.of(self._channel, Role.BUILDER, hello, answer)
         self._greeted = (agreement, proofs)
         self._over = False
-        return to_wire(answer)
+        return encode(answer)
 
     def prove(self, raw: object) -> Json:
         """Check the second command and answer with our own proof."""
@@ -146,7 +147,7 @@ class BuilderHandshake:
         proofs.check(Role.OFFLOADER, parse(Prove, raw).proof)
         self._session = Session(agreement, self._label, self._run_id, Role.BUILDER, proofs.secret)
         self._over = False
-        return to_wire(Proven(proofs.by(Role.BUILDER)))
+        return encode(Proven(proofs.by(Role.BUILDER)))
 
     @property
     def session(self) -> Session:

@@ -5,14 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
+from ..codec import Blob, Many, Number, OrElse, Text
 from ..const import FailureReason
-from .codec import (
-    Blob,
-    Many,
-    Number,
-    OrElse,
-    Text,
-)
 from .definitions import (
     BATCH_CHARACTERS,
     COMMAND_PREFIX,

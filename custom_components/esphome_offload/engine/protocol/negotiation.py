@@ -5,12 +5,7 @@ from dataclasses import dataclass
 import json
 from typing import Annotated
 
-from .codec import (
-    Many,
-    Number,
-    Text,
-    parse,
-)
+from ..codec import Many, Number, Text
 from .definitions import (
     CAPABILITIES_LIMIT,
     OLDEST_PROTOCOL,
@@ -20,6 +15,7 @@ from .definitions import (
     ErrorCode,
     ProtocolError,
 )
+from .parsing import parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,7 @@ import secrets
 import time
 from typing import Final
 
-from .codec import (
-    Json,
-    parse,
-    parse_one_of,
-    to_wire,
-)
+from ..codec import Json, encode
 from .definitions import (
     CODE_DIGITS,
     DETAIL_LIMIT,
@@ -43,6 +38,7 @@ from .negotiation import (
     negotiate,
     negotiate_first,
 )
+from .parsing import parse, parse_one_of
 from .spake import Exchange, Party
 
 # The package that does SPAKE2 takes slightly longer for some codes than for others. So few
@@ -203,7 +199,7 @@ class PairingWindow:
             if err.code is ErrorCode.WRONG_CODE:
                 tries_left = self._open.tries_left if self._open is not None else 0
             message = Refusal(err.code, clip(err.detail, DETAIL_LIMIT), tries_left)
-        return to_wire(message)
+        return encode(message)
 
     async def _answer(self, raw: object) -> PairAnswer | PairDone:
         if isinstance(raw, dict) and raw.get("type") == PairStart.TYPE:
@@ -346,7 +342,7 @@ class PairingClient:
         return Paired(other.public, answer.label, answer.offer.version, agreement)
 
     async def _ask(self, message: PairStart | PairConfirm) -> object:
-        raw = await self._post(to_wire(message))
+        raw = await self._post(encode(message))
         refusal = parse_one_of((Refusal,), raw)
         if refusal is not None:
             code = said_of_other(refusal.error)

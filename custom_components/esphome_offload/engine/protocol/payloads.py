@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from .codec import (
-    Blob,
-    Many,
-    Number,
-    OrElse,
-    RawObject,
-    Text,
-)
+from ..codec import Blob, Many, Number, OrElse, RawObject, Text
 from .definitions import FIRMWARE_LIMIT
 from .fields import (
     AttemptId,

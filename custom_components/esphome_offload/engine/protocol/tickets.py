@@ -8,14 +8,7 @@ import secrets
 import time
 from typing import Final
 
-from .codec import (
-    Json,
-    parse,
-    parse_json,
-    parse_one_of,
-    to_json,
-    to_wire,
-)
+from ..codec import Json, encode, encode_json
 from .definitions import (
     CLOCK_TOLERANCE,
     DETAIL_LIMIT,
@@ -32,6 +25,7 @@ from .greetings import (
     TicketRequest,
 )
 from .identity import Identity, PublicKey
+from .parsing import parse, parse_json, parse_one_of
 from .seal import Channel, Purpose
 
 _NONCES_PER_GUEST: Final = 128
@@ -62,9 +56,9 @@ class TicketApplication:
         self._channel = channel
         self._clock = clock
         self._nonce = secrets.token_bytes(32)
-        application = to_json(Application(self._nonce, clock()))
+        application = encode_json(Application(self._nonce, clock()))
         sealed = channel.seal(Purpose.TICKET_REQUEST, application)
-        self.message: Json = to_wire(TicketRequest(channel.own.pin_sha256, sealed))
+        self.message: Json = encode(TicketRequest(channel.own.pin_sha256, sealed))
 
     def open(self, raw: object) -> Ticket:
         """Return the ticket, or raise ProtocolError (ClockSkewError for CLOCK_SKEW).
@@ -152,7 +146,7 @@ class TicketDesk:
                 Application, channel.open(Purpose.TICKET_REQUEST, request.sealed)
             )
         except ProtocolError as err:
-            return to_wire(Refusal(err.code, clip(err.detail, DETAIL_LIMIT)))
+            return encode(Refusal(err.code, clip(err.detail, DETAIL_LIMIT)))
         try:
             self._check(request.pin_sha256, application)
             token = await issue(request.pin_sha256)
@@ -170,7 +164,7 @@ class TicketDesk:
                 access_token=token,
                 expires_in=TICKET_LIFETIME,
             )
-        return to_wire(TicketAnswer(channel.seal(Purpose.TICKET_ANSWER, to_json(grant))))
+        return encode(TicketAnswer(channel.seal(Purpose.TICKET_ANSWER, encode_json(grant))))
 
     def _channel(self, pin_sha256: str) -> Channel:
         key = self._guest_key(pin_sha256)

@@ -7,13 +7,13 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.protocol import transfer
-from custom_components.esphome_offload.engine.protocol.codec import parse
 from custom_components.esphome_offload.engine.protocol.definitions import (
     FIRMWARE_LIMIT,
     MIB,
     ErrorCode,
     ProtocolError,
 )
+from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.payloads import (
     FirmwareParameters,
     FirmwarePart,

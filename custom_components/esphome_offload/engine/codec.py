@@ -1,7 +1,7 @@
-"""Messages as frozen dataclasses: strict from JSON, plain to JSON.
+"""The codec between frozen dataclasses and JSON: strict when it decodes, plain when it encodes.
 
 A field's type says what is allowed in it, for example ``Annotated[str, Text(128)]``. Fields that
-the dataclass does not have are ignored, so that a newer peer may send more.
+the dataclass does not have are ignored, so that a newer version may write more.
 """
 
 import base64
@@ -16,13 +16,11 @@ from types import NoneType, UnionType
 import typing
 from typing import Annotated, Protocol, cast
 
-from .definitions import ErrorCode, ProtocolError
-
 type Json = dict[str, object]
 type _Reader = Callable[[object], object]
 
 
-class FieldError(ValueError):
+class CodecError(ValueError):
     """A value is not what its field allows; says why without repeating the value."""
 
 
@@ -30,7 +28,7 @@ class _Rule(Protocol):
     """What an annotation demands of a value."""
 
     def reader(self, base: object) -> _Reader:
-        """Return what turns JSON into a value of type ``base`` or raises FieldError."""
+        """Return what turns JSON into a value of type ``base`` or raises CodecError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +49,13 @@ class Text:
 
         def read(value: object) -> str:
             if not isinstance(value, str):
-                raise FieldError("not a text")
+                raise CodecError("not a text")
             if len(value) > self.limit:
-                raise FieldError(f"longer than {self.limit} characters")
+                raise CodecError(f"longer than {self.limit} characters")
             if not value.isprintable() and not self.free:
-                raise FieldError("has characters that are not allowed")
+                raise CodecError("has characters that are not allowed")
             if pattern is not None and not pattern.fullmatch(value):
-                raise FieldError("not of the right form")
+                raise CodecError("not of the right form")
             value.encode()
             return value
 
@@ -77,9 +75,9 @@ class Number:
 
         def read(value: object) -> int | float:
             if isinstance(value, bool) or not isinstance(value, allowed):
-                raise FieldError("not a number")
+                raise CodecError("not a number")
             if not self.low <= value <= self.high:
-                raise FieldError(f"not within {self.low} and {self.high}")
+                raise CodecError(f"not within {self.low} and {self.high}")
             return float(value) if base is float else value
 
         return read
@@ -97,13 +95,13 @@ class Blob:
 
         def read(value: object) -> bytes:
             if not isinstance(value, str) or len(value) > 4 * (self.high // 3 + 1):
-                raise FieldError("not base64 of the right length")
+                raise CodecError("not base64 of the right length")
             try:
                 blob = base64.b64decode(value, validate=True)
             except binascii.Error as err:
-                raise FieldError("not base64") from err
+                raise CodecError("not base64") from err
             if not self.low <= len(blob) <= self.high:
-                raise FieldError("not base64 of the right length")
+                raise CodecError("not base64 of the right length")
             return blob
 
         return read
@@ -121,9 +119,9 @@ class Many:
 
         def read(value: object) -> tuple[object, ...]:
             if not isinstance(value, list):
-                raise FieldError("not a list")
+                raise CodecError("not a list")
             if len(value) > self.limit:
-                raise FieldError(f"more than {self.limit}")
+                raise CodecError(f"more than {self.limit}")
             return tuple(item(each) for each in value)
 
         return read
@@ -141,7 +139,7 @@ class OrElse:
 
         def read(value: object) -> StrEnum:
             if not isinstance(value, str):
-                raise FieldError("not a text")
+                raise CodecError("not a text")
             return kind(value) if value in kind else self.fallback
 
         return read
@@ -156,67 +154,59 @@ class RawObject:
         return _object
 
 
-def parse[T](kind: type[T], raw: object) -> T:
-    """Return ``raw`` (decoded JSON) as a message, or raise ProtocolError MALFORMED."""
+def decode[T](kind: type[T], raw: object) -> T:
+    """Return ``raw`` (decoded JSON) as a ``kind``; raises CodecError."""
     try:
         return cast("T", _read_dataclass(kind, raw))
     except ValueError as err:
-        raise ProtocolError(ErrorCode.MALFORMED, f"{kind.__name__}: {err}") from err
+        raise CodecError(f"{kind.__name__}: {err}") from err
 
 
-def parse_json[T](kind: type[T], text: bytes) -> T:
-    """Return a JSON text as a message, or raise ProtocolError MALFORMED."""
+def decode_json[T](kind: type[T], text: bytes | str) -> T:
+    """Return a JSON text as a ``kind``; raises CodecError."""
     try:
         raw = json.loads(text, parse_constant=_no_constant)
     # Text that is nested too deeply ends in RecursionError.
     except (ValueError, RecursionError) as err:
-        raise ProtocolError(ErrorCode.MALFORMED, f"{kind.__name__}: not JSON") from err
-    return parse(kind, raw)
+        raise CodecError(f"{kind.__name__}: not JSON") from err
+    return decode(kind, raw)
 
 
-def parse_one_of[T](kinds: tuple[type[T], ...], raw: object) -> T | None:
-    """Return ``raw`` as the message that its ``type`` names, None when it is none of these."""
-    name = raw.get("type") if isinstance(raw, dict) else None
-    for kind in kinds:
-        if name == _type_of(kind):
-            return parse(kind, raw)
-    return None
-
-
-def to_wire(message: object) -> Json:
+def encode(message: object) -> Json:
     """Return the JSON-ready form; None is left out, ``type`` added where the message has one."""
     return cast("Json", _write(message))
 
 
-def to_json(message: object) -> bytes:
+def encode_json(message: object) -> bytes:
     """Return the JSON text."""
-    return json.dumps(to_wire(message), separators=(",", ":"), allow_nan=False).encode()
+    return json.dumps(encode(message), separators=(",", ":"), allow_nan=False).encode()
 
 
-def _type_of(kind: type) -> str | None:
+def type_name(kind: type) -> str | None:
+    """Return the ``type`` that messages of a kind carry; None for a kind without one."""
     name = getattr(kind, "TYPE", None)
     return name if isinstance(name, str) else None
 
 
 def _no_constant(name: str) -> object:
-    raise FieldError(f"{name} is not JSON")
+    raise CodecError(f"{name} is not JSON")
 
 
 def _object(value: object) -> Json:
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise FieldError("not an object")
+        raise CodecError("not an object")
     return value
 
 
 def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
-        raise FieldError("not true or false")
+        raise CodecError("not true or false")
     return value
 
 
 def _member(kind: type[StrEnum], value: object) -> StrEnum:
     if not isinstance(value, str) or value not in kind:
-        raise FieldError("not one of the known words")
+        raise CodecError("not one of the known words")
     return kind(value)
 
 
@@ -260,9 +250,9 @@ def _read_dataclass(kind: type, raw: object) -> object:
                 values[name] = read(record[name])
             except ValueError as err:
                 # The value may be a secret or very long: only the name is told.
-                raise FieldError(f"{name}: {_reason(err)}") from None
+                raise CodecError(f"{name}: {_reason(err)}") from None
         elif not optional:
-            raise FieldError(f"{name} is missing")
+            raise CodecError(f"{name} is missing")
     return kind(**values)
 
 
@@ -273,7 +263,7 @@ def _reason(err: ValueError) -> str:
 def _write(value: object) -> object:
     if is_dataclass(value):
         record: Json = {}
-        if (name := _type_of(type(value))) is not None:
+        if (name := type_name(type(value))) is not None:
             record["type"] = name
         for each in fields(value):
             if (content := getattr(value, each.name)) is not None:

@@ -1,0 +1,46 @@
+"""BackgroundTasks: the one owner of tasks that run beside what their object does."""
+
+import asyncio
+from collections.abc import Coroutine
+import logging
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class BackgroundTasks:
+    """Own tasks until they end: each is awaited or cancelled by ``cancel`` at the latest.
+
+    A task that ends with an exception is logged; nobody else would see it.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __bool__(self) -> bool:
+        """Return whether a task runs."""
+        return bool(self._tasks)
+
+    def start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        """Run ``work`` as a task of this name."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all tasks have ended; returns False when ``timeout`` (seconds) passes first."""
+        if not self._tasks:
+            return True
+        _, pending = await asyncio.wait(tuple(self._tasks), timeout=timeout)
+        return not pending
+
+    async def cancel(self, timeout: float | None = None) -> bool:
+        """Cancel all tasks and wait like ``wait``."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        return await self.wait(timeout)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOGGER.error("%s failed", task.get_name(), exc_info=error)

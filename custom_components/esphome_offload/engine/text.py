@@ -1,0 +1,25 @@
+"""The one place that cleans texts from outside before they are shown, logged or sent."""
+
+import re
+from typing import Final
+
+_ELLIPSIS: Final = "…"
+_MARKUP: Final = re.compile(r"[][<>`*_|\\~#!]")
+
+
+def one_line(text: str, limit: int) -> str:
+    """Return ``text`` as one line of at most ``limit`` printable characters.
+
+    Line breaks, control characters, bidirectional overrides and what cannot be UTF-8 would forge
+    lines of a log, or reorder what is read there.
+    """
+    clipped = text[: 2 * limit].encode(errors="replace").decode()
+    line = " ".join("".join(each if each.isprintable() else " " for each in clipped).split())
+    if len(line) <= limit and len(text) <= 2 * limit:
+        return line
+    return f"{line[: limit - 1]}{_ELLIPSIS}"
+
+
+def without_markup(text: str) -> str:
+    """Return ``text`` without characters that mean something in Markdown or HTML."""
+    return _MARKUP.sub(" ", text)
