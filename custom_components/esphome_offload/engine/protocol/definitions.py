@@ -21,8 +21,10 @@ VERSIONS_LIMIT: Final = 64
 WARM_LIMIT: Final = 500
 
 MIB: Final = 1024 * 1024
+MESSAGE_LIMIT: Final = 512 * 1024
+"""Bytes of one JSON message: as long as it takes to decode it, nothing else runs."""
 # Home Assistant's websockets take messages of up to 4 MiB; JSON may need six bytes a character.
-BATCH_CHARACTERS: Final = 256 * 1024
+BATCH_CHARACTERS: Final = 64 * 1024
 PAIRING_BODY_LIMIT: Final = 8 * 1024
 TICKET_BODY_LIMIT: Final = 8 * 1024
 SMALL_PLAINTEXT_LIMIT: Final = 4 * 1024
@@ -79,6 +81,7 @@ class ErrorCode(StrEnum):
     TOO_OLD and TOO_NEW are said of the side that gets the error.
     """
 
+    INTERNAL = "internal"
     MALFORMED = "malformed"
     TOO_LARGE = "too_large"
     TOO_OLD = "too_old"

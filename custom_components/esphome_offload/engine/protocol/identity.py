@@ -12,23 +12,16 @@ from pathlib import Path
 import stat
 import tempfile
 
-from nacl.bindings import (
-    crypto_box_beforenm,
-    crypto_box_SECRETKEYBYTES,
-    crypto_scalarmult,
-    crypto_scalarmult_base,
-)
-from nacl.exceptions import CryptoError
-from nacl.utils import random as random_bytes
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 _LOGGER = logging.getLogger(__name__)
 
-KEY_BYTES = crypto_box_SECRETKEYBYTES
+KEY_BYTES = 32
 _FIELD_PRIME = 2**255 - 19
 _FILE_VERSION = 1
 _FILE_LIMIT = 4096
 # Any scalar would do: a multiple of eight takes every point of small order to zero.
-_PROBE = bytes(range(KEY_BYTES))
+_PROBE = X25519PrivateKey.from_private_bytes(bytes(range(KEY_BYTES)))
 
 
 class IdentityError(Exception):
@@ -46,8 +39,8 @@ class PublicKey:
         if len(self.raw) != KEY_BYTES or int.from_bytes(self.raw, "little") >= _FIELD_PRIME:
             raise ValueError("not a public key")
         try:
-            crypto_scalarmult(_PROBE, self.raw)
-        except CryptoError as err:
+            _PROBE.exchange(X25519PublicKey.from_public_bytes(self.raw))
+        except ValueError as err:
             raise ValueError("not a public key that keeps a secret") from err
 
     @property
@@ -66,21 +59,18 @@ class Identity:
     @classmethod
     def from_private(cls, private: bytes) -> Identity:
         """Return the key pair of a private key."""
-        return cls(private, PublicKey(crypto_scalarmult_base(private)))
+        public = X25519PrivateKey.from_private_bytes(private).public_key()
+        return cls(private, PublicKey(public.public_bytes_raw()))
 
     @classmethod
     def generate(cls) -> Identity:
         """Return a new key pair."""
-        return cls.from_private(random_bytes(KEY_BYTES))
+        return cls.from_private(X25519PrivateKey.generate().private_bytes_raw())
 
     @property
     def pin_sha256(self) -> str:
         """The pin of this instance."""
         return self.public.pin_sha256
-
-    def agree(self, other: PublicKey) -> bytes:
-        """Return the 32 bytes that only the two owners of these keys can work out."""
-        return crypto_box_beforenm(other.raw, self.private)
 
 
 def load_or_create(path: Path) -> Identity:

@@ -1,20 +1,18 @@
-"""The commands and events of a proven connection, both directions."""
+"""The commands and events of an established link, both directions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar, Final
 
-from ..codec import Blob, Many, Number, OrElse, Text
+from ..codec import Many, Number, OrElse, Text
 from ..const import FailureReason
 from .definitions import (
     BATCH_CHARACTERS,
-    COMMAND_PREFIX,
+    BUNDLE_LIMIT,
     ERROR_LIMIT,
-    HEADER_LIMIT,
     LINE_LIMIT,
     LINES_PER_BATCH,
-    SEALED_OVERHEAD,
     VERSIONS_LIMIT,
     WANTED_LIMIT,
     WARM_LIMIT,
@@ -25,9 +23,9 @@ from .fields import (
     Count,
     Detail,
     Digest,
-    Proof,
     Version,
 )
+from .payloads import BuildParameters, FirmwarePart
 
 
 class AttemptState(StrEnum):
@@ -48,23 +46,32 @@ class AttemptState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Offloader → builder: build what the sealed header of this attempt says.
+    """Offloader → builder: build what ``parameters`` say from the bundle with this digest.
 
-    ``sha256`` is the bundle's. ``header`` is sent when the bundle itself was not, because the
-    builder may have it (BUNDLE_BY_DIGEST); BUNDLE_NEEDED asks for it.
+    Refused with BUNDLE_NEEDED when the builder has no such bundle; a second time it changes
+    nothing.
     """
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/submit"
+    TYPE: ClassVar[str] = "build/submit"
+    parameters: BuildParameters
+    bundle_sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class SendBundle:
+    """Offloader → builder: here is the bundle of an attempt, as the body of this command."""
+
+    TYPE: ClassVar[str] = "build/bundle"
     attempt_id: AttemptId
     sha256: Digest
-    header: Annotated[bytes, Blob(SEALED_OVERHEAD, HEADER_LIMIT)] | None = None
+    size: Annotated[int, Number(1, BUNDLE_LIMIT)]
 
 
 @dataclass(frozen=True, slots=True)
 class Attach:
     """Offloader → builder: send the events of an attempt, its lines from ``from_line`` on."""
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/attach"
+    TYPE: ClassVar[str] = "build/attach"
     attempt_id: AttemptId
     from_line: Count = 0
 
@@ -73,7 +80,7 @@ class Attach:
 class Cancel:
     """Offloader → builder: end an attempt; answered when no process of it is left."""
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/cancel"
+    TYPE: ClassVar[str] = "build/cancel"
     attempt_id: AttemptId
 
 
@@ -81,7 +88,7 @@ class Cancel:
 class Wanted:
     """Offloader → builder, after each connect: all other attempts of this guest are cancelled."""
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/wanted"
+    TYPE: ClassVar[str] = "build/wanted"
     attempt_ids: Annotated[tuple[AttemptId, ...], Many(WANTED_LIMIT)]
 
 
@@ -93,10 +100,19 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """Offloader → builder: send a file of what was built, after a FirmwareHeader."""
+
+    TYPE: ClassVar[str] = "build/fetch"
+    attempt_id: AttemptId
+    part: FirmwarePart
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """Offloader → builder: the result is kept here, forget it."""
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/ack"
+    TYPE: ClassVar[str] = "build/ack"
     attempt_id: AttemptId
 
 
@@ -104,7 +120,7 @@ class Acknowledge:
 class Clean:
     """Offloader → builder: forget the build tree of a configuration."""
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}build/clean"
+    TYPE: ClassVar[str] = "build/clean"
     configuration: Configuration
 
 
@@ -112,15 +128,14 @@ class Clean:
 class SubscribeStatus:
     """Offloader → builder: send StatusEvents, now and at each change."""
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}status/subscribe"
+    TYPE: ClassVar[str] = "status/subscribe"
 
 
 @dataclass(frozen=True, slots=True)
 class Unpair:
-    """Offloader → builder: forget this guest. Proven anew, because it destroys."""
+    """Offloader → builder: forget this guest."""
 
-    TYPE: ClassVar[str] = f"{COMMAND_PREFIX}unpair"
-    proof: Proof
+    TYPE: ClassVar[str] = "unpair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +207,35 @@ class UnpairedEvent:
     """Builder → offloader, on the status subscription: this guest was removed."""
 
     TYPE: ClassVar[str] = "unpaired"
-    proof: Proof
 
 
-type Command = Submit | Attach | Cancel | Wanted | Acknowledge | Clean | SubscribeStatus | Unpair
+type Command = (
+    Submit
+    | SendBundle
+    | Attach
+    | Fetch
+    | Cancel
+    | Wanted
+    | Acknowledge
+    | Clean
+    | SubscribeStatus
+    | Unpair
+)
 type BuildEvent = AttemptEvent | LinesEvent | ProgressEvent | QueueEvent
 type LinkEvent = StatusEvent | UnpairedEvent
 
-COMMANDS: Final = (Submit, Attach, Cancel, Wanted, Acknowledge, Clean, SubscribeStatus, Unpair)
+COMMANDS: Final = (
+    Submit,
+    SendBundle,
+    Fetch,
+    Attach,
+    Cancel,
+    Wanted,
+    Acknowledge,
+    Clean,
+    SubscribeStatus,
+    Unpair,
+)
 BUILD_EVENTS: Final = (AttemptEvent, LinesEvent, ProgressEvent, QueueEvent)
 LINK_EVENTS: Final = (StatusEvent, UnpairedEvent)
 

@@ -1,11 +1,10 @@
-"""What stands in the sealed header before a bundle or a firmware."""
+"""What is built, and what was."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from ..codec import Blob, Many, Number, OrElse, RawObject, Text
+from ..codec import Many, Number, OrElse, Text
 from .definitions import FIRMWARE_LIMIT
 from .fields import (
     AttemptId,
@@ -15,7 +14,6 @@ from .fields import (
     Digest,
     EsphomeVersion,
     HexId,
-    Key,
     TimeZone,
 )
 
@@ -29,23 +27,8 @@ class FirmwarePart(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BodyHeader:
-    """What stands before a sealed body. ``sha256`` and ``size`` are of the plain body.
-
-    ``key`` and ``start`` open the stream; ``parameters`` is a BuildParameters or a
-    FirmwareParameters.
-    """
-
-    sha256: Digest
-    size: Annotated[int, Number(0, FIRMWARE_LIMIT)]
-    key: Key
-    start: Annotated[bytes, Blob(24, 24)]
-    parameters: Annotated[Mapping[str, object], RawObject()]
-
-
-@dataclass(frozen=True, slots=True)
 class BuildParameters:
-    """Sealed with a bundle: all that decides what is built."""
+    """All that decides what is built, but for the bundle."""
 
     job_id: HexId
     attempt_id: AttemptId
@@ -57,7 +40,7 @@ class BuildParameters:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedBuildInfo:
+class WireBuildInfo:
     """ESPHome's ``build_info.json``, as far as it is used."""
 
     esphome_version: EsphomeVersion
@@ -66,11 +49,16 @@ class SealedBuildInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class FirmwareParameters:
-    """Sealed with each part of a firmware; ``parts`` are those that can be fetched."""
+class FirmwareHeader:
+    """Before a file of a firmware; ``sha256`` and ``size`` are the file's.
+
+    ``parts`` are those that can be fetched.
+    """
 
     attempt_id: AttemptId
     bundle_sha256: Digest
     part: FirmwarePart
     parts: Annotated[tuple[Annotated[FirmwarePart, OrElse(FirmwarePart.OTA)], ...], Many(16)]
-    build_info: SealedBuildInfo
+    build_info: WireBuildInfo
+    sha256: Digest
+    size: Annotated[int, Number(1, FIRMWARE_LIMIT)]

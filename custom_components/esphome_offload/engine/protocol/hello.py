@@ -1,0 +1,237 @@
+"""What both ends say before anything is encrypted, and how a link comes to be encrypted."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+import json
+from typing import Annotated, ClassVar, Final
+
+import aiohttp
+
+from ..codec import Json, Number, OrElse, encode, encode_json
+from .channel import Channel, ChannelClosed, Socket, closing_reason
+from .definitions import HANDSHAKE_TIMEOUT, ErrorCode, ProtocolError
+from .fields import Digest, HexId, Label
+from .identity import Identity, PublicKey
+from .negotiation import Agreement, Offer, negotiate, negotiate_first
+from .noise import Handshake, NoiseError
+from .parsing import parse, parse_json, parse_one_of
+
+URL_LINK: Final = "/api/esphome_offload/link"
+_CONTEXT: Final = b"esphome_offload "
+_PLAIN_LIMIT: Final = 8 * 1024
+"""Bytes of what is said before the encryption."""
+# RuntimeError is what aiohttp raises for a websocket that is closing.
+_BROKEN: Final = (aiohttp.ClientError, OSError, RuntimeError, TimeoutError)
+
+
+class Purpose:
+    """The first byte of an offloader's first message: what it wants."""
+
+    LINK: Final = b"L"
+    PAIR: Final = b"P"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Builder → offloader, the first message: who is there. A hint until a handshake proves it.
+
+    ``pairing`` says whether a pairing window is open.
+    """
+
+    TYPE: ClassVar[str] = "hello"
+    offer: Offer
+    pin_sha256: Digest
+    label: Label
+    pairing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Builder → offloader, instead of a message of a handshake. Not authenticated."""
+
+    TYPE: ClassVar[str] = "refusal"
+    error: Annotated[ErrorCode, OrElse(ErrorCode.MALFORMED)]
+    tries_left: Annotated[int, Number(0, 100)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What each end says of itself inside a handshake, encrypted.
+
+    ``run_id`` is another after each start of a builder.
+    """
+
+    offer: Offer
+    label: Label
+    run_id: HexId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An established link, from one end."""
+
+    channel: Channel
+    peer: PublicKey
+    introduction: Introduction
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A connection on which the hello was said, from one end: ``hello`` are its bytes."""
+
+    socket: Socket
+    hello: bytes
+    own: Identity
+    introduction: Introduction
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer
+    """The builder refused before anything was encrypted: a hint, anybody could have said it."""
+
+    def __init__(self, code: ErrorCode, tries_left: int | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.tries_left = tries_left
+
+
+# The offloader's end.
+
+
+async def read_hello(socket: Socket, own: Offer) -> tuple[Hello, bytes]:
+    """Return the builder's hello, and its bytes, to which the handshake is bound.
+
+    Raises ChannelClosed, Refused, ProtocolError TOO_OLD or TOO_NEW (said of the builder),
+    MALFORMED.
+    """
+    raw = await receive_plain(socket)
+    message = _plain_json(raw)
+    raise_refusal(message)
+    negotiate_first(own, message)
+    return parse(Hello, message), raw
+
+
+async def open_link(opening: Opening, peer: PublicKey) -> Opened:
+    """Establish a link with the paired builder.
+
+    Raises ChannelClosed, Refused (UNKNOWN_GUEST also for a handshake that was altered on its
+    way) and ProtocolError.
+    """
+    handshake = Handshake.link(opening.own, peer, prologue(Purpose.LINK, opening.hello))
+    own = encode_json(opening.introduction)
+    try:
+        await send_handshake(opening.socket, Purpose.LINK + handshake.write(own))
+        answer = await receive_handshake(opening.socket)
+        theirs = parse_json(Introduction, handshake.read(answer))
+    except NoiseError as err:
+        raise ChannelClosed("what answers there is not the builder that was paired with") from err
+    agreement = negotiate(opening.introduction.offer, theirs.offer)
+    return Opened(Channel(opening.socket, handshake.ciphers()), peer, theirs, agreement)
+
+
+# The builder's end.
+
+
+async def answer_link(
+    opening: Opening, message: bytes, is_guest: Callable[[PublicKey], bool]
+) -> Opened:
+    """Establish a link with the offloader that sent ``message`` (without its first byte).
+
+    Nothing may be done on the strength of this alone: the message can be an old one. The first
+    message on the channel cannot. Raises ChannelClosed, and ProtocolError UNKNOWN_GUEST: the same
+    for a key that is no guest's, for garbage and for a message that was altered on its way.
+    """
+    handshake = Handshake.link_answer(opening.own, prologue(Purpose.LINK, opening.hello))
+    try:
+        theirs = parse_json(Introduction, handshake.read(message))
+        agreement = negotiate(opening.introduction.offer, theirs.offer)
+        answer = handshake.write(encode_json(opening.introduction))
+    except (NoiseError, ProtocolError) as err:
+        raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest") from err
+    peer = handshake.peer
+    if peer is None or not is_guest(peer):
+        raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest")
+    await send_handshake(opening.socket, answer)
+    return Opened(Channel(opening.socket, handshake.ciphers()), peer, theirs, agreement)
+
+
+async def refuse(socket: Socket, code: ErrorCode, tries_left: int | None = None) -> None:
+    """Send a refusal, as well as can be done."""
+    with suppress(ChannelClosed):
+        await send_plain(socket, encode(Refusal(code, tries_left)))
+
+
+# For both, and for pairing.
+
+
+def prologue(purpose: bytes, hello: bytes, *more: bytes) -> bytes:
+    """Return what a handshake is bound to: altered on its way, it comes to nothing."""
+    parts = (purpose, hello, *more)
+    return _CONTEXT + b"".join(len(part).to_bytes(4) + part for part in parts)
+
+
+async def send_plain(socket: Socket, message: Json) -> bytes:
+    """Send a message before the encryption; returns its bytes. Raises ChannelClosed."""
+    text = json.dumps(message, separators=(",", ":"))
+    try:
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            await socket.send_str(text)
+    except _BROKEN as err:
+        raise ChannelClosed(f"the connection broke: {err!r}") from err
+    return text.encode()
+
+
+async def send_handshake(socket: Socket, message: bytes) -> None:
+    """Send a message of a handshake; raises ChannelClosed."""
+    try:
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            await socket.send_bytes(message)
+    except _BROKEN as err:
+        raise ChannelClosed(f"the connection broke: {err!r}") from err
+
+
+async def receive_plain(socket: Socket) -> bytes:
+    """Return the bytes of a text message; raises ChannelClosed, ProtocolError."""
+    message = await _receive(socket)
+    if message.type is not aiohttp.WSMsgType.TEXT:
+        raise ProtocolError(ErrorCode.MALFORMED, "not what comes before a handshake")
+    return str(message.data).encode(errors="replace")
+
+
+async def receive_handshake(socket: Socket) -> bytes:
+    """Return a message of a handshake; raises ChannelClosed, Refused, ProtocolError."""
+    message = await _receive(socket)
+    if message.type is aiohttp.WSMsgType.TEXT:
+        raise_refusal(_plain_json(str(message.data).encode(errors="replace")))
+        raise ProtocolError(ErrorCode.MALFORMED, "not a message of a handshake")
+    return bytes(message.data)
+
+
+def raise_refusal(message: object) -> None:
+    """Raise Refused for a refusal."""
+    refusal = parse_one_of((Refusal,), message)
+    if refusal is not None:
+        raise Refused(refusal.error, refusal.tries_left)
+
+
+async def _receive(socket: Socket) -> aiohttp.WSMessage:
+    try:
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+            message = await socket.receive()
+    except _BROKEN as err:
+        raise ChannelClosed(f"the connection broke: {err!r}") from err
+    if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+        raise ChannelClosed(closing_reason(message))
+    if len(message.data) > _PLAIN_LIMIT:
+        raise ProtocolError(ErrorCode.TOO_LARGE, "too much before a handshake")
+    return message
+
+
+def _plain_json(raw: bytes) -> object:
+    try:
+        message: object = json.loads(raw)
+    except (ValueError, RecursionError) as err:
+        raise ProtocolError(ErrorCode.MALFORMED, "not JSON") from err
+    return message

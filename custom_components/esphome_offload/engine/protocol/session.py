@@ -1,0 +1,362 @@
+"""Session: commands, answers, events and bodies on one channel.
+
+One end sends commands, the other serves them. The messages have the form of Home Assistant's
+websocket API: ``id`` and ``type`` of the command; ``result`` with ``success`` and ``result`` or
+``error``; ``event``.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from ..codec import Json, encode
+from ..tasks import BackgroundTasks
+from ..text import one_line
+from .bodies import Bodies, IncomingBody, IncomingFile
+from .calls import Call, CommandRefused, Handler
+from .channel import Channel, ChannelClosed, Piece
+from .definitions import DETAIL_LIMIT, ErrorCode, ProtocolError
+
+_LOGGER = logging.getLogger(__name__)
+
+COMMAND_TIMEOUT: Final = 30.0
+"""Seconds; commands are answered from memory or after one look at the disk."""
+HEARTBEAT: Final = 30.0
+"""Seconds between two pings, which ask the other end's event loop as well."""
+PONG_TIMEOUT: Final = 20.0
+"""Seconds; a board that swaps may hang for some."""
+SILENCE: Final = 3 * HEARTBEAT
+"""Seconds without any message after which the end that serves takes a connection for dead."""
+CALLS: Final = 128
+"""Commands of one peer that are served at the same time."""
+
+type Listener = Callable[[object], None]
+"""Gets the decoded event of a command."""
+
+
+class Session:
+    """One end of a channel, from ``run`` until it is lost. Use it on the event loop only."""
+
+    def __init__(self, channel: Channel, handler: Handler | None = None) -> None:
+        """Serve the other end's commands with ``handler``, or refuse them."""
+        self.channel = channel
+        self._handler: Handler = handler or _refuse_all
+        self._last_id = 0
+        self._results: dict[int, asyncio.Future[object]] = {}
+        self._listeners: dict[int, Listener] = {}
+        self._bodies = Bodies(channel)
+        self._served: dict[int, asyncio.Task[None]] = {}
+        self._tasks = BackgroundTasks()
+        self._pong = asyncio.Event()
+        self._pong_due: asyncio.Task[None] | None = None
+        self._lost: str | None = None
+
+    @property
+    def lost(self) -> str | None:
+        """Why there is no connection any more, for the log; None while there is one."""
+        return self._lost
+
+    # Its life.
+
+    async def run(self, *, silence: float | None = None) -> str:
+        """Receive until the connection is lost, and return why.
+
+        ``silence`` are the seconds without a message after which it counts as lost.
+        """
+        try:
+            while True:
+                async with asyncio.timeout(silence):
+                    received = await self.channel.receive()
+                if isinstance(received, Piece):
+                    self._bodies.accept(received)
+                else:
+                    self._dispatch(received)
+                # What is buffered is received without suspending; a flood would block the loop.
+                await asyncio.sleep(0)
+        except TimeoutError:
+            self.lose("nothing came for too long")
+        except ChannelClosed as err:
+            self.lose(str(err))
+        except ProtocolError as err:
+            self.lose(f"the other end does not keep to the protocol: {err.detail}")
+        finally:
+            self.lose("the connection was closed here")
+            await self.close()
+        return self._lost or ""
+
+    async def keep_alive(self) -> None:
+        """Ping the other end until the connection is lost."""
+        while self._lost is None:
+            await asyncio.sleep(HEARTBEAT)
+            self._pong.clear()
+            try:
+                async with asyncio.timeout(PONG_TIMEOUT):
+                    await self.channel.send({"type": "ping"})
+                    await self._pong.wait()
+            except TimeoutError:
+                self.lose(f"it did not answer for {PONG_TIMEOUT:.0f} s")
+            except ChannelClosed as err:
+                self.lose(str(err))
+
+    def lose(self, why: str) -> None:
+        """Take the connection for lost: all who wait get ChannelClosed, nothing is served."""
+        if self._lost is not None:
+            return
+        self._lost = why
+        self._listeners.clear()
+        for result in self._results.values():
+            if not result.done():
+                result.set_exception(ChannelClosed(why))
+        self._bodies.fail(ChannelClosed(why))
+        for task in self._served.values():
+            task.cancel()
+
+    async def close(self) -> None:
+        """Close the connection and wait for all that was served on it."""
+        self.lose("the connection was closed here")
+        await self.channel.close()
+        await self._tasks.cancel()
+
+    # Commands of this end. All raise ChannelClosed and CommandRefused.
+
+    async def call(
+        self,
+        command: object,
+        *,
+        timeout: float | None = COMMAND_TIMEOUT,
+        listener: Listener | None = None,
+    ) -> object:
+        """Send a command and return its result; its events before that go to ``listener``.
+
+        An end that does not answer in time has lost its connection: what it says later would
+        be an answer to something that was given up.
+        """
+        return await self._call(self._next_id(), command, timeout, listener)
+
+    async def subscribe(self, command: object, listener: Listener) -> Callable[[], None]:
+        """Send a command whose events go on after its result; returns unsubscribe."""
+        command_id = self._next_id()
+        await self._call(command_id, command, COMMAND_TIMEOUT, listener, keep=True)
+        return lambda: self._unsubscribe(command_id)
+
+    async def send_file(self, command: object, path: Path, size: int) -> object:
+        """Send a command and its body, once the other end wants it; returns the result.
+
+        Raises also what ``OutgoingBody.read`` raises.
+        """
+        command_id = self._next_id()
+        wanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def listen(_event: object) -> None:
+            if not wanted.done():
+                wanted.set_result(None)
+
+        with self._bodies.outgoing(command_id) as body:
+            async with _Together() as together:
+                result = together.start(self._call(command_id, command, None, listen))
+                await _first(result, wanted)
+                if not result.done():
+                    reading = together.start(body.read(path, size))
+                    await _first(result, reading)
+                    if not result.done():
+                        await reading
+                return await result
+
+    async def fetch_file(self, command: object, accept: Callable[[object], IncomingFile]) -> None:
+        """Send a command and write the body that answers it.
+
+        ``accept`` gets the header before any of the body is taken, and refuses by raising. Raises
+        also what that and ``IncomingBody.write`` raise.
+        """
+        command_id = self._next_id()
+        header: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+        def listen(event: object) -> None:
+            if not header.done():
+                header.set_result(event)
+
+        with self._bodies.incoming(command_id) as body:
+            async with _Together() as together:
+                result = together.start(self._call(command_id, command, None, listen))
+                await _first(result, header)
+                if header.done():
+                    # A command that failed has no whole body either.
+                    result.add_done_callback(lambda done: _pass_failure(done, body))
+                    await body.write(accept(header.result()))
+                await result
+                if not header.done():
+                    raise ProtocolError(ErrorCode.MALFORMED, "a body without a header")
+
+    # How it works.
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    async def _call(
+        self,
+        command_id: int,
+        command: object,
+        timeout: float | None,
+        listener: Listener | None,
+        *,
+        keep: bool = False,
+    ) -> object:
+        if self._lost is not None:
+            raise ChannelClosed(self._lost)
+        result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._results[command_id] = result
+        if listener is not None:
+            self._listeners[command_id] = listener
+        answered = False
+        try:
+            async with asyncio.timeout(timeout):
+                await self.channel.send({"id": command_id, **encode(command)})
+                await result
+            answered = True
+        except TimeoutError as err:
+            why = f"it did not answer for {timeout:.0f} s"
+            self.lose(why)
+            raise ChannelClosed(why) from err
+        except ChannelClosed as err:
+            self.lose(str(err))
+            raise
+        except CommandRefused:
+            answered = keep = True
+            self._listeners.pop(command_id, None)
+            raise
+        finally:
+            self._results.pop(command_id, None)
+            if not (answered and keep):
+                self._listeners.pop(command_id, None)
+            if not answered:
+                self._unsubscribe(command_id)
+        return result.result()
+
+    def _unsubscribe(self, command_id: int) -> None:
+        self._listeners.pop(command_id, None)
+        if self._lost is None:
+            self._send_soon({"id": command_id, "type": "unsubscribe"})
+
+    def _send_soon(self, message: Json) -> asyncio.Task[None]:
+        async def send() -> None:
+            try:
+                await self.channel.send(message)
+            except ChannelClosed as err:
+                self.lose(str(err))
+
+        return self._tasks.start(send(), "esphome_offload link answer")
+
+    def _dispatch(self, message: Json) -> None:
+        kind = message.get("type")
+        if kind in ("ping", "pong"):
+            self._accept_ping(kind)
+            return
+        command_id = message.get("id")
+        if not isinstance(command_id, int) or isinstance(command_id, bool):
+            raise ProtocolError(ErrorCode.MALFORMED, "a message without an id")
+        if kind == "event":
+            if (listener := self._listeners.get(command_id)) is not None:
+                listener(message.get("event"))
+        elif kind == "result":
+            self._accept_result(command_id, message)
+        elif kind == "body_ack":
+            self._bodies.acknowledge(command_id, message.get("bytes"))
+        elif kind == "unsubscribe":
+            if (served := self._served.get(command_id)) is not None:
+                served.cancel()
+        else:
+            self._serve(command_id, message)
+
+    def _accept_ping(self, kind: object) -> None:
+        if kind == "pong":
+            self._pong.set()
+        elif self._pong_due is None or self._pong_due.done():
+            self._pong_due = self._send_soon({"type": "pong"})
+
+    def _accept_result(self, command_id: int, message: Json) -> None:
+        result = self._results.get(command_id)
+        if result is None or result.done():
+            return
+        if message.get("success") is True:
+            result.set_result(message.get("result"))
+        else:
+            result.set_exception(_refusal(message.get("error")))
+
+    def _serve(self, command_id: int, message: Json) -> None:
+        if command_id in self._served:
+            raise ProtocolError(ErrorCode.MALFORMED, "an id that is in use")
+        if len(self._served) >= CALLS:
+            raise ProtocolError(ErrorCode.BUSY, "too many commands at once")
+        call = Call(self.channel, self._bodies, command_id, message)
+        task = self._tasks.start(self._handle(call), "esphome_offload link command")
+        self._served[command_id] = task
+        task.add_done_callback(lambda _: self._served.pop(command_id, None))
+
+    async def _handle(self, call: Call) -> None:
+        try:
+            try:
+                result = await self._handler(call)
+            except ProtocolError as err:
+                await call.refuse(err)
+            except ChannelClosed:
+                raise
+            except Exception:
+                _LOGGER.exception("A command of the other end of a link failed")
+                await call.refuse(ProtocolError(ErrorCode.INTERNAL, "it failed"))
+            else:
+                if not call.answered:
+                    await call.answer(result)
+        except ChannelClosed as err:
+            self.lose(str(err))
+
+
+async def _refuse_all(call: Call) -> None:
+    raise ProtocolError(ErrorCode.MALFORMED, "no commands are served here")
+
+
+class _Together:
+    """Tasks of one call: when the context ends, so do they."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start[T](self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
+        """Run ``work`` as a task."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        return task
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _pass_failure(result: asyncio.Future[object], body: IncomingBody) -> None:
+    if not result.cancelled() and (error := result.exception()) is not None:
+        body.fail(error if isinstance(error, Exception) else ChannelClosed(repr(error)))
+
+
+def _refusal(error: object) -> CommandRefused:
+    raw = error if isinstance(error, dict) else {}
+    code, detail = raw.get("code"), raw.get("message")
+    # A code that only a later protocol knows says no more than that something was wrong.
+    known = ErrorCode(code) if isinstance(code, str) and code in ErrorCode else ErrorCode.MALFORMED
+    return CommandRefused(known, one_line(f"{detail}", DETAIL_LIMIT))
+
+
+async def _first(*futures: asyncio.Future[Any]) -> None:
+    """Return when the first of these is done."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
