@@ -12,8 +12,11 @@ from ..codec import Json
 from .definitions import MESSAGE_LIMIT, STALL_TIMEOUT, ErrorCode, ProtocolError
 from .noise import MESSAGE_BYTES, TAG_BYTES, Ciphers, NoiseError
 
-FRAME_LIMIT: Final = MESSAGE_BYTES
-"""The longest websocket message that is taken; what comes before the handshake is far shorter."""
+FRAME_LIMIT: Final = MESSAGE_BYTES + 1
+"""What aiohttp is given as the limit of a websocket message: one of exactly that size is refused.
+
+What comes before the handshake is far shorter.
+"""
 
 # Every frame begins with its kind.
 _MESSAGE_END: Final = b"\x00"

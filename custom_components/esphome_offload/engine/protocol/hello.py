@@ -146,13 +146,13 @@ async def answer_link(
     handshake = Handshake.link_answer(opening.own, prologue(Purpose.LINK, opening.hello))
     try:
         theirs = parse_json(Introduction, handshake.read(message))
+        peer = handshake.peer
+        if peer is None or not is_guest(peer):
+            raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest")
         agreement = negotiate(opening.introduction.offer, theirs.offer)
         answer = handshake.write(encode_json(opening.introduction))
     except (NoiseError, ProtocolError) as err:
         raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest") from err
-    peer = handshake.peer
-    if peer is None or not is_guest(peer):
-        raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest")
     await send_handshake(opening.socket, answer)
     return Opened(Channel(opening.socket, handshake.ciphers()), peer, theirs, agreement)
 

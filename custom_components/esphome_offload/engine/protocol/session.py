@@ -61,19 +61,21 @@ class Session:
 
     # Its life.
 
-    async def run(self, *, silence: float | None = None) -> str:
+    async def run(
+        self, *, first: Json | Piece | None = None, silence: float | None = None
+    ) -> str:
         """Receive until the connection is lost, and return why.
 
-        ``silence`` are the seconds without a message after which it counts as lost.
+        ``first`` is what was received already. ``silence`` are the seconds without a message
+        after which the connection counts as lost.
         """
         try:
+            if first is not None:
+                self._accept(first)
             while True:
                 async with asyncio.timeout(silence):
                     received = await self.channel.receive()
-                if isinstance(received, Piece):
-                    self._bodies.accept(received)
-                else:
-                    self._dispatch(received)
+                self._accept(received)
                 # What is buffered is received without suspending; a flood would block the loop.
                 await asyncio.sleep(0)
         except TimeoutError:
@@ -249,6 +251,12 @@ class Session:
                 self.lose(str(err))
 
         return self._tasks.start(send(), "esphome_offload link answer")
+
+    def _accept(self, received: Json | Piece) -> None:
+        if isinstance(received, Piece):
+            self._bodies.accept(received)
+        else:
+            self._dispatch(received)
 
     def _dispatch(self, message: Json) -> None:
         kind = message.get("type")
