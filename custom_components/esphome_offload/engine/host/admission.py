@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.errors import ErrorCode, ProtocolError
 from .attempt import AttemptKey, GuestAttempt
 from .attempt_store import AttemptStore
 from .guests import Guest, GuestRegistry

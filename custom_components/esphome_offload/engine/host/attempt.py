@@ -10,7 +10,7 @@ from ..build.model import BuildSink
 from ..clock import Time
 from ..const import FailureReason, Stage
 from ..job_log import JobLogs
-from ..protocol.definitions import ERROR_LIMIT
+from ..protocol.limits import ERROR_LIMIT
 from ..protocol.messages import AttemptEvent, AttemptState
 from ..protocol.payloads import BuildParameters
 

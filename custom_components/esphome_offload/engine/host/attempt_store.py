@@ -10,7 +10,7 @@ from ..clock import Time
 from ..codec import encode
 from ..const import FailureReason
 from ..job_log import JobLogs
-from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.messages import AttemptState
 from ..protocol.parsing import parse
 from ..protocol.payloads import BuildParameters

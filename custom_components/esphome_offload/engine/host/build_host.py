@@ -13,7 +13,7 @@ from ..build.slots import Slots
 from ..clock import SystemTime, Time
 from ..job_log import JobLogs
 from ..protocol.body import Sealer
-from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.identity import Identity
 from ..protocol.messages import (
     Acknowledge,

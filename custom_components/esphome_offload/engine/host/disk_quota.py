@@ -13,7 +13,7 @@ from typing import Final
 from ..build.cache.eviction import disk_usage
 from ..build.cache.layout import CacheLayout
 from ..clock import Time
-from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.errors import ErrorCode, ProtocolError
 from ..threads import in_thread
 
 _LOGGER = logging.getLogger(__name__)

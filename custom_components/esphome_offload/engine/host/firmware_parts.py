@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..build.model import BuildError, Firmware
 from ..protocol.body import Sealer
-from ..protocol.definitions import FIRMWARE_LIMIT, ErrorCode, ProtocolError
+from ..protocol.errors import ErrorCode, ProtocolError
+from ..protocol.limits import FIRMWARE_LIMIT
 from ..protocol.payloads import FirmwareParameters, FirmwarePart, SealedBuildInfo
 from ..protocol.seal import Channel, Purpose
 from .attempt import GuestAttempt

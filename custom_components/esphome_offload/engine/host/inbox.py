@@ -9,12 +9,9 @@ from typing import Final
 
 from ..clock import Time
 from ..protocol.body import open_header
-from ..protocol.definitions import (
-    BUNDLE_LIMIT,
-    MIB,
-    ErrorCode,
-    ProtocolError,
-)
+from ..protocol.errors import ErrorCode, ProtocolError
+from ..protocol.limits import BUNDLE_LIMIT
+from ..const import MIB
 from ..protocol.parsing import parse
 from ..protocol.payloads import BodyHeader, BuildParameters
 from ..protocol.seal import Channel, Purpose

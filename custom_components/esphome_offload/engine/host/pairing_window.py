@@ -6,13 +6,8 @@ from enum import StrEnum
 import secrets
 
 from ..listeners import Listeners
-from ..protocol.definitions import (
-    CODE_DIGITS,
-    PAIRING_TRIES,
-    PAIRING_WINDOW,
-    ErrorCode,
-    ProtocolError,
-)
+from ..protocol.errors import ErrorCode, ProtocolError
+from ..protocol.limits import CODE_DIGITS, PAIRING_TRIES, PAIRING_WINDOW
 
 
 class WindowEnd(StrEnum):

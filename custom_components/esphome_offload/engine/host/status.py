@@ -3,14 +3,9 @@
 from ..build.model import BuilderStatus
 from ..build.resources import DISK_MIB
 from ..build.slots import Slots
-from ..protocol.definitions import (
-    DETAIL_LIMIT,
-    VERSION_LIMIT,
-    VERSIONS_LIMIT,
-    WARM_LIMIT,
-    ProtocolError,
-    clip,
-)
+from ..protocol.errors import ProtocolError
+from ..protocol.limits import DETAIL_LIMIT, VERSION_LIMIT, VERSIONS_LIMIT, WARM_LIMIT
+from ..text import one_line
 from ..protocol.messages import Clean, StatusEvent
 from ..protocol.parsing import parse
 
@@ -31,7 +26,7 @@ def status_event(builder: BuilderStatus, why_not: str | None, slots: Slots) -> S
         slots=slots.count,
         busy=slots.busy,
         queue_length=slots.waiting,
-        why_not=None if why_not is None else clip(why_not, DETAIL_LIMIT),
+        why_not=None if why_not is None else one_line(why_not, DETAIL_LIMIT),
         versions=tuple(each for each in builder.versions if len(each) <= VERSION_LIMIT)[
             :VERSIONS_LIMIT
         ],

@@ -13,7 +13,7 @@ import zlib
 
 from ..build.model import BuildError
 from ..const import FailureReason
-from ..protocol.definitions import MIB
+from ..const import MIB
 
 UNPACKED_LIMIT: Final = 500 * MIB
 """What ESPHome itself allows a bundle to grow to."""

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 import re
 from typing import Final
 
-from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.errors import ErrorCode, ProtocolError
 
 KEPT_FOR: Final = timedelta(days=7)
 KEPT: Final = 1000

@@ -18,7 +18,8 @@ from typing import BinaryIO, Final
 
 from ..threads import in_thread
 from .channel import PIECE_BYTES, Channel, Piece
-from .definitions import STALL_TIMEOUT, ErrorCode, ProtocolError
+from .errors import ErrorCode, ProtocolError
+from .limits import STALL_TIMEOUT
 
 WINDOW: Final = 4 * 1024 * 1024
 """Bytes that may be on their way: enough for a fast line with some milliseconds of delay."""

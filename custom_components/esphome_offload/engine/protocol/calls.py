@@ -7,7 +7,8 @@ from ..codec import Json, encode
 from ..text import one_line
 from .bodies import Bodies, IncomingFile
 from .channel import Channel
-from .definitions import DETAIL_LIMIT, ErrorCode, ProtocolError
+from .errors import ErrorCode, ProtocolError
+from .limits import DETAIL_LIMIT
 
 
 class CommandRefused(Exception):  # noqa: N818 - a refusal is an answer

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 import aiohttp
 
 from ..codec import Json
-from .definitions import MESSAGE_LIMIT, STALL_TIMEOUT, ErrorCode, ProtocolError
+from .errors import ErrorCode, ProtocolError
+from .limits import MESSAGE_LIMIT, STALL_TIMEOUT
 from .noise import MESSAGE_BYTES, TAG_BYTES, Ciphers, NoiseError
 
 FRAME_LIMIT: Final = MESSAGE_BYTES + 1

@@ -2,14 +2,8 @@
 
 from typing import Annotated
 
-from ..codec import Blob, Number, Text
-from .definitions import (
-    DETAIL_LIMIT,
-    LABEL_LIMIT,
-    SEALED_OVERHEAD,
-    SMALL_PLAINTEXT_LIMIT,
-    VERSION_LIMIT,
-)
+from ..codec import Number, Text
+from .limits import DETAIL_LIMIT, LABEL_LIMIT, VERSION_LIMIT
 
 _MOST = 2**53
 
@@ -29,10 +23,5 @@ Version = Annotated[str, Text(VERSION_LIMIT)]
 EsphomeVersion = Annotated[str, Text(VERSION_LIMIT, _ESPHOME_VERSION_PATTERN)]
 Configuration = Annotated[str, Text(200, _CONFIGURATION_PATTERN)]
 DeviceName = Annotated[str, Text(128, _NAME_PATTERN)]
-Nonce = Annotated[bytes, Blob(32, 32)]
-Proof = Annotated[bytes, Blob(32, 32)]
-Key = Annotated[bytes, Blob(32, 32)]
-Sealed = Annotated[bytes, Blob(SEALED_OVERHEAD, SEALED_OVERHEAD + SMALL_PLAINTEXT_LIMIT)]
 Count = Annotated[int, Number(0, _MOST)]
-UnixTime = Annotated[float, Number(0, _MOST)]
 TimeZone = Annotated[str, Text(64, _TIME_ZONE_PATTERN)]

@@ -11,9 +11,10 @@ import aiohttp
 
 from ..codec import Json, Number, OrElse, encode, encode_json
 from .channel import Channel, ChannelClosed, Socket, closing_reason
-from .definitions import HANDSHAKE_TIMEOUT, ErrorCode, ProtocolError
+from .errors import ErrorCode, ProtocolError
 from .fields import Digest, HexId, Label
 from .identity import Identity, PublicKey
+from .limits import HANDSHAKE_TIMEOUT
 from .negotiation import Agreement, Offer, negotiate, negotiate_first
 from .noise import Handshake, NoiseError
 from .parsing import parse, parse_json, parse_one_of
@@ -146,15 +147,19 @@ async def answer_link(
     handshake = Handshake.link_answer(opening.own, prologue(Purpose.LINK, opening.hello))
     try:
         theirs = parse_json(Introduction, handshake.read(message))
-        peer = handshake.peer
-        if peer is None or not is_guest(peer):
-            raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest")
+        peer = _guest(handshake, is_guest)
         agreement = negotiate(opening.introduction.offer, theirs.offer)
         answer = handshake.write(encode_json(opening.introduction))
     except (NoiseError, ProtocolError) as err:
         raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest") from err
     await send_handshake(opening.socket, answer)
     return Opened(Channel(opening.socket, handshake.ciphers()), peer, theirs, agreement)
+
+
+def _guest(handshake: Handshake, is_guest: Callable[[PublicKey], bool]) -> PublicKey:
+    if handshake.peer is None or not is_guest(handshake.peer):
+        raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "no guest")
+    return handshake.peer
 
 
 async def refuse(socket: Socket, code: ErrorCode, tries_left: int | None = None) -> None:

@@ -7,7 +7,15 @@ from typing import Annotated, ClassVar, Final
 
 from ..codec import Many, Number, OrElse, Text
 from ..const import FailureReason
-from .definitions import (
+from .fields import (
+    AttemptId,
+    Configuration,
+    Count,
+    Detail,
+    Digest,
+    Version,
+)
+from .limits import (
     BATCH_CHARACTERS,
     BUNDLE_LIMIT,
     ERROR_LIMIT,
@@ -16,14 +24,6 @@ from .definitions import (
     VERSIONS_LIMIT,
     WANTED_LIMIT,
     WARM_LIMIT,
-)
-from .fields import (
-    AttemptId,
-    Configuration,
-    Count,
-    Detail,
-    Digest,
-    Version,
 )
 from .payloads import BuildParameters, FirmwarePart
 

@@ -1,29 +1,21 @@
-"""Which protocol two sides speak: an older peer is served, or refused with a clear word."""
+"""Which protocol two ends speak: an older peer is served, or refused with a clear reason."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-import json
 from typing import Annotated
 
 from ..codec import Many, Number, Text
-from .definitions import (
-    CAPABILITIES_LIMIT,
-    OLDEST_PROTOCOL,
-    PROTOCOL,
-    VERSION_LIMIT,
-    Capability,
-    ErrorCode,
-    ProtocolError,
-)
+from .errors import ErrorCode, ProtocolError
+from .limits import CAPABILITIES_LIMIT, OLDEST_PROTOCOL, PROTOCOL, VERSION_LIMIT
 from .parsing import parse
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one side can speak; this form is the same in every protocol, for ever.
+    """What one end can speak; this form is the same in every protocol, for ever.
 
-    ``protocol`` is the newest and ``oldest_protocol`` the oldest that it speaks, ``version``
-    that of the integration, for people.
+    ``protocol`` is the newest and ``oldest_protocol`` the oldest that it speaks. Capabilities are
+    names of what is used only when both ends have it; there are none yet. ``version`` is that of
+    the integration, for people.
     """
 
     protocol: Annotated[int, Number(1, 1_000_000)]
@@ -33,12 +25,6 @@ class Offer:
     ]
     version: Annotated[str, Text(VERSION_LIMIT)]
 
-    def binding(self) -> bytes:
-        """Return the bytes that stand for this offer in a transcript."""
-        return json.dumps(
-            [self.protocol, self.oldest_protocol, list(self.capabilities), self.version]
-        ).encode()
-
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
@@ -46,10 +32,6 @@ class Agreement:
 
     protocol: int
     capabilities: frozenset[str]
-
-    def has(self, capability: Capability) -> bool:
-        """Whether both sides have it."""
-        return capability in self.capabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +41,9 @@ class _Greeting:
     offer: Offer
 
 
-def own_offer(version: str, capabilities: Iterable[Capability] = tuple(Capability)) -> Offer:
+def own_offer(version: str) -> Offer:
     """Return what this instance speaks; ``version`` is the integration's."""
-    names = tuple(sorted(each.value for each in capabilities))
-    return Offer(PROTOCOL, OLDEST_PROTOCOL, names, version)
+    return Offer(PROTOCOL, OLDEST_PROTOCOL, (), version)
 
 
 def negotiate(own: Offer, other: Offer) -> Agreement:

@@ -9,14 +9,7 @@ from typing import Final, Protocol
 
 from ..codec import encode_json
 from .channel import Channel
-from .definitions import (
-    CODE_DIGITS,
-    PAIRING_EXCHANGE_TIMEOUT,
-    ErrorCode,
-    ProtocolError,
-    Role,
-    said_of_other,
-)
+from .errors import ErrorCode, ProtocolError, said_of_other
 from .hello import (
     Hello,
     Introduction,
@@ -28,10 +21,11 @@ from .hello import (
     send_handshake,
 )
 from .identity import Identity, PublicKey
+from .limits import CODE_DIGITS, PAIRING_EXCHANGE_TIMEOUT
 from .negotiation import Agreement, negotiate
 from .noise import Handshake, NoiseError
 from .parsing import parse_json
-from .spake import CodeExchange
+from .spake import CodeExchange, Role
 
 _DONE: Final = "paired"
 

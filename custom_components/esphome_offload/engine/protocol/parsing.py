@@ -1,7 +1,7 @@
 """Decoding what the other end sent: whatever is wrong with it is a ProtocolError."""
 
 from ..codec import CodecError, decode, decode_json, type_name
-from .definitions import ErrorCode, ProtocolError
+from .errors import ErrorCode, ProtocolError
 
 
 def parse[T](kind: type[T], raw: object) -> T:

@@ -5,7 +5,6 @@ from enum import StrEnum
 from typing import Annotated
 
 from ..codec import Many, Number, OrElse, Text
-from .definitions import FIRMWARE_LIMIT
 from .fields import (
     AttemptId,
     Configuration,
@@ -16,6 +15,7 @@ from .fields import (
     HexId,
     TimeZone,
 )
+from .limits import FIRMWARE_LIMIT
 
 
 class FirmwarePart(StrEnum):

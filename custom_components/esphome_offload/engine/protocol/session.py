@@ -18,7 +18,8 @@ from ..text import one_line
 from .bodies import Bodies, IncomingBody, IncomingFile
 from .calls import Call, CommandRefused, Handler
 from .channel import Channel, ChannelClosed, Piece
-from .definitions import DETAIL_LIMIT, ErrorCode, ProtocolError
+from .errors import ErrorCode, ProtocolError
+from .limits import DETAIL_LIMIT
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -61,9 +62,7 @@ class Session:
 
     # Its life.
 
-    async def run(
-        self, *, first: Json | Piece | None = None, silence: float | None = None
-    ) -> str:
+    async def run(self, *, first: Json | Piece | None = None, silence: float | None = None) -> str:
         """Receive until the connection is lost, and return why.
 
         ``first`` is what was received already. ``silence`` are the seconds without a message

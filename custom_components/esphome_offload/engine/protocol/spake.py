@@ -1,14 +1,29 @@
 """The password-authenticated half of pairing: one guess per exchange, for anybody."""
 
+from enum import StrEnum
 import hashlib
 from typing import Final
 
 from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
 from spake2.ed25519_basic import NotOnCurve
 
-from .definitions import ErrorCode, ProtocolError, Role
+from .errors import ErrorCode, ProtocolError
 
 SHARE_BYTES: Final = 32
+
+
+class Role(StrEnum):
+    """The two ends of a pairing."""
+
+    OFFLOADER = "offloader"
+    BUILDER = "builder"
+
+    @property
+    def other(self) -> Role:
+        """The opposite end."""
+        return Role.BUILDER if self is Role.OFFLOADER else Role.OFFLOADER
+
+
 _SIDE: Final = {Role.OFFLOADER: b"A", Role.BUILDER: b"B"}
 _NAME: Final = {
     Role.OFFLOADER: b"esphome_offload offloader",
