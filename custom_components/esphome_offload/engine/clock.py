@@ -1,7 +1,8 @@
 """The clock and the timers, handed in so that tests need not wait."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Protocol
@@ -44,3 +45,18 @@ async def sleep(time: Time, seconds: float) -> None:
         await over.wait()
     finally:
         cancel()
+
+
+@asynccontextmanager
+async def timeout(time: Time, seconds: float | None) -> AsyncGenerator[None]:
+    """Raise TimeoutError in the context after so many seconds by the given timers."""
+    async with asyncio.timeout(None) as limit:
+        if seconds is None:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        cancel = time.call_later(seconds, lambda: limit.reschedule(loop.time()))
+        try:
+            yield
+        finally:
+            cancel()

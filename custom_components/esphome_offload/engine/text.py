@@ -20,6 +20,18 @@ def one_line(text: str, limit: int) -> str:
     return f"{line[: limit - 1]}{_ELLIPSIS}"
 
 
+def printable(text: str, limit: int) -> str:
+    """Return a line of output, at most ``limit`` characters of it, with its spaces as they are.
+
+    What is not printable becomes a space.
+    """
+    line = text[:limit]
+    if line.isprintable():
+        return line
+    clean = line.encode(errors="replace").decode()
+    return "".join(each if each.isprintable() else " " for each in clean)
+
+
 def without_markup(text: str) -> str:
     """Return ``text`` without characters that mean something in Markdown or HTML."""
     return _MARKUP.sub(" ", text)

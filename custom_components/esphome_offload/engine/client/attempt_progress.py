@@ -7,7 +7,9 @@ from typing import Final
 from ..build.model import BuildError, BuildSink
 from ..const import FailureReason, Stage
 from ..job_log import OWN
-from ..protocol.definitions import ErrorCode
+from ..protocol.calls import CommandRefused
+from ..protocol.errors import ErrorCode, ProtocolError
+from ..protocol.limits import BATCH_CHARACTERS, ERROR_LIMIT, LINE_LIMIT
 from ..protocol.messages import (
     AttemptEvent,
     AttemptState,
@@ -16,7 +18,7 @@ from ..protocol.messages import (
     ProgressEvent,
     QueueEvent,
 )
-from .errors import PeerRefused
+from ..text import one_line, printable
 
 _STAGES: Final[Mapping[AttemptState, Stage]] = {
     AttemptState.PREPARING: Stage.PREPARING,
@@ -41,6 +43,7 @@ _REFUSALS: Final[Mapping[ErrorCode, tuple[FailureReason, str]]] = {
     ErrorCode.UNKNOWN_ATTEMPT: (FailureReason.BUILD_LOST, "has lost the build: it was restarted"),
     ErrorCode.ATTEMPT_OVER: (FailureReason.BUILD_LOST, "has lost the build: it was restarted"),
     ErrorCode.FIRMWARE_NOT_READY: (FailureReason.BUILD_LOST, "has lost what it built"),
+    ErrorCode.TAMPERED: (FailureReason.BUNDLE_INCOMPLETE, "got a bundle that was altered here"),
     ErrorCode.NO_SPACE: (FailureReason.BUILDER_ENVIRONMENT, "has too little free disk"),
     ErrorCode.TOO_LARGE: (FailureReason.BUNDLE_INCOMPLETE, "does not take so large a bundle"),
     ErrorCode.NOT_LENDING: (FailureReason.BUILDER_UNAVAILABLE, "takes no builds now"),
@@ -48,29 +51,28 @@ _REFUSALS: Final[Mapping[ErrorCode, tuple[FailureReason, str]]] = {
 }
 
 
-class PeerProgress:
-    """How far the peer is; hands on each line once, however often it is sent.
+class AttemptProgress:
+    """How far an attempt at a peer is; hands on each line once, however often it is sent.
 
-    What the integration itself says over there is marked as said by ``label``: it speaks of
-    "this machine", and must not pass for what is said here.
+    The integration's own lines over there are marked as those of ``label``: they speak of "this
+    machine", and must not pass for lines of this one.
 
-    ``heard`` counts events, ``submitted`` says that the peer may know the attempt, ``ended``
+    ``events`` counts events, ``submitted`` says that the peer may know the attempt, ``ended``
     that it has nothing more to do. ``answer`` is that to the last submit.
     """
 
     def __init__(self, sink: BuildSink, label: str) -> None:
-        """Begin at the first line."""
         self.next_line = 0
-        self.heard = 0
+        self.events = 0
         self.submitted = False
         self.answer: asyncio.Future[None] | None = None
         self.ended = False
         self._sink = sink
         self._label = label
 
-    def take(self, event: BuildEvent) -> None:
+    def accept(self, event: BuildEvent) -> None:
         """Hand on an event."""
-        self.heard += 1
+        self.events += 1
         match event:
             case AttemptEvent(state=state):
                 if (stage := _STAGES.get(state)) is not None:
@@ -80,26 +82,29 @@ class PeerProgress:
             case ProgressEvent(percent=percent):
                 self._sink.progress(percent)
             case LinesEvent(first_line=first, lines=lines):
-                self._take_lines(first, lines)
+                self._accept_lines(first, lines)
 
-    def _take_lines(self, first: int, lines: tuple[str, ...]) -> None:
+    def _accept_lines(self, first: int, lines: tuple[str, ...]) -> None:
+        # A builder that keeps to the protocol sends no more, and more would hold the event loop.
+        if sum(map(len, lines)) > BATCH_CHARACTERS + LINE_LIMIT:
+            raise ProtocolError(ErrorCode.TOO_LARGE, "too many lines at once")
         if first > self.next_line:
             self._sink.lines((f"{OWN}{first - self.next_line} lines were left out",))
         news = lines[max(0, self.next_line - first) :]
         self.next_line = max(self.next_line, first + len(lines))
         if news:
-            self._sink.lines([self._said_there(line) for line in news])
+            self._sink.lines([self._from_there(printable(line, LINE_LIMIT)) for line in news])
 
-    def _said_there(self, line: str) -> str:
-        said = line.removeprefix(OWN)
-        return line if said == line else f"{OWN}{self._label} says: {said}"
+    def _from_there(self, line: str) -> str:
+        own = line.removeprefix(OWN)
+        return line if own == line else f"{OWN}{self._label} says: {own}"
 
 
 def failure_of(label: str, end: AttemptEvent) -> BuildError | None:
     """Return why an attempt that has ended gave no firmware; None when it gave one."""
     if end.state is AttemptState.COMPLETED:
         return None
-    said = end.error or "no reason was given"
+    said = one_line(end.error or "no reason was given", ERROR_LIMIT)
     if end.state is AttemptState.CANCELLED:
         return BuildError(FailureReason.BUILDER_UNAVAILABLE, f"{label} stopped the build: {said}")
     reason = end.failure_reason
@@ -115,7 +120,7 @@ def failure_of(label: str, end: AttemptEvent) -> BuildError | None:
     return BuildError(reason, said, end.exit_code)
 
 
-def refused(label: str, err: PeerRefused) -> BuildError:
+def refused(label: str, err: CommandRefused) -> BuildError:
     """Return what a refusal means for a build."""
     reason, what = _REFUSALS.get(err.code, (FailureReason.BUILDER_UNAVAILABLE, "refused the build"))
     return BuildError(reason, f"{label} {what} ({err.detail})")

@@ -1,125 +1,165 @@
-"""From an address to a connection on which both sides have proven their keys."""
+"""Opening a websocket at a builder's address, up to its hello and the encrypted channel."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from types import SimpleNamespace
 from typing import Final
 
 import aiohttp
+from yarl import URL
 
-from ..protocol.definitions import (
-    HANDSHAKE_TIMEOUT,
-    ErrorCode,
-    ProtocolError,
-    said_of_other,
-    update_sentence,
+from ..protocol.channel import FRAME_LIMIT, ChannelClosed
+from ..protocol.errors import ProtocolError, said_of_other
+from ..protocol.hello import (
+    URL_LINK,
+    Hello,
+    Introduction,
+    Opened,
+    Opening,
+    Refused,
+    open_link,
+    read_hello,
 )
-from ..protocol.handshake import OffloaderHandshake, Session
-from ..protocol.negotiation import Offer
-from ..protocol.seal import Channel
-from ..protocol.tickets import ClockSkewError
-from .connection import Connection
-from .errors import LinkLost, PeerRefused, TokenRefusedError
-from .http_client import PeerDoor
+from ..protocol.identity import Identity, PublicKey
+from ..protocol.limits import HANDSHAKE_TIMEOUT
 
-_STRANGER: Final = {
-    ErrorCode.UNKNOWN_GUEST: "it does not know this instance any more; pair again",
-    ErrorCode.TAMPERED: "it is not the instance that was paired with; pair again",
-    ErrorCode.NOT_PROVEN: "it is not the instance that was paired with; pair again",
-    ErrorCode.SAME_IDENTITY: "it has the identity of this instance; make a new one and pair again",
-}
-_PASSING: Final = {
-    ErrorCode.NOT_LENDING: "its owner does not lend it now",
-    ErrorCode.BUSY: "it is too busy to answer",
-}
+# Connecting has the time of a handshake; a peer that does not answer a close is left soon.
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=HANDSHAKE_TIMEOUT)
+_WEBSOCKET_TIMEOUT: Final = aiohttp.ClientWSTimeout(ws_close=2.0)
 
 
-class GaveUpError(Exception):
-    """There is no use in trying again; TOO_OLD and TOO_NEW are said of the peer."""
+class DialFailure(StrEnum):
+    """Why no builder answers at an address, the least telling first.
 
-    def __init__(self, code: ErrorCode, why: str) -> None:
-        """Keep the code beside what people are told."""
-        super().__init__(why)
-        self.code = code
+    All are hints, since nothing is encrypted yet. TOO_OLD and TOO_NEW are said of the builder.
+    """
+
+    CANNOT_CONNECT = "cannot_connect"
+    CERTIFICATE = "certificate"
+    NO_OFFLOAD = "no_offload"
+    REDIRECTED = "redirected"
+    MALFORMED = "malformed"
+    BUSY = "busy"
+    NOT_LENDING = "not_lending"
+    TOO_OLD = "too_old"
+    TOO_NEW = "too_new"
 
 
-class TokenTroubleError(LinkLost):
-    """Home Assistant there took a fresh token for a wrong one; too often, and it locks us out."""
+class DialError(Exception):
+    """No builder answers at ``url``; ``detail`` is for the log.
+
+    ``https`` is set where the same host asks to be talked to by https instead.
+    """
+
+    def __init__(
+        self, failure: DialFailure, url: str, detail: str = "", https: str | None = None
+    ) -> None:
+        super().__init__(detail or failure)
+        self.failure = failure
+        self.url = url
+        self.https = https
 
 
-async def connect(
-    http: aiohttp.ClientSession,
-    door: PeerDoor,
-    url: str,
-    *,
-    channel: Channel,
-    offer: Offer,
-    label: str,
-) -> tuple[Connection, Session]:
-    """Return a proven connection; raises LinkLost or GaveUpError.
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """This end, as it introduces itself."""
 
-    Each call asks for a ticket of its own: a token that was refused is never used again.
+    identity: Identity
+    introduction: Introduction
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A builder that said hello; nothing of that is proven."""
+
+    hello: Hello
+    opening: Opening
+
+
+@asynccontextmanager
+async def dial(
+    session: aiohttp.ClientSession, url: str, caller: Caller
+) -> AsyncGenerator[Answered]:
+    """Connect to the builder at a base URL and read its hello; close it at the end.
+
+    A redirect is a failure: it could lead anywhere. Raises DialError.
     """
     try:
-        token = await door.token(fresh=True)
-    except ClockSkewError as err:
-        order = "behind" if err.seconds > 0 else "ahead of"
-        raise LinkLost(
-            f"its clock is {abs(err.seconds):.0f} s {order} this one; set both by a time server",
-            err.code,
-        ) from err
-    except ProtocolError as err:
-        raise _judge(err.code, err.detail, label) from err
+        socket = await _connect(session, url)
+    except aiohttp.ClientConnectorCertificateError as err:
+        raise DialError(DialFailure.CERTIFICATE, url, str(err)) from err
+    except aiohttp.WSServerHandshakeError as err:
+        raise DialError(DialFailure.NO_OFFLOAD, url, f"status {err.status}") from err
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as err:
+        raise DialError(DialFailure.CANNOT_CONNECT, url, repr(err)) from err
     try:
-        connection = await Connection.open(http, url, token)
-    except TokenRefusedError as err:
-        raise TokenTroubleError("Home Assistant there does not let us in") from err
+        try:
+            hello, raw = await read_hello(socket, caller.introduction.offer)
+        except ChannelClosed as err:
+            raise DialError(DialFailure.CANNOT_CONNECT, url, str(err)) from err
+        except Refused as err:
+            raise DialError(_failure(said_of_other(err.code)), url, "refused") from err
+        except ProtocolError as err:
+            raise DialError(_failure(err.code), url, err.detail) from err
+        yield Answered(hello, Opening(socket, raw, caller.identity, caller.introduction))
+    finally:
+        await socket.close()
+
+
+@asynccontextmanager
+async def dial_link(
+    session: aiohttp.ClientSession, url: str, caller: Caller, peer: PublicKey
+) -> AsyncGenerator[Opened]:
+    """Establish a link with the holder of a key at a base URL; close it at the end.
+
+    Raises DialError, ChannelClosed, Refused and ProtocolError TOO_OLD, TOO_NEW (said of the
+    builder), MALFORMED.
+    """
+    async with dial(session, url, caller) as answered:
+        yield await open_link(answered.opening, peer)
+
+
+async def _connect(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
+    # aiohttp follows redirects of a websocket unless something stops it. The session is handed
+    # in, so a second one on its connector does that, and sends nobody's cookies.
+    no_redirects = aiohttp.TraceConfig()
+    no_redirects.on_request_redirect.append(_refuse_redirect)
+    own = aiohttp.ClientSession(
+        connector=session.connector,
+        connector_owner=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=_TIMEOUT,
+        trace_configs=[no_redirects],
+    )
     try:
-        return connection, await _prove(connection, channel, offer, label)
-    except BaseException:
-        await connection.close()
-        raise
+        return await own.ws_connect(
+            url + URL_LINK, timeout=_WEBSOCKET_TIMEOUT, compress=0, max_msg_size=FRAME_LIMIT
+        )
+    finally:
+        own.detach()
 
 
-async def _prove(connection: Connection, channel: Channel, offer: Offer, label: str) -> Session:
-    handshake = OffloaderHandshake(channel, offer)
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession,
+    _context: SimpleNamespace,
+    params: aiohttp.TraceRequestRedirectParams,
+) -> None:
+    params.response.close()
+    before = params.url
     try:
-        hello = await connection.call(handshake.hello, HANDSHAKE_TIMEOUT)
-        prove = handshake.prove(hello)
-        return handshake.finish(await connection.call(prove, HANDSHAKE_TIMEOUT))
-    except PeerRefused as err:
-        if err.detail.startswith("unknown_command"):
-            raise LinkLost("ESPHome Offload does not run there") from err
-        if err.code is ErrorCode.NOT_PROVEN:
-            # It says so also when it was too slow itself.
-            raise LinkLost("it does not accept our proof", err.code) from err
-        raise _judge(said_of_other(err.code), err.detail, label) from err
-    except ProtocolError as err:
-        raise _judge(err.code, err.detail, label) from err
+        after = before.join(URL(params.response.headers.get("Location", "")))
+    except ValueError:
+        after = URL()
+    upgraded = (before.scheme, after.scheme, after.host) == ("http", "https", before.host)
+    raise DialError(
+        DialFailure.REDIRECTED if upgraded else DialFailure.NO_OFFLOAD,
+        str(before.origin()),
+        "sent on to another address",
+        str(after.origin()) if upgraded else None,
+    )
 
 
-def _judge(code: ErrorCode, detail: str, label: str) -> LinkLost | GaveUpError:
-    if code in {ErrorCode.TOO_OLD, ErrorCode.TOO_NEW}:
-        return GaveUpError(code, update_sentence(code, label))
-    if (why := _STRANGER.get(code)) is not None:
-        return GaveUpError(code, why)
-    return LinkLost(_PASSING.get(code, f"it refused the connection: {detail}"), code)
-
-
-class BackOff:
-    """How long to wait until the next try: each time twice as long, a little at random."""
-
-    def __init__(self, first: float, longest: float, jitter: Callable[[], float]) -> None:
-        """Begin with about ``first`` seconds; ``jitter`` gives numbers from 0 to 1."""
-        self._first = first
-        self._longest = longest
-        self._jitter = jitter
-        self._tries = 0
-
-    def reset(self) -> None:
-        """Begin anew."""
-        self._tries = 0
-
-    def next(self) -> float:
-        """Return the seconds to wait now; of many that lost the same peer, not all come at once."""
-        pause = min(self._longest, self._first * 2.0**self._tries)
-        self._tries = min(self._tries + 1, 32)
-        return pause * (0.5 + 0.5 * self._jitter())
+def _failure(code: str) -> DialFailure:
+    return DialFailure(code) if code in DialFailure else DialFailure.MALFORMED

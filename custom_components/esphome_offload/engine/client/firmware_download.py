@@ -4,16 +4,14 @@ import asyncio
 
 from ..build.cache.layout import CacheLayout
 from ..build.firmware import BuildResult, FirmwareStore
-from ..build.model import (
-    BuildError,
-    BuildInfo,
-    BuildRequest,
-    Firmware,
-)
+from ..build.model import BuildError, BuildInfo, BuildRequest, Firmware
 from ..const import FailureReason
-from ..protocol.definitions import ErrorCode, ProtocolError
+from ..protocol.bodies import IncomingFile
+from ..protocol.channel import ChannelClosed
+from ..protocol.errors import ErrorCode, ProtocolError
+from ..protocol.messages import Fetch
 from ..protocol.parsing import parse
-from ..protocol.payloads import BodyHeader, FirmwareParameters, FirmwarePart
+from ..protocol.payloads import FirmwareHeader, FirmwarePart
 from .link import PeerLink
 
 
@@ -32,8 +30,8 @@ async def fetch_firmware(
     """Return what an attempt built; only the OTA image is fetched, since nothing needs the rest.
 
     ``bundle_sha256`` is what it must have been built from, None when that is not known any more.
-    Raises LinkLost, PeerRefused and BuildError: integrity when it is not the peer's or not of
-    this attempt, builder_environment when it cannot be kept.
+    Raises ChannelClosed, CommandRefused and BuildError: integrity when it is not of this attempt
+    or not what the peer announced, builder_environment when it cannot be kept.
     """
     kept = await store.latest(request.configuration)
     for known in (kept, None):
@@ -50,6 +48,8 @@ async def fetch_firmware(
             if checked is not None:
                 return checked
         except ProtocolError as err:
+            if err.code is ErrorCode.STALLED:
+                raise ChannelClosed("it sends no more of the firmware") from err
             if err.code is ErrorCode.NO_SPACE:
                 raise _not_kept(request, err.detail) from err
             raise BuildError(
@@ -71,43 +71,49 @@ async def _fetch(
     store: FirmwareStore,
     layout: CacheLayout,
 ) -> Firmware:
-    infos: list[BuildInfo] = []
+    target = layout.staging / f"{request.attempt_id}.bin"
+    headers: list[FirmwareHeader] = []
 
-    def accept(header: BodyHeader) -> None:
-        info = _check(header, request.attempt_id, bundle_sha256)
-        infos.append(info)
+    def accept(raw: object) -> IncomingFile:
+        header = parse(FirmwareHeader, raw)
+        _check(header, request, bundle_sha256)
         if (
             known is not None
             and known.sha256 == header.sha256
-            and known.build_info == info
+            and known.build_info == _build_info(header)
             and known.device_name == request.device_name
         ):
             raise _HereAlready
+        headers.append(header)
+        return IncomingFile(target, header.size, header.sha256)
 
-    target = layout.staging / f"{request.attempt_id}.bin"
     await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
     try:
-        header = await link.fetch(request.attempt_id, FirmwarePart.OTA, target, accept)
+        await link.fetch(Fetch(request.attempt_id, FirmwarePart.OTA), accept)
         firmware = await store.keep(
             request.configuration,
             request.device_name,
-            BuildResult(ota=target, factory=None, elf=None, build_info=infos[-1]),
+            BuildResult(ota=target, factory=None, elf=None, build_info=_build_info(headers[0])),
         )
     finally:
         await asyncio.to_thread(target.unlink, missing_ok=True)
-    if firmware.sha256 != header.sha256:
+    if firmware.sha256 != headers[0].sha256:
         raise ProtocolError(ErrorCode.TAMPERED, "it was altered on its way to the disk")
     return firmware
 
 
-def _check(header: BodyHeader, attempt_id: str, bundle_sha256: str | None) -> BuildInfo:
-    """Return what the peer says about its build; raises ProtocolError when it is another one."""
-    parameters = parse(FirmwareParameters, header.parameters)
-    if parameters.attempt_id != attempt_id or parameters.part is not FirmwarePart.OTA:
+def _check(header: FirmwareHeader, request: BuildRequest, bundle_sha256: str | None) -> None:
+    """Raise ProtocolError when the peer announces another build than the one asked for."""
+    if header.attempt_id != request.attempt_id or header.part is not FirmwarePart.OTA:
         raise ProtocolError(ErrorCode.TAMPERED, "the firmware of another build")
-    if bundle_sha256 is not None and parameters.bundle_sha256 != bundle_sha256:
+    if bundle_sha256 is not None and header.bundle_sha256 != bundle_sha256:
         raise ProtocolError(ErrorCode.TAMPERED, "built from another bundle")
-    info = parameters.build_info
+    if header.build_info.esphome_version != request.esphome_version:
+        raise ProtocolError(ErrorCode.TAMPERED, "built with another version of ESPHome")
+
+
+def _build_info(header: FirmwareHeader) -> BuildInfo:
+    info = header.build_info
     return BuildInfo(info.esphome_version, info.build_time, info.config_hash)
 
 

@@ -1,4 +1,4 @@
-"""PeerLink: the offloader's side of one pairing, connected whenever that can be."""
+"""PeerLink: the offloader's end of one pairing, connected whenever that is possible."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -7,20 +7,19 @@ from enum import StrEnum
 import logging
 from pathlib import Path
 import random
-from typing import Final
+from typing import Final, Never
 
 import aiohttp
 
-from ..clock import SystemTime, Time
-from ..protocol.body import Sealer
-from ..protocol.definitions import (
-    WANTED_LIMIT,
-    Capability,
-    ErrorCode,
-    ProtocolError,
-)
-from ..protocol.handshake import Session
-from ..protocol.identity import Identity, PublicKey
+from ..clock import SystemTime, Time, timeout
+from ..listeners import Listeners
+from ..protocol.bodies import IncomingFile
+from ..protocol.calls import CommandRefused
+from ..protocol.channel import ChannelClosed
+from ..protocol.errors import ErrorCode, ProtocolError, said_of_other, update_sentence
+from ..protocol.hello import Opened, Refused, open_link
+from ..protocol.identity import PublicKey
+from ..protocol.limits import WANTED_LIMIT
 from ..protocol.messages import (
     LINK_EVENTS,
     Acknowledge,
@@ -28,7 +27,8 @@ from ..protocol.messages import (
     BuildEvent,
     Cancel,
     Clean,
-    Known,
+    Fetch,
+    SendBundle,
     StatusEvent,
     Submit,
     SubscribeStatus,
@@ -36,20 +36,12 @@ from ..protocol.messages import (
     UnpairedEvent,
     Wanted,
 )
-from ..protocol.negotiation import Offer
-from ..protocol.parsing import parse, parse_one_of
-from ..protocol.payloads import BodyHeader, FirmwarePart
-from ..protocol.seal import Channel
-from .connection import Connection
-from .dial import (
-    BackOff,
-    GaveUpError,
-    TokenTroubleError,
-    connect,
-)
-from .errors import LinkLost, PeerRefused
+from ..protocol.parsing import parse_one_of
+from ..protocol.session import COMMAND_TIMEOUT, Session
+from ..tasks import BackgroundTasks
+from .back_off import BackOff
+from .dial import Caller, DialError, DialFailure, dial
 from .follow_attempt import follow_attempt
-from .http_client import PeerDoor
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,53 +49,75 @@ FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 """Seconds between two tries to connect; each is twice the one before."""
 STABLE: Final = 60.0
-"""Seconds after which a connection counts as a good one, and the pauses begin anew."""
+"""Seconds after which a connection counts as a good one, and the pauses start again."""
+REFUSALS: Final = 3
+"""Refusals in a row that are believed: each could come from anybody in between."""
 CANCEL_TIMEOUT: Final = 8.0
-"""Everything is gone within 5 s there, and then it answers."""
+"""All processes have ended within 5 s there, and then it answers."""
 SUBMIT_TIMEOUT: Final = 60.0
 """It looks at the disk for the bundle; a board that swaps may be slow at that."""
-UPDATE_LOOK: Final = 3600.0
-"""Seconds until a peer of another protocol is looked at again: somebody may have updated it."""
+RETRY_INCOMPATIBLE: Final = 3600.0
+"""Seconds until a peer of another protocol is tried again: it may have been updated."""
+_BUNDLES_AT_ONCE: Final = 2
+"""More at once would only share the line."""
+
+_FAILURES: Final = {
+    DialFailure.CANNOT_CONNECT: "it cannot be reached",
+    DialFailure.CERTIFICATE: "its certificate is not trusted here",
+    DialFailure.NO_OFFLOAD: "ESPHome Offload does not run there",
+    DialFailure.REDIRECTED: "it wants to be reached by https; change its address",
+    DialFailure.MALFORMED: "its answer makes no sense",
+    DialFailure.BUSY: "it is too busy to answer",
+    DialFailure.NOT_LENDING: "its owner does not lend it now",
+}
 
 
 class LinkState(StrEnum):
-    """Where a link stands. The last three stay until somebody does something."""
+    """Where a link stands. REFUSED and INCOMPATIBLE end by themselves when it connects."""
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
     INCOMPATIBLE = "incompatible"
     REFUSED = "refused"
-    """It does not know us, or is not whom we paired with: pair again."""
+    """It does not know this instance, or is not the one that was paired with: pair again."""
     STOPPED = "stopped"
+
+
+class _Stranger(Exception):  # noqa: N818
+    """The hello is not of the instance that was paired with."""
+
+
+class _Unpaired(Exception):  # noqa: N818
+    """The builder's owner ended the pairing; the channel proves that the builder says so."""
 
 
 class PeerLink:
     """One pairing. Use it on the event loop only.
 
-    ``why`` says to people why it is not connected, ``code`` to machines where there is one;
-    ``status`` is what the peer said last, also when that was long ago.
+    ``why`` tells people why it is not connected, ``code`` is the builder's reason if it gave one;
+    ``status`` is the last one, also when that was long ago. Commands raise ChannelClosed, and
+    CommandRefused unless said otherwise.
     """
 
     def __init__(
         self,
         *,
         url: str,
-        identity: Identity,
+        caller: Caller,
         peer_key: PublicKey,
         label: str,
-        offer: Offer,
         session: aiohttp.ClientSession,
         wanted: Callable[[], Iterable[str]],
         time: Time | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """Do nothing before ``start``.
+        """``url`` has no slash at the end.
 
-        ``url`` has no slash at the end. ``wanted`` gives the attempts that are still of use:
-        after each connect all others are ended there. ``jitter`` gives numbers from 0 to 1.
-        Raises ProtocolError SAME_IDENTITY.
+        ``wanted`` gives the attempts that are still of use: after each connect all others are
+        ended there. ``jitter`` gives numbers from 0 to 1. Raises ProtocolError SAME_IDENTITY.
         """
-        self.channel = Channel(identity, peer_key)
+        if peer_key == caller.identity.public:
+            raise ProtocolError(ErrorCode.SAME_IDENTITY, "the peer has our identity")
         self.pin_sha256 = peer_key.pin_sha256
         self.label = label
         self.state = LinkState.STOPPED
@@ -111,18 +125,18 @@ class PeerLink:
         self.code: ErrorCode | None = None
         self.status: StatusEvent | None = None
         self._url = url
-        self._offer = offer
+        self._caller = caller
+        self._peer_key = peer_key
         self._http = session
         self._wanted = wanted
         self._time = time or SystemTime()
-        self._door = PeerDoor(session, self.channel, lambda: self._url)
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners[[]]()
         self._woken = asyncio.Event()
         self._back_off = BackOff(FIRST_PAUSE, LONGEST_PAUSE, jitter)
-        self._connection: Connection | None = None
+        self._refusals = 0
         self._session: Session | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._errands: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Semaphore(_BUNDLES_AT_ONCE)
+        self._tasks = BackgroundTasks()
 
     # What it is.
 
@@ -138,46 +152,29 @@ class PeerLink:
 
     @property
     def given_up(self) -> bool:
-        """Whether it will not connect by itself."""
-        return self.state not in {LinkState.CONNECTING, LinkState.CONNECTED}
-
-    @property
-    def session(self) -> Session | None:
-        """What was agreed on for the present connection."""
-        return self._session
-
-    def has(self, capability: Capability) -> bool:
-        """Whether both sides have a capability."""
-        return self._session is not None and self._session.agreement.has(capability)
+        """Whether it is not worth waiting for."""
+        return self.state not in (LinkState.CONNECTING, LinkState.CONNECTED)
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` when state, reason or status changed; returns unsubscribe."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._listeners.subscribe(listener)
 
     # Its life.
 
     async def start(self) -> None:
-        """Begin to connect, and stay connected until ``stop``."""
-        if self._task is None:
-            self._become(LinkState.CONNECTING, "not connected yet")
-            self._task = asyncio.create_task(
-                self._run(), name=f"esphome_offload link {self.pin_sha256[:8]}"
-            )
+        """Connect, and stay connected until ``stop``."""
+        if self.state is LinkState.STOPPED:
+            self._set_state(LinkState.CONNECTING, "not connected yet")
+            self._tasks.start(self._run(), f"esphome_offload link {self.pin_sha256[:8]}")
 
     async def stop(self) -> None:
         """Disconnect; returns when nothing runs any more."""
-        tasks = [*self._errands, *([self._task] if self._task is not None else [])]
-        self._task = None
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        self._become(LinkState.STOPPED, "stopped")
+        await self._tasks.cancel()
+        self._set_state(LinkState.STOPPED, "stopped")
 
     def wake(self) -> None:
-        """Connect now instead of later: somebody has just seen the peer."""
-        if self.state in {LinkState.CONNECTING, LinkState.INCOMPATIBLE}:
+        """Try to connect now instead of later: the peer has just announced itself."""
+        if not self.connected:
             self._woken.set()
 
     def set_url(self, url: str) -> None:
@@ -185,35 +182,39 @@ class PeerLink:
         if url == self._url:
             return
         self._url = url
+        self._refusals = 0
         self._woken.set()
-        if self._connection is not None:
-            self._connection.abort("the address was changed")
+        if self._session is not None:
+            self._tasks.start(self._session.close(), "esphome_offload link close")
+        elif self.state is not LinkState.STOPPED:
+            self._set_state(LinkState.CONNECTING, "the address was changed")
 
     async def wait_connected(self, seconds: float) -> None:
-        """Return when commands can be sent; raises LinkLost when that does not come to be."""
+        """Return when commands can be sent; raises ChannelClosed when that does not come to be."""
         changed = asyncio.Event()
         unsubscribe = self.subscribe(changed.set)
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
+            async with timeout(self._time, max(0.0, seconds)):
                 while not self.connected:
                     if self.given_up:
-                        raise LinkLost(self.why or "not connected")
+                        raise ChannelClosed(self.why or "not connected")
                     changed.clear()
                     await changed.wait()
         except TimeoutError as err:
-            raise LinkLost(self.why or "not connected") from err
+            raise ChannelClosed(self.why or "not connected") from err
         finally:
             unsubscribe()
 
-    # What it is told to do. All raise LinkLost, and PeerRefused unless said otherwise.
+    # Its commands.
 
-    async def submit(self, attempt_id: str, sha256: str, header: bytes | None = None) -> None:
-        """Have an attempt built whose bundle was sent, or is there already (``header``)."""
-        await self._call(Submit(attempt_id, sha256, header), SUBMIT_TIMEOUT)
+    async def submit(self, command: Submit) -> None:
+        """Have an attempt built."""
+        await self._call(command, SUBMIT_TIMEOUT)
 
-    async def send_bundle(self, attempt_id: str, sealer: Sealer) -> None:
-        """Send a bundle; raises also what reading it raises."""
-        await self._door.put_bundle(attempt_id, sealer)
+    async def send_bundle(self, command: SendBundle, path: Path) -> None:
+        """Send a bundle; raises also ProtocolError and OSError when it cannot be read."""
+        async with self._sending:
+            await self._connected().send_file(command, path, command.size)
 
     async def follow(
         self, attempt_id: str, from_line: int, on_event: Callable[[BuildEvent], None]
@@ -228,25 +229,22 @@ class PeerLink:
         """End an attempt; returns when no process of it is left there."""
         try:
             await self._call(Cancel(attempt_id), CANCEL_TIMEOUT)
-        except PeerRefused as err:
+        except CommandRefused as err:
             if err.code is not ErrorCode.UNKNOWN_ATTEMPT:
                 raise
 
-    async def fetch(
-        self,
-        attempt_id: str,
-        part: FirmwarePart,
-        target: Path,
-        accept: Callable[[BodyHeader], None],
-    ) -> BodyHeader:
-        """Write a part of the firmware to ``target``; see PeerDoor."""
-        return await self._door.fetch(attempt_id, part, target, accept)
+    async def fetch(self, command: Fetch, accept: Callable[[object], IncomingFile]) -> None:
+        """Write a file of a firmware; see ``Session.fetch_file``."""
+        await self._connected().fetch_file(command, accept)
 
     def acknowledge(self, attempt_id: str) -> None:
         """Say soon that the result is kept here; should that fail, the next connect says so."""
-        task = asyncio.create_task(self._acknowledge(attempt_id))
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+
+        async def acknowledge() -> None:
+            with suppress(ChannelClosed, CommandRefused):
+                await self._call(Acknowledge(attempt_id))
+
+        self._tasks.start(acknowledge(), "esphome_offload acknowledge")
 
     async def clean(self, configuration: str) -> None:
         """Have the build tree of a configuration forgotten."""
@@ -254,129 +252,139 @@ class PeerLink:
 
     async def unpair(self) -> None:
         """Have this guest forgotten there."""
-        connection, session = self._connected(), self._session
-        assert session is not None  # noqa: S101 - set together with the connection
-        await connection.call(Unpair(session.unpair_proof))
+        await self._call(Unpair())
 
-    async def _call(self, command: object, timeout: float | None = None) -> object:
-        connection = self._connected()
-        return await (
-            connection.call(command) if timeout is None else connection.call(command, timeout)
-        )
+    async def _call(self, command: object, timeout: float = COMMAND_TIMEOUT) -> None:
+        await self._connected().call(command, timeout=timeout)
 
-    async def _acknowledge(self, attempt_id: str) -> None:
-        with suppress(LinkLost, PeerRefused):
-            await self._call(Acknowledge(attempt_id))
-
-    def _connected(self) -> Connection:
-        if self._connection is None or not self.connected:
-            raise LinkLost(self.why or "not connected")
-        return self._connection
+    def _connected(self) -> Session:
+        if self._session is None:
+            raise ChannelClosed(self.why or "not connected")
+        return self._session
 
     # How it comes to be connected.
 
     async def _run(self) -> None:
         while True:
-            pause: float | None
             try:
-                pause = await self._connect_and_stay()
-            except GaveUpError as err:
-                incompatible = err.code in {ErrorCode.TOO_OLD, ErrorCode.TOO_NEW}
-                state = LinkState.INCOMPATIBLE if incompatible else LinkState.REFUSED
-                _LOGGER.warning("%s: %s", self.label, err)
-                # A wake-up of before is no news.
-                self._woken.clear()
-                self._become(state, str(err), err.code)
-                pause = UPDATE_LOOK if incompatible else None
+                await self._connect_and_stay()
+            except (
+                DialError,
+                Refused,
+                ProtocolError,
+                ChannelClosed,
+                CommandRefused,
+                _Stranger,
+                _Unpaired,
+            ) as err:
+                pause = self._note_failure(err)
             await self._pause(pause)
-            if not self.connected:
-                self._become(LinkState.CONNECTING, self.why or "not connected", self.code)
 
-    async def _connect_and_stay(self) -> float:
-        """Return after how many seconds to try again, once the connection is lost."""
-        try:
-            connection, session = await connect(
-                self._http,
-                self._door,
-                self._url,
-                channel=self.channel,
-                offer=self._offer,
-                label=self.label,
-            )
-        except LinkLost as err:
-            pause = LONGEST_PAUSE if isinstance(err, TokenTroubleError) else self._back_off.next()
-            _LOGGER.debug("%s: %s; next try in %.1f s", self.label, err, pause)
-            self._become(LinkState.CONNECTING, str(err), err.code)
-            return pause
-        since = self._time.now()
-        try:
-            await self._stay(connection, session)
-        except LinkLost as err:
-            if (self._time.now() - since).total_seconds() >= STABLE:
-                self._back_off.reset()
-            self._become(LinkState.CONNECTING, str(err), err.code)
-        except PeerRefused as err:
-            self._become(LinkState.CONNECTING, f"it refused: {err.detail}", err.code)
-        finally:
-            self._connection = self._session = None
-            await connection.close()
-        return self._back_off.next()
+    async def _connect_and_stay(self) -> Never:
+        async with dial(self._http, self._url, self._caller) as answered:
+            if (pin := answered.hello.pin_sha256) == self._caller.identity.pin_sha256:
+                raise _Stranger("it has the identity of this instance; make a new one, pair again")
+            if pin != self.pin_sha256:
+                raise _Stranger("it is not the instance that was paired with; pair again")
+            await self._stay(await open_link(answered.opening, self._peer_key))
 
-    async def _stay(self, connection: Connection, session: Session) -> None:
-        """Be connected until that ends; raises LinkLost, PeerRefused or GaveUpError."""
-        unpaired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _stay(self, opened: Opened) -> Never:
+        """Be connected until that ends; raises what ended it."""
+        session = Session(opened.channel, time=self._time)
+        loop = asyncio.get_running_loop()
+        tasks = (loop.create_task(session.run()), loop.create_task(session.keep_alive()))
+        unpaired = False
 
         def listen(raw: object) -> None:
+            nonlocal unpaired
             try:
                 event = parse_one_of(LINK_EVENTS, raw)
             except ProtocolError as err:
-                _LOGGER.warning("%s said something that makes no sense: %s", self.label, err)
+                _LOGGER.debug("%s sent an event that makes no sense: %s", self.label, err)
                 return
             if isinstance(event, StatusEvent):
                 self.status = event
-                self._notify()
-            elif isinstance(event, UnpairedEvent) and not unpaired.done():
-                if session.is_unpair_proof(event.proof):
-                    unpaired.set_result(None)
-                else:
-                    _LOGGER.warning("Somebody else ends the pairing with %s: ignored", self.label)
+                self._listeners.notify()
+            elif isinstance(event, UnpairedEvent):
+                unpaired = True
+                session.lose("unpaired")
 
-        wanted = tuple(self._wanted())[-WANTED_LIMIT:]
-        known, _ = await asyncio.gather(
-            connection.call(Wanted(wanted)), connection.subscribe(SubscribeStatus(), listen)
-        )
-        _LOGGER.debug("%s has %d of our builds", self.label, len(_parse_known(known)))
-        self._connection, self._session = connection, session
-        self._woken.clear()
-        self._become(LinkState.CONNECTED, None)
-        await asyncio.wait({connection.lost, unpaired}, return_when=asyncio.FIRST_COMPLETED)
-        if unpaired.done():
-            raise GaveUpError(ErrorCode.UNKNOWN_GUEST, "its owner ended the pairing; pair again")
-        await connection.lost
+        since = self._time.monotonic()
+        try:
+            await session.call(Wanted(tuple(self._wanted())[-WANTED_LIMIT:]))
+            await session.subscribe(SubscribeStatus(), listen)
+            self._session = session
+            self._refusals = 0
+            self._woken.clear()
+            self._set_state(LinkState.CONNECTED, None)
+            why = await session.wait_lost()
+        finally:
+            self._session = None
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._time.monotonic() - since >= STABLE:
+                self._back_off.reset()
+        if unpaired:
+            raise _Unpaired("its owner ended the pairing; pair again")
+        raise ChannelClosed(why)
 
-    async def _pause(self, seconds: float | None) -> None:
+    def _note_failure(self, err: Exception) -> float:
+        """Take over why there is no connection; returns the seconds until the next try."""
+        code, why = _reason(err, self.label)
+        self._refusals = self._refusals + 1 if code is ErrorCode.UNKNOWN_GUEST else 0
+        if code in (ErrorCode.TOO_OLD, ErrorCode.TOO_NEW):
+            state, pause = LinkState.INCOMPATIBLE, RETRY_INCOMPATIBLE
+        elif isinstance(err, _Unpaired) or self._refusals >= REFUSALS:
+            state, pause = LinkState.REFUSED, LONGEST_PAUSE
+        elif self.state is LinkState.REFUSED:
+            # It stays refused until it connects: what failed now may be the network.
+            return LONGEST_PAUSE
+        else:
+            state, pause = LinkState.CONNECTING, self._back_off.next()
+        _LOGGER.debug("%s: %s (%s); next try in %.1f s", self.label, why, err, pause)
+        if self.state is not state is not LinkState.CONNECTING:
+            _LOGGER.warning("%s: %s", self.label, why)
+        self._set_state(state, why, code)
+        return pause
+
+    async def _pause(self, seconds: float) -> None:
         """Wait so long, or until woken."""
-        cancel = None if seconds is None else self._time.call_later(seconds, self._woken.set)
+        cancel = self._time.call_later(seconds, self._woken.set)
         try:
             await self._woken.wait()
         finally:
-            if cancel is not None:
-                cancel()
+            cancel()
             self._woken.clear()
 
-    def _become(self, state: LinkState, why: str | None, code: ErrorCode | None = None) -> None:
+    def _set_state(self, state: LinkState, why: str | None, code: ErrorCode | None = None) -> None:
         changed = (state, why, code) != (self.state, self.why, self.code)
         self.state, self.why, self.code = state, why, code
         if changed:
-            self._notify()
-
-    def _notify(self) -> None:
-        for listener in tuple(self._listeners):
-            listener()
+            self._listeners.notify()
 
 
-def _parse_known(raw: object) -> tuple[AttemptEvent, ...]:
-    try:
-        return parse(Known, raw).attempts
-    except ProtocolError as err:
-        raise LinkLost(f"it says something that makes no sense: {err.detail}", err.code) from err
+def _reason(err: Exception, label: str) -> tuple[ErrorCode | None, str]:
+    """Return the code and the sentence for people; TOO_OLD and TOO_NEW are said of the peer."""
+    code: ErrorCode | None = None
+    match err:
+        case _Stranger() | _Unpaired():
+            return ErrorCode.UNKNOWN_GUEST, str(err)
+        case CommandRefused(code=sent, detail=detail):
+            return sent, f"it refused: {detail}"
+        case DialError(failure=failure):
+            if failure not in ErrorCode:
+                return None, _FAILURES[failure]
+            code = ErrorCode(failure)
+        case Refused(code=sent):
+            code = said_of_other(sent)
+        case ProtocolError(code=own):
+            code = own
+        case _:
+            return None, str(err)
+    if code is ErrorCode.UNKNOWN_GUEST:
+        return code, "it does not know this instance any more; pair again"
+    if code in (ErrorCode.TOO_OLD, ErrorCode.TOO_NEW):
+        return code, update_sentence(code, label)
+    passing = DialFailure(code) if code in DialFailure else DialFailure.MALFORMED
+    return code, _FAILURES[passing]

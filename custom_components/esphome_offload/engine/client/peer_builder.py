@@ -16,19 +16,17 @@ from ..build.model import (
     BuildSink,
     Firmware,
 )
+from ..clock import SystemTime, Time, sleep
 from ..const import FailureReason, Source, Stage
-from ..protocol.body import Sealer
-from ..protocol.definitions import (
-    BUNDLE_LIMIT,
-    Capability,
-    ErrorCode,
-    ProtocolError,
-)
+from ..protocol.calls import CommandRefused
+from ..protocol.channel import ChannelClosed
+from ..protocol.errors import ErrorCode, ProtocolError
+from ..protocol.limits import BUNDLE_LIMIT
+from ..protocol.messages import SendBundle, Submit
 from ..protocol.payloads import BuildParameters
-from ..protocol.seal import Purpose
-from .attempt_progress import PeerProgress, failure_of, refused
+from ..tasks import BackgroundTasks
+from .attempt_progress import AttemptProgress, failure_of, refused
 from .bundle import Bundle, Bundles
-from .errors import LinkLost, PeerRefused
 from .firmware_download import fetch_firmware
 from .link import LinkState, PeerLink
 
@@ -42,7 +40,7 @@ _CANCEL_PATIENCE: Final = 4.0
 
 
 class PeerBuilder(Builder):
-    """Bundles, sends, follows, fetches, checks, keeps. The peer puts the builds in order."""
+    """Bundle, submit, follow, fetch, check and keep. The peer puts the builds in order."""
 
     source = Source.REMOTE
     slots = None
@@ -54,10 +52,9 @@ class PeerBuilder(Builder):
         firmware: FirmwareStore,
         layout: CacheLayout,
         *,
-        patience: float = PATIENCE,
-        submit_patience: float = SUBMIT_PATIENCE,
+        time: Time | None = None,
     ) -> None:
-        """``bundles``, ``firmware`` and ``layout`` are this instance's; times in seconds."""
+        """``bundles``, ``firmware`` and ``layout`` are this instance's."""
         self.label = link.label
         self.builder_id = link.pin_sha256
         self.pin_sha256 = link.pin_sha256
@@ -65,28 +62,27 @@ class PeerBuilder(Builder):
         self._bundles = bundles
         self._firmware = firmware
         self._layout = layout
-        self._patience = patience
-        self._submit_patience = submit_patience
+        self._time = time or SystemTime()
         self._leaving = False
-        self._endings: set[asyncio.Task[None]] = set()
+        self._cancels = BackgroundTasks()
 
     @override
     def status(self) -> BuilderStatus:
-        said, connected = self._link.status, self._link.connected
-        if said is None:
+        status, connected = self._link.status, self._link.connected
+        if status is None:
             why_not = self._link.why or "it has not said yet what it can do"
             return BuilderStatus(available=False, why_not=why_not, reachable=connected)
         return BuilderStatus(
-            available=connected and said.available,
-            why_not=said.why_not if connected else self._link.why or "not connected",
-            slots=said.slots,
-            busy=said.busy,
-            queue_length=said.queue_length,
-            versions=said.versions,
-            warm=frozenset(said.warm),
-            memory_mib=said.memory_mib,
-            disk_mib=said.disk_mib,
-            ccache=said.ccache,
+            available=connected and status.available,
+            why_not=status.why_not if connected else self._link.why or "not connected",
+            slots=status.slots,
+            busy=status.busy,
+            queue_length=status.queue_length,
+            versions=status.versions,
+            warm=frozenset(status.warm),
+            memory_mib=status.memory_mib,
+            disk_mib=status.disk_mib,
+            ccache=status.ccache,
             reachable=connected,
         )
 
@@ -103,9 +99,9 @@ class PeerBuilder(Builder):
         await self._bundles.invalidate(configuration)
         try:
             await self._link.clean(configuration)
-        except LinkLost as err:
+        except ChannelClosed as err:
             raise self._unavailable(str(err)) from err
-        except PeerRefused as err:
+        except CommandRefused as err:
             raise refused(self.label, err) from err
 
     @override
@@ -116,7 +112,7 @@ class PeerBuilder(Builder):
         link is stopped meanwhile, and BuildError build_lost when the peer knows nothing of the
         attempt any more: it takes no attempt id twice, so another attempt is needed.
         """
-        progress = PeerProgress(sink, self.label)
+        progress = AttemptProgress(sink, self.label)
         try:
             return await self._build(request, sink, progress)
         except BuildDetached:
@@ -130,7 +126,7 @@ class PeerBuilder(Builder):
             raise
 
     async def _build(
-        self, request: BuildRequest, sink: BuildSink, progress: PeerProgress
+        self, request: BuildRequest, sink: BuildSink, progress: AttemptProgress
     ) -> Firmware:
         sink.stage(Stage.PREPARING)
         bundle: Bundle | None = None
@@ -143,13 +139,13 @@ class PeerBuilder(Builder):
                 lambda: self._submit(request, made, progress),
                 progress,
                 sink,
-                self._submit_patience,
+                SUBMIT_PATIENCE,
             )
         end = await self._insist(
-            lambda: self._link.follow(attempt_id, progress.next_line, progress.take),
+            lambda: self._link.follow(attempt_id, progress.next_line, progress.accept),
             progress,
             sink,
-            self._patience,
+            PATIENCE,
         )
         progress.ended = True
         if (failure := failure_of(self.label, end)) is not None:
@@ -169,45 +165,50 @@ class PeerBuilder(Builder):
             ),
             progress,
             sink,
-            self._patience,
+            PATIENCE,
         )
         self._link.acknowledge(attempt_id)
         return firmware
 
-    async def _submit(self, request: BuildRequest, bundle: Bundle, progress: PeerProgress) -> None:
-        """Have it begin; the bundle itself is only sent when the peer does not have it."""
-        attempt_id = request.attempt_id
+    async def _submit(
+        self, request: BuildRequest, bundle: Bundle, progress: AttemptProgress
+    ) -> None:
+        """Have it built; the bundle itself is only sent when the peer does not have it."""
+        if bundle.size > BUNDLE_LIMIT:
+            raise BuildError(
+                FailureReason.BUNDLE_INCOMPLETE,
+                f"The bundle of {request.configuration} is too large to be sent",
+            )
         parameters = BuildParameters(
             job_id=request.job_id,
-            attempt_id=attempt_id,
+            attempt_id=request.attempt_id,
             configuration=request.configuration,
             device_name=request.device_name,
             esphome_version=request.esphome_version,
             time_zone=request.time_zone,
             clean=request.clean,
         )
+        submit = Submit(parameters, bundle.sha256)
         try:
-            sealer = await asyncio.to_thread(
-                lambda: Sealer(
-                    self._link.channel,
-                    Purpose.BUNDLE,
-                    bundle.path,
-                    parameters,
-                    limit=BUNDLE_LIMIT,
-                    sha256=bundle.sha256,
-                )
-            )
-            if self._link.has(Capability.BUNDLE_BY_DIGEST):
-                try:
-                    await self._begin(attempt_id, bundle.sha256, sealer.header, progress)
-                except PeerRefused as err:
-                    if err.code is not ErrorCode.BUNDLE_NEEDED:
-                        raise
-                else:
-                    return
-            await self._link.send_bundle(attempt_id, sealer)
+            await self._call_submit(submit, progress)
+        except CommandRefused as err:
+            if err.code is not ErrorCode.BUNDLE_NEEDED:
+                raise
+            await self._send_bundle(request, bundle)
+            await self._call_submit(submit, progress)
+
+    async def _send_bundle(self, request: BuildRequest, bundle: Bundle) -> None:
+        """Send a bundle; one that cannot be sent is made again the next time."""
+        command = SendBundle(request.attempt_id, bundle.sha256, bundle.size)
+        try:
+            await self._link.send_bundle(command, bundle.path)
+        except CommandRefused as err:
+            if err.code is ErrorCode.TAMPERED:
+                await self._bundles.invalidate(request.configuration)
+            raise
         except ProtocolError as err:
-            # Too large, or altered on our disk; the next one is made anew.
+            if err.code is ErrorCode.STALLED:
+                raise ChannelClosed("it takes no more of the bundle") from err
             await self._bundles.invalidate(request.configuration)
             raise BuildError(
                 FailureReason.BUNDLE_INCOMPLETE,
@@ -219,42 +220,37 @@ class PeerBuilder(Builder):
                 FailureReason.BUILDER_ENVIRONMENT,
                 f"The bundle of {request.configuration} cannot be read: {err}",
             ) from err
-        await self._begin(attempt_id, bundle.sha256, None, progress)
 
-    async def _begin(
-        self, attempt_id: str, sha256: str, header: bytes | None, progress: PeerProgress
-    ) -> None:
-        """Submit. Cancelled or not, it is answered: what is not known yet cannot be ended."""
+    async def _call_submit(self, submit: Submit, progress: AttemptProgress) -> None:
+        """Submit. It is answered also when cancelled: what is not known there cannot be ended."""
         progress.submitted = True
-        answer = asyncio.ensure_future(self._link.submit(attempt_id, sha256, header))
-        answer.add_done_callback(_heed)
-        progress.answer = answer
+        progress.answer = answer = asyncio.ensure_future(self._link.submit(submit))
+        answer.add_done_callback(_retrieve)
         await asyncio.shield(answer)
 
     async def _insist[T](
         self,
         step: Callable[[], Awaitable[T]],
-        progress: PeerProgress,
+        progress: AttemptProgress,
         sink: BuildSink,
         patience: float,
     ) -> T:
         """Take a step, again and again while the peer cannot be reached or is too busy.
 
-        Patience begins anew whenever something was heard of the build.
+        Each event of the build starts ``patience`` (seconds) again.
         """
-        loop = asyncio.get_running_loop()
         until: float | None = None
         while True:
-            heard = progress.heard
+            events = progress.events
             try:
                 return await step()
-            except (LinkLost, PeerRefused) as err:
-                if isinstance(err, PeerRefused) and err.code is not ErrorCode.BUSY:
+            except (ChannelClosed, CommandRefused) as err:
+                if isinstance(err, CommandRefused) and err.code is not ErrorCode.BUSY:
                     raise refused(self.label, err) from err
-                if until is None or progress.heard != heard:
-                    until = loop.time() + patience
+                if until is None or progress.events != events:
+                    until = self._time.monotonic() + patience
                     sink.lines((f"== Trying again to reach {self.label}: {err}",))
-                left = until - loop.time()
+                left = until - self._time.monotonic()
                 if left <= 0:
                     raise self._left(str(err)) from err
                 await self._wait_for_link(left)
@@ -263,29 +259,27 @@ class PeerBuilder(Builder):
 
     async def _wait_for_link(self, seconds: float) -> None:
         # Also when it is connected: what failed would fail again in this very moment.
-        await asyncio.sleep(min(_RETRY_PAUSE, seconds))
+        await sleep(self._time, min(_RETRY_PAUSE, seconds))
         try:
             await self._link.wait_connected(seconds - _RETRY_PAUSE)
-        except LinkLost as err:
+        except ChannelClosed as err:
             raise self._left(str(err)) from err
 
     async def _give_up(self, attempt_id: str, submit: asyncio.Future[None] | None) -> None:
         """End the attempt over there; should that fail, the next connect does it."""
-        ending = asyncio.create_task(self._cancel(attempt_id, submit))
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _CANCEL_PATIENCE
-        while not ending.done() and (left := until - loop.time()) > 0:
+        cancel = self._cancels.start(self._cancel(attempt_id, submit), "esphome_offload cancel")
+        patience = asyncio.ensure_future(sleep(self._time, _CANCEL_PATIENCE))
+        while not (cancel.done() or patience.done()):
             # Cancelled once more, by somebody impatient: that makes it no quicker.
             with suppress(asyncio.CancelledError):
-                await asyncio.wait([ending], timeout=left)
+                await asyncio.wait((cancel, patience), return_when=asyncio.FIRST_COMPLETED)
+        patience.cancel()
 
     async def _cancel(self, attempt_id: str, submit: asyncio.Future[None] | None) -> None:
-        # Both have time-outs, after which the link is lost, and the next connect does the rest.
+        # Both have timeouts, after which the link is lost, and the next connect does the rest.
         if submit is not None:
             await asyncio.wait([submit])
-        with suppress(LinkLost, PeerRefused):
+        with suppress(ChannelClosed, CommandRefused):
             await self._link.cancel(attempt_id)
 
     def _left(self, why: str) -> BuildError | BuildDetached:
@@ -300,7 +294,7 @@ class PeerBuilder(Builder):
         )
 
 
-def _heed(answer: asyncio.Future[None]) -> None:
-    """Take note of how a submit ended, also when nobody waits for it any more."""
+def _retrieve(answer: asyncio.Future[None]) -> None:
+    """Retrieve how a submit ended, also when it is not waited for any more."""
     if not answer.cancelled():
         answer.exception()

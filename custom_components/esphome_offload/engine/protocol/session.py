@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from ..clock import SystemTime, Time, sleep, timeout as timeout_by
 from ..codec import Json, encode
 from ..tasks import BackgroundTasks
 from ..text import one_line
@@ -41,9 +42,12 @@ type Listener = Callable[[object], None]
 class Session:
     """One end of a channel, from ``run`` until it is lost. Use it on the event loop only."""
 
-    def __init__(self, channel: Channel, handler: Handler | None = None) -> None:
+    def __init__(
+        self, channel: Channel, handler: Handler | None = None, *, time: Time | None = None
+    ) -> None:
         """Serve the other end's commands with ``handler``, or refuse them."""
         self.channel = channel
+        self._time = time or SystemTime()
         self._handler: Handler = handler or _refuse_all
         self._last_id = 0
         self._results: dict[int, asyncio.Future[object]] = {}
@@ -54,6 +58,7 @@ class Session:
         self._pong = asyncio.Event()
         self._pong_due: asyncio.Task[None] | None = None
         self._lost: str | None = None
+        self._ended = asyncio.Event()
 
     @property
     def lost(self) -> str | None:
@@ -91,10 +96,10 @@ class Session:
     async def keep_alive(self) -> None:
         """Ping the other end until the connection is lost."""
         while self._lost is None:
-            await asyncio.sleep(HEARTBEAT)
+            await sleep(self._time, HEARTBEAT)
             self._pong.clear()
             try:
-                async with asyncio.timeout(PONG_TIMEOUT):
+                async with timeout_by(self._time, PONG_TIMEOUT):
                     await self.channel.send({"type": "ping"})
                     await self._pong.wait()
             except TimeoutError:
@@ -107,6 +112,7 @@ class Session:
         if self._lost is not None:
             return
         self._lost = why
+        self._ended.set()
         self._listeners.clear()
         for result in self._results.values():
             if not result.done():
@@ -114,6 +120,11 @@ class Session:
         self._bodies.fail(ChannelClosed(why))
         for task in self._served.values():
             task.cancel()
+
+    async def wait_lost(self) -> str:
+        """Wait until the connection is lost, and return why."""
+        await self._ended.wait()
+        return self._lost or ""
 
     async def close(self) -> None:
         """Close the connection and wait for all that was served on it."""
@@ -214,7 +225,7 @@ class Session:
             self._listeners[command_id] = listener
         answered = False
         try:
-            async with asyncio.timeout(timeout):
+            async with timeout_by(self._time, timeout):
                 await self.channel.send({"id": command_id, **encode(command)})
                 await result
             answered = True
