@@ -1,23 +1,27 @@
-"""GuestAttempt: one build for a guest, what is known of it, and who listens."""
+"""GuestAttempt: one build for a guest, what is known of it, and who is attached."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, override
+from typing import Annotated, Final, override
 
 from ..build.model import BuildSink
 from ..clock import Time
+from ..codec import Text
 from ..const import FailureReason, Stage
 from ..job_log import JobLogs
+from ..listeners import Listeners
+from ..protocol.fields import EXIT_CODE_LIMIT, AttemptId, Digest, ExitCode
 from ..protocol.limits import ERROR_LIMIT
 from ..protocol.messages import AttemptEvent, AttemptState
 from ..protocol.payloads import BuildParameters
+from ..text import one_line
 
-TELL_EVERY: Final = 0.1
-"""Seconds; what is printed or done in between is told at once, changes of the state right away."""
-TELL_AT: Final = 64 * 1024
-"""Characters that are told right away: a log keeps no more than 320 KiB of its end."""
+NOTIFY_INTERVAL: Final = 0.1
+"""Seconds; output and progress in between is sent together, a change of the state at once."""
+NOTIFY_CHARACTERS: Final = 64 * 1024
+"""Output that is sent at once: a log keeps no more than 320 KiB of its end."""
 
 _STATES: Final = {
     Stage.PREPARING: AttemptState.PREPARING,
@@ -31,18 +35,18 @@ class Result:
 
     state: AttemptState
     at: datetime
-    firmware_sha256: str | None = None
+    firmware_sha256: Digest | None = None
     failure_reason: FailureReason | None = None
-    error: str | None = None
-    exit_code: int | None = None
+    error: Annotated[str, Text(ERROR_LIMIT, free=True)] | None = None
+    exit_code: ExitCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptKey:
     """What names an attempt: ids are chosen by guests, and two may choose the same."""
 
-    pin_sha256: str
-    attempt_id: str
+    pin_sha256: Digest
+    attempt_id: AttemptId
 
     @property
     def log_id(self) -> str:
@@ -55,7 +59,7 @@ class Submission:
     """What was submitted; ``sha256`` is the bundle's."""
 
     key: AttemptKey
-    sha256: str
+    sha256: Digest
     parameters: BuildParameters
     at: datetime
 
@@ -63,34 +67,33 @@ class Submission:
 class GuestAttempt(BuildSink):
     """Takes what the builder reports, until the attempt has ended.
 
-    Listeners are only woken; they look for themselves, at their own pace.
+    Listeners are only woken; they read the attempt at their own pace.
     """
 
     def __init__(
         self,
-        order: Submission,
+        submission: Submission,
         logs: JobLogs,
         time: Time,
         *,
         lines: int = 0,
         result: Result | None = None,
     ) -> None:
-        """Begin as queued, or as what is known of an ended one."""
-        self.order = order
-        self.key = order.key
+        self.submission = submission
+        self.key = submission.key
         self.lines_so_far = lines
         self.percent: float | None = None
         self.ahead: int | None = None
         self.result = result
-        self.on_attended: Callable[[bool], None] | None = None
+        self.attached_changed = Listeners[[]]()
         self._state = AttemptState.QUEUED
         self._logs = logs
         self._time = time
-        self._listeners: list[Callable[[], None]] = []
-        self._told_at: datetime | None = None
-        self._untold = 0
-        self._timer: Callable[[], None] | None = None
-        self._silent = False
+        self._listeners = Listeners[[]]()
+        self._notified_at: float | None = None
+        self._unsent_characters = 0
+        self._cancel_timer: Callable[[], None] | None = None
+        self._stopped = False
 
     @property
     def state(self) -> AttemptState:
@@ -98,8 +101,8 @@ class GuestAttempt(BuildSink):
         return self._state if self.result is None else self.result.state
 
     @property
-    def attended(self) -> bool:
-        """Whether anybody listens."""
+    def attached(self) -> bool:
+        """Whether a guest follows it."""
         return bool(self._listeners)
 
     def event(self) -> AttemptEvent:
@@ -115,30 +118,31 @@ class GuestAttempt(BuildSink):
         )
 
     @contextmanager
-    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Have ``listener`` called when there may be something new."""
-        self._listeners.append(listener)
-        self._attended()
+    def attach(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call ``listener`` when there may be something new, for as long as the context lasts."""
+        unsubscribe = self._listeners.subscribe(listener)
+        self.attached_changed.notify()
         try:
             yield
         finally:
-            self._listeners.remove(listener)
-            self._attended()
+            unsubscribe()
+            self.attached_changed.notify()
 
-    def queued(self, ahead: int) -> None:
+    @override
+    def place(self, ahead: int) -> None:
         """Note how many waiting builds come before this one."""
         self.ahead = ahead
-        self._tell()
+        self._notify()
 
     @override
     def stage(self, stage: Stage) -> None:
-        """Move on; what follows the compile is over in a moment and has no state of its own."""
+        """Enter a stage; what follows the compile takes a moment and has no state of its own."""
         state = _STATES.get(stage)
         if self.result is None and state is not None and state is not self._state:
             self._state = state
             self.ahead = None
             self.percent = None
-            self._tell()
+            self._notify()
 
     @override
     def progress(self, percent: float) -> None:
@@ -146,7 +150,7 @@ class GuestAttempt(BuildSink):
         percent = float(round(min(max(percent, 0.0), 100.0)))
         if self.result is None and percent != self.percent:
             self.percent = percent
-            self._tell_soon()
+            self._notify_soon()
 
     @override
     def lines(self, lines: Sequence[str]) -> None:
@@ -154,78 +158,71 @@ class GuestAttempt(BuildSink):
         if self.result is None and lines:
             self._logs.append(self.key.log_id, lines)
             self.lines_so_far += len(lines)
-            self._untold += sum(map(len, lines))
-            if self._untold >= TELL_AT:
-                self._tell()
+            self._unsent_characters += sum(map(len, lines))
+            if self._unsent_characters >= NOTIFY_CHARACTERS:
+                self._notify()
             else:
-                self._tell_soon()
+                self._notify_soon()
 
     def complete(self, firmware_sha256: str, at: datetime) -> None:
-        """End well."""
+        """End with a firmware."""
         self._end(Result(AttemptState.COMPLETED, at, firmware_sha256=firmware_sha256))
 
     def fail(
         self, reason: FailureReason, error: str, at: datetime, exit_code: int | None = None
     ) -> None:
         """End without firmware."""
-        if exit_code is not None and not -1024 <= exit_code <= 1024:
+        if exit_code is not None and abs(exit_code) > EXIT_CODE_LIMIT:
             exit_code = None
-        sendable = error.encode(errors="replace").decode()[:ERROR_LIMIT]
         self._end(
             Result(
                 AttemptState.FAILED,
                 at,
                 failure_reason=reason,
-                error=sendable,
+                error=one_line(error, ERROR_LIMIT),
                 exit_code=exit_code,
             )
         )
 
     def cancel(self, why: str, at: datetime) -> None:
-        """End because nobody wants it, or nobody may have it, any more."""
+        """End because it is not wanted, or not allowed, any more."""
         self._end(Result(AttemptState.CANCELLED, at, error=why))
 
-    def silence(self) -> None:
-        """Tell nobody anything any more: this machine stops."""
-        self._silent = True
+    def stop(self) -> None:
+        """Notify no more: this machine stops."""
+        self._stopped = True
         self._drop_timer()
 
     def _end(self, result: Result) -> None:
         if self.result is not None:
-            raise ValueError(f"{self.key} has ended before, as {self.result.state}")
+            raise ValueError(f"{self.key} has ended already, as {self.result.state}")
         self.result = result
         self.ahead = None
         self._logs.finish(self.key.log_id)
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._drop_timer()
-        self._told_at = self._time.now()
-        self._untold = 0
-        for listener in tuple(self._listeners):
-            listener()
+        self._notified_at = self._time.monotonic()
+        self._unsent_characters = 0
+        self._listeners.notify()
 
-    def _tell_soon(self) -> None:
-        if self._timer is not None or not self._listeners or self._silent:
+    def _notify_soon(self) -> None:
+        if self._cancel_timer is not None or not self._listeners or self._stopped:
             return
-        quiet = TELL_EVERY
-        if self._told_at is not None:
-            quiet = (self._time.now() - self._told_at).total_seconds()
-        # A clock that was set back must not make a long silence of it.
-        if 0 <= quiet < TELL_EVERY:
-            self._timer = self._time.call_later(TELL_EVERY - quiet, self._timer_over)
+        since = NOTIFY_INTERVAL
+        if self._notified_at is not None:
+            since = self._time.monotonic() - self._notified_at
+        if since < NOTIFY_INTERVAL:
+            self._cancel_timer = self._time.call_later(NOTIFY_INTERVAL - since, self._timer_over)
         else:
-            self._tell()
+            self._notify()
 
     def _timer_over(self) -> None:
-        self._timer = None
-        self._tell()
+        self._cancel_timer = None
+        self._notify()
 
     def _drop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer()
-            self._timer = None
-
-    def _attended(self) -> None:
-        if self.on_attended is not None:
-            self.on_attended(self.attended)
+        if self._cancel_timer is not None:
+            self._cancel_timer()
+            self._cancel_timer = None

@@ -1,66 +1,69 @@
-"""AttemptBook: the attempts of all guests, and those that there were; survives a restart."""
+"""AttemptStore: the attempts of all guests, and the ids they used; survives a restart."""
 
-from collections.abc import Iterable
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 import logging
-from typing import cast
 
 from ..clock import Time
-from ..codec import encode
-from ..const import FailureReason
+from ..codec import CodecError, decode, encode
 from ..job_log import JobLogs
 from ..protocol.errors import ErrorCode, ProtocolError
-from ..protocol.messages import AttemptState
-from ..protocol.parsing import parse
-from ..protocol.payloads import BuildParameters
-from .attempt import (
-    AttemptKey,
-    GuestAttempt,
-    Result,
-    Submission,
-)
+from ..protocol.fields import Count
+from .attempt import AttemptKey, GuestAttempt, Result, Submission
 from .ports import StateStore
 from .used_ids import UsedAttemptIds
 
 _LOGGER = logging.getLogger(__name__)
 
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, ProtocolError)
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """An attempt in the store; ``lines`` counts what it printed."""
+
+    submission: Submission
+    lines: Count
+    result: Result | None = None
 
 
 class AttemptStore:
     """What is known of guests' attempts. Use it on the event loop only."""
 
     def __init__(self, store: StateStore, logs: JobLogs, time: Time) -> None:
-        """Know of nothing before ``load``."""
         self._store = store
         self._logs = logs
         self._time = time
         self._attempts: dict[AttemptKey, GuestAttempt] = {}
-        self._seen: dict[str, UsedAttemptIds] = {}
+        self._used: dict[str, UsedAttemptIds] = {}
 
     async def load(self) -> None:
-        """Take up the attempts that had ended; those that had not are over, and known to be."""
+        """Load the attempts that had ended; what had not is lost, but its id stays used."""
         state = await self._store.load() or {}
-        for pin_sha256, record in _items(state.get("seen")):
+        used = state.get("used")
+        for pin_sha256, raw in used.items() if isinstance(used, Mapping) else ():
             try:
-                self._seen[pin_sha256] = _decode_seen(record)
-            except _DAMAGED:
-                _LOGGER.warning("What guest %s has built is not known any more", pin_sha256)
-        attempts = state.get("attempts")
-        for record in attempts if isinstance(attempts, list) else ():
+                self._used[pin_sha256] = decode(UsedAttemptIds, raw)
+            except CodecError as err:
+                _LOGGER.warning("The used attempt ids of a guest are damaged: %s", err)
+        records = state.get("attempts")
+        for raw in records if isinstance(records, list) else ():
             try:
-                order, lines, result = _decode(record)
-            except _DAMAGED:
-                _LOGGER.warning("The record of a guest's build is damaged and left out")
+                record = decode(_Record, raw)
+            except CodecError as err:
+                _LOGGER.warning("The record of a guest's build is damaged: %s", err)
                 continue
-            if result is not None:
-                attempt = GuestAttempt(order, self._logs, self._time, lines=lines, result=result)
-                self._attempts[order.key] = attempt
+            if record.result is not None:
+                attempt = GuestAttempt(
+                    record.submission,
+                    self._logs,
+                    self._time,
+                    lines=record.lines,
+                    result=record.result,
+                )
+                self._attempts[attempt.key] = attempt
         await self._logs.prune([key.log_id for key in self._attempts])
 
     async def close(self) -> None:
-        """Store all."""
+        """Store everything."""
         await self._store.save_now(self._state())
 
     def all(self) -> tuple[GuestAttempt, ...]:
@@ -84,17 +87,18 @@ class AttemptStore:
 
     def check_new(self, key: AttemptKey) -> None:
         """Raise ProtocolError (ATTEMPT_OVER, MALFORMED) unless the id was never used."""
-        self._seen_by(key.pin_sha256).check(key.attempt_id, self._time.now())
+        self._used_by(key.pin_sha256).check(key.attempt_id, self._time.now())
 
-    async def begin(self, order: Submission) -> GuestAttempt:
-        """Add an attempt; returns when its id is on disk, so that nothing starts it once more.
+    async def add(self, submission: Submission) -> GuestAttempt:
+        """Add an attempt; returns when its id is on disk, so that nothing starts it twice.
 
         Raises OSError.
         """
-        self._seen_by(order.key.pin_sha256).add(order.key.attempt_id, order.at)
-        self._logs.open(order.key.log_id)
-        attempt = GuestAttempt(order, self._logs, self._time)
-        self._attempts[order.key] = attempt
+        key = submission.key
+        self._used_by(key.pin_sha256).add(key.attempt_id, submission.at)
+        self._logs.open(key.log_id)
+        attempt = GuestAttempt(submission, self._logs, self._time)
+        self._attempts[key] = attempt
         try:
             await self._store.save_durably(self._state())
         except BaseException:
@@ -102,96 +106,33 @@ class AttemptStore:
             raise
         return attempt
 
-    def changed(self) -> None:
+    def save_soon(self) -> None:
         """Store soon how an attempt ended."""
         self._store.save_soon(self._state)
 
     def forget(self, attempt: GuestAttempt) -> None:
-        """Drop an attempt and its log, but not that there was one."""
+        """Drop an attempt and its log, but not its id."""
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
             self._logs.finish(attempt.key.log_id)
             self._logs.forget([attempt.key.log_id])
-            self._store.save_soon(self._state)
+            self.save_soon()
 
     def forget_guest(self, pin_sha256: str) -> None:
-        """Drop all of a guest, but not what keeps replays out should it be paired again."""
+        """Drop everything of a guest, but the horizon of its ids: it may be paired again."""
         for attempt in self.of(pin_sha256):
             self.forget(attempt)
-        self._seen_by(pin_sha256).forget_all()
-        self._store.save_soon(self._state)
+        self._used_by(pin_sha256).drop_all()
+        self.save_soon()
 
-    def _seen_by(self, pin_sha256: str) -> UsedAttemptIds:
-        return self._seen.setdefault(pin_sha256, UsedAttemptIds())
+    def _used_by(self, pin_sha256: str) -> UsedAttemptIds:
+        return self._used.setdefault(pin_sha256, UsedAttemptIds())
 
     def _state(self) -> dict[str, object]:
         return {
-            "attempts": [_encode(attempt) for attempt in self._attempts.values()],
-            "seen": {pin_sha256: _encode_seen(seen) for pin_sha256, seen in self._seen.items()},
+            "attempts": [
+                encode(_Record(each.submission, each.lines_so_far, each.result))
+                for each in self._attempts.values()
+            ],
+            "used": {pin_sha256: encode(used) for pin_sha256, used in self._used.items()},
         }
-
-
-def _items(raw: object) -> Iterable[tuple[str, object]]:
-    return cast("dict[str, object]", raw).items() if isinstance(raw, dict) else ()
-
-
-def _encode(attempt: GuestAttempt) -> dict[str, object]:
-    order, result = attempt.order, attempt.result
-    return {
-        "pin_sha256": order.key.pin_sha256,
-        "sha256": order.sha256,
-        "parameters": encode(order.parameters),
-        "at": order.at.isoformat(),
-        "lines": attempt.lines_so_far,
-        "result": None
-        if result is None
-        else {
-            "state": result.state.value,
-            "at": result.at.isoformat(),
-            "firmware_sha256": result.firmware_sha256,
-            "failure_reason": result.failure_reason,
-            "error": result.error,
-            "exit_code": result.exit_code,
-        },
-    }
-
-
-def _decode(record: dict[str, object]) -> tuple[Submission, int, Result | None]:
-    parameters = parse(BuildParameters, record["parameters"])
-    key = AttemptKey(str(record["pin_sha256"]), parameters.attempt_id)
-    order = Submission(key, str(record["sha256"]), parameters, _moment(record["at"]))
-    raw = record["result"]
-    return order, int(str(record["lines"])), None if raw is None else _decode_result(raw)
-
-
-def _decode_result(raw: object) -> Result:
-    record = cast("dict[str, object]", raw)
-    result = Result(AttemptState(str(record["state"])), _moment(record["at"]))
-    if (reason := record["failure_reason"]) is not None:
-        result = replace(result, failure_reason=FailureReason(str(reason)))
-    if (exit_code := record["exit_code"]) is not None:
-        result = replace(result, exit_code=int(str(exit_code)))
-    return replace(
-        result,
-        firmware_sha256=_text(record["firmware_sha256"]),
-        error=_text(record["error"]),
-    )
-
-
-def _encode_seen(seen: UsedAttemptIds) -> dict[str, object]:
-    times = {attempt_id: at.isoformat() for attempt_id, at in seen.times.items()}
-    return {"horizon": seen.horizon, "times": times}
-
-
-def _decode_seen(raw: object) -> UsedAttemptIds:
-    record = cast("dict[str, object]", raw)
-    times = {attempt_id: _moment(at) for attempt_id, at in _items(record["times"])}
-    return UsedAttemptIds(times, str(record["horizon"]))
-
-
-def _moment(raw: object) -> datetime:
-    return datetime.fromisoformat(str(raw))
-
-
-def _text(raw: object) -> str | None:
-    return None if raw is None else str(raw)

@@ -1,8 +1,8 @@
-"""BuildHost: the builder's side of all pairings; what guests ask for ends up here."""
+"""BuildHost: builds for guests while this machine is lent."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 import logging
 from typing import Final
@@ -12,9 +12,8 @@ from ..build.model import BuildError
 from ..build.slots import Slots
 from ..clock import SystemTime, Time
 from ..job_log import JobLogs
-from ..protocol.body import Sealer
+from ..listeners import Listeners
 from ..protocol.errors import ErrorCode, ProtocolError
-from ..protocol.identity import Identity
 from ..protocol.messages import (
     Acknowledge,
     Attach,
@@ -22,21 +21,22 @@ from ..protocol.messages import (
     BuildEvent,
     Cancel,
     Clean,
+    Fetch,
     Known,
+    SendBundle,
     StatusEvent,
     Submit,
     Wanted,
 )
-from ..protocol.payloads import BuildParameters, FirmwarePart
-from ..protocol.seal import Channel
-from .admission import Admission, Caller, Lending
+from ..tasks import CoalescedTask
 from .attempt import AttemptKey, GuestAttempt, Submission
 from .attempt_store import AttemptStore
 from .disk_quota import TOOLS, GuestDiskQuota
 from .event_stream import follow
-from .firmware_parts import seal_firmware
-from .guests import Guest, GuestRegistry
-from .inbox import Inbox, open_parameters
+from .firmware_parts import FirmwareFile, open_firmware
+from .guests import GuestRegistry
+from .inbox import Inbox, Receive
+from .lending import Lending
 from .ports import MakeGuestBuildServices, StateStore
 from .runner import GuestBuildRunner
 from .status import status_event, why_no_build
@@ -49,20 +49,20 @@ ACTIVE: Final = 64
 
 # Measuring stops at once. What is being deleted, perhaps a hundred thousand files, is in the folder
 # that is emptied at the next start.
-_TIDY_TIMEOUT: Final = 2.0
+_EVICTION_TIMEOUT: Final = 2.0
 
 
 class BuildHost:
-    """Builds for guests while this machine is lent. Use it on the event loop only.
+    """The builds of all guests. Use it on the event loop only.
 
-    Whatever a guest asks for says who asks, and is refused with a ProtocolError: UNKNOWN_GUEST,
-    NOT_PROVEN, NOT_LENDING and, about an attempt that is not the guest's, UNKNOWN_ATTEMPT.
+    ``changed`` notifies when lending, slots, builds or guests change. What a guest asks for is
+    refused with a ProtocolError: UNKNOWN_GUEST when it was removed meanwhile, NOT_LENDING and,
+    about an attempt that is not the guest's, UNKNOWN_ATTEMPT.
     """
 
     def __init__(
         self,
         *,
-        identity: Identity,
         guests: GuestRegistry,
         store: StateStore,
         layout: CacheLayout,
@@ -70,31 +70,26 @@ class BuildHost:
         make_build_services: MakeGuestBuildServices,
         time: Time | None = None,
     ) -> None:
-        """Do nothing before ``start``. ``layout`` and ``slots`` are this instance's."""
+        """``layout`` and ``slots`` are this instance's. Does nothing before ``start``."""
         time = time or SystemTime()
+        self.changed = Listeners[[]]()
         self.guests = guests
         self.slots = slots
-        self._identity = identity
+        self.lending = Lending.OFF
         self._time = time
         self._logs = JobLogs(layout.guest_logs, time)
-        self._book = AttemptStore(store, self._logs, time)
+        self._attempts = AttemptStore(store, self._logs, time)
         self._inbox = Inbox(layout.inbox, time)
-        self._rooms = GuestWorkspaces(layout, make_build_services)
+        self._workspaces = GuestWorkspaces(layout, make_build_services)
         self._disk = GuestDiskQuota(layout, time, self._hold, lambda: self._inbox.size)
-        self._builds = GuestBuildRunner(self._book, self._rooms, slots, time, self._ended)
-        self._admission = Admission(guests, self._book)
+        self._builds = GuestBuildRunner(
+            self._attempts, self._workspaces, slots, time, self._attempt_ended
+        )
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._listeners: list[Callable[[], None]] = []
-        self._tidying: asyncio.Task[None] | None = None
-        self._room_wanted = False
+        self._eviction = CoalescedTask(self._make_room, "esphome_offload room for guests")
         self._unsubscribes: list[Callable[[], None]] = []
 
-    # Its owner's side.
-
-    @property
-    def lending(self) -> Lending:
-        """Whether this machine is lent."""
-        return self._admission.lending
+    # For its owner.
 
     @property
     def disk_used(self) -> int:
@@ -102,271 +97,255 @@ class BuildHost:
         return self._disk.used
 
     async def start(self) -> None:
-        """Take up what an earlier run left. Its processes must have been ended before."""
+        """Load what an earlier run left. Its processes must have been ended before."""
         await self._inbox.empty()
-        await self._rooms.tidy()
-        await self._book.load()
-        self._builds.take_up()
+        await self._workspaces.clean_up()
+        await self._attempts.load()
+        self._builds.resume()
         self._unsubscribes = [
-            self.slots.subscribe(self._notify),
-            self.guests.subscribe(self._notify),
+            self.slots.subscribe(self.changed.notify),
+            self.guests.changed.subscribe(self.changed.notify),
         ]
 
     async def stop(self) -> None:
         """End all processes and return when everything is on disk."""
         while self._unsubscribes:
             self._unsubscribes.pop()()
-        self._admission.lending = Lending.OFF
+        self.lending = Lending.OFF
         await self._builds.stop()
-        if self._tidying is not None:
-            self._tidying.cancel()
-            await asyncio.wait([self._tidying], timeout=_TIDY_TIMEOUT)
+        await self._eviction.stop(_EVICTION_TIMEOUT)
         await self._inbox.close()
         await self._logs.aclose()
-        await self._book.close()
+        await self._attempts.close()
 
     async def lend(self, lending: Lending) -> None:
-        """Switch; off ends what runs for guests, and returns when it has ended."""
-        self._admission.lending = lending
-        self._notify()
+        """Switch; off cancels the builds of guests, and returns when they have ended."""
+        self.lending = lending
+        self.changed.notify()
         if lending is Lending.OFF:
             await self._builds.cancel(self.active(), "The builder is not lent any more")
 
     def limit_disk(self, limit: int | None) -> None:
         """Set how many bytes all guests get together; makes room soon."""
         self._disk.limit = limit
-        self._make_room()
+        self._eviction.request()
 
     def active(self) -> tuple[GuestAttempt, ...]:
         """Return the attempts that wait or run, oldest first."""
-        return tuple(each for each in self._book.all() if each.result is None)
+        return tuple(each for each in self._attempts.all() if each.result is None)
 
-    async def remove_guest(self, pin_sha256: str) -> Guest | None:
-        """Unpair: end its builds, delete what was built for it; returns the former guest."""
-        guest = await self.guests.remove(pin_sha256)
-        await self._builds.cancel(self._book.of(pin_sha256), "The pairing was ended")
-        for attempt in self._book.of(pin_sha256):
+    async def remove_guest(self, pin_sha256: str) -> None:
+        """Unpair: cancel the guest's builds and delete everything that was built for it."""
+        await self.guests.remove(pin_sha256)
+        await self._builds.cancel(self._attempts.of(pin_sha256), "The pairing was ended")
+        for attempt in self._attempts.of(pin_sha256):
             self._builds.forget(attempt)
-        self._book.forget_guest(pin_sha256)
+        self._attempts.forget_guest(pin_sha256)
         self._inbox.drop_guest(pin_sha256)
-        await self._rooms.remove(pin_sha256)
-        return guest
+        await self._workspaces.remove(pin_sha256)
 
-    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` when lending, slots, builds or guests changed; returns unsubscribe."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+    # For guests, who are named by their pins.
 
-    # The guests' side.
+    async def receive(self, pin_sha256: str, command: SendBundle, receive: Receive) -> None:
+        """Receive the bundle of an attempt that is submitted next.
 
-    async def receive(self, caller: Caller, attempt_id: str, pieces: AsyncIterable[bytes]) -> None:
-        """Take the sealed bundle of an attempt that is submitted next.
-
-        Raises also ProtocolError ATTEMPT_CONFLICT, ATTEMPT_OVER, BUSY, NO_SPACE, TOO_LARGE,
-        TAMPERED, MALFORMED, STALLED, and what ``pieces`` raises.
+        Raises also ProtocolError ATTEMPT_CONFLICT, ATTEMPT_OVER, BUSY, NO_SPACE, and what
+        ``receive`` raises.
         """
-        guest = self._admission.guest(caller, sealed=True)
-        key = AttemptKey(guest.pin_sha256, attempt_id)
-        if self._book.find(key) is not None:
+        self._check_guest(pin_sha256)
+        key = AttemptKey(pin_sha256, command.attempt_id)
+        if self._attempts.find(key) is not None:
             raise ProtocolError(ErrorCode.ATTEMPT_CONFLICT, "this attempt is submitted already")
-        self._book.check_new(key)
-        self._may_begin(guest)
-        self._disk.check_waiting()
-        await self._inbox.receive(self._channel(guest), key, pieces)
+        self._attempts.check_new(key)
+        self._check_may_build(pin_sha256)
+        self._disk.check_waiting(command.size)
+        await self._inbox.receive(key, command.sha256, command.size, receive)
         try:
-            # It may have taken a while.
-            self._admission.guest(caller, sealed=True)
+            self._check_guest(pin_sha256)  # it may have taken a while
         except ProtocolError:
             self._inbox.drop(key)
             raise
 
-    async def submit(self, caller: Caller, command: Submit) -> None:
-        """Build what a bundle's sealed header says; a second time it changes nothing.
+    async def submit(self, pin_sha256: str, command: Submit) -> None:
+        """Build from the bundle with this digest; a second time it changes nothing.
 
         Raises also ProtocolError BUNDLE_NEEDED, ATTEMPT_CONFLICT, ATTEMPT_OVER, BUSY, NO_SPACE,
-        TAMPERED, MALFORMED.
+        MALFORMED.
         """
-        guest = self._admission.guest(caller)
-        key = AttemptKey(guest.pin_sha256, command.attempt_id)
-        async with self._submitting[guest.pin_sha256]:
-            known = self._book.find(key)
+        self._check_guest(pin_sha256)
+        key = AttemptKey(pin_sha256, command.parameters.attempt_id)
+        async with self._submitting[pin_sha256]:
+            known = self._attempts.find(key)
             if known is not None:
-                if known.order.sha256 != command.sha256:
+                if known.submission.sha256 != command.bundle_sha256:
                     raise _conflict()
                 return
-            self._book.check_new(key)
-            self._may_begin(guest)
-            parameters = await self._parameters(guest, key, command)
-            # Looking for the bundle took a while.
-            self._admission.guest(caller)
+            self._attempts.check_new(key)
+            self._check_may_build(pin_sha256)
+            await self._check_bundle(key, command)
+            self._check_guest(pin_sha256)  # looking for the bundle took a while
             received = self._inbox.find(key)
             self._inbox.submitted(key)
-            order = Submission(key, command.sha256, parameters, self._time.now())
+            submission = Submission(
+                key, command.bundle_sha256, command.parameters, self._time.now()
+            )
             try:
-                await self._builds.start(order, received.path if received else None)
+                await self._builds.start(submission, received.path if received else None)
             except OSError as err:
-                raise ProtocolError(ErrorCode.NO_SPACE, f"cannot be noted: {err}") from err
-        self._notify()
+                raise ProtocolError(
+                    ErrorCode.NO_SPACE, f"cannot be stored: {err.strerror}"
+                ) from err
+        self.changed.notify()
 
-    def attach(self, caller: Caller, command: Attach) -> AsyncGenerator[BuildEvent]:
-        """Return what there is to tell of an attempt, and will be; close it when it is left."""
-        _, attempt = self._admission.attempt(caller, command.attempt_id)
-        return follow(attempt, self._logs, command.from_line)
+    def attach(self, pin_sha256: str, command: Attach) -> AsyncGenerator[BuildEvent]:
+        """Return the events of an attempt, until it has ended; close it when it is left."""
+        return follow(self._attempt(pin_sha256, command.attempt_id), self._logs, command.from_line)
 
-    async def cancel(self, caller: Caller, command: Cancel) -> None:
-        """End an attempt; returns when no process of it is left."""
-        _, attempt = self._admission.attempt(caller, command.attempt_id)
-        await self._builds.cancel([attempt], "Cancelled")
+    async def cancel(self, pin_sha256: str, command: Cancel) -> None:
+        """Cancel an attempt; returns when no process of it is left."""
+        await self._builds.cancel([self._attempt(pin_sha256, command.attempt_id)], "Cancelled")
 
-    async def wanted(self, caller: Caller, command: Wanted) -> Known:
-        """End and forget all other attempts of the guest; returns those that are there."""
-        guest = self._admission.guest(caller)
-        attempts = self._book.of(guest.pin_sha256)
+    async def wanted(self, pin_sha256: str, command: Wanted) -> Known:
+        """Cancel and forget all other attempts of the guest; returns those that are known."""
+        self._check_guest(pin_sha256)
+        attempts = self._attempts.of(pin_sha256)
         wanted = [each for each in attempts if each.key.attempt_id in command.attempt_ids]
         unwanted = [each for each in attempts if each not in wanted]
-        await self._builds.cancel(unwanted, "Nobody wants it any more")
+        await self._builds.cancel(unwanted, _NOT_WANTED)
         for attempt in unwanted:
             self._builds.forget(attempt)
         return Known(tuple(each.event() for each in wanted))
 
-    async def acknowledge(self, caller: Caller, command: Acknowledge) -> None:
+    async def acknowledge(self, pin_sha256: str, command: Acknowledge) -> None:
         """Forget an attempt, whose result the guest has."""
-        _, attempt = self._admission.attempt(caller, command.attempt_id)
-        await self._builds.cancel([attempt], "Nobody wants it any more")
+        attempt = self._attempt(pin_sha256, command.attempt_id)
+        await self._builds.cancel([attempt], _NOT_WANTED)
         self._builds.forget(attempt)
 
-    async def clean(self, caller: Caller, command: Clean) -> None:
-        """Forget a build tree; raises also ProtocolError BUSY while it is used."""
-        guest = self._admission.guest(caller)
-        room = await self._rooms.open(guest.pin_sha256)
-        if room.device(command.configuration).locked():
+    async def clean(self, pin_sha256: str, command: Clean) -> None:
+        """Delete a build tree; raises also ProtocolError BUSY while it is used."""
+        self._check_guest(pin_sha256)
+        workspace = await self._workspaces.open(pin_sha256)
+        if workspace.device(command.configuration).locked():
             raise ProtocolError(ErrorCode.BUSY, "this configuration is being built")
         try:
-            await room.clean(command.configuration)
+            await workspace.clean(command.configuration)
         except (BuildError, OSError) as err:
             raise ProtocolError(ErrorCode.BUSY, f"the tree cannot be removed: {err}") from err
-        self._disk.invalidate(room.layout.root.name, configuration_key(command.configuration))
+        self._disk.invalidate(workspace.layout.root.name, configuration_key(command.configuration))
 
-    async def firmware(self, caller: Caller, attempt_id: str, part: FirmwarePart) -> Sealer:
-        """Return a file of an attempt's firmware, to be sent sealed to its guest.
+    async def firmware(self, pin_sha256: str, command: Fetch) -> FirmwareFile:
+        """Return a file of an attempt's firmware; raises also ProtocolError FIRMWARE_NOT_READY."""
+        attempt = self._attempt(pin_sha256, command.attempt_id)
+        workspace = await self._workspaces.open(pin_sha256)
+        return await open_firmware(attempt, command.part, workspace.firmware)
 
-        Raises also ProtocolError FIRMWARE_NOT_READY, TOO_LARGE.
+    async def status(self, pin_sha256: str) -> AsyncGenerator[StatusEvent]:
+        """Yield what this machine can do for the guest, now and at each change.
+
+        A slow reader gets the newest only. Ends when the guest is removed.
         """
-        guest, attempt = self._admission.attempt(caller, attempt_id, sealed=True)
-        room = await self._rooms.open(guest.pin_sha256)
-        return await seal_firmware(self._channel(guest), attempt, part, room.firmware)
-
-    async def status(self, caller: Caller) -> AsyncGenerator[StatusEvent]:
-        """Give what this machine can do for the guest, now and at each change.
-
-        Only the newest is kept for a listener that is slow. Ends by raising ProtocolError when
-        the guest is one no more.
-        """
-        guest = self._admission.guest(caller)
-        room = await self._rooms.open(guest.pin_sha256)
+        self._check_guest(pin_sha256)
+        workspace = await self._workspaces.open(pin_sha256)
         changed = asyncio.Event()
-        unsubscribes = (self.subscribe(changed.set), room.builder.subscribe(changed.set))
-        told: StatusEvent | None = None
+        unsubscribes = (
+            self.changed.subscribe(changed.set),
+            workspace.builder.subscribe(changed.set),
+        )
+        sent: StatusEvent | None = None
         try:
-            while True:
+            while self.guests.get(pin_sha256) is not None:
                 changed.clear()
-                # Told also when lending ends: only then the guest knows why.
-                status = self._status(room)
-                if status != told:
-                    told = status
+                # Sent also when lending ends: only then the guest knows why.
+                status = self._status(workspace)
+                if status != sent:
+                    sent = status
                     yield status
                 await changed.wait()
-                if self.guests.get(guest.pin_sha256) is None:
-                    raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "this guest was removed")
         finally:
             for unsubscribe in unsubscribes:
                 unsubscribe()
 
-    # Between them.
+    # Checks and upkeep.
 
-    def _status(self, room: GuestWorkspace) -> StatusEvent:
-        builder = room.builder.status()
-        why_not = self._admission.why_not_lent() or why_no_build(builder)
+    def _status(self, workspace: GuestWorkspace) -> StatusEvent:
+        builder = workspace.builder.status()
+        why_not = self.lending.why_not or why_no_build(builder)
         return status_event(builder, why_not, self.slots)
 
-    def _may_begin(self, guest: Guest) -> None:
-        """Raise ProtocolError NOT_LENDING or BUSY unless a new build of a guest may begin."""
-        why_not = self._admission.why_not_lent()
-        room = self._rooms.get(guest.pin_sha256)
-        if why_not is None and room is not None:
-            why_not = why_no_build(room.builder.status())
+    def _check_guest(self, pin_sha256: str) -> None:
+        """Raise ProtocolError UNKNOWN_GUEST or NOT_LENDING."""
+        if self.guests.get(pin_sha256) is None:
+            raise ProtocolError(ErrorCode.UNKNOWN_GUEST, "this guest was removed")
+        if self.lending is Lending.OFF:
+            raise ProtocolError(ErrorCode.NOT_LENDING, "this machine is not lent any more")
+
+    def _attempt(self, pin_sha256: str, attempt_id: str) -> GuestAttempt:
+        self._check_guest(pin_sha256)
+        return self._attempts.get(AttemptKey(pin_sha256, attempt_id))
+
+    def _check_may_build(self, pin_sha256: str) -> None:
+        """Raise ProtocolError NOT_LENDING or BUSY unless a new build of a guest may start."""
+        why_not = self.lending.why_not
+        workspace = self._workspaces.get(pin_sha256)
+        if why_not is None and workspace is not None:
+            why_not = why_no_build(workspace.builder.status())
         if why_not is not None:
             raise ProtocolError(ErrorCode.NOT_LENDING, why_not)
-        active = [each for each in self.active() if each.key.pin_sha256 == guest.pin_sha256]
+        active = [each for each in self.active() if each.key.pin_sha256 == pin_sha256]
         if len(active) >= ACTIVE:
             raise ProtocolError(ErrorCode.BUSY, f"{len(active)} builds of this guest wait already")
 
-    async def _parameters(self, guest: Guest, key: AttemptKey, command: Submit) -> BuildParameters:
+    async def _check_bundle(self, key: AttemptKey, command: Submit) -> None:
+        """Raise ProtocolError ATTEMPT_CONFLICT or BUNDLE_NEEDED."""
         received = self._inbox.find(key)
         if received is not None:
-            if received.sha256 != command.sha256:
+            if received.sha256 != command.bundle_sha256:
                 raise _conflict()
-            return received.parameters
-        if command.header is not None:
-            sha256, parameters = open_parameters(self._channel(guest), key, command.header)
-            if sha256 != command.sha256:
-                raise _conflict()
-            room = await self._rooms.open(guest.pin_sha256)
-            if await room.has(parameters.configuration, sha256):
-                return parameters
-        raise ProtocolError(ErrorCode.BUNDLE_NEEDED, "this bundle is not here")
+            return
+        workspace = await self._workspaces.open(key.pin_sha256)
+        if not await workspace.has(command.parameters.configuration, command.bundle_sha256):
+            raise ProtocolError(ErrorCode.BUNDLE_NEEDED, "this bundle is not here")
 
-    def _channel(self, guest: Guest) -> Channel:
-        return Channel(self._identity, guest.public_key)
-
-    def _ended(self, attempt: GuestAttempt) -> None:
+    def _attempt_ended(self, attempt: GuestAttempt) -> None:
         self._inbox.drop(attempt.key)
         if attempt.state is AttemptState.COMPLETED:
-            self.guests.built(attempt.key.pin_sha256)
-        room = self._rooms.get(attempt.key.pin_sha256)
-        if room is not None:
-            key = configuration_key(attempt.order.parameters.configuration)
-            self._disk.invalidate(room.layout.root.name, key)
-            self._make_room()
-        self._notify()
+            self.guests.count_build(attempt.key.pin_sha256)
+        workspace = self._workspaces.get(attempt.key.pin_sha256)
+        if workspace is not None:
+            key = configuration_key(attempt.submission.parameters.configuration)
+            self._disk.invalidate(workspace.layout.root.name, key)
+            self._eviction.request()
+        self.changed.notify()
 
-    def _make_room(self) -> None:
-        """Keep to the limit soon."""
-        self._room_wanted = True
-        if self._tidying is None or self._tidying.done():
-            self._tidying = asyncio.create_task(self._keep_to_limit())
-
-    async def _keep_to_limit(self) -> None:
-        while self._room_wanted:
-            self._room_wanted = False
-            try:
-                await self._disk.make_room()
-            except OSError as err:
-                _LOGGER.warning("Room for guests' builds cannot be made: %s", err)
+    async def _make_room(self) -> None:
+        try:
+            await self._disk.make_room()
+        except OSError as err:
+            _LOGGER.warning("Room for guests' builds cannot be made: %s", err)
 
     @asynccontextmanager
     async def _hold(self, folder: str, key: str) -> AsyncIterator[bool]:
-        """Keep a device's files from being used, unless they are: until then it gives False.
+        """Keep a device's files from being used; gives False when they are.
 
         The files of an attempt are in use until its guest has the result.
         """
-        room = self._rooms.named(folder)
-        attempts = [each for each in self._book.all() if each.key.pin_sha256[:32] == folder]
+        workspace = self._workspaces.named(folder)
+        attempts = [each for each in self._attempts.all() if each.key.pin_sha256[:32] == folder]
         if key == TOOLS:
             yield not any(each.result is None for each in attempts)
             return
-        needed = {configuration_key(each.order.parameters.configuration) for each in attempts}
-        if key in needed or (room is not None and room.lock(key).locked()):
+        needed = {configuration_key(each.submission.parameters.configuration) for each in attempts}
+        if key in needed or (workspace is not None and workspace.lock(key).locked()):
             yield False
-        elif room is None:
+        elif workspace is None:
             yield True
         else:
-            async with room.lock(key):
+            async with workspace.lock(key):
                 yield True
 
-    def _notify(self) -> None:
-        for listener in tuple(self._listeners):
-            listener()
+
+_NOT_WANTED: Final = "No one wants it any more"
 
 
 def _conflict() -> ProtocolError:

@@ -1,4 +1,4 @@
-"""GuestDisk: all guests together get so many bytes; what was used last stays."""
+"""GuestDiskQuota: all guests together get so many bytes; what was used last stays."""
 
 import asyncio
 from collections.abc import Callable
@@ -28,17 +28,17 @@ _TOOLS_EVERY: Final = 3600.0
 class Item:
     """What goes as a whole: a device's tree, firmware and sources, or a guest's tools.
 
-    ``room`` is the name of the guest's folder, ``used`` Unix time in seconds.
+    ``guest`` is the name of the guest's folder, ``used`` Unix time in seconds.
     """
 
-    room: str
+    guest: str
     key: str
     paths: tuple[Path, ...]
     used: float
 
 
 type Hold = Callable[[str, str], AbstractAsyncContextManager[bool]]
-"""Called with room and key: keeps it from being used meanwhile, or gives False: it is in use."""
+"""Called with guest and key: keeps the item from being used meanwhile, or gives False: it is in use."""
 
 
 class GuestDiskQuota:
@@ -47,10 +47,7 @@ class GuestDiskQuota:
     def __init__(
         self, layout: CacheLayout, time: Time, hold: Hold, waiting: Callable[[], int]
     ) -> None:
-        """Have no limit before ``limit`` is set; it is in bytes.
-
-        ``waiting`` gives the bytes of what guests have sent and is not unpacked.
-        """
+        """Measure nothing yet; ``waiting`` gives the bytes that were sent and are not unpacked."""
         self._layout = layout
         self._time = time
         self._hold = hold
@@ -58,16 +55,17 @@ class GuestDiskQuota:
         self._sizes: dict[tuple[str, str], tuple[int, float]] = {}
         self._making_room = asyncio.Lock()
         self.limit: int | None = None
+        """In bytes."""
         self.used = 0
 
-    def check_waiting(self) -> None:
-        """Raise ProtocolError NO_SPACE when what waits to be unpacked fills the limit already."""
-        if self.limit is not None and self._waiting() > self.limit:
+    def check_waiting(self, size: int) -> None:
+        """Raise ProtocolError NO_SPACE when bundles that wait, with this one, fill the limit."""
+        if self.limit is not None and self._waiting() + size > self.limit:
             raise ProtocolError(ErrorCode.NO_SPACE, "bundles of guests wait that fill their disk")
 
-    def invalidate(self, room: str, key: str) -> None:
-        """Measure this anew next time: something was built there."""
-        self._sizes.pop((room, key), None)
+    def invalidate(self, guest: str, key: str) -> None:
+        """Measure this item again next time: something was built there."""
+        self._sizes.pop((guest, key), None)
 
     async def make_room(self) -> None:
         """Delete what was used least recently until the rest keeps the limit.
@@ -81,24 +79,24 @@ class GuestDiskQuota:
             for item in sorted(items, key=lambda item: (item.used, item.key == TOOLS)):
                 if self.limit is None or self.used <= self.limit:
                     return
-                async with self._hold(item.room, item.key) as free:
+                async with self._hold(item.guest, item.key) as free:
                     if free:
-                        _LOGGER.info("%s of guest %s makes room", item.key or "tools", item.room)
+                        _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.guest)
                         await in_thread(partial(self._discard, item))
-                        self.invalidate(item.room, item.key)
+                        self.invalidate(item.guest, item.key)
                         self.used -= sizes[item]
 
     async def _size(self, item: Item) -> int:
         now = self._time.now().timestamp()
-        size, measured_at = self._sizes.get((item.room, item.key), (None, 0.0))
+        size, measured_at = self._sizes.get((item.guest, item.key), (None, 0.0))
         stale = item.key == TOOLS and now - measured_at > _TOOLS_EVERY
         if size is None or stale:
             size = await in_thread(lambda stop: sum(disk_usage(path, stop) for path in item.paths))
-            self._sizes[item.room, item.key] = (size, now)
+            self._sizes[item.guest, item.key] = (size, now)
         return size
 
     def _discard(self, item: Item, stop: threading.Event) -> None:
-        layout = CacheLayout(self._layout.guests / item.room)
+        layout = CacheLayout(self._layout.guests / item.guest)
         if item.key != TOOLS:
             layout.source_digest(item.key).unlink(missing_ok=True)
         for path in item.paths:
@@ -107,7 +105,7 @@ class GuestDiskQuota:
 
 
 def _items(guests: Path) -> list[Item]:
-    return [item for room in _folders(guests) for item in _items_of(CacheLayout(room))]
+    return [item for guest in _folders(guests) for item in _items_of(CacheLayout(guest))]
 
 
 def _items_of(layout: CacheLayout) -> list[Item]:
@@ -133,7 +131,7 @@ def _used(layout: CacheLayout, key: str) -> float:
     try:
         return layout.source_digest(key).stat().st_mtime
     except OSError:
-        # Half-made, or cleaned: nothing would be missed.
+        # Incomplete or cleaned.
         return 0.0
 
 

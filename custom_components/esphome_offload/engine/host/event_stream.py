@@ -1,4 +1,4 @@
-"""What a guest that attached to an attempt is told, as fast as it takes it."""
+"""The events of an attempt for a guest that is attached to it."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -29,7 +29,7 @@ async def follow(
     when it is left.
     """
     woken = asyncio.Event()
-    told = _Told()
+    sent = _Sent()
     pages = logs.follow(
         attempt.key.log_id,
         from_line,
@@ -37,36 +37,36 @@ async def follow(
         ended=lambda: attempt.result is not None,
         limit=_ALL_LINES,
     )
-    with attempt.listening(woken.set):
+    with attempt.attach(woken.set):
         async with aclosing(pages):
             async for page in pages:
-                for event in told.news(attempt):
+                for event in sent.changes(attempt):
                     yield event
                 for batch in line_batches(attempt.key.attempt_id, page.first_line, page.lines):
                     yield batch
         yield attempt.event()
 
 
-class _Told:
-    """What this listener knows already."""
+class _Sent:
+    """What the guest knows already."""
 
     def __init__(self) -> None:
         self._state: AttemptState | None = None
         self._ahead: int | None = None
         self._percent: float | None = None
 
-    def news(self, attempt: GuestAttempt) -> list[BuildEvent]:
-        """Return what changed, but for the end; taken at one moment, however slowly it is told."""
+    def changes(self, attempt: GuestAttempt) -> list[BuildEvent]:
+        """Return what changed, but for the end; all of it is of one moment."""
         if attempt.result is not None:
             return []
         attempt_id = attempt.key.attempt_id
-        news: list[BuildEvent] = []
+        changes: list[BuildEvent] = []
         if attempt.state is not self._state:
-            news.append(attempt.event())
+            changes.append(attempt.event())
             self._percent = None
         if attempt.ahead is not None and attempt.ahead != self._ahead:
-            news.append(QueueEvent(attempt_id, attempt.ahead))
+            changes.append(QueueEvent(attempt_id, attempt.ahead))
         if attempt.percent is not None and attempt.percent != self._percent:
-            news.append(ProgressEvent(attempt_id, attempt.percent))
+            changes.append(ProgressEvent(attempt_id, attempt.percent))
         self._state, self._ahead, self._percent = attempt.state, attempt.ahead, attempt.percent
-        return news
+        return changes

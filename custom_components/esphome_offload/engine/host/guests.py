@@ -1,33 +1,28 @@
 """The guests: paired offloaders that this machine builds for."""
 
-import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 import logging
 
+from ..codec import CodecError, decode, encode
+from ..listeners import Listeners
+from ..protocol.fields import Count, Label
 from ..protocol.identity import PublicKey
 from .ports import StateStore
 
 _LOGGER = logging.getLogger(__name__)
 
-type GuestsListener = Callable[[], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A paired offloader. ``user_id`` is that of its Home Assistant user here; times are UTC.
-
-    ``builds`` counts those that succeeded.
-    """
+    """A paired offloader. ``builds`` counts those that succeeded; times are UTC."""
 
     public_key: PublicKey
-    label: str
-    user_id: str
+    label: Label
     paired_at: datetime
     last_seen: datetime | None = None
-    builds: int = 0
+    builds: Count = 0
 
     @property
     def pin_sha256(self) -> str:
@@ -36,23 +31,22 @@ class Guest:
 
 
 class GuestRegistry:
-    """All guests, by pin."""
+    """All guests, by pin. ``changed`` notifies when one is added, removed or changed."""
 
     def __init__(self, store: StateStore) -> None:
-        """Know of nobody before ``load``."""
+        self.changed = Listeners[[]]()
         self._store = store
         self._guests: dict[str, Guest] = {}
-        self._listeners: list[GuestsListener] = []
 
     async def load(self) -> None:
-        """Take up the stored guests."""
+        """Load the stored guests."""
         state = await self._store.load() or {}
         records = state.get("guests")
         for record in records if isinstance(records, list) else ():
             try:
-                guest = _decode(record)
-            except KeyError, TypeError, ValueError, binascii.Error:
-                _LOGGER.warning("The record of a guest is damaged; it has to be paired again")
+                guest = decode(Guest, record)
+            except CodecError as err:
+                _LOGGER.warning("A guest's record is damaged; pair with it again: %s", err)
                 continue
             self._guests[guest.pin_sha256] = guest
 
@@ -64,40 +58,37 @@ class GuestRegistry:
         """Return one guest."""
         return self._guests.get(pin_sha256)
 
-    def by_user(self, user_id: str) -> Guest | None:
-        """Return the guest that a Home Assistant user stands for."""
-        return next((guest for guest in self._guests.values() if guest.user_id == user_id), None)
-
-    async def add(self, guest: Guest) -> None:
-        """Add a guest, in place of one with the same key; returns when that is on disk."""
+    async def add(self, public_key: PublicKey, label: str, at: datetime) -> Guest:
+        """Add a guest, or pair again with a known one; returns when that is on disk."""
+        known = self._guests.get(public_key.pin_sha256)
+        if known is None:
+            guest = Guest(public_key, label, at)
+        else:
+            guest = replace(known, label=label, paired_at=at)
         self._guests[guest.pin_sha256] = guest
         await self._store.save_now(self._state())
-        self._notify()
+        self.changed.notify()
+        return guest
 
     async def remove(self, pin_sha256: str) -> Guest | None:
         """Remove a guest and return it; returns when that is on disk."""
         guest = self._guests.pop(pin_sha256, None)
         if guest is not None:
             await self._store.save_now(self._state())
-            self._notify()
+            self.changed.notify()
         return guest
 
-    def seen(self, pin_sha256: str, at: datetime) -> None:
-        """Note that a guest was connected."""
+    def mark_connected(self, pin_sha256: str, label: str, at: datetime) -> None:
+        """Note that a guest is connected, and its label."""
+        self._change(pin_sha256, lambda guest: replace(guest, label=label, last_seen=at))
+
+    def mark_disconnected(self, pin_sha256: str, at: datetime) -> None:
+        """Note that a guest was connected until now."""
         self._change(pin_sha256, lambda guest: replace(guest, last_seen=at))
 
-    def built(self, pin_sha256: str) -> None:
-        """Count a build."""
+    def count_build(self, pin_sha256: str) -> None:
+        """Count a build that succeeded."""
         self._change(pin_sha256, lambda guest: replace(guest, builds=guest.builds + 1))
-
-    def relabel(self, pin_sha256: str, label: str) -> None:
-        """Note how a guest is called now."""
-        self._change(pin_sha256, lambda guest: replace(guest, label=label))
-
-    def subscribe(self, listener: GuestsListener) -> Callable[[], None]:
-        """Call ``listener`` when a guest came, went or changed; returns unsubscribe."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
 
     def _change(self, pin_sha256: str, change: Callable[[Guest], Guest]) -> None:
         guest = self._guests.get(pin_sha256)
@@ -105,34 +96,7 @@ class GuestRegistry:
             return
         self._guests[pin_sha256] = changed
         self._store.save_soon(self._state)
-        self._notify()
-
-    def _notify(self) -> None:
-        for listener in tuple(self._listeners):
-            listener()
+        self.changed.notify()
 
     def _state(self) -> dict[str, object]:
-        return {"guests": [_encode(guest) for guest in self._guests.values()]}
-
-
-def _encode(guest: Guest) -> dict[str, object]:
-    return {
-        "public_key": base64.b64encode(guest.public_key.raw).decode(),
-        "label": guest.label,
-        "user_id": guest.user_id,
-        "paired_at": guest.paired_at.isoformat(),
-        "last_seen": guest.last_seen.isoformat() if guest.last_seen else None,
-        "builds": guest.builds,
-    }
-
-
-def _decode(record: dict[str, object]) -> Guest:
-    last_seen = record["last_seen"]
-    return Guest(
-        public_key=PublicKey(base64.b64decode(str(record["public_key"]), validate=True)),
-        label=str(record["label"]),
-        user_id=str(record["user_id"]),
-        paired_at=datetime.fromisoformat(str(record["paired_at"])),
-        last_seen=None if last_seen is None else datetime.fromisoformat(str(last_seen)),
-        builds=int(str(record["builds"])),
-    )
+        return {"guests": [encode(guest) for guest in self._guests.values()]}

@@ -1,21 +1,17 @@
-"""Inbox: bundles that came, until they are submitted and unpacked."""
+"""Inbox: bundles that were received, until they are submitted and unpacked."""
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 import shutil
 from typing import Final
 
 from ..clock import Time
-from ..protocol.body import open_header
-from ..protocol.errors import ErrorCode, ProtocolError
-from ..protocol.limits import BUNDLE_LIMIT
 from ..const import MIB
-from ..protocol.parsing import parse
-from ..protocol.payloads import BodyHeader, BuildParameters
-from ..protocol.seal import Channel, Purpose
-from ..protocol.transfer import receive
+from ..protocol.bodies import IncomingFile
+from ..protocol.errors import ErrorCode, ProtocolError
+from ..tasks import BackgroundTasks
 from .attempt import AttemptKey
 
 AT_ONCE: Final = 2
@@ -23,20 +19,21 @@ AT_ONCE: Final = 2
 WAITING: Final = 8
 """Bundles of one guest that are not submitted; the oldest goes when there are more."""
 WAIT: Final = 3600.0
-"""Seconds until a bundle that nobody submits goes."""
+"""Seconds until a bundle that is not submitted goes."""
 DISK_RESERVE: Final = 512 * MIB
 """What stays free for the machine itself, in bytes."""
+
+type Receive = Callable[[IncomingFile], Awaitable[None]]
+"""Writes the body that a guest sends; raises ProtocolError and OSError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A whole bundle, as its sender sealed it."""
+    """A whole bundle."""
 
-    key: AttemptKey
     path: Path
-    sha256: str
     size: int
-    parameters: BuildParameters
+    sha256: str
 
 
 def free_disk(folder: Path) -> int:
@@ -46,77 +43,50 @@ def free_disk(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def parameters_of(header: BodyHeader, key: AttemptKey) -> BuildParameters:
-    """Return what a bundle's header wants built; raises ProtocolError MALFORMED or TAMPERED."""
-    parameters = parse(BuildParameters, header.parameters)
-    if parameters.attempt_id != key.attempt_id:
-        raise ProtocolError(ErrorCode.TAMPERED, "a bundle that was sealed for another attempt")
-    return parameters
-
-
-def open_parameters(
-    channel: Channel, key: AttemptKey, sealed: bytes
-) -> tuple[str, BuildParameters]:
-    """Return digest and parameters of a header that came without its bundle."""
-    header = open_header(channel, Purpose.BUNDLE, sealed, BUNDLE_LIMIT)
-    return header.sha256, parameters_of(header, key)
-
-
 class Inbox:
     """One file per attempt. Use it on the event loop only."""
 
     def __init__(self, folder: Path, time: Time, free: Callable[[Path], int] = free_disk) -> None:
-        """Touch nothing yet."""
         self._folder = folder
         self._time = time
         self._free = free
-        self._receiving: set[AttemptKey] = set()
+        self._receiving: dict[AttemptKey, int] = {}
         self._received: dict[AttemptKey, Received] = {}
         self._timers: dict[AttemptKey, Callable[[], None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
 
     @property
     def size(self) -> int:
-        """Bytes of all bundles that came and are not dropped."""
-        return sum(each.size for each in self._received.values())
+        """Bytes of all bundles that are received and not dropped, or on their way."""
+        return sum(each.size for each in self._received.values()) + sum(self._receiving.values())
 
     async def empty(self) -> None:
-        """Remove what an earlier run left; nobody will submit it."""
+        """Remove what an earlier run left; no guest will submit it."""
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
-    async def receive(
-        self, channel: Channel, key: AttemptKey, pieces: AsyncIterable[bytes]
-    ) -> None:
-        """Take a sealed bundle, in place of an earlier one of the attempt.
+    async def receive(self, key: AttemptKey, sha256: str, size: int, receive: Receive) -> None:
+        """Receive a bundle, in place of an earlier one of the attempt.
 
-        Raises ProtocolError (BUSY, NO_SPACE, TAMPERED, MALFORMED, TOO_LARGE, STALLED) and what
-        ``pieces`` raises; nothing is left then.
+        Raises ProtocolError (BUSY, NO_SPACE) and what ``receive`` raises; nothing is left then.
         """
         of_guest = [each for each in self._receiving if each.pin_sha256 == key.pin_sha256]
         if key in of_guest or len(of_guest) >= AT_ONCE:
             raise ProtocolError(ErrorCode.BUSY, "other bundles of this guest are on their way")
-        self._receiving.add(key)
+        self._receiving[key] = size
         try:
             path = self._folder / key.pin_sha256[:32] / f"{key.attempt_id}.tar.gz"
-            await asyncio.to_thread(self._make_room, path.parent)
-            header = await receive(
-                channel,
-                Purpose.BUNDLE,
-                pieces,
-                path,
-                limit=BUNDLE_LIMIT,
-                accept=lambda header: _demand(header, key),
-            )
+            await asyncio.to_thread(self._prepare, path.parent, size)
+            await receive(IncomingFile(path, size, sha256))
         finally:
-            self._receiving.discard(key)
-        self._keep(Received(key, path, header.sha256, header.size, parameters_of(header, key)))
+            del self._receiving[key]
+        self._keep(key, Received(path, size, sha256))
 
     def find(self, key: AttemptKey) -> Received | None:
         """Return the bundle of an attempt."""
         return self._received.get(key)
 
     def submitted(self, key: AttemptKey) -> None:
-        """Leave a bundle to whoever builds it; ``drop`` it afterwards."""
+        """Keep a bundle until ``drop``: it is built."""
         if timer := self._timers.pop(key, None):
             timer()
 
@@ -125,9 +95,9 @@ class Inbox:
         self.submitted(key)
         received = self._received.pop(key, None)
         if received is not None:
-            task = asyncio.create_task(asyncio.to_thread(_unlink, received.path))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.start(
+                asyncio.to_thread(_unlink, received.path), "esphome_offload drop a bundle"
+            )
 
     def drop_guest(self, pin_sha256: str) -> None:
         """Remove all bundles of a guest."""
@@ -139,26 +109,20 @@ class Inbox:
         """Remove all bundles."""
         for key in tuple(self._received):
             self.drop(key)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.wait()
 
-    def _make_room(self, folder: Path) -> None:
-        if self._free(folder) < DISK_RESERVE:
+    def _prepare(self, folder: Path, size: int) -> None:
+        if self._free(folder) < DISK_RESERVE + size:
             raise ProtocolError(ErrorCode.NO_SPACE, "the disk is full")
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def _keep(self, received: Received) -> None:
-        key = received.key
+    def _keep(self, key: AttemptKey, received: Received) -> None:
         self.submitted(key)
         self._received[key] = received
         self._timers[key] = self._time.call_later(WAIT, lambda: self.drop(key))
         waiting = [each for each in self._timers if each.pin_sha256 == key.pin_sha256]
         for oldest in waiting[:-WAITING]:
             self.drop(oldest)
-
-
-def _demand(header: BodyHeader, key: AttemptKey) -> None:
-    parameters_of(header, key)
 
 
 def _unlink(path: Path) -> None:

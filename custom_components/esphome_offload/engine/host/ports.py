@@ -1,4 +1,4 @@
-"""What the builder's side of a pairing needs from outside and gets handed in."""
+"""What the builder's end needs from outside and is handed in."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""GuestBuilds: runs what guests submitted, and ends what nobody waits for."""
+"""GuestBuildRunner: runs what guests submitted, and cancels what no guest waits for."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -10,6 +10,7 @@ from ..build.model import BuildError, BuildRequest, Firmware
 from ..build.slots import Slots
 from ..clock import Time
 from ..const import FailureReason, Stage
+from ..tasks import BackgroundTasks
 from .attempt import AttemptKey, GuestAttempt, Submission
 from .attempt_store import AttemptStore
 from .workspace import GuestWorkspaces
@@ -17,7 +18,7 @@ from .workspace import GuestWorkspaces
 _LOGGER = logging.getLogger(__name__)
 
 LEASE: Final = 1800.0
-"""Seconds that an attempt goes on, or waits, with nobody attached."""
+"""Seconds that an attempt runs, or waits, with no guest attached."""
 KEEP: Final = 24 * 3600.0
 """Seconds that an ended attempt is kept for its guest."""
 ENDED: Final = 500
@@ -31,15 +32,15 @@ class GuestBuildRunner:
 
     def __init__(
         self,
-        book: AttemptStore,
-        rooms: GuestWorkspaces,
+        attempts: AttemptStore,
+        workspaces: GuestWorkspaces,
         slots: Slots,
         time: Time,
         on_ended: Callable[[GuestAttempt], None],
     ) -> None:
         """``on_ended`` is called when an attempt has ended, however."""
-        self._book = book
-        self._rooms = rooms
+        self._attempts = attempts
+        self._workspaces = workspaces
         self._slots = slots
         self._time = time
         self._on_ended = on_ended
@@ -47,33 +48,32 @@ class GuestBuildRunner:
         self._cancelling: dict[AttemptKey, str] = {}
         self._timers: dict[AttemptKey, Callable[[], None]] = {}
         self._stopping = False
-        self._cleaning: set[asyncio.Task[None]] = set()
+        self._background = BackgroundTasks()
 
-    def take_up(self) -> None:
-        """Keep what had ended before a restart for as long as it was to be kept."""
+    def resume(self) -> None:
+        """Keep what had ended before a restart for the rest of its time."""
         now = self._time.now()
-        for attempt in self._book.all():
+        for attempt in self._attempts.all():
             if attempt.result is not None:
                 age = (now - attempt.result.at).total_seconds()
                 # A clock that was set back keeps nothing for longer.
                 self._forget_in(attempt, KEEP - max(0.0, age))
 
-    async def start(self, order: Submission, bundle: Path | None) -> None:
+    async def start(self, submission: Submission, bundle: Path | None) -> None:
         """Build; returns when it can no longer happen twice. Raises OSError."""
-        attempt = await self._book.begin(order)
+        attempt = await self._attempts.add(submission)
         if attempt.result is not None or self._stopping:
-            # Cancelled meanwhile.
-            return
-        attempt.on_attended = lambda attended: self._attended(attempt, attended)
-        self._lease(attempt)
+            return  # cancelled meanwhile
+        attempt.attached_changed.subscribe(lambda: self._attached_changed(attempt))
+        self._start_lease(attempt)
         task = asyncio.create_task(
-            self._build(attempt, bundle), name=f"esphome_offload guest build {order.key.log_id}"
+            self._build(attempt, bundle), name=f"esphome_offload guest build {attempt.key.log_id}"
         )
-        self._tasks[order.key] = task
+        self._tasks[attempt.key] = task
         task.add_done_callback(lambda done: self._ended(attempt, done))
 
     async def cancel(self, attempts: Iterable[GuestAttempt], why: str) -> None:
-        """End attempts, and return when no process of theirs is left. ``why`` is for people."""
+        """Cancel attempts; returns when no process of theirs is left. ``why`` is for people."""
         tasks = []
         for attempt in attempts:
             task = self._tasks.get(attempt.key)
@@ -93,10 +93,10 @@ class GuestBuildRunner:
     def forget(self, attempt: GuestAttempt) -> None:
         """Drop an attempt that has ended."""
         self._drop_timer(attempt.key)
-        self._book.forget(attempt)
+        self._attempts.forget(attempt)
 
     async def stop(self) -> None:
-        """End all processes. Attempts are left as they are: after the restart they are gone."""
+        """End all processes. Attempts stay as they are: what had not ended is lost."""
         self._stopping = True
         for timer in self._timers.values():
             timer()
@@ -106,22 +106,20 @@ class GuestBuildRunner:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_TIMEOUT)
-        if self._cleaning:
-            await asyncio.wait(self._cleaning)
-        for attempt in self._book.all():
-            attempt.silence()
+        await self._background.wait()
+        for attempt in self._attempts.all():
+            attempt.stop()
 
     async def _build(self, attempt: GuestAttempt, bundle: Path | None) -> Firmware:
-        order = attempt.order
-        parameters = order.parameters
-        room = await self._rooms.open(order.key.pin_sha256)
+        parameters, sha256 = attempt.submission.parameters, attempt.submission.sha256
+        workspace = await self._workspaces.open(attempt.key.pin_sha256)
         async with (
-            room.device(parameters.configuration),
-            self._slots.slot(order.key.pin_sha256, attempt.queued),
+            workspace.device(parameters.configuration),
+            self._slots.slot(attempt.key.pin_sha256, attempt.place),
         ):
             attempt.stage(Stage.PREPARING)
-            config_dir = await room.prepare(parameters.configuration, order.sha256, bundle)
-            return await room.builder.build(
+            config_dir = await workspace.prepare(parameters.configuration, sha256, bundle)
+            return await workspace.builder.build(
                 BuildRequest(
                     job_id=parameters.job_id,
                     attempt_id=parameters.attempt_id,
@@ -162,30 +160,28 @@ class GuestBuildRunner:
         self._settle(attempt)
 
     def _settle(self, attempt: GuestAttempt) -> None:
-        self._book.changed()
+        self._attempts.save_soon()
         self._forget_in(attempt, KEEP)
         self._on_ended(attempt)
-        ended = [each for each in self._book.of(attempt.key.pin_sha256) if each.result is not None]
+        ended = [
+            each for each in self._attempts.of(attempt.key.pin_sha256) if each.result is not None
+        ]
         for oldest in ended[:-ENDED]:
             self.forget(oldest)
 
-    def _attended(self, attempt: GuestAttempt, attended: bool) -> None:
+    def _attached_changed(self, attempt: GuestAttempt) -> None:
         if attempt.result is None:
             self._drop_timer(attempt.key)
-            if not attended:
-                self._lease(attempt)
+            if not attempt.attached:
+                self._start_lease(attempt)
 
-    def _lease(self, attempt: GuestAttempt) -> None:
+    def _start_lease(self, attempt: GuestAttempt) -> None:
         if not self._stopping:
             self._set_timer(attempt.key, LEASE, lambda: self._lease_over(attempt))
 
     def _lease_over(self, attempt: GuestAttempt) -> None:
-        minutes = round(LEASE / 60)
-        task = asyncio.create_task(
-            self.cancel([attempt], f"Nobody was attached for {minutes} minutes")
-        )
-        self._cleaning.add(task)
-        task.add_done_callback(self._cleaning.discard)
+        why = f"No one was attached for {round(LEASE / 60)} minutes"
+        self._background.start(self.cancel([attempt], why), "esphome_offload lease")
 
     def _forget_in(self, attempt: GuestAttempt, seconds: float) -> None:
         if not self._stopping:

@@ -1,17 +1,17 @@
-"""What a guest is told about this machine."""
+"""The status of this machine as a guest gets it."""
 
 from ..build.model import BuilderStatus
 from ..build.resources import DISK_MIB
 from ..build.slots import Slots
 from ..protocol.errors import ProtocolError
 from ..protocol.limits import DETAIL_LIMIT, VERSION_LIMIT, VERSIONS_LIMIT, WARM_LIMIT
-from ..text import one_line
 from ..protocol.messages import Clean, StatusEvent
 from ..protocol.parsing import parse
+from ..text import one_line
 
 
 def why_no_build(builder: BuilderStatus) -> str | None:
-    """Return why a guest's builder takes nothing now, for people; None when it does."""
+    """Return why a guest's builder accepts nothing now, for people; None when it does."""
     if not builder.available:
         return builder.why_not or "cannot build"
     if builder.disk_mib is not None and builder.disk_mib < DISK_MIB:
@@ -20,7 +20,7 @@ def why_no_build(builder: BuilderStatus) -> str | None:
 
 
 def status_event(builder: BuilderStatus, why_not: str | None, slots: Slots) -> StatusEvent:
-    """Return what a guest is told; ``builder`` is the guest's own."""
+    """Return the status for a guest; ``builder`` is the guest's own."""
     return StatusEvent(
         available=why_not is None,
         slots=slots.count,
@@ -38,7 +38,7 @@ def status_event(builder: BuilderStatus, why_not: str | None, slots: Slots) -> S
 
 
 def _can_be_sent(configuration: str) -> bool:
-    """Tell names of configurations from others: builds write the files that these come from."""
+    """Return whether this is the name of a configuration: builds write the files it comes from."""
     try:
         parse(Clean, {"configuration": configuration})
     except ProtocolError:

@@ -12,8 +12,7 @@ from typing import Final, NoReturn
 import zlib
 
 from ..build.model import BuildError
-from ..const import FailureReason
-from ..const import MIB
+from ..const import MIB, FailureReason
 
 UNPACKED_LIMIT: Final = 500 * MIB
 """What ESPHome itself allows a bundle to grow to."""

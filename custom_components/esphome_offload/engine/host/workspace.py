@@ -1,4 +1,4 @@
-"""GuestRooms: where each guest's bundles are unpacked and built, apart from all others."""
+"""Workspaces: where each guest's bundles are unpacked and built, apart from all others."""
 
 import asyncio
 from collections import defaultdict
@@ -18,19 +18,18 @@ from .unpack import UnpackStopped, unpack
 class GuestWorkspace:
     """One guest's folder and what builds in it."""
 
-    def __init__(self, workshop: GuestBuildServices) -> None:
-        """Keep what is needed."""
-        self.builder = workshop.builder
-        self.firmware = workshop.firmware
-        self.layout = workshop.layout
+    def __init__(self, services: GuestBuildServices) -> None:
+        self.builder = services.builder
+        self.firmware = services.firmware
+        self.layout = services.layout
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def device(self, configuration: str) -> asyncio.Lock:
-        """Return what is held while the files of a device are used."""
+        """Return the lock that is held while the files of a device are used."""
         return self.lock(configuration_key(configuration))
 
     def lock(self, key: str) -> asyncio.Lock:
-        """Return the same by ``configuration_key``."""
+        """Return the same lock by ``configuration_key``."""
         return self._locks[key]
 
     async def has(self, configuration: str, sha256: str) -> bool:
@@ -38,7 +37,7 @@ class GuestWorkspace:
         return await asyncio.to_thread(_is_unpacked, self.layout, configuration, sha256)
 
     async def prepare(self, configuration: str, sha256: str, bundle: Path | None) -> Path:
-        """Return the folder that a bundle is unpacked in; it is the same for all of a device.
+        """Return the folder that a bundle is unpacked in; it is the same for all bundles of a device.
 
         Raises BuildError (bundle_incomplete, builder_environment) and OSError. When cancelled
         it stops within a moment.
@@ -48,7 +47,7 @@ class GuestWorkspace:
         )
 
     async def clean(self, configuration: str) -> None:
-        """Forget the tree and the sources of a device; raises BuildError."""
+        """Delete the tree and the sources of a device; raises BuildError."""
         async with self.device(configuration):
             await self.builder.clean(configuration)
             key = configuration_key(configuration)
@@ -56,43 +55,44 @@ class GuestWorkspace:
 
 
 class GuestWorkspaces:
-    """The rooms of all guests, each made when it is first needed."""
+    """The workspaces of all guests, each made when it is first needed."""
 
     def __init__(self, layout: CacheLayout, make: MakeGuestBuildServices) -> None:
         """``layout`` is this instance's."""
         self._layout = layout
         self._make = make
-        self._rooms: dict[str, GuestWorkspace] = {}
+        self._workspaces: dict[str, GuestWorkspace] = {}
         self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def tidy(self) -> None:
+    async def clean_up(self) -> None:
         """Remove what the processes of an earlier run left; while no build runs."""
-        await asyncio.to_thread(_tidy, self._layout.guests)
+        await asyncio.to_thread(_empty_tmp, self._layout.guests)
 
     def get(self, pin_sha256: str) -> GuestWorkspace | None:
-        """Return a guest's room if it is made."""
-        return self._rooms.get(pin_sha256)
+        """Return a guest's workspace if it is made."""
+        return self._workspaces.get(pin_sha256)
 
     def named(self, folder: str) -> GuestWorkspace | None:
-        """Return the room whose folder has this name, if it is made."""
+        """Return the workspace whose folder has this name, if it is made."""
         return next(
-            (room for room in self._rooms.values() if room.layout.root.name == folder), None
+            (each for each in self._workspaces.values() if each.layout.root.name == folder), None
         )
 
     async def open(self, pin_sha256: str) -> GuestWorkspace:
-        """Return a guest's room."""
+        """Return a guest's workspace."""
         async with self._making[pin_sha256]:
-            room = self._rooms.get(pin_sha256)
-            if room is None:
+            workspace = self._workspaces.get(pin_sha256)
+            if workspace is None:
                 layout = self._layout.guest(pin_sha256)
                 await asyncio.to_thread(_make_folders, layout)
-                room = self._rooms[pin_sha256] = GuestWorkspace(await self._make(layout))
-            return room
+                workspace = GuestWorkspace(await self._make(layout))
+                self._workspaces[pin_sha256] = workspace
+            return workspace
 
     async def remove(self, pin_sha256: str) -> None:
         """Delete all that was built for a guest; none of its builds may run any more."""
         async with self._making[pin_sha256]:
-            self._rooms.pop(pin_sha256, None)
+            self._workspaces.pop(pin_sha256, None)
             root = self._layout.guest(pin_sha256).root
             await asyncio.to_thread(self._layout.discard, root)
 
@@ -102,7 +102,7 @@ def _make_folders(layout: CacheLayout) -> None:
     layout.make()
 
 
-def _tidy(guests: Path) -> None:
+def _empty_tmp(guests: Path) -> None:
     if guests.is_dir():
         for root in guests.iterdir():
             CacheLayout(root).empty_tmp()

@@ -5,6 +5,7 @@ from typing import Annotated
 from ..codec import Number, Text
 from .limits import DETAIL_LIMIT, LABEL_LIMIT, VERSION_LIMIT
 
+EXIT_CODE_LIMIT = 1024
 _MOST = 2**53
 
 # No slash, no leading dot or dash: these name files at the builder and stand on command lines.
@@ -24,4 +25,5 @@ EsphomeVersion = Annotated[str, Text(VERSION_LIMIT, _ESPHOME_VERSION_PATTERN)]
 Configuration = Annotated[str, Text(200, _CONFIGURATION_PATTERN)]
 DeviceName = Annotated[str, Text(128, _NAME_PATTERN)]
 Count = Annotated[int, Number(0, _MOST)]
+ExitCode = Annotated[int, Number(-EXIT_CODE_LIMIT, EXIT_CODE_LIMIT)]
 TimeZone = Annotated[str, Text(64, _TIME_ZONE_PATTERN)]

@@ -11,8 +11,11 @@ import os
 from pathlib import Path
 import stat
 import tempfile
+from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from ..codec import Blob
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ class IdentityError(Exception):
 class PublicKey:
     """An X25519 public key of 32 bytes. Raises ValueError when it is none that is safe to use."""
 
-    raw: bytes
+    raw: Annotated[bytes, Blob(KEY_BYTES, KEY_BYTES)]
 
     def __post_init__(self) -> None:
         """Refuse second spellings of a key (another pin) and points that fix the secret."""

@@ -13,6 +13,7 @@ from .fields import (
     Count,
     Detail,
     Digest,
+    ExitCode,
     Version,
 )
 from .limits import (
@@ -151,7 +152,7 @@ class AttemptEvent:
     lines: Count = 0
     failure_reason: Annotated[FailureReason, OrElse(FailureReason.INTERNAL)] | None = None
     error: Annotated[str, Text(ERROR_LIMIT, free=True)] | None = None
-    exit_code: Annotated[int, Number(-1024, 1024)] | None = None
+    exit_code: ExitCode | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,84 @@
+"""Strangers: connections on which nobody has proven to be a guest yet."""
+
+from collections import Counter
+from ipaddress import IPv4Address, ip_address
+from typing import Final
+
+from aiohttp import web
+
+LIMIT: Final = 256
+"""Strangers at the same time, each of which costs some ten kilobytes."""
+_PREFIX: Final = 64
+"""The leading bits of an IPv6 address that name a network: one machine may have all the rest."""
+
+
+class Stranger:
+    """One connection. ``waiting``: the next message has to come from its other end."""
+
+    def __init__(self, request: web.Request) -> None:
+        self.network = network_of(request.remote)
+        self.waiting = False
+        self.evicted = False
+        self._transport = request.transport
+
+    def evict(self) -> None:
+        """Break the connection."""
+        self.evicted = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Strangers:
+    """All strangers, oldest first.
+
+    When there are too many, a network with the most of them makes room: whoever opens many
+    connections locks out nobody else, and those who send nothing go first.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._all: dict[Stranger, None] = {}
+
+    def admit(self, request: web.Request) -> Stranger | None:
+        """Add a connection; None when it has to be refused. Call ``leave`` in the end."""
+        newcomer = Stranger(request)
+        if len(self._all) >= self._limit and not self._make_room(newcomer):
+            return None
+        self._all[newcomer] = None
+        return newcomer
+
+    def leave(self, stranger: Stranger) -> None:
+        """Remove a connection, which is closed, or a guest's."""
+        self._all.pop(stranger, None)
+
+    def close(self) -> None:
+        """Break all connections."""
+        for each in tuple(self._all):
+            each.evict()
+
+    def _make_room(self, newcomer: Stranger) -> bool:
+        counts = Counter(each.network for each in (*self._all, newcomer))
+        crowd, most = counts.most_common(1)[0]
+        if counts[newcomer.network] == most:
+            crowd = newcomer.network
+        of_crowd = [each for each in self._all if each.network == crowd]
+        idle = [each for each in of_crowd if each.waiting]
+        if not idle and crowd == newcomer.network:
+            return False
+        going = (idle or of_crowd)[0]
+        self.leave(going)
+        going.evict()
+        return True
+
+
+def network_of(address: str | None) -> str:
+    """Return what counts as one network: an IPv4 address, or the /64 of an IPv6 address."""
+    try:
+        ip = ip_address((address or "").partition("%")[0])
+    except ValueError:
+        return address or ""
+    if isinstance(ip, IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return f"{int(ip) >> (128 - _PREFIX):x}/{_PREFIX}"
