@@ -3,17 +3,21 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Protocol
 
 
 class Time(Protocol):
-    """The clock and the timers, so that tests need not wait."""
+    """A clock and its timers."""
 
     def now(self) -> datetime:
         """Return the present time in UTC."""
 
+    def monotonic(self) -> float:
+        """Return seconds that only ever grow, whatever is done to the machine's clock."""
+
     def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-        """Call ``action`` on the event loop in so many seconds; returns cancel."""
+        """Call ``action`` on the event loop after so many seconds; returns cancel."""
 
 
 class SystemTime:
@@ -23,8 +27,12 @@ class SystemTime:
         """Return the present time in UTC."""
         return datetime.now(UTC)
 
+    def monotonic(self) -> float:
+        """Return seconds that only ever grow."""
+        return monotonic()
+
     def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-        """Call ``action`` on the event loop in so many seconds; returns cancel."""
+        """Call ``action`` on the event loop after so many seconds; returns cancel."""
         return asyncio.get_running_loop().call_later(seconds, action).cancel
 
 

@@ -1,13 +1,15 @@
 """The codec between frozen dataclasses and JSON: strict when it decodes, plain when it encodes.
 
 A field's type says what is allowed in it, for example ``Annotated[str, Text(128)]``. Fields that
-the dataclass does not have are ignored, so that a newer version may write more.
+the dataclass does not have are ignored, so that a newer version may write more; those whose name
+begins with an underscore are not part of the JSON.
 """
 
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 import functools
 import json
@@ -18,6 +20,9 @@ from typing import Annotated, Protocol, cast
 
 type Json = dict[str, object]
 type _Reader = Callable[[object], object]
+
+_MOMENT_LIMIT = 40
+"""Characters of a time in ISO 8601 form."""
 
 
 class CodecError(ValueError):
@@ -128,6 +133,25 @@ class Many:
 
 
 @dataclass(frozen=True, slots=True)
+class Keyed:
+    """An object of at most ``limit`` entries; the field's type is ``Mapping[K, V]``."""
+
+    limit: int
+
+    def reader(self, base: object) -> _Reader:
+        """Return the check of the object and each of its keys and values."""
+        key, value = map(_reader, typing.get_args(base))
+
+        def read(raw: object) -> dict[object, object]:
+            record = _object(raw)
+            if len(record) > self.limit:
+                raise CodecError(f"more than {self.limit}")
+            return {key(name): value(each) for name, each in record.items()}
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
 class OrElse:
     """A StrEnum; a member that only a newer peer knows becomes ``fallback``."""
 
@@ -173,7 +197,10 @@ def decode_json[T](kind: type[T], text: bytes | str) -> T:
 
 
 def encode(message: object) -> Json:
-    """Return the JSON-ready form; None is left out, ``type`` added where the message has one."""
+    """Return the JSON-ready form, with ``type`` where the message has one.
+
+    None is left out where it is the default.
+    """
     return cast("Json", _write(message))
 
 
@@ -204,6 +231,20 @@ def _boolean(value: object) -> bool:
     return value
 
 
+def _moment(value: object) -> datetime:
+    """Return a time in UTC; one without a zone is refused."""
+    if not isinstance(value, str) or len(value) > _MOMENT_LIMIT:
+        raise CodecError("not a time")
+    try:
+        moment = datetime.fromisoformat(value)
+        in_utc = moment.astimezone(UTC)
+    except (ValueError, OverflowError) as err:
+        raise CodecError("not a time") from err
+    if moment.tzinfo is None:
+        raise CodecError("a time without a zone")
+    return in_utc
+
+
 def _member(kind: type[StrEnum], value: object) -> StrEnum:
     if not isinstance(value, str) or value not in kind:
         raise CodecError("not one of the known words")
@@ -221,6 +262,8 @@ def _reader(hint: object) -> _Reader:
         return lambda value: None if value is None else inner(value)
     if hint is bool:
         return _boolean
+    if hint is datetime:
+        return _moment
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return functools.partial(_member, hint)
     if isinstance(hint, type) and is_dataclass(hint):
@@ -232,13 +275,15 @@ def _reader(hint: object) -> _Reader:
 def schema(kind: type) -> dict[str, tuple[_Reader, bool]]:
     """Return the reader of each field and whether it may be missing."""
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {
-        each.name: (
-            _reader(hints[each.name]),
-            each.default is not MISSING or each.default_factory is not MISSING,
-        )
-        for each in fields(kind)
-    }
+    return {each.name: (_reader(hints[each.name]), _optional(each)) for each in _public(kind)}
+
+
+def _public(kind: object) -> tuple[Field[object], ...]:
+    return tuple(each for each in fields(cast("type", kind)) if not each.name.startswith("_"))
+
+
+def _optional(field: Field[object]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
 
 
 def _read_dataclass(kind: type, raw: object) -> object:
@@ -265,16 +310,20 @@ def _write(value: object) -> object:
         record: Json = {}
         if (name := type_name(type(value))) is not None:
             record["type"] = name
-        for each in fields(value):
-            if (content := getattr(value, each.name)) is not None:
+        for each in _public(value):
+            content = getattr(value, each.name)
+            # Null where leaving it out would mean another default.
+            if content is not None or each.default is not None:
                 record[each.name] = _write(content)
         return record
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
     if isinstance(value, Mapping):
-        return dict(value)
+        return {_write(key): _write(each) for key, each in value.items()}
     if isinstance(value, tuple):
         return [_write(each) for each in value]
     return value

@@ -53,6 +53,10 @@ class VirtualTime(Time):
         return self.moment
 
     @override
+    def monotonic(self) -> float:
+        return self.moment.timestamp()
+
+    @override
     def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
         timer = (self.moment + timedelta(seconds=seconds), action)
         self._timers.append(timer)

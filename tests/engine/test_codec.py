@@ -1,5 +1,6 @@
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 import json
 from typing import Annotated, ClassVar
@@ -8,11 +9,14 @@ import pytest
 
 from custom_components.esphome_offload.engine.codec import (
     Blob,
+    CodecError,
+    Keyed,
     Many,
     Number,
     OrElse,
     RawObject,
     Text,
+    decode,
     encode,
     encode_json,
     schema,
@@ -49,6 +53,8 @@ class Everything:
     inner: Inner
     many: Annotated[tuple[Annotated[str, Text(3)], ...], Many(2)]
     raw: Annotated[Mapping[str, object], RawObject()]
+    at: datetime
+    keyed: Annotated[Mapping[Colour, Annotated[float, Number(0, 9)]], Keyed(2)]
     maybe: Annotated[int, Number(0, 10)] | None = None
 
 
@@ -64,6 +70,8 @@ GOOD = Everything(
     Inner("x"),
     ("a", "b"),
     {"k": 1},
+    datetime(2026, 10, 25, 1, 30, tzinfo=UTC),
+    {Colour.RED: 1.0},
 )
 
 
@@ -140,6 +148,14 @@ def test_what_a_field_does_not_allow_is_refused_by_name(name: str, value: object
         ("many", {"a": "b"}),
         ("many", ["a", 1]),
         ("raw", {1: 2}),
+        ("at", "2026-10-25T01:30:00"),
+        ("at", "2026-10-25"),
+        ("at", "0001-01-01T00:00:00+14:00"),
+        ("at", "2026-10-25T01:30:00+00:00" + "0" * 20),
+        ("keyed", {"blue": 1}),
+        ("keyed", {"red": 10}),
+        ("keyed", {"red": None}),
+        ("keyed", [["red", 1]]),
     ],
 )
 def test_values_at_the_edge_are_refused(name: str, value: object) -> None:
@@ -183,6 +199,49 @@ def test_the_type_chooses_the_message() -> None:
     assert parse_one_of((Inner, Everything), encode(GOOD)) == GOOD
     assert parse_one_of((Everything,), {"type": "other"}) is None
     assert parse_one_of((Everything,), [1]) is None
+
+
+def test_a_time_is_the_same_moment_in_utc() -> None:
+    there = timezone(timedelta(hours=2))
+    wire = encode(GOOD) | {"at": datetime(2026, 10, 25, 3, 30, tzinfo=there).isoformat()}
+    read = parse(Everything, wire)
+    assert read == GOOD
+    assert read.at.tzinfo is UTC
+    assert encode(GOOD)["at"] == "2026-10-25T01:30:00+00:00"
+
+
+def test_an_object_with_too_many_entries_is_refused() -> None:
+    @dataclass(frozen=True)
+    class Table:
+        rows: Annotated[Mapping[Annotated[str, Text(1)], bool], Keyed(2)]
+
+    table = Table({"a": True, "b": False})
+    assert decode(Table, encode(table)) == table
+    with pytest.raises(CodecError, match="rows: more than 2"):
+        decode(Table, {"rows": dict.fromkeys("abc", True)})
+    with pytest.raises(CodecError, match="rows: longer than 1"):
+        decode(Table, {"rows": {"ab": True}})
+
+
+@pytest.mark.parametrize("value", [None, 1, 2])
+def test_a_none_that_is_not_the_default_survives(value: int | None) -> None:
+    @dataclass(frozen=True)
+    class Defaults:
+        other: Annotated[int, Number(0, 9)] | None = 1
+        needed: Annotated[int, Number(0, 9)] | None = field(kw_only=True)
+
+    record = Defaults(value, needed=value)
+    assert decode(Defaults, encode(record)) == record
+
+
+def test_private_fields_are_neither_written_nor_read() -> None:
+    @dataclass
+    class Mutable:
+        name: Annotated[str, Text(5)]
+        _since: object = None
+
+    assert encode(Mutable("a", 5)) == {"name": "a"}
+    assert decode(Mutable, {"name": "a", "_since": 5}) == Mutable("a")
 
 
 def test_a_field_without_limits_is_a_defect() -> None:
