@@ -11,14 +11,19 @@ from homeassistant.helpers.typing import ConfigType
 from . import issues as job_issues
 from .build_services import make_build_services
 from .const import DOMAIN
-from .coordinator import DATA_COORDINATOR, OffloadConfigEntry, OffloadCoordinator
+from .coordinator import (
+    DATA_COORDINATOR,
+    AnyConfigEntry,
+    OffloadConfigEntry,
+    OffloadCoordinator,
+)
 from .engine.build.cache.layout import CacheLayout
 from .engine.job_log import JobLogs
 from .lending.commands import async_setup_peer_commands
 from .lending.guest_devices import guest_pin
 from .lending.views import async_setup_peer_views
 from .peering.entity import async_follow_address
-from .peering.entry import is_peer
+from .peering.entry import PeerConfigEntry, is_peer
 from .peering.self_check import async_setup_self_check
 from .services import async_setup_services
 from .websocket_api import async_setup_websocket_api
@@ -47,35 +52,37 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     return True
 
 
-async def async_setup_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> bool:
+async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     """Attach "this instance", or connect to a peer."""
-    coordinator = entry.runtime_data = hass.data[DATA_COORDINATOR]
+    coordinator = hass.data[DATA_COORDINATOR]
     if is_peer(entry):
-        await coordinator.peering.async_connect(entry)
+        entry.runtime_data = await coordinator.peering.async_connect(entry)
         await hass.config_entries.async_forward_entry_setups(entry, _PEER_PLATFORMS)
         entry.async_on_unload(entry.add_update_listener(_async_peer_updated))
         return True
+    entry.runtime_data = coordinator
     await coordinator.async_attach(entry)
     await hass.config_entries.async_forward_entry_setups(entry, _PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_options_updated))
     return True
 
 
-async def async_unload_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> bool:
+async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     """Detach "this instance", or a peer; running jobs go on unless the former was disabled."""
+    coordinator = hass.data[DATA_COORDINATOR]
     if is_peer(entry):
         if not await hass.config_entries.async_unload_platforms(entry, _PEER_PLATFORMS):
             return False
-        await entry.runtime_data.peering.async_disconnect(entry.entry_id)
+        await coordinator.peering.async_disconnect(entry.entry_id)
         return True
     if not await hass.config_entries.async_unload_platforms(entry, _PLATFORMS):
         return False
-    await entry.runtime_data.async_detach(entry)
+    await coordinator.async_detach(entry)
     return True
 
 
-async def async_remove_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
-    """Forget "this instance", or unpair a peer."""
+async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
+    """Remove the jobs, guests and peers of "this instance", or unpair a peer."""
     if (coordinator := hass.data.get(DATA_COORDINATOR)) is None:
         return
     if is_peer(entry):
@@ -85,7 +92,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: OffloadConfigEntry) -> 
 
 
 async def async_remove_config_entry_device(
-    hass: HomeAssistant, entry: OffloadConfigEntry, device_entry: dr.AnyDeviceEntry
+    hass: HomeAssistant, entry: AnyConfigEntry, device_entry: dr.AnyDeviceEntry
 ) -> bool:
     """Unpair the guest that a device stands for; other devices go with their configurations."""
     pin_sha256 = guest_pin(device_entry)
@@ -99,8 +106,8 @@ async def _async_options_updated(hass: HomeAssistant, entry: OffloadConfigEntry)
     await entry.runtime_data.async_apply_options(entry)
 
 
-async def _async_peer_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:
-    peering = entry.runtime_data.peering
+async def _async_peer_updated(hass: HomeAssistant, entry: PeerConfigEntry) -> None:
+    peering = hass.data[DATA_COORDINATOR].peering
     peering.apply(entry)
     if (peer := peering.get(entry.entry_id)) is not None:
         async_follow_address(hass, peer)

@@ -7,9 +7,8 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import OffloadConfigEntry
 from .peering.entity import PeerEntity
-from .peering.peers import Peer
+from .peering.entry import Peer, PeerConfigEntry
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0
@@ -17,12 +16,11 @@ PARALLEL_UPDATES = 0
 
 async def async_setup_entry(
     hass: HomeAssistant,
-    entry: OffloadConfigEntry,
+    entry: PeerConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensor of a peer."""
-    if (peer := entry.runtime_data.peering.get(entry.entry_id)) is not None:
-        async_add_entities([PeerConnected(peer)])
+    async_add_entities([PeerConnected(entry.runtime_data)])
 
 
 class PeerConnected(PeerEntity, BinarySensorEntity):

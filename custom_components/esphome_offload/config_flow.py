@@ -7,7 +7,6 @@ from typing import Any, override
 
 from homeassistant.config_entries import (
     SOURCE_ZEROCONF,
-    ConfigEntry,
     ConfigFlowResult,
     FlowType,
     OptionsFlow,
@@ -18,6 +17,7 @@ from homeassistant.helpers.selector import TextSelector
 import probatio
 
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
+from .coordinator import AnyConfigEntry, OffloadConfigEntry
 from .flows.discovery import DiscoverySteps
 from .flows.options import OffloadOptionsFlow
 from .flows.reauth import MendingSteps
@@ -39,14 +39,14 @@ class OffloadConfigFlow(DiscoverySteps, MendingSteps, domain=DOMAIN):
     @staticmethod
     @callback
     @override
-    def async_get_options_flow(config_entry: ConfigEntry) -> OptionsFlow:
+    def async_get_options_flow(config_entry: OffloadConfigEntry) -> OptionsFlow:
         """Return the flow behind "Configure"."""
         return OffloadOptionsFlow()
 
     @classmethod
     @callback
     @override
-    def async_supports_options_flow(cls, config_entry: ConfigEntry) -> bool:
+    def async_supports_options_flow(cls, config_entry: AnyConfigEntry) -> bool:
         """Whether there is anything behind "Configure"; a peer has only its address."""
         return not is_peer(config_entry)
 

@@ -28,10 +28,12 @@ from .inventory.versions import VersionTracker
 from .job_payload import JobDetails
 from .lending.lender import Lender
 from .options import OffloadOptions
+from .peering.entry import PeerConfigEntry
 from .peering.peers import Peering
 from .storage import JobPersistence
 
 type OffloadConfigEntry = ConfigEntry[OffloadCoordinator]
+type AnyConfigEntry = OffloadConfigEntry | PeerConfigEntry
 
 DATA_COORDINATOR: HassKey[OffloadCoordinator] = HassKey(DOMAIN)
 

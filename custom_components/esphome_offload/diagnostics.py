@@ -4,9 +4,10 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 
-from .coordinator import DATA_COORDINATOR, OffloadConfigEntry
+from .coordinator import DATA_COORDINATOR, AnyConfigEntry
 from .engine.build.model import Builder
 from .engine.build.slots import Slots
 from .engine.client.address import host as host_of
@@ -15,8 +16,7 @@ from .engine.host.guests import Guest
 from .engine.protocol.definitions import MIB
 from .inventory.tracker import OffloadDevice
 from .lending.lender import Lender
-from .peering.entry import is_peer
-from .peering.peers import Peer
+from .peering.entry import Peer, is_peer
 
 _JOBS = 50
 
@@ -25,14 +25,13 @@ _TO_REDACT: Final = {"address", "config_dir", "detail", "error", "user_id", "wai
 
 
 async def async_get_config_entry_diagnostics(
-    hass: HomeAssistant, entry: OffloadConfigEntry
+    hass: HomeAssistant, entry: AnyConfigEntry
 ) -> dict[str, Any]:
     """Return the state of a peer, or of everything behind "this instance"."""
-    coordinator = hass.data[DATA_COORDINATOR]
     if is_peer(entry):
-        # One that is disabled, or could not be set up, has nothing to say.
-        peer = coordinator.peering.get(entry.entry_id)
-        return {} if peer is None else _peer(peer)
+        # One that is disabled, or could not be set up, has no runtime data.
+        return _peer(entry.runtime_data) if entry.state is ConfigEntryState.LOADED else {}
+    coordinator = hass.data[DATA_COORDINATOR]
     options = coordinator.options
     diagnostics: dict[str, Any] = {
         "options": None if options is None else asdict(options),

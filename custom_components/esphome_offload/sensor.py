@@ -15,10 +15,11 @@ from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import OffloadConfigEntry
+from .coordinator import AnyConfigEntry
 from .engine.host.guests import Guest
 from .lending.guest_devices import async_remove_former, guest_device_info
 from .lending.lender import Lender
+from .peering.entry import is_peer
 from .peering.sensors import async_add_peer_sensors
 
 # Everything is pushed.
@@ -52,12 +53,12 @@ _SENSORS = (
 
 async def async_setup_entry(
     hass: HomeAssistant,
-    entry: OffloadConfigEntry,
+    entry: AnyConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the sensors of a peer, or of every guest that is there or comes."""
-    if (peer := entry.runtime_data.peering.get(entry.entry_id)) is not None:
-        async_add_peer_sensors(peer, async_add_entities)
+    if is_peer(entry):
+        async_add_peer_sensors(entry.runtime_data, async_add_entities)
         return
     lender = entry.runtime_data.lender
     known: set[str] = set()

@@ -5,12 +5,12 @@ from contextlib import suppress
 import re
 from typing import Any, override
 
-from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntry, ConfigFlowResult
+from homeassistant.config_entries import SOURCE_IGNORE, ConfigFlowResult
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 
 from ..const import DOMAIN, INSTANCE_UNIQUE_ID
-from ..coordinator import DATA_COORDINATOR
+from ..coordinator import DATA_COORDINATOR, OffloadConfigEntry
 from ..engine.client import probe as visit
 from ..engine.client.address import candidates
 from ..engine.client.probe import ProbeError
@@ -19,7 +19,7 @@ from ..engine.protocol.identity import Identity, IdentityError
 from ..engine.protocol.tickets import ClockSkewError
 from ..identity_store import async_get_identity
 from ..markup import plain
-from ..peering.entry import PeerKey, PeerSettings
+from ..peering.entry import PeerConfigEntry, PeerKey, PeerSettings
 from .pairing import PairingSteps
 
 _PIN = re.compile(r"[0-9a-f]{64}")
@@ -82,7 +82,7 @@ class DiscoverySteps(PairingSteps):
         )
 
     @property
-    def _instance(self) -> ConfigEntry | None:
+    def _instance(self) -> OffloadConfigEntry | None:
         return self.hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, INSTANCE_UNIQUE_ID)
 
     def _announced(self) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class DiscoverySteps(PairingSteps):
                 continue
         return tuple(dict.fromkeys(urls)) or (f"http://{name}",)
 
-    async def _async_follow(self, entry: ConfigEntry, identity: Identity) -> None:
+    async def _async_follow(self, entry: PeerConfigEntry, identity: Identity) -> None:
         """Take over a peer's new address, if it is not at the old one and proves itself."""
         try:
             settings = PeerSettings.from_entry(entry)

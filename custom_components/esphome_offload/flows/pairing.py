@@ -8,7 +8,6 @@ from aiohttp import ClientSession
 from homeassistant.config_entries import (
     SOURCE_IGNORE,
     SOURCE_REAUTH,
-    ConfigEntry,
     ConfigFlow,
     ConfigFlowResult,
 )
@@ -30,7 +29,7 @@ from ..engine.protocol.pairing import Paired, PairingError, PairingFailure
 from ..engine.protocol.tickets import ClockSkewError
 from ..identity_store import async_get_identity, async_renew_identity
 from ..markup import plain
-from ..peering.entry import PeerKey, PeerSettings
+from ..peering.entry import PeerConfigEntry, PeerKey, PeerSettings
 from ..peering.self_check import async_is_self
 
 CONF_CODE: Final = "code"
@@ -255,7 +254,7 @@ class PairingSteps(ConfigFlow):
 
     @callback
     def _move(
-        self, entry: ConfigEntry, data: Mapping[str, Any], unique_id: str | None = None
+        self, entry: PeerConfigEntry, data: Mapping[str, Any], unique_id: str | None = None
     ) -> None:
         """Change an entry and have it begin anew, also when nothing changed."""
         changed = self.hass.config_entries.async_update_entry(

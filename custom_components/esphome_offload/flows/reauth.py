@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from homeassistant.config_entries import ConfigEntry, ConfigFlowResult
+from homeassistant.config_entries import ConfigFlowResult
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from ..engine.client import probe as visit
@@ -14,7 +14,7 @@ from ..engine.protocol.identity import IdentityError, PublicKey
 from ..engine.protocol.tickets import ClockSkewError
 from ..identity_store import async_get_identity
 from ..markup import plain
-from ..peering.entry import PeerKey, PeerSettings
+from ..peering.entry import PeerConfigEntry, PeerKey, PeerSettings
 from .pairing import PairingSteps
 
 _REFUSALS: Final = {
@@ -60,7 +60,7 @@ class MendingSteps(PairingSteps):
                 return self.async_abort(reason="address_changed")
         return self._address_form("reconfigure_peer", user_input or entry.data, errors)
 
-    def _about(self, entry: ConfigEntry) -> None:
+    def _about(self, entry: PeerConfigEntry) -> None:
         """Name the peer; an error may have another label, of who was found instead."""
         name = plain(entry.title)
         self._placeholders |= {"builder": name, "label": name}

@@ -8,7 +8,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.entity import Entity
 
 from ..const import DOMAIN
-from .peers import Peer
+from .entry import Peer
 
 
 class PeerEntity(Entity):

@@ -1,19 +1,23 @@
-"""What the config entry of a peer holds."""
+"""What the config entry of a peer holds: its data, and the peer while it is loaded."""
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeIs
 
 from homeassistant.config_entries import ConfigEntry
 
+from ..engine.build.model import Builder
 from ..engine.client.address import candidates
+from ..engine.client.link import LinkState, PeerLink
 from ..engine.protocol.identity import PublicKey
 from ..options import EntryKey
 
 ENTRY_KIND_PEER: Final = "peer"
+
+type PeerConfigEntry = ConfigEntry[Peer]
 
 
 class PeerKey(StrEnum):
@@ -36,7 +40,7 @@ class PeerSettings:
     label: str
 
     @classmethod
-    def from_entry(cls, entry: ConfigEntry) -> Self:
+    def from_entry(cls, entry: PeerConfigEntry) -> Self:
         """Read a config entry; raises ValueError when it is damaged.
 
         The label is the entry's title: that is what its owner sees and may change.
@@ -65,6 +69,18 @@ class PeerSettings:
         }
 
 
-def is_peer(entry: ConfigEntry) -> bool:
-    """Whether an entry is a peer's, and not "this instance"."""
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A paired builder and the connection to it."""
+
+    entry: PeerConfigEntry
+    settings: PeerSettings
+    link: PeerLink
+    builder: Builder
+    unregister: Callable[[], None]
+    seen: LinkState | None = None
+
+
+def is_peer(entry: ConfigEntry[Any]) -> TypeIs[PeerConfigEntry]:
+    """Return whether an entry is a peer's, and not "this instance"."""
     return entry.data.get(EntryKey.KIND) == ENTRY_KIND_PEER

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import logging
 from typing import Final
 
-from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryError
 from homeassistant.helpers import issue_registry as ir
@@ -22,7 +22,7 @@ from ..engine.protocol.definitions import ProtocolError
 from ..engine.protocol.identity import IdentityError
 from ..engine.protocol.negotiation import own_offer
 from ..identity_store import async_get_identity
-from .entry import PeerSettings, is_peer
+from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,18 +35,6 @@ _UNPAIR_TIMEOUT: Final = 10.0
 
 type MakePeer = Callable[[PeerLink], Builder]
 type WantedAttempts = Callable[[str], Iterable[str]]
-
-
-@dataclass(slots=True, eq=False)
-class Peer:
-    """A paired builder and the connection to it."""
-
-    entry: ConfigEntry
-    settings: PeerSettings
-    link: PeerLink
-    builder: Builder
-    unregister: Callable[[], None]
-    seen: LinkState | None = None
 
 
 class Peering:
@@ -90,8 +78,8 @@ class Peering:
         left = self._grace_ends - self._hass.loop.time()
         return left if left > 0 and any(map(self._on_its_way, self._entries)) else 0.0
 
-    async def async_connect(self, entry: ConfigEntry) -> None:
-        """Keep a connection to the peer of an entry, and have it build.
+    async def async_connect(self, entry: PeerConfigEntry) -> Peer:
+        """Start the connection to the peer of an entry and register its builder.
 
         Returns before it is connected. Raises ConfigEntryError when that can never be.
         """
@@ -110,6 +98,7 @@ class Peering:
         self._peers[entry.entry_id] = peer
         link.subscribe(lambda: self._link_changed(peer))
         await link.start()
+        return peer
 
     async def async_disconnect(self, entry_id: str) -> None:
         """Close the connection at once; what the peer builds for us goes on there."""
@@ -120,7 +109,7 @@ class Peering:
             ir.async_delete_issue(self._hass, DOMAIN, _issue_id(entry_id))
 
     @callback
-    def apply(self, entry: ConfigEntry) -> None:
+    def apply(self, entry: PeerConfigEntry) -> None:
         """Heed a changed entry; a build that runs outlives another address."""
         if (peer := self._peers.get(entry.entry_id)) is None:  # it is being unloaded
             return
@@ -138,7 +127,7 @@ class Peering:
         """Home Assistant stops: close all connections."""
         await asyncio.gather(*(peer.link.stop() for peer in self.peers))
 
-    async def async_unpair(self, entry: ConfigEntry) -> None:
+    async def async_unpair(self, entry: PeerConfigEntry) -> None:
         """Have the peer forget this instance, as far as it can be reached."""
         try:
             link = await self._async_link(PeerSettings.from_entry(entry), tuple)
@@ -172,7 +161,7 @@ class Peering:
         )
 
     @property
-    def _entries(self) -> list[ConfigEntry]:
+    def _entries(self) -> list[PeerConfigEntry]:
         return [
             entry
             for entry in self._hass.config_entries.async_entries(
@@ -181,7 +170,7 @@ class Peering:
             if is_peer(entry)
         ]
 
-    def _on_its_way(self, entry: ConfigEntry) -> bool:
+    def _on_its_way(self, entry: PeerConfigEntry) -> bool:
         if (peer := self._peers.get(entry.entry_id)) is not None:
             if peer.link.connected:
                 return peer.link.status is None

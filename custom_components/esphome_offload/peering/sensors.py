@@ -14,7 +14,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from ..engine.build.model import BuilderStatus
 from .entity import PeerEntity
-from .peers import Peer
+from .entry import Peer
 
 
 @dataclass(frozen=True, kw_only=True)
