@@ -1,7 +1,7 @@
 """Commands for our own web page: follow one job, list and follow all."""
 
 import asyncio
-from collections.abc import Coroutine
+from contextlib import aclosing
 from typing import Any
 
 from homeassistant.components import websocket_api
@@ -10,7 +10,6 @@ import probatio
 
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
-from .engine.job_log import LogPage
 from .engine.jobs.model import FirmwareJob
 from .websocket_stream import ThrottledSubscription
 
@@ -93,58 +92,35 @@ async def _follow(
     coordinator: OffloadCoordinator, job: FirmwareJob, next_line: int, outlet: ThrottledSubscription
 ) -> None:
     changed = asyncio.Event()
-    changed.set()
-    unsubscribe = coordinator.queue.subscribe(job.job_id, lambda _event, _job: changed.set())
+    unsubscribes = (
+        coordinator.queue.subscribe(job.job_id, lambda _event, _job: changed.set()),
+        coordinator.logs.subscribe(job.job_id, changed.set),
+    )
+    pages = coordinator.logs.follow(
+        job.job_id,
+        next_line,
+        woken=changed,
+        ended=lambda: job.terminal,
+        limit=_LINES_PER_MESSAGE,
+        size=_BYTES_PER_MESSAGE,
+    )
     try:
-        while True:
-            await _either(changed, coordinator.logs.changed(job.job_id, next_line))
-            changed.clear()
-            terminal = job.terminal  # before the lines: of a job that has ended no more come
-            page = await coordinator.logs.read(job.job_id, next_line, _LINES_PER_MESSAGE)
-            lines, next_line = _bounded(page)
-            complete = next_line >= page.total
-            outlet.send(
-                {
-                    "job": coordinator.job_details(job),
-                    "first_line": page.first_line,
-                    "lines": lines,
-                    "next_line": next_line,
-                    "terminal": terminal and complete,
-                }
-            )
-            if terminal and complete:
-                return
-            if not complete:
-                changed.set()
-            await outlet.ready()
+        async with aclosing(pages):
+            async for page in pages:
+                outlet.send(
+                    {
+                        "job": coordinator.job_details(job),
+                        "first_line": page.first_line,
+                        "lines": list(page.lines),
+                        "next_line": page.next_line,
+                        "terminal": page.last,
+                    }
+                )
+                if not page.last:
+                    await outlet.ready()
     finally:
-        unsubscribe()
-
-
-async def _either(changed: asyncio.Event, more_lines: Coroutine[Any, Any, bool]) -> None:
-    """Wait until the job changed or its log grew; a log that has ended grows no more."""
-    job = asyncio.ensure_future(changed.wait())
-    log = asyncio.ensure_future(more_lines)
-    try:
-        await asyncio.wait({job, log}, return_when=asyncio.FIRST_COMPLETED)
-        if not job.done() and not log.result():
-            await job
-    finally:
-        job.cancel()
-        log.cancel()
-        await asyncio.gather(job, log, return_exceptions=True)
-
-
-def _bounded(page: LogPage) -> tuple[list[str], int]:
-    """Return as many of the lines as fit into one message, at least one, and the next number."""
-    lines: list[str] = []
-    size = 0
-    for line in page.lines:
-        size += len(line.encode(errors="replace")) + 3
-        if lines and size > _BYTES_PER_MESSAGE:
-            return lines, page.first_line + len(lines)
-        lines.append(line)
-    return lines, page.next_line
+        for unsubscribe in unsubscribes:
+            unsubscribe()
 
 
 async def _follow_all(

@@ -5,6 +5,9 @@ from typing import Final
 
 ZEROCONF_TYPE: Final = "_esphome-offload._tcp.local."
 
+MIB: Final = 1024**2
+GIB: Final = 1024**3
+
 REQUESTED_AUTO: Final = "auto"
 REQUESTED_LOCAL: Final = "local"
 

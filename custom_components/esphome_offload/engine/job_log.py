@@ -2,26 +2,31 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 import logging
 from pathlib import Path
 import re
 
 from .clock import SystemTime, Time
+from .const import MIB
+from .listeners import Listeners
+from .tasks import BackgroundTasks
 
 _LOGGER = logging.getLogger(__name__)
 
 # On disk a log has at most 1 MiB. The beginning and the end are kept; what is between them
 # makes room for appending, so that the file is rewritten once in a while and not at every line.
-FILE_LIMIT = 1024 * 1024
+FILE_LIMIT = MIB
 HEAD_LIMIT = 320 * 1024
 TAIL_LIMIT = 320 * 1024
 OWN = "== "
 """What the lines begin with that we log ourselves, in between those of ESPHome."""
 LINE_LIMIT = 4000
 WRITE_EVERY = 0.5
+_CLOSE_TIMEOUT = 5.0
+"""Seconds for the last lines of all logs to reach the disk when Home Assistant stops."""
 
 # The line's number, a tabulator and the line end.
 _OVERHEAD = 10
@@ -34,13 +39,15 @@ class LogPage:
     """A run of neighbouring lines; the first has the number ``first_line``, counted from 0.
 
     ``first_line`` is greater than asked for where lines were left out. Go on reading at
-    ``next_line``; nothing more is there (yet) when it equals ``total``.
+    ``next_line``; nothing more is there (yet) when it equals ``total``. ``last``: nothing will be
+    added after this page; only ``follow`` knows.
     """
 
     first_line: int
     lines: tuple[str, ...]
     next_line: int
     total: int
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +97,11 @@ class NumberedLines:
         """Return all lines that are kept."""
         return Run(0, tuple(self.head)), Run(self.tail_first, tuple(self.tail))
 
-    def page(self, from_line: int, limit: int) -> LogPage:
-        """Return lines from a number on, up to where some were left out."""
+    def page(self, from_line: int, limit: int, size: int | None = None) -> LogPage:
+        """Return lines from a number on, up to where some were left out.
+
+        At most ``limit`` lines, and of more than one no more than ``size`` bytes.
+        """
         first = min(max(from_line, 0), self.total)
         if len(self.head) <= first < self.tail_first:
             first = self.tail_first
@@ -99,11 +109,23 @@ class NumberedLines:
         if len(lines) < limit and first + len(lines) >= self.tail_first:
             begin = first + len(lines) - self.tail_first
             lines.extend(islice(self.tail, begin, begin + limit - len(lines)))
+        if size is not None:
+            del lines[_fitting(lines, size) :]
         return LogPage(first, tuple(lines), first + len(lines), self.total)
 
 
 def _size(line: str) -> int:
     return _OVERHEAD + (len(line) if line.isascii() else len(line.encode(errors="replace")))
+
+
+def _fitting(lines: Iterable[str], size: int) -> int:
+    """Return how many of the lines take at most ``size`` bytes together, at least 1."""
+    count = 0
+    for count, line in enumerate(lines):
+        size -= _size(line)
+        if size < 0:
+            return max(count, 1)
+    return count + 1
 
 
 def _text(run: Run) -> bytes:
@@ -158,34 +180,41 @@ class _Live:
     ended: bool = False
     timer: Callable[[], None] | None = None
     writer: asyncio.Task[None] | None = None
-    waiters: set[asyncio.Event] = field(default_factory=set)
-
-    def wake(self) -> None:
-        for waiter in self.waiters:
-            waiter.set()
 
 
 class JobLogs:
     """The logs of all jobs, one file each in ``folder``."""
 
     def __init__(self, folder: Path, time: Time | None = None) -> None:
-        """Touch nothing yet."""
         self._folder = folder
         self._time = time or SystemTime()
         self._live: dict[str, _Live] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listeners: dict[str, Listeners[[]]] = {}
+        self._tasks = BackgroundTasks()
 
     def open(self, job_id: str) -> None:
-        """Begin the log of a new job."""
+        """Start the log of a new job."""
         self._live[job_id] = _Live(job_id, self._path(job_id))
 
     async def resume(self, job_id: str) -> None:
-        """Go on with the log of an earlier run."""
+        """Continue the log of an earlier run."""
         live = _Live(job_id, self._path(job_id))
         live.lines = await asyncio.to_thread(_load, live.path)
         # The file may end in half a line.
         live.rewrite = True
         self._live[job_id] = live
+
+    def subscribe(self, job_id: str, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` when lines were added or the log ended; returns unsubscribe."""
+        listeners = self._listeners.setdefault(job_id, Listeners())
+        unsubscribe = listeners.subscribe(listener)
+
+        def unsubscribe_and_forget() -> None:
+            unsubscribe()
+            if not listeners and self._listeners.get(job_id) is listeners:
+                del self._listeners[job_id]
+
+        return unsubscribe_and_forget
 
     def append(self, job_id: str, lines: Sequence[str]) -> None:
         """Add lines; cheap, they reach the disk within half a second or so.
@@ -206,7 +235,7 @@ class JobLogs:
             live.pending.clear()
             live.pending_bytes = 0
             live.rewrite = True
-        live.wake()
+        self._notify(job_id)
         self._schedule(live)
 
     def finish(self, job_id: str) -> None:
@@ -215,7 +244,7 @@ class JobLogs:
         if live is None or live.ended:
             return
         live.ended = True
-        live.wake()
+        self._notify(job_id)
         self._write_now(live)
 
     async def read(self, job_id: str, from_line: int = 0, limit: int = 1000) -> LogPage:
@@ -224,31 +253,46 @@ class JobLogs:
         lines = live.lines if live else await asyncio.to_thread(_load, self._path(job_id))
         return lines.page(from_line, limit)
 
-    async def changed(self, job_id: str, seen: int) -> bool:
-        """Wait until there are more than ``seen`` lines (True) or the log has ended (False).
+    async def follow(
+        self,
+        job_id: str,
+        from_line: int,
+        *,
+        woken: asyncio.Event,
+        ended: Callable[[], bool],
+        limit: int,
+        size: int | None = None,
+    ) -> AsyncGenerator[LogPage]:
+        """Yield a log page by page, from a line on, until it ends.
 
-        After False nothing more comes, but lines not yet read may be there.
+        The first page comes at once, another whenever ``woken`` is set, without lines if there
+        are no new ones. ``ended`` says that no line will be added; the page that then reaches the
+        end is ``last``. ``limit`` and ``size`` bound a page in lines and bytes. A slow reader
+        delays nothing: it gets what is still kept.
         """
-        live = self._live.get(job_id)
-        if live is None:
-            return False
-        waiter = asyncio.Event()
-        live.waiters.add(waiter)
-        try:
-            while not live.ended:
-                if live.lines.total > seen:
-                    return True
-                waiter.clear()
-                await waiter.wait()
-        finally:
-            live.waiters.discard(waiter)
-        return False
+        lines: NumberedLines | None = None
+        while True:
+            woken.clear()
+            no_more = ended()  # asked before the lines are read
+            if (live := self._live.get(job_id)) is not None:
+                lines = live.lines
+            elif lines is None:
+                lines = await asyncio.to_thread(_load, self._path(job_id))
+            page = lines.page(from_line, limit, size)
+            from_line = page.next_line
+            if from_line < page.total:
+                yield page
+                continue
+            yield replace(page, last=no_more)
+            if no_more:
+                return
+            await woken.wait()
 
     def forget(self, job_ids: Iterable[str]) -> None:
         """Delete logs."""
         paths = [self._path(job_id) for job_id in job_ids]
         if paths:
-            self._own(asyncio.create_task(asyncio.to_thread(_delete, paths)))
+            self._tasks.start(asyncio.to_thread(_delete, paths), "delete job logs")
 
     async def prune(self, keep: Iterable[str]) -> None:
         """Delete the logs of all other jobs."""
@@ -261,11 +305,11 @@ class JobLogs:
         await asyncio.to_thread(others)
 
     async def aclose(self) -> None:
-        """End all logs and return when they are on disk."""
+        """End all logs and return when they are on disk, or the disk takes too long."""
         for job_id in tuple(self._live):
             self.finish(job_id)
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        if not await self._tasks.wait(_CLOSE_TIMEOUT):
+            _LOGGER.warning("The last lines of the job logs are not written yet")
 
     def _path(self, job_id: str) -> Path:
         return self._folder / f"{job_id}.log"
@@ -279,7 +323,7 @@ class JobLogs:
             live.timer()
             live.timer = None
         if live.writer is None:
-            live.writer = self._own(asyncio.create_task(self._write(live)))
+            live.writer = self._tasks.start(self._write(live), f"write log {live.job_id}")
 
     async def _write(self, live: _Live) -> None:
         try:
@@ -309,10 +353,9 @@ class JobLogs:
         else:
             live.file_bytes = await asyncio.to_thread(_append, live.path, run)
 
-    def _own(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _notify(self, job_id: str) -> None:
+        if (listeners := self._listeners.get(job_id)) is not None:
+            listeners.notify()
 
 
 def _delete(paths: Iterable[Path]) -> None:

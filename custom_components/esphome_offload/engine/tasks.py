@@ -1,7 +1,7 @@
 """BackgroundTasks: the one owner of tasks that run beside what their object does."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 import logging
 
 _LOGGER = logging.getLogger(__name__)
@@ -44,3 +44,30 @@ class BackgroundTasks:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _LOGGER.error("%s failed", task.get_name(), exc_info=error)
+
+
+class CoalescedTask:
+    """Work that runs soon after a request, and once more if it is requested while it runs."""
+
+    def __init__(self, work: Callable[[], Coroutine[None, None, None]], name: str) -> None:
+        self._work = work
+        self._name = name
+        self._tasks = BackgroundTasks()
+        self._requested = False
+        self._stopped = False
+
+    def request(self) -> None:
+        """Run the work soon; returns at once. Ignored after ``stop``."""
+        self._requested = True
+        if not self._tasks and not self._stopped:
+            self._tasks.start(self._run(), self._name)
+
+    async def stop(self, timeout: float | None = None) -> bool:
+        """Cancel the work; returns False when it has not ended after ``timeout`` seconds."""
+        self._stopped = True
+        return await self._tasks.cancel(timeout)
+
+    async def _run(self) -> None:
+        while self._requested:
+            self._requested = False
+            await self._work()

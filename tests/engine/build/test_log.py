@@ -33,8 +33,7 @@ async def written(logs: JobLogs) -> None:
     """Let half a second pass and wait for the writer."""
     assert isinstance(logs._time, VirtualTime)
     await logs._time.go(0.5)
-    while logs._tasks:
-        await asyncio.wait(logs._tasks)
+    await logs._tasks.wait()
 
 
 async def test_lines_are_numbered_from_zero_and_read_from_anywhere(logs: JobLogs) -> None:
@@ -63,7 +62,6 @@ async def test_a_log_reads_the_same_after_the_end_and_after_a_restart(
 
 async def test_an_unknown_log_is_empty(logs: JobLogs) -> None:
     assert await logs.read("f" * 32) == LogPage(0, (), 0, 0)
-    assert not await logs.changed("f" * 32, 0)
     logs.append("f" * 32, ["lost"])
     logs.finish("f" * 32)
     assert (await logs.read("f" * 32)).total == 0
@@ -138,27 +136,65 @@ async def test_a_resumed_log_keeps_its_gap(tmp_path: Path) -> None:
     await logs.aclose()
 
 
-async def test_a_follower_is_woken_by_lines_and_by_the_end(logs: JobLogs) -> None:
-    logs.append(JOB, ["a"])
-    assert await logs.changed(JOB, 0)
-    following = asyncio.create_task(logs.changed(JOB, 1))
+async def test_following_yields_what_is_there_then_what_comes_until_the_end(
+    logs: JobLogs,
+) -> None:
+    woken, ended = asyncio.Event(), False
+    unsubscribe = logs.subscribe(JOB, woken.set)
+    logs.append(JOB, ["a", "b", "c"])
+    pages = logs.follow(JOB, 0, woken=woken, ended=lambda: ended, limit=2)
+    assert await anext(pages) == LogPage(0, ("a", "b"), 2, 3)
+    assert await anext(pages) == LogPage(2, ("c",), 3, 3)
+    waiting = asyncio.ensure_future(anext(pages))
     await asyncio.sleep(0)
-    assert not following.done()
-    logs.append(JOB, ["b"])
-    assert await following
-    following = asyncio.create_task(logs.changed(JOB, 2))
-    await asyncio.sleep(0)
+    assert not waiting.done()
+    logs.append(JOB, ["d"])
+    assert await waiting == LogPage(3, ("d",), 4, 4)
+    # The caller wakes it as well, for a change that is not in the log.
+    woken.set()
+    assert await anext(pages) == LogPage(4, (), 4, 4)
+    ended = True
     logs.finish(JOB)
-    assert not await following
-    assert not await logs.changed(JOB, 0)
+    assert await anext(pages) == LogPage(4, (), 4, 4, last=True)
+    with pytest.raises(StopAsyncIteration):
+        await anext(pages)
+    unsubscribe()
+    assert not logs._listeners
 
 
-async def test_a_follower_that_gives_up_leaves_nothing_behind(logs: JobLogs) -> None:
-    following = asyncio.create_task(logs.changed(JOB, 0))
-    await asyncio.sleep(0)
-    following.cancel()
-    await asyncio.wait([following])
-    assert not logs._live[JOB].waiters
+async def test_following_an_ended_log_reads_its_file_once(
+    logs: JobLogs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs.append(JOB, [f"line {n}" for n in range(10)])
+    logs.finish(JOB)
+    await logs.aclose()
+    loads = []
+    load = log_module._load
+    monkeypatch.setattr(log_module, "_load", lambda path: (loads.append(path), load(path))[1])
+    pages = logs.follow(JOB, 1, woken=asyncio.Event(), ended=lambda: True, limit=4)
+    assert [(page.first_line, len(page.lines), page.last) async for page in pages] == [
+        (1, 4, False),
+        (5, 4, False),
+        (9, 1, True),
+    ]
+    assert len(loads) == 1
+
+
+async def test_following_goes_on_with_a_log_that_ends_meanwhile(logs: JobLogs) -> None:
+    woken = asyncio.Event()
+    logs.append(JOB, ["a", "b"])
+    pages = logs.follow(JOB, 0, woken=woken, ended=lambda: False, limit=1)
+    assert (await anext(pages)).lines == ("a",)
+    logs.append(JOB, ["c"])
+    logs.finish(JOB)
+    await logs.aclose()
+    assert [(await anext(pages)).lines for _ in range(2)] == [("b",), ("c",)]
+
+
+async def test_a_page_is_bounded_in_bytes_but_has_at_least_one_line(logs: JobLogs) -> None:
+    logs.append(JOB, ["x" * 90, "y" * 90, "z" * 500])
+    pages = logs.follow(JOB, 0, woken=asyncio.Event(), ended=lambda: True, limit=9, size=200)
+    assert [len(page.lines) async for page in pages] == [2, 1]
 
 
 async def test_twenty_thousand_lines_make_few_writes_and_no_task_per_line(
@@ -211,8 +247,7 @@ async def test_lines_that_come_while_writing_are_written_next(
     logs._write_now(logs._live[JOB])
     await asyncio.sleep(0)
     logs.append(JOB, ["b"])
-    while logs._tasks:
-        await asyncio.wait(logs._tasks)
+    await logs._tasks.wait()
     assert logs._time.next_in == [0.5]
     await written(logs)
     assert (await again(tmp_path)).lines == ("a", "b")

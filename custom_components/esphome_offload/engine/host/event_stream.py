@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Final
 
 from ..job_log import JobLogs
@@ -15,7 +16,7 @@ from ..protocol.messages import (
 from .attempt import GuestAttempt
 
 _ALL_LINES: Final = 1_000_000
-"""More than a log can hold: reading one that has ended takes its whole file each time."""
+"""More than a log can hold."""
 
 
 async def follow(
@@ -29,24 +30,21 @@ async def follow(
     """
     woken = asyncio.Event()
     told = _Told()
+    pages = logs.follow(
+        attempt.key.log_id,
+        from_line,
+        woken=woken,
+        ended=lambda: attempt.result is not None,
+        limit=_ALL_LINES,
+    )
     with attempt.listening(woken.set):
-        while True:
-            woken.clear()
-            # Looked at before the lines: once it is set, none are added.
-            final = attempt.event() if attempt.result is not None else None
-            for event in told.news(attempt):
-                yield event
-            while from_line < attempt.lines_so_far:
-                page = await logs.read(attempt.key.log_id, from_line, _ALL_LINES)
-                if not page.lines:
-                    break
+        async with aclosing(pages):
+            async for page in pages:
+                for event in told.news(attempt):
+                    yield event
                 for batch in line_batches(attempt.key.attempt_id, page.first_line, page.lines):
                     yield batch
-                from_line = page.next_line
-            if final is not None:
-                yield final
-                return
-            await woken.wait()
+        yield attempt.event()
 
 
 class _Told:
