@@ -12,6 +12,9 @@ from typing import override
 
 import pytest
 
+from custom_components.esphome_offload.engine.build import bundle_sources
+from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
+from custom_components.esphome_offload.engine.build.bundle_sources import look
 from custom_components.esphome_offload.engine.build.cache.eviction import IN_USE, make_room
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
@@ -21,9 +24,6 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
     Toolchain,
     Toolchains,
 )
-from custom_components.esphome_offload.engine.client import bundle_sources
-from custom_components.esphome_offload.engine.client.bundle import Bundle, Bundles
-from custom_components.esphome_offload.engine.client.bundle_sources import look
 from custom_components.esphome_offload.engine.const import FailureReason
 
 from .conftest import uv_of

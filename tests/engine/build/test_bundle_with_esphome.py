@@ -7,11 +7,11 @@ import tarfile
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
-from custom_components.esphome_offload.engine.client.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.const import FailureReason
 
 from .conftest import Sink, uv_of

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.bundle import Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
 from custom_components.esphome_offload.engine.build.flasher import FirmwareFlasher
@@ -19,7 +20,6 @@ from custom_components.esphome_offload.engine.build.model import (
 )
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
-from custom_components.esphome_offload.engine.client.bundle import Bundles
 from custom_components.esphome_offload.engine.const import FailureReason
 from tests.e2e.harness import ports
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, override
 
+from ..build.bundle import Bundle, Bundles
 from ..build.cache.layout import CacheLayout
 from ..build.firmware import FirmwareStore
 from ..build.model import (
@@ -27,7 +28,6 @@ from ..protocol.definitions import (
 from ..protocol.payloads import BuildParameters
 from ..protocol.seal import Purpose
 from .attempt_progress import PeerProgress, failure_of, refused
-from .bundle import Bundle, Bundles
 from .errors import LinkLost, PeerRefused
 from .firmware_download import fetch_firmware
 from .link import LinkState, PeerLink

@@ -4,19 +4,19 @@ import asyncio
 import logging
 from pathlib import Path
 
+from ..build.firmware import FirmwareStore
 from ..build.model import BuildError, Firmware
 from ..protocol.body import Sealer
 from ..protocol.definitions import FIRMWARE_LIMIT, ErrorCode, ProtocolError
 from ..protocol.payloads import FirmwareParameters, FirmwarePart, SealedBuildInfo
 from ..protocol.seal import Channel, Purpose
 from .attempt import GuestAttempt
-from .ports import FirmwareLoader
 
 _LOGGER = logging.getLogger(__name__)
 
 
 async def seal_firmware(
-    channel: Channel, attempt: GuestAttempt, part: FirmwarePart, firmware: FirmwareLoader
+    channel: Channel, attempt: GuestAttempt, part: FirmwarePart, firmware: FirmwareStore
 ) -> Sealer:
     """Return one file of what an attempt built; raises ProtocolError FIRMWARE_NOT_READY."""
     sha256 = attempt.result.firmware_sha256 if attempt.result is not None else None

@@ -9,20 +9,21 @@ import uuid
 
 from ..build.cache.layout import CacheLayout, configuration_key
 from ..build.model import BuildError
+from ..build.services import GuestBuildServices
 from ..const import FailureReason
 from ..threads import in_thread
-from .ports import GuestBuildServices, MakeGuestBuildServices
+from .ports import MakeGuestBuildServices
 from .unpack import UnpackStopped, unpack
 
 
 class GuestWorkspace:
     """One guest's folder and what builds in it."""
 
-    def __init__(self, workshop: GuestBuildServices) -> None:
+    def __init__(self, services: GuestBuildServices) -> None:
         """Keep what is needed."""
-        self.builder = workshop.builder
-        self.firmware = workshop.firmware
-        self.layout = workshop.layout
+        self.builder = services.builder
+        self.firmware = services.firmware
+        self.layout = services.layout
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def device(self, configuration: str) -> asyncio.Lock:
