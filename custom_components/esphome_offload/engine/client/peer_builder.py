@@ -153,7 +153,7 @@ class PeerBuilder(Builder):
         )
         progress.ended = True
         if (failure := failure_of(self.label, end)) is not None:
-            if failure.reason is FailureReason.BUNDLE_INCOMPLETE:
+            if failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE:
                 await self._bundles.invalidate(request.configuration)
             self._link.acknowledge(attempt_id)
             raise failure
