@@ -9,7 +9,6 @@ from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
 from . import issues as job_issues
-from .build_services import make_build_services
 from .const import DOMAIN
 from .coordinator import (
     DATA_COORDINATOR,
@@ -18,6 +17,7 @@ from .coordinator import (
     OffloadCoordinator,
 )
 from .engine.build.cache.layout import CacheLayout
+from .engine.build.services import BuildServices
 from .engine.job_log import JobLogs
 from .lending.commands import async_setup_peer_commands
 from .lending.guest_devices import guest_pin
@@ -38,8 +38,8 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Create what outlives every config entry."""
     layout = CacheLayout(Path(hass.config.cache_path(DOMAIN)))
     private = (Path(hass.config.config_dir),)
-    workshop = await hass.async_add_executor_job(make_build_services, layout, private)
-    coordinator = OffloadCoordinator(hass, workshop, JobLogs(layout.logs))
+    build_services = await hass.async_add_executor_job(BuildServices, layout, private)
+    coordinator = OffloadCoordinator(hass, build_services, JobLogs(layout.logs))
     hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
     coordinator.queue.subscribe(None, partial(job_issues.async_note, hass))

@@ -10,9 +10,9 @@ from homeassistant.core import Context, HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
 from . import issues as job_issues, registry
-from .build_services import BuildServices
 from .cache_pruner import CachePruner
 from .const import DOMAIN
+from .engine.build.services import BuildServices
 from .engine.const import REQUESTED_AUTO, JobStatus, Operation
 from .engine.job_log import JobLogs
 from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
@@ -44,14 +44,14 @@ class OffloadCoordinator:
     ``options`` is None while no entry "this instance" is loaded.
     """
 
-    def __init__(self, hass: HomeAssistant, workshop: BuildServices, logs: JobLogs) -> None:
+    def __init__(self, hass: HomeAssistant, build_services: BuildServices, logs: JobLogs) -> None:
         """Put the parts together; nothing runs before ``async_start``."""
         self.hass = hass
-        self.workshop = workshop
+        self.build_services = build_services
         self.logs = logs
         self.builders = BuilderPool()
-        self._housekeeping = CachePruner(hass, workshop.make_room, self._kept_configurations)
-        self.lender = Lender(hass, workshop, self._housekeeping.soon)
+        self._housekeeping = CachePruner(hass, build_services.make_room, self._kept_configurations)
+        self.lender = Lender(hass, build_services, self._housekeeping.soon)
         self.options: OffloadOptions | None = None
         self._settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
@@ -60,7 +60,7 @@ class OffloadCoordinator:
         self._flashed: dict[str, str] = {}
         self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
-        self._versions = VersionTracker(hass, workshop.versions, self._notify)
+        self._versions = VersionTracker(hass, build_services.versions, self._notify)
         self._tracker = DeviceInventory(
             hass, core, scanned=self._configurations_changed, changed=self._devices_changed
         )
@@ -68,15 +68,15 @@ class OffloadCoordinator:
             persistence=JobPersistence(hass),
             logs=logs,
             builders=self.builders,
-            flasher=workshop.flasher,
-            firmware=workshop.firmware,
+            flasher=build_services.flasher,
+            firmware=build_services.firmware,
             devices=CoreDeviceLink(core),
             configurations=self._tracker,
             settings=self._queue_settings,
             on_event=self._job_event,
-            end_leftovers=workshop.begin,
+            end_leftovers=build_services.start,
         )
-        self.peering = Peering(hass, self.builders, workshop.make_peer, self.queue.wanted_attempts)
+        self.peering = Peering(hass, self.builders, build_services, self.queue.wanted_attempts)
 
     @property
     def devices(self) -> Mapping[str, OffloadDevice]:
@@ -96,7 +96,7 @@ class OffloadCoordinator:
     async def async_start(self) -> None:
         """Load the jobs. They wait for ``async_attach``, which says where the files are."""
         self.queue.hold()
-        self.builders.register(self.workshop.builder)
+        self.builders.register(self.build_services.builder)
         await self._versions.async_load()
         await self.queue.start()
         await self.lender.async_start()
@@ -111,7 +111,7 @@ class OffloadCoordinator:
         await self.queue.stop()
         await self.peering.async_stop()
         await self._housekeeping.async_stop()
-        await self.workshop.aclose()
+        await self.build_services.aclose()
         await self.logs.aclose()
 
     async def async_attach(self, entry: OffloadConfigEntry) -> None:
@@ -155,7 +155,7 @@ class OffloadCoordinator:
         options = OffloadOptions.from_entry(entry.data, entry.options)
         before, self.options = self.options, options
         self._settings = options
-        self.workshop.set_slots(options.parallel_builds)
+        self.build_services.builder.slots.set_count(options.parallel_builds)
         if before is None or before.config_dir != options.config_dir:
             folder = options.config_dir
             await self._tracker.async_start(
@@ -299,7 +299,7 @@ class OffloadCoordinator:
         self, configuration: str, device_name: str, operation: Operation, version: str | None
     ) -> str:
         if operation is Operation.UPLOAD:
-            if (firmware := await self.workshop.firmware.latest(configuration)) is None:
+            if (firmware := await self.build_services.firmware.latest(configuration)) is None:
                 raise validation_error("nothing_built", device=device_name)
             return firmware.build_info.esphome_version
         if not operation.builds:
@@ -351,7 +351,7 @@ class OffloadCoordinator:
             registry.async_rename(self.hass, old, new)
             self.queue.rename(old, new)
             self.hass.async_create_background_task(
-                self.workshop.firmware.rename(old, new), f"{DOMAIN} rename {old}"
+                self.build_services.firmware.rename(old, new), f"{DOMAIN} rename {old}"
             )
             if (version := self._flashed.pop(old, None)) is not None:
                 self._flashed[new] = version

@@ -36,11 +36,11 @@ async def async_get_config_entry_diagnostics(
     diagnostics: dict[str, Any] = {
         "options": None if options is None else asdict(options),
         "latest_version": coordinator.latest_version,
-        "toolchains": list(coordinator.workshop.toolchains()),
+        "toolchains": list(coordinator.build_services.toolchains.installed()),
         "builders": [_builder(builder) for builder in coordinator.builders.builders],
         "devices": [_device(device) for device in coordinator.devices.values()],
         "unreadable": sorted(coordinator.unreadable),
-        "lending": _lending(coordinator.lender, coordinator.workshop.slots),
+        "lending": _lending(coordinator.lender, coordinator.build_services.builder.slots),
         "jobs": [dict(coordinator.job_details(job)) for job in coordinator.queue.jobs()[-_JOBS:]],
     }
     redacted: dict[str, Any] = async_redact_data(diagnostics, _TO_REDACT)

@@ -17,13 +17,13 @@ def async_register(hass: HomeAssistant, register: system_health.SystemHealthRegi
 async def _info(hass: HomeAssistant) -> dict[str, Any]:
     coordinator = hass.data[DATA_COORDINATOR]
     jobs = [job for job in coordinator.queue.jobs() if not job.terminal]
-    local = coordinator.workshop.builder.status()
+    local = coordinator.build_services.builder.status()
     return {
         "devices": len(coordinator.devices),
         "jobs_running": sum(not job.waiting for job in jobs),
         "jobs_waiting": sum(job.waiting for job in jobs),
         "latest_version": coordinator.latest_version or "unknown",
-        "toolchains": ", ".join(coordinator.workshop.toolchains()) or "none",
+        "toolchains": ", ".join(coordinator.build_services.toolchains.installed()) or "none",
         "local_builder": "available" if local.available else local.why_not,
         "peers": ", ".join(
             f"{peer.settings.label}: {peer.link.why or 'connected'}"

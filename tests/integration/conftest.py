@@ -14,7 +14,6 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.esphome_offload.build_services import BuildServices
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
@@ -22,6 +21,7 @@ from custom_components.esphome_offload.engine.build.process.containment import (
     ContainmentHere,
     Degree,
 )
+from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
 from custom_components.esphome_offload.engine.host.admission import Lending
@@ -67,53 +67,41 @@ class ScriptedVersions:
             raise error
 
 
+class ScriptedToolchains:
+    def installed(self) -> tuple[str, ...]:
+        return (NEWEST,)
+
+
 @dataclass
 class Stage:
-    """The scripted outside, and what the coordinator told it."""
+    """Stands for BuildServices: the scripted outside, and what the coordinator did with it."""
 
     builder: ScriptedBuilder
     flasher: ScriptedFlasher
-    keeper: ScriptedKeeper
+    firmware: ScriptedKeeper
     versions: ScriptedVersions
     layout: CacheLayout
     peers: ScriptedPeers
-    slots: list[int] = field(default_factory=list)
-    shared_slots: Slots = field(default_factory=Slots)
     containment: ContainmentHere = field(
         default_factory=lambda: ContainmentHere(Degree.CONTAINED, 7, "6.16", "x86_64")
     )
     guests: GuestBuildServicesMaker = field(default_factory=GuestBuildServicesMaker)
-    begun: int = 0
+    toolchains: ScriptedToolchains = field(default_factory=ScriptedToolchains)
+    bundles: None = None
     closed: int = 0
     rooms_made: list[Collection[str] | None] = field(default_factory=list)
     """With the configurations that were known each time."""
 
-    @property
-    def workshop(self) -> BuildServices:
-        return BuildServices(
-            builder=self.builder,
-            flasher=self.flasher,
-            firmware=self.keeper,
-            versions=self.versions,
-            toolchains=lambda: (NEWEST,),
-            layout=self.layout,
-            slots=self.shared_slots,
-            containment=self.containment,
-            make_guest=self.guests.make,
-            make_peer=self.peers.make,
-            set_slots=self.slots.append,
-            begin=self._begin,
-            make_room=self._make_room,
-            aclose=self._aclose,
-        )
+    async def start(self) -> None:
+        """End nothing: no process was started."""
 
-    async def _make_room(self, known: Collection[str] | None) -> None:
+    async def make_guest(self, layout: CacheLayout) -> GuestBuildServices:
+        return await self.guests.make(layout)
+
+    async def make_room(self, known: Collection[str] | None) -> None:
         self.rooms_made.append(known)
 
-    async def _begin(self) -> None:
-        self.begun += 1
-
-    async def _aclose(self) -> None:
+    async def aclose(self) -> None:
         self.closed += 1
 
 
@@ -126,8 +114,10 @@ def _custom_integrations(enable_custom_integrations: None) -> None:
 def stage(tmp_path: Path) -> Generator[Stage]:
     """What compiles and flashes, under the control of the test."""
     keeper = ScriptedKeeper()
+    builder = ScriptedBuilder(keeper=keeper)
+    builder.slots = Slots()
     stage = Stage(
-        ScriptedBuilder(keeper=keeper),
+        builder,
         ScriptedFlasher(),
         keeper,
         ScriptedVersions(),
@@ -136,8 +126,9 @@ def stage(tmp_path: Path) -> Generator[Stage]:
     )
     package = "custom_components.esphome_offload"
     with (
-        patch(f"{package}.make_build_services", lambda *_: stage.workshop),
+        patch(f"{package}.BuildServices", lambda *_: stage),
         patch(f"{package}.peering.peers.PeerLink", stage.peers.link),
+        patch(f"{package}.peering.peers.PeerBuilder", stage.peers.make),
     ):
         yield stage
 

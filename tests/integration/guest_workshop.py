@@ -6,8 +6,8 @@ from typing import override
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink, Firmware
+from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.const import Stage
-from custom_components.esphome_offload.engine.host.ports import GuestBuildServices
 
 from ..engine.jobs.fakes import BUILD_INFO, Act, ScriptedBuilder
 

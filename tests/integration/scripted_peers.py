@@ -112,8 +112,8 @@ class ScriptedPeers:
         self.links.append(ScriptedLink(self, **arguments))
         return self.links[-1]
 
-    def make(self, link: Any) -> ScriptedBuilder:
-        """Make the builder at the other end."""
+    def make(self, link: Any, *_shared: Any) -> ScriptedBuilder:
+        """Stand for the class PeerBuilder."""
         pin = link.peer_key.pin_sha256
         link.builder = ScriptedBuilder(
             pin,

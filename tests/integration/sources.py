@@ -10,6 +10,7 @@ from typing import Any, cast
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.jobs.queue import RefusalReason
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 REPOSITORY = Path(__file__).parents[2]
 ROOT = REPOSITORY / "custom_components" / DOMAIN
@@ -37,8 +38,13 @@ def composed_keys() -> set[str]:
                     }
                 elif prefix == "install_failed_":
                     keys |= {f"install_failed_{reason.value}" for reason in FailureReason}
-    # What JobQueue.cancel raises is passed on by its own name.
-    return keys | {RefusalReason.NOTHING_TO_CANCEL.value, RefusalReason.UNKNOWN_JOB.value}
+    # Each reason has its text among the exceptions. What JobQueue.cancel raises is passed on by
+    # its own name.
+    return (
+        keys
+        | {key.value for key in ReasonKey}
+        | {RefusalReason.NOTHING_TO_CANCEL.value, RefusalReason.UNKNOWN_JOB.value}
+    )
 
 
 class Code:

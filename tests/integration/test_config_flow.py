@@ -225,7 +225,7 @@ async def test_options_are_applied_without_a_reload(
 
     assert done["type"] is FlowResultType.CREATE_ENTRY
     assert dict(entry.options) == CHOSEN
-    assert stage.slots[-1] == 2
+    assert stage.builder.slots.count == 2
     assert stage.versions.asked[-1] is True, "asked for a pre-release"
     assert entry.runtime_data is coordinator
 

@@ -199,7 +199,7 @@ async def test_an_interrupted_job_is_taken_up_when_this_instance_is_attached(
     await coordinator.async_stop()
     await hass.config_entries.async_unload(entry.entry_id)
 
-    after = OffloadCoordinator(hass, stage.workshop, coordinator.logs)
+    after = OffloadCoordinator(hass, stage, coordinator.logs)
     await after.async_start()
     assert after.queue.get(job.job_id).status is JobStatus.QUEUED
     await after.async_attach(entry)

@@ -66,7 +66,7 @@ async def test_diagnostics_say_how_this_machine_is_lent_but_neither_code_nor_who
     lending = diagnostics["lending"]
     assert (lending["state"], lending["paused"]) == ("paused", True)
     assert lending["containment"]["degree"] == "contained"
-    assert (lending["slots"], lending["builds"], lending["window_open"]) == (1, 0, True)
+    assert (lending["slots"], lending["builds"], lending["window_open"]) == (2, 0, True)
     assert [each["pin"] for each in lending["guests"]] == [guest.pin_sha256[:16]]
     assert lending["guests"][0]["connected"] is True
     await wire.socket.close()

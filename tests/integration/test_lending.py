@@ -67,7 +67,7 @@ async def test_lending_is_off_until_its_owner_switches_it_on(
 
     assert done["type"] is FlowResultType.CREATE_ENTRY
     assert coordinator.lender.lending is Lending.ON
-    assert stage.slots[-1] == 2
+    assert stage.builder.slots.count == 2
     assert hass.states.get(SWITCH).state == "on"
 
 

@@ -385,7 +385,7 @@ async def test_the_guest_is_told_that_it_was_removed_with_a_proof(
     await wire.closed()
     await removal
     assert stage.guests.running == 0
-    assert not lent.workshop.layout.guest(pi.identity.pin_sha256).root.exists()
+    assert not lent.build_services.layout.guest(pi.identity.pin_sha256).root.exists()
 
 
 async def test_a_key_that_was_removed_cannot_come_back_without_pairing(

@@ -195,7 +195,7 @@ async def test_an_altered_bundle_is_refused_and_not_kept(
     body[-1] ^= 1
     status, answer = await pi.put(attempt_id, bytes(body), await pi.ticket())
     assert (status, answer and answer["error"]) == (400, "tampered")
-    inbox = lent.workshop.layout.inbox
+    inbox = lent.build_services.layout.inbox
     assert [path for path in inbox.rglob("*") if path.is_file()] == []
 
 
@@ -219,7 +219,7 @@ async def test_an_attempt_id_that_is_a_path_leads_nowhere(
         )
         assert (response.status, await refusal(response)) == (400, "malformed")
     assert not elsewhere.exists()
-    assert not lent.workshop.layout.inbox.exists()
+    assert not lent.build_services.layout.inbox.exists()
 
 
 async def test_while_paused_no_bundle_is_taken_and_the_reason_is_told(
@@ -262,7 +262,7 @@ async def test_firmware_that_changed_on_disk_is_not_sent(
     wire = await pi.connect()
     attempt_id = await pi.submit(wire)
     await wire.built(attempt_id)
-    root = lent.workshop.layout.guest(pi.identity.pin_sha256).all_firmware
+    root = lent.build_services.layout.guest(pi.identity.pin_sha256).all_firmware
     (image,) = root.rglob("firmware.bin")
     image.chmod(0o600)
     image.write_bytes(b"something else")

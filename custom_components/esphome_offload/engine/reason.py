@@ -1,14 +1,322 @@
-"""Reasons: why something is as it is, told to people in their own language."""
+"""Reasons: why something is as it is, as a key with parameters that is translated where it is shown."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+import re
+from string import Formatter
+from typing import Annotated, Final, Self, override
+
+from .codec import Keyed, OrElse, Text
+from .text import one_line
+from .tool_line import safe_line
+
+PARAMETER_LIMIT: Final = 200
+LINE_LIMIT: Final = 300
+
+# What a peer may fill in by itself: nothing that could hold a value of a configuration.
+_NUMBER: Final = r"\d{1,12}"
+_PEER_PARAMETERS: Final[Mapping[str, str]] = {
+    "ahead": _NUMBER,
+    "code": r"-?\d{1,5}",
+    "free": _NUMBER,
+    "minutes": _NUMBER,
+    "needed": _NUMBER,
+    "python": r"3\.\d{1,2}(?:\.\d{1,2})?",
+    "row": _NUMBER,
+    "signal": r"SIG[A-Z0-9+]{2,10}",
+}
 
 
 class ReasonKey(StrEnum):
-    """What a reason says; each has a text in the translations, under the same key."""
+    """What a reason says.
 
-    UNEXPECTED = "unexpected"
+    Each has its English text, for logs; the translations have the same under the same key
+    (``exceptions``). A text has no full stop: a line or the reasons of others may follow.
+    """
+
+    text: str
+
+    def __new__(cls, value: str, text: str = "") -> Self:
+        """Return a member with its English text."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.text = text
+        return member
+
+    # In general.
+    UNEXPECTED = "unexpected", "Something unexpected happened; the log says more"
+    CANCELLED_BY_USER = "cancelled_by_user", "It was cancelled"
+    HOME_ASSISTANT_STOPPED = "home_assistant_stopped", "Home Assistant was stopped"
+
+    # This machine.
+    NOT_LINUX = "not_linux", "Builds need Linux, and this is {system}"
+    NOT_GLIBC = (
+        "not_glibc",
+        (
+            "The compilers for ESP devices need glibc, and this system uses musl (Home Assistant OS and"
+            " the official container do); build on another machine"
+        ),
+    )
+    MEMORY_LOW = (
+        "memory_low",
+        (
+            "Too little free memory to build here: {free} MiB of at least {needed} MiB; stop something"
+            " else, or build elsewhere"
+        ),
+    )
+    DISK_LOW = (
+        "disk_low",
+        (
+            "Too little free disk to build here: {free} MiB of at least {needed} MiB; make room under the"
+            " cache folder"
+        ),
+    )
+    DISK_UNUSABLE = "disk_unusable", "The cache folder cannot be used"
+
+    # ESPHome versions.
+    VERSION_INVALID = (
+        "version_invalid",
+        "{version} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1",
+    )
+    VERSION_UNKNOWN = "version_unknown", "There is no ESPHome {version}; choose a released version"
+    VERSION_OTHER_PYTHON = (
+        "version_other_python",
+        (
+            "ESPHome {version} does not run on Python {python}, which is used here; choose another"
+            " version"
+        ),
+    )
+    VERSION_UNCHECKED = (
+        "version_unchecked",
+        "ESPHome {version} cannot be looked up; check the internet connection of this machine",
+    )
+    VERSION_NOT_DOWNLOADED = (
+        "version_not_downloaded",
+        (
+            "ESPHome {version} is not installed yet and cannot be downloaded; check the internet"
+            " connection of this machine"
+        ),
+    )
+    VERSION_NO_MEMORY = (
+        "version_no_memory",
+        "Memory ran out while ESPHome {version} was installed",
+    )
+    VERSION_NO_DISK = (
+        "version_no_disk",
+        "The disk is full, so ESPHome {version} cannot be installed; make room and try again",
+    )
+    VERSION_BROKEN = (
+        "version_broken",
+        "ESPHome {version} was installed, but does not start; choose another version",
+    )
+    VERSION_NOT_INSTALLED = (
+        "version_not_installed",
+        "ESPHome {version} cannot be installed (uv ended with exit code {code})",
+    )
+    INSTALLER_FAILED = (
+        "installer_failed",
+        "ESPHome {version} cannot be installed, because uv could not be run",
+    )
+
+    # Builds.
+    FILE_NAME_INVALID = "file_name_invalid", "{configuration} is not a file name"
+    ESPHOME_FAILED = "esphome_failed", "ESPHome could not be run"
+    CONFIG_REFUSED = "config_refused", "ESPHome does not accept the configuration"
+    CONFIG_REFUSED_AT = (
+        "config_refused_at",
+        "ESPHome does not accept the configuration ({file}, line {row})",
+    )
+    DOWNLOAD_FAILED = "download_failed", "Something that the build needs cannot be downloaded"
+    DISK_FULL = "disk_full", "The disk is full"
+    TOOL_MISSING = "tool_missing", "A tool of the build is missing, or cannot run"
+    MEMORY_RAN_OUT = "memory_ran_out", "Memory ran out"
+    BUILD_KILLED = "build_killed", "The build was ended from outside ({signal})"
+    CODE_REFUSED = "code_refused", "The code does not compile"
+    CODE_REFUSED_AT = "code_refused_at", "The code does not compile ({file}, line {row})"
+    CODE_NOT_LINKED = "code_not_linked", "The firmware cannot be linked"
+    BUILD_ENDED = "build_ended", "The build ended with exit code {code}"
+    RESULT_MISSING = (
+        "result_missing",
+        "ESPHome reported success, but its result is not where it should be",
+    )
+    BUILD_PATH_OUTSIDE = (
+        "build_path_outside",
+        (
+            "The configuration builds outside of the folder that is there for it; remove build_path"
+            " from it"
+        ),
+    )
+    OTHER_VERSION = (
+        "other_version",
+        "The firmware is of another version than ESPHome {version}, which was asked for",
+    )
+    NOTHING_BUILT_YET = "nothing_built_yet", "Nothing has been built for {configuration} yet"
+    FIRMWARE_GONE = (
+        "firmware_gone",
+        "The firmware of {device} is not there any more; build it again",
+    )
+    FIRMWARE_CHANGED = (
+        "firmware_changed",
+        (
+            "The kept firmware of {device} was altered since it was built and is not used; build it"
+            " again"
+        ),
+    )
+    CONFIGURATION_CHANGED = "configuration_changed", "The configuration was changed meanwhile"
+    CONFIGURATION_MISSING = (
+        "configuration_missing",
+        "{configuration} is not in the configuration folder any more",
+    )
+
+    # Bundles.
+    BUNDLE_FAILED = "bundle_failed", "ESPHome could not bundle {configuration}"
+    BUNDLE_UNSUPPORTED = (
+        "bundle_unsupported",
+        (
+            "ESPHome {version} makes no bundles, so it builds on this machine only; choose a newer"
+            " version"
+        ),
+    )
+    BUNDLE_LEAVES_OUT = (
+        "bundle_leaves_out",
+        (
+            "Outside of the configuration folder, so not sent to another machine: {files}. Move it into"
+            " the folder to build elsewhere"
+        ),
+    )
+    BUNDLE_LEAVES_OUT_MORE = (
+        "bundle_leaves_out_more",
+        (
+            "Outside of the configuration folder, so not sent to another machine: {files} and {count}"
+            " more. Move them into the folder to build elsewhere"
+        ),
+    )
+    BUNDLE_UNREADABLE = "bundle_unreadable", "ESPHome made a bundle that cannot be read"
+    BUNDLE_UNUSABLE = "bundle_unusable", "The bundle of {configuration} cannot be used here"
+    BUNDLE_UNSENDABLE = "bundle_unsendable", "The bundle of {configuration} cannot be sent"
+    BUNDLE_REFUSED = "bundle_refused", "The builder does not accept the bundle"
+    BUNDLE_LOST = "bundle_lost", "The builder has lost this bundle; it has to be sent again"
+    BUNDLE_LACKS = "bundle_lacks", "{configuration} is not in its own bundle"
+
+    # Flashes.
+    UPLOAD_FAILED_TO_START = "upload_failed_to_start", "The upload could not be started"
+    UPLOAD_STOPPED = "upload_stopped", "The upload was stopped"
+    UPLOAD_CUT_OFF = "upload_cut_off", "The upload to {device} was cut off"
+    DEVICE_UNREACHABLE = "device_unreachable", "{device} could not be reached"
+    DEVICE_REFUSES = "device_refuses", "{device} did not take the firmware"
+    DEVICE_REFUSES_PASSWORD = (
+        "device_refuses_password",
+        "{device} did not take the firmware: the OTA password or the encryption key is wrong",
+    )
+    DEVICE_REFUSES_SIZE = (
+        "device_refuses_size",
+        "{device} did not take the firmware: there is not enough space on it",
+    )
+    DEVICE_STAYS_BUSY = (
+        "device_stays_busy",
+        "{device} is being updated by somebody else; the firmware is built and can be uploaded later",
+    )
+    DEVICE_STAYS_AWAY = (
+        "device_stays_away",
+        "{device} is offline; the firmware is built and can be uploaded later",
+    )
+    ANOTHER_BUILD_RUNS = "another_build_runs", "{device} came back, but with another build"
+    DEVICE_NOT_BACK = "device_not_back", "{device} was flashed, but did not come back"
+
+    # Why a builder was chosen.
+    CHOSEN_AS_ASKED = "chosen_as_asked", "It was asked for"
+    CHOSEN_SHORTEST_QUEUE = "chosen_shortest_queue", "Its queue is the shortest"
+    CHOSEN_WARM = "chosen_warm", "It has built this device before"
+    CHOSEN_IDLE = "chosen_idle", "It is idle"
+    CHOSEN_FREE_SLOT = "chosen_free_slot", "It has a free build slot"
+    CHOSEN_HAS_BUILD = "chosen_has_build", "It has this build already"
+
+    # Why another one was not, or none.
+    NOT_AVAILABLE = "not_available", "It is not available"
+    NOT_ASKED_FOR = "not_asked_for", "Another builder was asked for"
+    NOT_WHILE_PEERS_CAN = "not_while_peers_can", "It builds only when no paired builder can"
+    SLOTS_BUSY = "slots_busy", "It is busy ({load} of {slots})"
+    NOT_PREFERRED = "not_preferred", "{label} is preferred"
+    NOT_BACK_AGAIN = "not_back_again", "It is not there again"
+    NO_SUCH_BUILDER = "no_such_builder", "There is no such builder"
+    NO_BUILDER = "no_builder", "There is no builder"
+    NO_BUILDER_TAKES = "no_builder_takes", "No builder takes this job"
+    BUILDER_STOPPED = "builder_stopped", "{label} stopped the work"
+
+    # What a job waits for.
+    WAITS_FOR_CONNECTIONS = "waits_for_connections", "Builders to connect"
+    WAITS_FOR_BUILDER = "waits_for_builder", "A builder"
+    WAITS_FOR_ITS_BUILDER = "waits_for_its_builder", "{label}, which has the build already"
+    WAITS_FOR_SLOT = "waits_for_slot", "A free build slot ({labels})"
+    WAITS_IN_LINE = "waits_in_line", "A free build slot ({label}, {ahead} before it)"
+    WAITS_NEXT_IN_LINE = "waits_next_in_line", "A free build slot ({label}, next in line)"
+    WAITS_FOR_RETRY = "waits_for_retry", "Another try in {seconds} s"
+    WAITS_FOR_DEVICE = "waits_for_device", "{device} to be reachable"
+    WAITS_FOR_UPDATE = "waits_for_update", "{device}, which is being updated by somebody else"
+    WAITS_FOR_OTHER_JOB = "waits_for_other_job", "Another job that flashes this device"
+    WAITS_FOR_UPLOAD_SLOT = "waits_for_upload_slot", "A free upload slot"
+
+    # Peers, as seen from the offloader.
+    PEER_NOT_CONNECTED = "peer_not_connected", "It is not connected"
+    PEER_WITHOUT_STATUS = "peer_without_status", "It has not said yet what it can do"
+    PEER_FORGOT = (
+        "peer_forgot",
+        "It does not know this Home Assistant any more; pair the two again",
+    )
+    PEER_TOO_OLD = (
+        "peer_too_old",
+        "It runs a version of ESPHome Offload that is too old; update it there",
+    )
+    PEER_TOO_NEW = (
+        "peer_too_new",
+        "It runs a version of ESPHome Offload that is too new; update it here",
+    )
+    PEER_UNREACHABLE = "peer_unreachable", "{label} cannot be reached"
+    PEER_MALFORMED = "peer_malformed", "{label} says something that makes no sense"
+    PEER_LOST_BUILD = "peer_lost_build", "{label} has lost the build: it was restarted"
+    PEER_LOST_FIRMWARE = "peer_lost_firmware", "{label} has lost what it built"
+    PEER_DISK_LOW = "peer_disk_low", "{label} has too little free disk"
+    PEER_BUNDLE_TOO_LARGE = "peer_bundle_too_large", "{label} does not take so large a bundle"
+    PEER_NOT_LENDING = "peer_not_lending", "{label} takes no builds now"
+    PEER_BUSY = "peer_busy", "{label} has too many builds waiting"
+    PEER_REFUSED = "peer_refused", "{label} refused the build"
+    PEER_STOPPED_BUILD = "peer_stopped_build", "{label} stopped the build"
+    PEER_CONFIG_REFUSED = (
+        "peer_config_refused",
+        "The configuration is valid here, but not on {label}",
+    )
+    PEER_WITHOUT_REASON = (
+        "peer_without_reason",
+        "{label} could not build, and its reason is not known here",
+    )
+    FIRMWARE_NOT_OURS = (
+        "firmware_not_ours",
+        "What {label} sent as the firmware of {device} is not what it should be; it is not used",
+    )
+    FIRMWARE_NOT_KEPT = "firmware_not_kept", "The firmware of {device} cannot be kept here"
+
+    # Lending, as seen by guests and by the owner.
+    NOT_LENT = "not_lent", "It is not lent to others any more"
+    LENDING_PAUSED = "lending_paused", "Its owner has paused it"
+    NOT_CONTAINED = "not_contained", "Builds of guests cannot be contained on this machine any more"
+    NOBODY_ATTACHED = "nobody_attached", "Nobody has asked for it for 30 minutes"
+    GUEST_REMOVED = "guest_removed", "The pairing was removed"
+    NOT_WANTED = "not_wanted", "It is not wanted any more"
+    BUILDER_RESTARTED = "builder_restarted", "The builder was restarted"
+
+    # Identities.
+    IDENTITY_UNREADABLE = "identity_unreadable", "The identity file {file} cannot be read"
+    IDENTITY_UNWRITABLE = "identity_unwritable", "The identity file {file} cannot be written"
+    IDENTITY_DAMAGED = (
+        "identity_damaged_file",
+        "The identity file {file} is damaged; restore it from a backup, or remove it and pair again",
+    )
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The names of the parameters that the text has."""
+        return frozenset(name for _, name, _, _ in Formatter().parse(self.text) if name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +324,66 @@ class Reason:
     """A key with parameters, translated where it is shown.
 
     ``parameters`` fill the text's placeholders; none holds a value of a configuration. ``line`` is
-    at most one line of a tool's output, clean and without secrets.
+    at most one line of a tool's output (see ``tool_line``). ``causes`` are the reasons of others,
+    by label. All of them are cleaned here, wherever they come from.
     """
 
-    key: ReasonKey
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    line: str | None = None
+    key: Annotated[ReasonKey, OrElse(ReasonKey.UNEXPECTED)]
+    parameters: Annotated[
+        Mapping[Annotated[str, Text(32)], Annotated[str, Text(PARAMETER_LIMIT)]], Keyed(16)
+    ] = field(default_factory=dict)
+    line: Annotated[str, Text(LINE_LIMIT)] | None = None
+    causes: Annotated[Mapping[Annotated[str, Text(PARAMETER_LIMIT)], Reason], Keyed(500)] = field(
+        default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        """Clean what may come from outside."""
+        parameters = {
+            name: one_line(value, PARAMETER_LIMIT) for name, value in self.parameters.items()
+        }
+        causes = {one_line(label, PARAMETER_LIMIT): why for label, why in self.causes.items()}
+        object.__setattr__(self, "parameters", parameters)
+        object.__setattr__(self, "causes", causes)
+        if self.line is not None:
+            object.__setattr__(self, "line", one_line(self.line, LINE_LIMIT) or None)
+
+    def render(self, text_of: Callable[[ReasonKey], str]) -> str:
+        """Return the reason as text; ``text_of`` translates keys."""
+        text = text_of(self.key).format_map(_Parameters(self.parameters))
+        causes = (f"{label}: {why.render(text_of)}" for label, why in self.causes.items())
+        said = "; ".join(causes) or self.line
+        return f"{text}: {said}" if said else text
+
+    @override
+    def __str__(self) -> str:
+        """Return the reason in English, for logs."""
+        return self.render(lambda key: key.text)
+
+
+def reason_of_peer(
+    key: ReasonKey, parameters: Mapping[str, str], line: str | None, own: Mapping[str, str]
+) -> Reason:
+    """Return a reason that a peer gives, with only what it cannot misuse.
+
+    Parameters that are known here (``own``, among them the ``label``) are not taken from the peer;
+    of the others only numbers and the like are. A reason that lacks one is not known here.
+    """
+    values: dict[str, str] = {}
+    for name in key.parameters:
+        if name in own:
+            values[name] = own[name]
+        elif name in _PEER_PARAMETERS and re.fullmatch(
+            _PEER_PARAMETERS[name], parameters.get(name, "")
+        ):
+            values[name] = parameters[name]
+        else:
+            return Reason(ReasonKey.PEER_WITHOUT_REASON, {"label": own["label"]})
+    return Reason(key, values, None if line is None else safe_line(line))
+
+
+class _Parameters(dict[str, str]):
+    """What fills a text; a parameter that is not there is shown as unknown."""
+
+    def __missing__(self, name: str) -> str:
+        return "?"

@@ -116,7 +116,7 @@ class OffloadOptionsFlow(LendingSteps):
         if (coordinator := self.hass.data.get(DATA_COORDINATOR)) is None:
             return {}
         try:
-            await coordinator.workshop.versions.check(version)
+            await coordinator.build_services.versions.check(version)
         except VersionError as error:
             if (key := _VERSION_ERRORS.get(error.problem)) is not None:
                 return {EntryKey.FIXED_VERSION: key}

@@ -9,9 +9,13 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.event import async_track_time_interval
 
-from ..build_services import VersionSource
 from ..const import DOMAIN
-from ..engine.build.toolchain.versions import VersionError, VersionProblem, normal_version
+from ..engine.build.toolchain.versions import (
+    VersionError,
+    VersionProblem,
+    Versions,
+    normal_version,
+)
 from ..errors import validation_error
 from ..options import OffloadOptions, VersionChannel
 from ..storage import version_store
@@ -30,9 +34,7 @@ _REFUSALS = {
 class VersionTracker:
     """Asks every six hours and when the channel changes; what was known last stays known."""
 
-    def __init__(
-        self, hass: HomeAssistant, source: VersionSource, changed: Callable[[], None]
-    ) -> None:
+    def __init__(self, hass: HomeAssistant, source: Versions, changed: Callable[[], None]) -> None:
         """Ask nothing yet."""
         self._hass = hass
         self._source = source

@@ -10,9 +10,9 @@ from typing import Final
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.loader import async_get_integration
 
-from ..build_services import BuildServices
 from ..const import DOMAIN
 from ..engine.build.process.containment import ContainmentHere, Degree
+from ..engine.build.services import BuildServices
 from ..engine.clock import SystemTime
 from ..engine.codec import Json, encode
 from ..engine.host.admission import Lending
@@ -64,14 +64,14 @@ class Lender:
     """The builder's side of this instance. It lives as long as the coordinator."""
 
     def __init__(
-        self, hass: HomeAssistant, workshop: BuildServices, make_room_soon: Callable[[], None]
+        self, hass: HomeAssistant, build_services: BuildServices, make_room_soon: Callable[[], None]
     ) -> None:
         """Lend nothing, and touch nothing before ``async_start``.
 
         ``make_room_soon`` is called when a build for a guest has ended.
         """
         self._hass = hass
-        self._workshop = workshop
+        self._build_services = build_services
         self._make_room_soon = make_room_soon
         self._time = SystemTime()
         self._store = StatePersistence(hass, "lending")
@@ -118,13 +118,13 @@ class Lender:
     @property
     def why_cannot_build(self) -> str | None:
         """Why nothing can be compiled here, for people; None when it can."""
-        status = self._workshop.builder.status()
+        status = self._build_services.builder.status()
         return None if status.available else status.why_not
 
     @property
     def containment(self) -> ContainmentHere:
         """How far builds of guests are contained here."""
-        return self._workshop.containment
+        return self._build_services.containment
 
     async def async_start(self) -> None:
         """Take up guests; call it when what an earlier run left has been ended."""
@@ -314,9 +314,9 @@ class Lender:
             identity=identity,
             guests=self.guests,
             store=StatePersistence(self._hass, "guest_builds"),
-            layout=self._workshop.layout,
-            slots=self._workshop.slots,
-            make_build_services=self._workshop.make_guest,
+            layout=self._build_services.layout,
+            slots=self._build_services.builder.slots,
+            make_build_services=self._build_services.make_guest,
         )
         await host.start()
         host.subscribe(self._host_changed)

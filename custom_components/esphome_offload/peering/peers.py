@@ -14,9 +14,10 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.loader import async_get_integration
 
 from ..const import DOMAIN
-from ..engine.build.model import Builder
+from ..engine.build.services import BuildServices
 from ..engine.client.errors import LinkLost, PeerRefused
 from ..engine.client.link import LinkState, PeerLink
+from ..engine.client.peer_builder import PeerBuilder
 from ..engine.jobs.pool import BuilderPool
 from ..engine.protocol.definitions import ProtocolError
 from ..engine.protocol.identity import IdentityError
@@ -33,7 +34,6 @@ START_GRACE: Final = 20.0
 # Whoever removes a peer waits for this in a dialog.
 _UNPAIR_TIMEOUT: Final = 10.0
 
-type MakePeer = Callable[[PeerLink], Builder]
 type WantedAttempts = Callable[[str], Iterable[str]]
 
 
@@ -44,13 +44,13 @@ class Peering:
         self,
         hass: HomeAssistant,
         pool: BuilderPool,
-        make_peer: MakePeer,
+        build_services: BuildServices,
         wanted: WantedAttempts,
     ) -> None:
         """Know of nobody yet; ``wanted`` gives the attempts at a builder that are of use."""
         self._hass = hass
         self._pool = pool
-        self._make_peer = make_peer
+        self._build_services = build_services
         self._wanted = wanted
         self._peers: dict[str, Peer] = {}
         self._grace_ends: float | None = None
@@ -93,7 +93,8 @@ class Peering:
                 translation_key="peer_unusable",
                 translation_placeholders={"label": entry.title, "reason": str(err)},
             ) from err
-        builder = self._make_peer(link)
+        build = self._build_services
+        builder = PeerBuilder(link, build.bundles, build.firmware, build.layout)
         peer = Peer(entry, settings, link, builder, self._pool.register(builder))
         self._peers[entry.entry_id] = peer
         link.subscribe(lambda: self._link_changed(peer))

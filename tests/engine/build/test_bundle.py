@@ -12,6 +12,9 @@ from typing import override
 
 import pytest
 
+from custom_components.esphome_offload.engine.build import bundle_sources
+from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
+from custom_components.esphome_offload.engine.build.bundle_sources import look
 from custom_components.esphome_offload.engine.build.cache.eviction import IN_USE, make_room
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
@@ -21,9 +24,6 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
     Toolchain,
     Toolchains,
 )
-from custom_components.esphome_offload.engine.client import bundle_sources
-from custom_components.esphome_offload.engine.client.bundle import Bundle, Bundles
-from custom_components.esphome_offload.engine.client.bundle_sources import look
 from custom_components.esphome_offload.engine.const import FailureReason
 
 from .conftest import uv_of
@@ -302,7 +302,7 @@ async def test_an_invalid_configuration_is_said_in_esphomes_words(bench: Bench) 
         exit=2,
     )
     failure = await bench.fails()
-    assert (failure.reason, failure.exit_code) == (FailureReason.CONFIG_INVALID, 2)
+    assert (failure.failure_reason, failure.exit_code) == (FailureReason.CONFIG_INVALID, 2)
     assert str(failure) == "wifi: [source lamp.yaml:4]"
     assert "Failed config" in bench.output
 
@@ -312,10 +312,10 @@ async def test_files_that_had_to_be_left_out_are_named_once(bench: Bench) -> Non
     paths = ["/share/a.h", "/share/b.yaml", "/share/a.h", "/share/c", "/share/d", "/share/e"]
     bench.configure(says=[left_out.format(path) for path in paths])
     failure = await bench.fails()
-    assert failure.reason is FailureReason.BUNDLE_INCOMPLETE
+    assert failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE
     assert "/share/a.h, /share/b.yaml, /share/c and 2 more" in str(failure)
     # Nothing is kept of it.
-    assert (await bench.fails()).reason is FailureReason.BUNDLE_INCOMPLETE
+    assert (await bench.fails()).failure_reason is FailureReason.BUNDLE_INCOMPLETE
 
 
 async def test_what_esphome_fetched_itself_need_not_go_along(bench: Bench) -> None:
@@ -331,31 +331,31 @@ async def test_an_esphome_that_makes_no_bundles_builds_here_only(bench: Bench) -
         exit=2,
     )
     failure = await bench.fails()
-    assert failure.reason is FailureReason.BUNDLE_INCOMPLETE
+    assert failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE
     assert "ESPHome 2026.10.0 makes no bundles" in str(failure)
 
 
 async def test_no_network_for_a_package_is_no_fault_of_the_configuration(bench: Bench) -> None:
     bench.configure(says=["ERROR fatal: Could not resolve host: github.com"], exit=2)
-    assert (await bench.fails()).reason is FailureReason.BUILDER_ENVIRONMENT
+    assert (await bench.fails()).failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
 async def test_an_esphome_that_breaks_bundles_nothing(bench: Bench) -> None:
     bench.configure(says=["ERROR Something went wrong"], exit=1)
     failure = await bench.fails()
-    assert failure.reason is FailureReason.BUNDLE_INCOMPLETE
+    assert failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE
     assert "Something went wrong" in str(failure)
 
 
 async def test_a_bundle_without_its_list_is_none(bench: Bench) -> None:
     bench.configure(manifest="other.json")
-    assert (await bench.fails()).reason is FailureReason.BUNDLE_INCOMPLETE
+    assert (await bench.fails()).failure_reason is FailureReason.BUNDLE_INCOMPLETE
 
 
 async def test_an_esphome_that_cannot_be_started_is_the_environment(bench: Bench) -> None:
     bench.bundles._entry = lambda _toolchain, _arguments: ("/nonexistent/python",)
     failure = await bench.fails()
-    assert failure.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert failure.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     assert bench.toolchains.doubted == ["2026.10.0"]
 
 

@@ -7,11 +7,11 @@ import tarfile
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
-from custom_components.esphome_offload.engine.client.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.const import FailureReason
 
 from .conftest import Sink, uv_of
@@ -111,11 +111,11 @@ async def test_a_file_outside_of_the_folder_is_named(bench: Bench, sink: Sink) -
     bench.configure("../outside.h")
     with pytest.raises(BuildError, match=r"outside\.h") as failure:
         await bench.make(sink)
-    assert failure.value.reason is FailureReason.BUNDLE_INCOMPLETE
+    assert failure.value.failure_reason is FailureReason.BUNDLE_INCOMPLETE
 
 
 async def test_an_invalid_configuration_is_said_in_esphomes_words(bench: Bench, sink: Sink) -> None:
     bench.write("lamp.yaml", "esphome:\n  name: lamp\nhost:\nnosuch:\n")
     with pytest.raises(BuildError, match="Component not found: nosuch") as failure:
         await bench.make(sink)
-    assert failure.value.reason is FailureReason.CONFIG_INVALID
+    assert failure.value.failure_reason is FailureReason.CONFIG_INVALID

@@ -186,7 +186,7 @@ async def test_altered_firmware_is_an_integrity_failure(store: FirmwareStore, tr
     firmware.ota.write_bytes(b"imagf")
     with pytest.raises(BuildError) as caught:
         await store.load(LAMP, firmware.sha256)
-    assert caught.value.reason is FailureReason.INTEGRITY
+    assert caught.value.failure_reason is FailureReason.INTEGRITY
     assert "lamp" in str(caught.value)
 
 
@@ -195,7 +195,7 @@ async def test_firmware_without_its_image_is_no_firmware(store: FirmwareStore, t
     firmware.ota.unlink()
     with pytest.raises(BuildError) as caught:
         await verify(firmware)
-    assert caught.value.reason is FailureReason.NO_FIRMWARE
+    assert caught.value.failure_reason is FailureReason.NO_FIRMWARE
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"configuration": "lamp.yaml"}'])

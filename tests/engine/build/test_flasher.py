@@ -162,7 +162,7 @@ async def test_resolved_secrets_do_not_stay_behind(bench: Bench, sink: Sink) -> 
 async def test_firmware_that_was_altered_is_never_flashed(bench: Bench, sink: Sink) -> None:
     bench.firmware.ota.write_text("imagf")
     error = await bench.refused({"says": ["INFO OTA successful"]}, sink)
-    assert error.reason is FailureReason.INTEGRITY
+    assert error.failure_reason is FailureReason.INTEGRITY
     assert not (bench.layout.flash(LAMP) / "seen.json").exists()
     bench.layout.discard(bench.firmware.ota.parent)
 
@@ -170,13 +170,13 @@ async def test_firmware_that_was_altered_is_never_flashed(bench: Bench, sink: Si
 async def test_firmware_that_is_gone_is_never_flashed(bench: Bench, sink: Sink) -> None:
     bench.layout.discard(bench.firmware.ota.parent)
     error = await bench.refused({"says": ["INFO OTA successful"]}, sink)
-    assert error.reason is FailureReason.NO_FIRMWARE
+    assert error.failure_reason is FailureReason.NO_FIRMWARE
 
 
 async def test_what_esphome_says_about_a_failure_is_judged(bench: Bench, sink: Sink) -> None:
     says = ["INFO Connected to 192.0.2.7", "ERROR receiving auth result: Authentication invalid."]
     error = await bench.refused({"says": says, "exit": 1}, sink)
-    assert error.reason is FailureReason.UPLOAD_REFUSED
+    assert error.failure_reason is FailureReason.UPLOAD_REFUSED
     assert error.exit_code == 1
     assert "lamp did not take the firmware" in str(error)
 
@@ -358,7 +358,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
 )
 def test_each_ending_has_its_meaning(tail: list[str], reason: FailureReason, said: str) -> None:
     error = judge(tail, ProcessResult(exit_code=1), "lamp")
-    assert error.reason is reason
+    assert error.failure_reason is reason
     assert said in str(error)
     assert "lamp" in str(error)
 
@@ -366,10 +366,10 @@ def test_each_ending_has_its_meaning(tail: list[str], reason: FailureReason, sai
 def test_a_configuration_that_does_not_validate_any_more_is_invalid() -> None:
     tail = ["Failed config", "", "ota: [source lamp.yaml:3]", "  'passwort' is not allowed."]
     error = judge(tail, ProcessResult(exit_code=2), "lamp")
-    assert error.reason is FailureReason.CONFIG_INVALID
+    assert error.failure_reason is FailureReason.CONFIG_INVALID
     assert "'passwort' is not allowed." in str(error)
 
 
 def test_an_upload_that_somebody_killed_may_be_tried_again() -> None:
     error = judge(["INFO Connected to 192.0.2.7"], ProcessResult(exit_code=137, signal=9), "lamp")
-    assert error.reason is FailureReason.UPLOAD_FAILED
+    assert error.failure_reason is FailureReason.UPLOAD_FAILED

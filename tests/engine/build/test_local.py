@@ -195,7 +195,7 @@ async def test_names_of_files_elsewhere_are_not_taken_for_trees(
 async def test_an_invalid_configuration_is_esphomes_own_message(bench: Bench, sink: Sink) -> None:
     says = ["Failed config", "", "light: [source lamp.yaml:3]", "  Platform not found: 'lihgt'."]
     error = await bench.refused({"invalid": True, "says": says, "exit": 2}, sink)
-    assert error.reason is FailureReason.CONFIG_INVALID
+    assert error.failure_reason is FailureReason.CONFIG_INVALID
     assert error.exit_code == 2
     assert "Platform not found: 'lihgt'." in str(error)
 
@@ -203,7 +203,7 @@ async def test_an_invalid_configuration_is_esphomes_own_message(bench: Bench, si
 async def test_a_compiler_error_is_the_compilers_message(bench: Bench, sink: Sink) -> None:
     says = ["[1/9] CXX main.cpp.o", "src/main.cpp:7:3: error: 'lihgt' was not declared"]
     error = await bench.refused({"says": says, "exit": 1}, sink)
-    assert error.reason is FailureReason.COMPILE_FAILED
+    assert error.failure_reason is FailureReason.COMPILE_FAILED
     assert "src/main.cpp:7:3: error: 'lihgt' was not declared" in str(error)
 
 
@@ -212,7 +212,7 @@ async def test_a_build_tool_that_exits_with_2_does_not_make_the_configuration_in
 ) -> None:
     says = ["src/main.cpp:7:3: error: 'lihgt' was not declared"]
     error = await bench.refused({"says": says, "exit": 2}, sink)
-    assert error.reason is FailureReason.COMPILE_FAILED
+    assert error.failure_reason is FailureReason.COMPILE_FAILED
     assert error.exit_code == 2
 
 
@@ -227,7 +227,7 @@ async def test_success_without_firmware_is_a_failure(
     bench: Bench, sink: Sink, told: dict[str, object], said: str
 ) -> None:
     error = await bench.refused(told, sink)
-    assert error.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     assert said in str(error)
 
 
@@ -236,7 +236,7 @@ async def test_a_file_outside_of_the_tree_is_never_taken_for_firmware(
 ) -> None:
     outside = tmp_path / "elsewhere" / "program"
     error = await bench.refused({"content": "secret", "image": str(outside)}, sink)
-    assert error.reason is FailureReason.CONFIG_INVALID
+    assert error.failure_reason is FailureReason.CONFIG_INVALID
     assert "build_path" in str(error)
     assert await bench.store.latest(LAMP) is None
 
@@ -249,7 +249,7 @@ async def test_a_link_to_the_outside_is_never_taken_for_firmware(
     image.parent.mkdir(parents=True)
     image.symlink_to(tmp_path / "secret")
     error = await bench.refused({}, sink)
-    assert error.reason is FailureReason.CONFIG_INVALID
+    assert error.failure_reason is FailureReason.CONFIG_INVALID
 
 
 async def test_an_esphome_that_writes_no_build_info_leaves_the_build_time_open(
@@ -265,7 +265,7 @@ async def test_too_little_memory_is_refused_with_the_figures_before_anything_run
 ) -> None:
     bench.memory(MEMORY_MIB - 1)
     error = await bench.refused({"content": "image"}, sink)
-    assert error.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     assert f"{MEMORY_MIB - 1} MiB" in str(error)
     assert not bench.tree.exists()
 
@@ -273,7 +273,7 @@ async def test_too_little_memory_is_refused_with_the_figures_before_anything_run
 async def test_a_version_that_cannot_be_had_is_said_as_such(bench: Bench, sink: Sink) -> None:
     with pytest.raises(BuildError) as caught:
         await bench.builder.build(bench.request({}, version=NOBODYS), sink)
-    assert caught.value.reason is FailureReason.VERSION_UNAVAILABLE
+    assert caught.value.failure_reason is FailureReason.VERSION_UNAVAILABLE
 
 
 @pytest.mark.parametrize("name", ["../lamp.yaml", "/etc/passwd", "sub/lamp.yaml", "..", ""])
@@ -281,7 +281,7 @@ async def test_a_configuration_is_a_file_name(bench: Bench, sink: Sink, name: st
     request = replace(bench.request({}), configuration=name)
     with pytest.raises(BuildError) as caught:
         await bench.builder.build(request, sink)
-    assert caught.value.reason is FailureReason.CONFIG_INVALID
+    assert caught.value.failure_reason is FailureReason.CONFIG_INVALID
 
 
 async def test_cancelling_ends_the_process(bench: Bench, sink: Sink) -> None:
@@ -318,7 +318,7 @@ async def test_a_builder_that_cannot_compile_says_why_and_refuses(
     assert status.why_not == "this system uses musl"
     with pytest.raises(BuildError, match="uses musl") as caught:
         await builder.build(bench.request({"content": "image"}), sink)
-    assert caught.value.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert caught.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
 async def test_the_status_tells_what_is_there_after_a_look(bench: Bench, sink: Sink) -> None:

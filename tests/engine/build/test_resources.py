@@ -109,7 +109,7 @@ def test_this_machine_can_be_read(tmp_path: Path) -> None:
 def test_too_little_is_refused_with_the_figures(free: Resources, figures: tuple[str, str]) -> None:
     with pytest.raises(BuildError) as caught:
         check(free)
-    assert caught.value.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert caught.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     for figure in figures:
         assert figure in str(caught.value)
 

@@ -67,7 +67,7 @@ def test_a_link_out_of_the_tree_is_not_followed(tree: Tree, which: str) -> None:
     path: Path = getattr(tree, which)
     path.unlink()
     path.symlink_to(tree.outside)
-    assert tree.refused().reason is FailureReason.CONFIG_INVALID
+    assert tree.refused().failure_reason is FailureReason.CONFIG_INVALID
 
 
 @pytest.mark.parametrize("which", ["record", "info", "image"])
@@ -90,7 +90,7 @@ def test_a_file_of_endless_size_is_not_read(tree: Tree, which: str) -> None:
 )
 def test_a_record_that_is_none_is_refused(tree: Tree, text: str) -> None:
     tree.record.write_text(text)
-    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT
+    assert tree.refused().failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_a_record_that_is_none_is_refused(tree: Tree, text: str) -> None:
 )
 def test_build_info_that_is_none_is_refused(tree: Tree, text: str) -> None:
     tree.info.write_text(text)
-    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT
+    assert tree.refused().failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
 def test_an_endless_number_is_refused(tree: Tree) -> None:
     tree.info.write_text('{"esphome_version": "", "build_time_str": "", "config_hash": Infinity}')
-    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT
+    assert tree.refused().failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
 @pytest.mark.parametrize("name", ["\0", "x" * 5000, "nothing"])
 def test_an_image_with_an_impossible_name_is_refused(tree: Tree, name: str) -> None:
     tree.tell(firmware_bin_path=str(tree.build) + "/" + name)
-    assert tree.refused().reason is FailureReason.BUILDER_ENVIRONMENT
+    assert tree.refused().failure_reason is FailureReason.BUILDER_ENVIRONMENT

@@ -160,7 +160,7 @@ async def test_a_version_that_can_never_be_had_here_is_unavailable_and_says_why(
     toolchains: Toolchains, layout: CacheLayout, version: str, said: str
 ) -> None:
     error = await refused(toolchains, version)
-    assert error.reason is FailureReason.VERSION_UNAVAILABLE
+    assert error.failure_reason is FailureReason.VERSION_UNAVAILABLE
     assert said in str(error)
     assert toolchains.installed() == ()
     assert [path for path in layout.toolchains.iterdir() if path.is_dir()] == []
@@ -180,7 +180,7 @@ async def test_without_a_network_what_is_there_goes_on_working_and_the_error_nam
     await later.load()
     await later.ensure(OLDER, sink.lines)
     error = await refused(later, "2031.9.0")
-    assert error.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     assert "check the internet connection" in str(error)
     assert f"Installed versions: {OLDER}" in str(error)
     assert later.installed() == (OLDER,)

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.bundle import Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
 from custom_components.esphome_offload.engine.build.flasher import FirmwareFlasher
@@ -19,7 +20,6 @@ from custom_components.esphome_offload.engine.build.model import (
 )
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
-from custom_components.esphome_offload.engine.client.bundle import Bundles
 from custom_components.esphome_offload.engine.const import FailureReason
 from tests.e2e.harness import ports
 
@@ -197,13 +197,13 @@ async def test_a_changed_secret_is_what_is_built_and_what_is_used_to_flash(
     second = await bench.build(sink)
     assert second.sha256 != first.sha256
     error = await refused_flash(bench, second, sink)
-    assert error.reason is FailureReason.UPLOAD_REFUSED
+    assert error.failure_reason is FailureReason.UPLOAD_REFUSED
     assert "password" in str(error)
     bench.secret("first")
     await bench.flash(second, sink)
     await bench.taken(second)
     # From here on the device wants what was built into it.
-    assert (await refused_flash(bench, second, sink)).reason is FailureReason.UPLOAD_REFUSED
+    assert (await refused_flash(bench, second, sink)).failure_reason is FailureReason.UPLOAD_REFUSED
     bench.secret("second")
     await bench.flash(second, sink)
 
@@ -220,7 +220,7 @@ async def test_what_was_validated_for_a_bundle_is_not_validated_again_until_some
     # The device still wants the first password, and the main file is as it was.
     bench.secret("second")
     error = await refused_flash(bench, firmware, sink)
-    assert error.reason is FailureReason.UPLOAD_REFUSED
+    assert error.failure_reason is FailureReason.UPLOAD_REFUSED
     assert "password" in str(error)
     assert sum("Loaded validated config cache" in line for line in sink.output) == 1
 
@@ -228,7 +228,7 @@ async def test_what_was_validated_for_a_bundle_is_not_validated_again_until_some
 async def test_a_device_that_is_off_is_offline(bench: Bench, sink: Sink) -> None:
     firmware = await bench.build(sink)
     error = await refused_flash(bench, firmware, sink)
-    assert error.reason is FailureReason.DEVICE_OFFLINE
+    assert error.failure_reason is FailureReason.DEVICE_OFFLINE
     assert "Connection refused" in str(error)
 
 
@@ -236,14 +236,14 @@ async def test_a_configuration_without_an_address_needs_one(bench: Bench, sink: 
     firmware = await bench.build(sink)
     with pytest.raises(BuildError) as caught:
         await bench.flash(firmware, sink, address=None)
-    assert caught.value.reason is FailureReason.DEVICE_OFFLINE
+    assert caught.value.failure_reason is FailureReason.DEVICE_OFFLINE
 
 
 async def test_a_configuration_that_does_not_validate(bench: Bench, sink: Sink) -> None:
     bench.configure("lihgt:\n  - platform: binary\n")
     with pytest.raises(BuildError) as caught:
         await bench.build(sink)
-    assert caught.value.reason is FailureReason.CONFIG_INVALID
+    assert caught.value.failure_reason is FailureReason.CONFIG_INVALID
     assert caught.value.exit_code == 2
     assert "Component not found: lihgt" in str(caught.value)
 
@@ -252,7 +252,7 @@ async def test_a_lambda_that_does_not_compile(bench: Bench, sink: Sink) -> None:
     bench.configure("sensor:\n  - platform: template\n    name: Level\n    lambda: return lihgt;\n")
     with pytest.raises(BuildError) as caught:
         await bench.build(sink)
-    assert caught.value.reason is FailureReason.COMPILE_FAILED
+    assert caught.value.failure_reason is FailureReason.COMPILE_FAILED
     assert "lihgt" in str(caught.value)
     assert "lamp.yaml" in str(caught.value) or "main.cpp" in str(caught.value)
 
@@ -269,5 +269,5 @@ async def test_a_machine_without_a_compiler_is_the_builders_fault(
     monkeypatch.setenv("PATH", str(programs))
     with pytest.raises(BuildError) as caught:
         await bench.build(sink)
-    assert caught.value.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert caught.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     assert "g++" in str(caught.value) or "gcc" in str(caught.value)

@@ -143,7 +143,9 @@ async def test_a_version_that_cannot_be_used_is_refused(
 async def test_a_builder_is_named_by_its_label_or_its_pin(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
 ) -> None:
-    peer = ScriptedBuilder("12ab", "Big Box", Source.REMOTE, pin_sha256="12ab", keeper=stage.keeper)
+    peer = ScriptedBuilder(
+        "12ab", "Big Box", Source.REMOTE, pin_sha256="12ab", keeper=stage.firmware
+    )
     home.builders.register(peer)
     for named in ("big box", "12ab"):
         response = await call(hass, "compile", entity_id=PLUG_ENTITY, source=named, wait=True)

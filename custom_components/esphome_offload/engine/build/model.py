@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..const import FailureReason, Source, Stage
+from ..reason import Reason, ReasonKey
 from .slots import Slots
 
 
@@ -87,11 +88,21 @@ class BuildSink(Protocol):
 
 
 class BuildError(Exception):
-    """A build or flash did not succeed. ``str(error)`` is for people."""
+    """A build or flash did not succeed.
 
-    def __init__(self, reason: FailureReason, message: str, exit_code: int | None = None) -> None:
-        """Keep the machine's reason beside the person's message."""
-        super().__init__(message)
+    ``failure_reason`` decides what the job does next, ``reason`` is what people are told.
+    """
+
+    def __init__(
+        self, failure_reason: FailureReason, reason: Reason | str, exit_code: int | None = None
+    ) -> None:
+        """Keep both; a text in place of a reason is for sites that have none yet."""
+        if isinstance(reason, str):
+            reason = Reason(ReasonKey.UNEXPECTED, line=reason)
+            super().__init__(reason.line)
+        else:
+            super().__init__(str(reason))
+        self.failure_reason = failure_reason
         self.reason = reason
         self.exit_code = exit_code
 

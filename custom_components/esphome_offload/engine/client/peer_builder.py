@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, override
 
+from ..build.bundle import Bundle, Bundles
 from ..build.cache.layout import CacheLayout
 from ..build.firmware import FirmwareStore
 from ..build.model import (
@@ -26,7 +27,6 @@ from ..protocol.messages import SendBundle, Submit
 from ..protocol.payloads import BuildParameters
 from ..tasks import BackgroundTasks
 from .attempt_progress import AttemptProgress, failure_of, refused
-from .bundle import Bundle, Bundles
 from .firmware_download import fetch_firmware
 from .link import LinkState, PeerLink
 
@@ -149,7 +149,7 @@ class PeerBuilder(Builder):
         )
         progress.ended = True
         if (failure := failure_of(self.label, end)) is not None:
-            if failure.reason is FailureReason.BUNDLE_INCOMPLETE:
+            if failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE:
                 await self._bundles.invalidate(request.configuration)
             self._link.acknowledge(attempt_id)
             raise failure

@@ -6,13 +6,13 @@ import logging
 from pathlib import Path
 import threading
 
+from ..build.firmware import FirmwareStore
 from ..build.model import BuildError, Firmware
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.limits import FIRMWARE_LIMIT
 from ..protocol.payloads import FirmwareHeader, FirmwarePart, WireBuildInfo
 from ..threads import in_thread
 from .attempt import GuestAttempt
-from .ports import FirmwareLoader
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class FirmwareFile:
 
 
 async def open_firmware(
-    attempt: GuestAttempt, part: FirmwarePart, firmware: FirmwareLoader
+    attempt: GuestAttempt, part: FirmwarePart, firmware: FirmwareStore
 ) -> FirmwareFile:
     """Return one file of what an attempt built; raises ProtocolError FIRMWARE_NOT_READY."""
     sha256 = attempt.result.firmware_sha256 if attempt.result is not None else None

@@ -1,11 +1,10 @@
 """What the builder's end needs from outside and is handed in."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from ..build.cache.layout import CacheLayout
-from ..build.model import Builder, Firmware
+from ..build.services import GuestBuildServices
 
 
 class StateStore(Protocol):
@@ -22,22 +21,6 @@ class StateStore(Protocol):
 
     async def save_durably(self, state: dict[str, object]) -> None:
         """Store at once and return when it is on disk; raises OSError."""
-
-
-class FirmwareLoader(Protocol):
-    """The firmware that was built for one guest."""
-
-    async def load(self, configuration: str, sha256: str) -> Firmware | None:
-        """Return one firmware, None when it is gone; raises BuildError when it was altered."""
-
-
-@dataclass(frozen=True, slots=True)
-class GuestBuildServices:
-    """What builds for one guest, all below ``layout``."""
-
-    layout: CacheLayout
-    builder: Builder
-    firmware: FirmwareLoader
 
 
 type MakeGuestBuildServices = Callable[[CacheLayout], Awaitable[GuestBuildServices]]

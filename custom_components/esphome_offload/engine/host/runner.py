@@ -147,7 +147,7 @@ class GuestBuildRunner:
                 FailureReason.BUILDER_ENVIRONMENT, "The build was stopped on the builder", now
             )
         elif isinstance(error, BuildError):
-            attempt.fail(error.reason, str(error), now, error.exit_code)
+            attempt.fail(error.failure_reason, str(error), now, error.exit_code)
         elif isinstance(error, OSError):
             # Mostly the disk is full.
             what = f"The builder cannot use its disk: {error.strerror or error}"

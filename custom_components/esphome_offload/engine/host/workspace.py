@@ -9,9 +9,10 @@ import uuid
 
 from ..build.cache.layout import CacheLayout, configuration_key
 from ..build.model import BuildError
+from ..build.services import GuestBuildServices
 from ..const import FailureReason
 from ..threads import in_thread
-from .ports import GuestBuildServices, MakeGuestBuildServices
+from .ports import MakeGuestBuildServices
 from .unpack import UnpackStopped, unpack
 
 

@@ -81,7 +81,7 @@ class Building:
                 resumed = None
                 continue
             resumed = None
-            decision = failures.decide(Step.BUILD, last.reason)
+            decision = failures.decide(Step.BUILD, last.failure_reason)
             match decision.action:
                 case Action.NEXT_BUILDER:
                     pause = timedelta(seconds=decision.delay)
@@ -104,7 +104,7 @@ class Building:
             firmware, gone = None, err
         if firmware is not None:
             return firmware
-        again = failures.decide(Step.KEPT, gone.reason).action is Action.BUILD_AGAIN
+        again = failures.decide(Step.KEPT, gone.failure_reason).action is Action.BUILD_AGAIN
         if not again or not job.request.operation.builds:
             raise gone
         _LOGGER.warning("Job %s is built again: %s", job.job_id, gone)
@@ -187,7 +187,7 @@ class Building:
                     sink,
                 )
         except BuildError as err:
-            self._ledger.end_attempt(job, err.reason, str(err))
+            self._ledger.end_attempt(job, err.failure_reason, str(err))
             raise
         self._ledger.built(job, firmware.sha256, firmware.build_info, fingerprint)
         return firmware

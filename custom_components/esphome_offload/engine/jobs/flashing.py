@@ -100,7 +100,7 @@ class Flashing:
                 except BuildError as err:
                     failure = err
             decision = failures.decide(
-                Step.FLASH, failure.reason, device_known=presence is not Presence.UNKNOWN
+                Step.FLASH, failure.failure_reason, device_known=presence is not Presence.UNKNOWN
             )
             if decision.action is Action.FAIL:
                 raise failure

@@ -36,7 +36,7 @@ class JobRunner:
             verified = await self._operate(job)
         except BuildError as err:
             stop_if_cancelled()
-            self._ledger.fail(job, err.reason, str(err), err.exit_code)
+            self._ledger.fail(job, err.failure_reason, str(err), err.exit_code)
         else:
             self._ledger.complete(job, verified=verified)
 

@@ -1,12 +1,19 @@
 """The commands and events of an established link, both directions."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Self
 
-from ..codec import Many, Number, OrElse, Text
+from ..codec import Keyed, Many, Number, OrElse, Text
 from ..const import FailureReason
+from ..reason import (
+    LINE_LIMIT as REASON_LINE_LIMIT,
+    PARAMETER_LIMIT,
+    Reason,
+    ReasonKey,
+    reason_of_peer,
+)
 from .fields import (
     AttemptId,
     Configuration,
@@ -27,6 +34,30 @@ from .limits import (
     WARM_LIMIT,
 )
 from .payloads import BuildParameters, FirmwarePart
+
+
+@dataclass(frozen=True, slots=True)
+class SentReason:
+    """A Reason as one side tells it to the other.
+
+    A key that only a newer peer knows, or parameters that are missing, become
+    PEER_WITHOUT_REASON; the causes of others are not sent.
+    """
+
+    key: Annotated[ReasonKey, OrElse(ReasonKey.PEER_WITHOUT_REASON)]
+    parameters: Annotated[
+        Mapping[Annotated[str, Text(32)], Annotated[str, Text(PARAMETER_LIMIT)]], Keyed(8)
+    ] = field(default_factory=dict)
+    line: Annotated[str, Text(REASON_LINE_LIMIT)] | None = None
+
+    @classmethod
+    def of(cls, reason: Reason) -> Self:
+        """Return a reason as it is sent."""
+        return cls(reason.key, reason.parameters, reason.line)
+
+    def received(self, **own: str) -> Reason:
+        """Return the reason as it may be shown; ``own`` are parameters known here (``label``)."""
+        return reason_of_peer(self.key, self.parameters, self.line, own)
 
 
 class AttemptState(StrEnum):

@@ -17,10 +17,10 @@ from custom_components.esphome_offload.engine.build.process.containment import (
     containment_here,
 )
 from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.clock import SystemTime
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.host.ports import GuestBuildServices
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Submit
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
 

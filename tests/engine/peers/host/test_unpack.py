@@ -37,7 +37,7 @@ def of_type(kind: bytes, name: str = "lamp.yaml", link: str = "") -> tarfile.Tar
 def refusal(bundle: Path, tmp_path: Path) -> str:
     with pytest.raises(BuildError) as error:
         unpack(bundle, tmp_path / "out", threading.Event())
-    assert error.value.reason is FailureReason.BUNDLE_INCOMPLETE
+    assert error.value.failure_reason is FailureReason.BUNDLE_INCOMPLETE
     assert not (tmp_path / "out").exists()
     return str(error.value)
 

@@ -9,6 +9,7 @@ import uuid
 
 import aiohttp
 
+from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
 from custom_components.esphome_offload.engine.build.model import (
@@ -20,7 +21,6 @@ from custom_components.esphome_offload.engine.build.model import (
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.build.toolchain.uv import Uv
-from custom_components.esphome_offload.engine.client.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.client.link import PeerLink
 from custom_components.esphome_offload.engine.client.peer_builder import PeerBuilder
 from custom_components.esphome_offload.engine.const import Stage

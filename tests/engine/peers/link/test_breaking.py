@@ -81,7 +81,7 @@ async def test_a_wire_that_stays_cut_ends_the_wait(pi: Pi, stand: Stand, wire: W
     build = await _compiling(pi, stand, Sink(), Block())
     await wire.cut()
     failure = await _fails(build)
-    assert failure.reason is FailureReason.BUILDER_UNAVAILABLE
+    assert failure.failure_reason is FailureReason.BUILDER_UNAVAILABLE
     assert "workshop cannot be worked with" in str(failure)
     # Nobody could say so yet; at the next connect it is not wanted any more.
     assert len(stand.lender.host.active()) == 1
@@ -114,7 +114,7 @@ async def test_a_builder_that_was_restarted_has_lost_the_build(connected: Pi, st
     build = await _compiling(connected, stand, Sink(), Block())
     await stand.restart()
     failure = await _fails(build)
-    assert failure.reason is FailureReason.BUILD_LOST
+    assert failure.failure_reason is FailureReason.BUILD_LOST
     # Another attempt builds it, and the bundle is there already.
     await connected.build()
     assert stand.requests["put"] == 1
@@ -296,13 +296,13 @@ async def test_forgetting_a_tree_fails_when_the_link_is_stopped(connected: Pi) -
     await connected.link.stop()
     with pytest.raises(BuildError) as failure:
         await connected.builder.clean("lamp.yaml")
-    assert failure.value.reason is FailureReason.BUILDER_UNAVAILABLE
+    assert failure.value.failure_reason is FailureReason.BUILDER_UNAVAILABLE
 
 
 async def test_what_is_resumed_but_unknown_there_is_lost(connected: Pi) -> None:
     with pytest.raises(BuildError) as failure:
         await connected.build(resume=True)
-    assert failure.value.reason is FailureReason.BUILD_LOST
+    assert failure.value.failure_reason is FailureReason.BUILD_LOST
 
 
 async def test_what_nobody_wants_any_more_is_ended_after_a_restart(
@@ -327,7 +327,7 @@ async def test_a_full_disk_there_is_told(
     monkeypatch.setattr(stand.lender.host._inbox, "_free", lambda _folder: 0)
     with pytest.raises(BuildError, match="workshop has too little free disk") as failure:
         await connected.build()
-    assert failure.value.reason is FailureReason.BUILDER_ENVIRONMENT
+    assert failure.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
 async def test_a_bundle_that_is_altered_here_while_it_is_sent_is_made_anew(
@@ -343,7 +343,7 @@ async def test_a_bundle_that_is_altered_here_while_it_is_sent_is_made_anew(
     monkeypatch.setattr(connected.bundles, "make", damaged)
     with pytest.raises(BuildError) as failure:
         await connected.build()
-    assert failure.value.reason is FailureReason.BUNDLE_INCOMPLETE
+    assert failure.value.failure_reason is FailureReason.BUNDLE_INCOMPLETE
     assert connected.bundles.doubted == ["lamp.yaml"]
 
 

@@ -132,7 +132,7 @@ async def test_a_failure_there_becomes_what_it_means_here(
 ) -> None:
     stand.lender.script = [failing(there, "lamp.cpp:1:2: error: no", 1)]
     failure = await _fails(connected)
-    assert (failure.reason, failure.exit_code) == (here, 1)
+    assert (failure.failure_reason, failure.exit_code) == (here, 1)
     assert "lamp.cpp:1:2: error: no" in str(failure)
     assert connected.bundles.doubted == (
         ["lamp.yaml"] if here is FailureReason.BUNDLE_INCOMPLETE else []
@@ -145,7 +145,7 @@ async def test_a_paused_builder_is_not_available_and_refuses(connected: Pi, stan
     status = connected.builder.status()
     assert (status.why_not, status.reachable) == ("paused by its owner", True)
     failure = await _fails(connected)
-    assert failure.reason is FailureReason.BUILDER_UNAVAILABLE
+    assert failure.failure_reason is FailureReason.BUILDER_UNAVAILABLE
     assert "workshop takes no builds now (paused by its owner)" in str(failure)
 
 
@@ -157,7 +157,7 @@ async def test_a_build_that_the_builder_stops_goes_elsewhere(connected: Pi, stan
     await stand.lender.host.lend(Lending.OFF)
     with pytest.raises(BuildError, match="not lent any more") as failure:
         await build
-    assert failure.value.reason is FailureReason.BUILDER_UNAVAILABLE
+    assert failure.value.failure_reason is FailureReason.BUILDER_UNAVAILABLE
 
 
 async def test_what_makes_no_bundle_is_not_sent(connected: Pi, stand: Stand) -> None:

@@ -54,7 +54,7 @@ async def test_firmware_that_is_not_of_this_build_is_not_kept(
     stand.firmware_length = sealer.length
     with pytest.raises(BuildError) as failure:
         await connected.build(job_id=request.job_id, attempt_id=request.attempt_id)
-    assert failure.value.reason is FailureReason.INTEGRITY
+    assert failure.value.failure_reason is FailureReason.INTEGRITY
     assert "it is not used" in str(failure.value)
     assert await connected.store.latest("lamp.yaml") is None
     assert not list(connected.layout.staging.glob("*.bin*"))
@@ -70,5 +70,5 @@ async def test_firmware_that_is_altered_on_the_way_is_not_kept(
     monkeypatch.setattr(stand, "altered", flipped)
     with pytest.raises(BuildError) as failure:
         await connected.build()
-    assert failure.value.reason is FailureReason.INTEGRITY
+    assert failure.value.failure_reason is FailureReason.INTEGRITY
     assert await connected.store.latest("lamp.yaml") is None

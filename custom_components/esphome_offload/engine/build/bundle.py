@@ -14,20 +14,20 @@ import tarfile
 import time
 from typing import TypedDict, cast
 
-from ..build.cache.eviction import IN_USE
-from ..build.cache.layout import CacheLayout, configuration_key
-from ..build.diagnosis import CONFIG_INVALID_EXIT_CODE, classify
-from ..build.model import BuildError, BuildRequest
-from ..build.process.processes import LaunchError, Processes, ProcessResult
-from ..build.toolchain.esphome_command import (
+from ..const import FailureReason
+from .bundle_sources import Signature, Sources, look
+from .cache.eviction import IN_USE
+from .cache.layout import CacheLayout, configuration_key
+from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
+from .model import BuildError, BuildRequest
+from .process.processes import LaunchError, Processes, ProcessResult
+from .toolchain.esphome_command import (
     Entry,
     EsphomeCall,
     enter_to_bundle,
     esphome_command,
 )
-from ..build.toolchain.toolchains import Toolchain, Toolchains
-from ..const import FailureReason
-from .bundle_sources import Signature, Sources, look
+from .toolchain.toolchains import Toolchain, Toolchains
 
 _LOGGER = logging.getLogger(__name__)
 

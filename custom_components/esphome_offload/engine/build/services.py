@@ -1,0 +1,99 @@
+"""The build services of one instance: all that compiles and flashes on this machine."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+import sys
+import time
+
+from ..threads import in_thread
+from .bundle import Bundles
+from .cache.eviction import TREES_BUDGET, make_room
+from .cache.layout import CacheLayout
+from .cache.orphans import prune_orphans
+from .firmware import FirmwareStore
+from .flasher import FirmwareFlasher
+from .local import LocalBuilder
+from .model import Builder
+from .process.containment import Degree, GuestContainment, containment_here
+from .process.processes import Processes, end_leftovers
+from .toolchain.toolchains import Toolchains
+from .toolchain.uv import Uv
+from .toolchain.versions import Versions
+
+
+@dataclass(frozen=True, slots=True)
+class GuestBuildServices:
+    """What builds for one guest; all that it writes is below ``layout``."""
+
+    layout: CacheLayout
+    builder: Builder
+    firmware: FirmwareStore
+
+
+class BuildServices:
+    """The builder, the flasher and what they share; all that they write is below ``layout``.
+
+    ``builder.slots`` are shared by our own builds and those of guests; ``containment`` says how
+    far the latter are kept apart.
+    """
+
+    def __init__(self, layout: CacheLayout, private: tuple[Path, ...]) -> None:
+        """Put the parts together; blocks.
+
+        ``private``: folders that builds of guests cannot see, except for their own in ``layout``.
+        """
+        self.layout = layout
+        self._private = private
+        self._processes = Processes()
+        uv = Uv(layout, (sys.executable, "-m", "uv"), Path(sys.executable))
+        self.toolchains = Toolchains(layout, self._processes, uv)
+        self.versions = Versions(self._processes, uv, self.toolchains.installed)
+        self.firmware = FirmwareStore(layout)
+        self.builder = LocalBuilder(layout, self._processes, self.toolchains, self.firmware)
+        self.bundles = Bundles(layout, self._processes, self.toolchains)
+        self.flasher = FirmwareFlasher(
+            layout, self._processes, self.toolchains, self.bundles.validated
+        )
+        self.containment = containment_here()
+
+    async def start(self) -> None:
+        """End what a killed Home Assistant left running, then look at what is in the cache."""
+        try:
+            await end_leftovers(self.layout.root)
+        finally:
+            await asyncio.to_thread(self.layout.make)
+            await asyncio.to_thread(self.layout.empty_tmp)
+            await self.toolchains.load()
+            await self.builder.refresh()
+
+    async def make_guest(self, layout: CacheLayout) -> GuestBuildServices:
+        """Make what builds for a guest, with the toolchains and slots of this machine."""
+        firmware = FirmwareStore(layout)
+        contained = self.containment.degree is not Degree.UNCONTAINED
+        builder = LocalBuilder(
+            layout,
+            self._processes,
+            self.toolchains,
+            firmware,
+            slots=self.builder.slots,
+            containment=GuestContainment(layout, self._private) if contained else None,
+        )
+        await builder.refresh()
+        return GuestBuildServices(layout, builder, firmware)
+
+    async def make_room(self, known: Collection[str] | None) -> None:
+        """Remove what is beyond the budgets, and what belongs to no ``known`` configuration.
+
+        None: it is not known which configurations there are.
+        """
+        if known is not None:
+            await in_thread(lambda stop: prune_orphans(self.layout, known, time.time(), stop))
+        await self.toolchains.make_room()
+        await make_room((self.builder, self.bundles), TREES_BUDGET)
+        await self.builder.refresh()
+
+    async def aclose(self) -> None:
+        """End all processes."""
+        await self._processes.aclose()

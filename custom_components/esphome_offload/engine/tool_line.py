@@ -1,0 +1,149 @@
+"""The lines of tools that may be shown to people: known sentences, without what they quote.
+
+A line of a compiler or of ESPHome may hold any value of a configuration: in quotes, as the text of
+an #error, as a name. To compare it with all values would need ESPHome's view of the configuration
+(substitutions, packages, expressions). So nothing of a line is copied but what one of the sentences
+below, which are the tool's own, lets through: numbers, names of ESPHome's schema and of regions of
+memory. What is no such sentence is for the job's log alone.
+"""
+
+import re
+from typing import Final
+
+_LONGEST: Final = 1000
+_QUOTED: Final = r"['`\u2018\"][^'`\u2019\"]{0,200}['\u2019\"]"
+_NAME: Final = r"[a-z][a-z0-9_]{0,40}"
+
+# Sentences of the compilers, behind "error: ". "…" stands for what is quoted.
+_COMPILER: Final = frozenset(
+    {
+        "… was not declared in this scope",
+        "… was not declared in this scope; did you mean …?",
+        "… does not name a type",
+        "… has not been declared",
+        "… has no member named …",
+        "… has no member named …; did you mean …?",
+        "… is not a member of …",
+        "… is not a class or namespace",
+        "… is not captured",
+        "… is private within this context",
+        "… is protected within this context",
+        "… undeclared (first use in this function)",
+        "… cannot be used as a function",
+        "… redeclared as different kind of entity",
+        "assignment of read-only variable …",
+        "call of overloaded … is ambiguous",
+        "cannot bind non-const lvalue reference of type … to an rvalue of type …",
+        "cannot convert … to …",
+        "cannot convert … to … in assignment",
+        "cannot convert … to … in initialization",
+        "cannot convert … to … in return",
+        "conflicting declaration …",
+        "could not convert … from … to …",
+        "expected … at end of input",
+        "expected … before … token",
+        "expected … before numeric constant",
+        "expected … before string constant",
+        "expected … or … before … token",
+        "expected declaration before … token",
+        "expected expression before … token",
+        "expected identifier before … token",
+        "expected initializer before … token",
+        "expected primary-expression before … token",
+        "expected unqualified-id before … token",
+        "expected unqualified-id before numeric constant",
+        "expected type-specifier before … token",
+        "invalid conversion from … to …",
+        "invalid operands of types … and … to binary …",
+        "invalid use of incomplete type …",
+        "invalid use of void expression",
+        "lvalue required as left operand of assignment",
+        "no match for … (operand types are … and …)",
+        "no match for call to …",
+        "no matching function for call to …",
+        "redefinition of …",
+        "return-statement with a value, in function returning …",
+        "return-statement with no value, in function returning …",
+        "static assertion failed",
+        "stray … in program",
+        "too few arguments to function …",
+        "too many arguments to function …",
+        "unable to find numeric literal operator …",
+        "use of deleted function …",
+        "variable … was declared but never used",
+    }
+)
+_DIAGNOSTIC: Final = re.compile(r"^[^\s:][^:]{0,400}:\d{1,9}(?::\d{1,9})?: (?:fatal )?error: (.*)$")
+_MISSING_HEADER: Final = re.compile(r"[^\s:]{1,200}: No such file or directory")
+
+# Other sentences as a whole, with how they are shown: groups are numbers and names of schemas.
+_OPTION: Final = rf"\[({_NAME})(?:\.{_NAME})?\]"
+_SENTENCES: Final = tuple(
+    (re.compile(pattern), shown)
+    for pattern, shown in (
+        (
+            r".{0,400}region [`'\u2018]?([a-z0-9_]{1,40})['\u2019]? overflowed by (\d{1,9}) bytes",
+            "region {0} overflowed by {1} bytes",
+        ),
+        (
+            r".{0,400}will not fit in region [`'\u2018]?([a-z0-9_]{1,40})['\u2019]?",
+            "will not fit in region {0}",
+        ),
+        (r".{0,400}undefined reference to .*", "undefined reference to a symbol"),
+        (r".{0,400}multiple definition of .*", "multiple definition of a symbol"),
+        (
+            rf"'({_NAME})' is a required option for {_OPTION}\.?",
+            "'{0}' is a required option for [{1}]",
+        ),
+        (
+            rf".{{0,110}} ?[Ii]nvalid option for {_OPTION}[.;] [Dd]id you mean \[({_NAME})\].{{0,200}}",
+            "Invalid option for [{0}]; did you mean [{1}]?",
+        ),
+        (
+            rf".{{0,110}} ?[Ii]nvalid option for {_OPTION}(?:\..{{0,100}})?",
+            "Invalid option for [{0}]",
+        ),
+        (r"Platform not found\b.*", "Platform not found"),
+        (r"Component not found\b.*", "Component not found"),
+        (r".{0,200}Invalid YAML syntax\b.*", "Invalid YAML syntax"),
+        (r".{0,200}Secret .{0,100}not defined\b.*", "Secret not defined"),
+        (r"Couldn't find ID\b.*", "Couldn't find ID"),
+        (r"ID .{0,100}redefined\b.*", "ID redefined"),
+        (r".*No space left on device.*", "No space left on device"),
+        (
+            r".*\b(?:Could not|Failed to) resolve\b.*|.*[Nn]ame resolution.*",
+            "Name resolution failed",
+        ),
+        (r".*Connection refused.*", "Connection refused"),
+    )
+)
+
+
+def safe_line(line: str) -> str | None:
+    """Return what may be shown of a line to anybody; None when it is no sentence that is known."""
+    line = line[:_LONGEST].strip()
+    if (found := _DIAGNOSTIC.match(line)) is not None:
+        return _compiler_sentence(found[1])
+    for pattern, shown in _SENTENCES:
+        if (found := pattern.fullmatch(line)) is not None:
+            return shown.format(*found.groups())
+    return line if line in _OUR_OWN else None
+
+
+def _compiler_sentence(message: str) -> str | None:
+    if message.startswith("static assertion failed"):
+        return "error: static assertion failed"
+    if _MISSING_HEADER.match(message):
+        return "error: No such file or directory"
+    sentence = re.sub(_QUOTED, "…", message)
+    # A type that is an alias of another is quoted twice.
+    sentence = re.sub(r"… \{aka …\}", "…", sentence).split(" [-W")[0]
+    return f"error: {sentence}" if sentence in _COMPILER else None
+
+
+# What is shown comes back from a peer as it was shown there.
+_OUR_OWN: Final = frozenset(
+    {f"error: {sentence}" for sentence in _COMPILER}
+    | {"error: No such file or directory"}
+    | {shown for _, shown in _SENTENCES if "{" not in shown}
+)

@@ -1,0 +1,27 @@
+"""Reasons of the engine, and other texts, in Home Assistant's language."""
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.translation import async_get_cached_translations
+
+from .const import DOMAIN
+from .engine.reason import Reason
+
+
+@callback
+def reason_text(hass: HomeAssistant, reason: Reason) -> str:
+    """Return a reason as text; clean, but not free of Markdown."""
+    texts = _texts(hass, "exceptions")
+    return reason.render(
+        lambda key: texts.get(f"component.{DOMAIN}.exceptions.{key}.message", key.text)
+    )
+
+
+@callback
+def common_text(hass: HomeAssistant, key: str, **placeholders: str) -> str:
+    """Return a text of our own that no exception, entity or dialog has."""
+    text = _texts(hass, "common").get(f"component.{DOMAIN}.common.{key}", key)
+    return text.format_map(placeholders)
+
+
+def _texts(hass: HomeAssistant, category: str) -> dict[str, str]:
+    return async_get_cached_translations(hass, hass.config.language, category, DOMAIN)
