@@ -125,8 +125,10 @@ class Handshake:
         state = self._noise.noise_protocol.handshake_state
         try:
             payload = bytes(self._noise.read_message(message))
-            if self.peer is None and (key := getattr(state, "rs", None)):
-                self.peer = PublicKey(bytes(key.public_bytes))
+            # Not every message brings the key; until then there is a placeholder for it.
+            key = getattr(getattr(state, "rs", None), "public_bytes", None)
+            if self.peer is None and key is not None:
+                self.peer = PublicKey(bytes(key))
         except _BROKEN as err:
             raise NoiseError("not a message of this handshake") from err
         return payload

@@ -1,0 +1,1 @@
+"""The offloader's end of the link."""
