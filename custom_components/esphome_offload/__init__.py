@@ -19,9 +19,7 @@ from .coordinator import (
 from .engine.build.cache.layout import CacheLayout
 from .engine.build.services import BuildServices
 from .engine.job_log import JobLogs
-from .lending.commands import async_setup_peer_commands
 from .lending.guest_devices import guest_pin
-from .lending.views import async_setup_peer_views
 from .peering.entity import async_follow_address
 from .peering.entry import PeerConfigEntry, is_peer
 from .peering.self_check import async_setup_self_check
@@ -46,8 +44,6 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     await coordinator.async_start()
     async_setup_services(hass)
     async_setup_websocket_api(hass)
-    async_setup_peer_views(hass)
-    async_setup_peer_commands(hass)
     async_setup_self_check(hass)
     return True
 

@@ -11,9 +11,9 @@ from .coordinator import DATA_COORDINATOR, AnyConfigEntry
 from .engine.build.model import Builder
 from .engine.build.slots import Slots
 from .engine.client.address import host as host_of
-from .engine.host.admission import Lending
+from .engine.const import MIB
 from .engine.host.guests import Guest
-from .engine.protocol.definitions import MIB
+from .engine.host.lending import Lending
 from .inventory.tracker import OffloadDevice
 from .lending.lender import Lender
 from .peering.entry import Peer, is_peer
@@ -87,7 +87,7 @@ def _lending(lender: Lender, slots: Slots) -> dict[str, Any]:
 def _guest(lender: Lender, guest: Guest) -> dict[str, Any]:
     return {
         "pin": guest.pin_sha256[:16],
-        "connected": lender.connections.connected(guest.pin_sha256),
+        "connected": lender.server.sessions.connected(guest.pin_sha256),
         "paired_at": guest.paired_at.isoformat(),
         "last_seen": None if guest.last_seen is None else guest.last_seen.isoformat(),
         "builds": guest.builds,

@@ -75,7 +75,7 @@ async def async_setup_entry(
                 GuestSensor(lender, guest, description) for guest in new for description in _SENSORS
             )
 
-    entry.async_on_unload(lender.guests.subscribe(follow))
+    entry.async_on_unload(lender.guests.changed.subscribe(follow))
     follow()
 
 
@@ -98,7 +98,7 @@ class GuestSensor(SensorEntity):
     @override
     async def async_added_to_hass(self) -> None:
         await super().async_added_to_hass()
-        self.async_on_remove(self._lender.guests.subscribe(self._guests_changed))
+        self.async_on_remove(self._lender.guests.changed.subscribe(self._guests_changed))
 
     @callback
     def _guests_changed(self) -> None:

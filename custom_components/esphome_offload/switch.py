@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry
-from .engine.host.admission import Lending
+from .engine.host.lending import Lending
 from .lending.guest_devices import async_remove_instance, instance_device_info
 from .lending.lender import Lender
 
@@ -37,7 +37,7 @@ async def async_setup_entry(
             async_remove_instance(hass, entry.entry_id)
         there = lent
 
-    entry.async_on_unload(lender.subscribe(follow))
+    entry.async_on_unload(lender.changed.subscribe(follow))
     follow()
 
 
@@ -59,7 +59,7 @@ class LendingSwitch(SwitchEntity):
     @override
     async def async_added_to_hass(self) -> None:
         await super().async_added_to_hass()
-        self.async_on_remove(self._lender.subscribe(self._changed))
+        self.async_on_remove(self._lender.changed.subscribe(self._changed))
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:

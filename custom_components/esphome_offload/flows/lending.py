@@ -14,9 +14,9 @@ import probatio
 from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR
 from ..engine.build.process.containment import ContainmentHere, Degree
-from ..engine.host.admission import Lending
-from ..engine.protocol.definitions import PAIRING_WINDOW
-from ..engine.protocol.pairing import WindowEnd
+from ..engine.host.lending import Lending
+from ..engine.host.pairing_window import WindowEnd
+from ..engine.protocol.limits import PAIRING_WINDOW
 from ..lending.lender import Lender
 from ..markup import plain
 from ..options import (
@@ -34,7 +34,6 @@ _ENDS: Final = {
     WindowEnd.PAIRED: "paired",
     WindowEnd.EXPIRED: "window_expired",
     WindowEnd.WRONG_CODES: "wrong_codes",
-    WindowEnd.TOO_MANY_EXCHANGES: "wrong_codes",
 }
 
 
@@ -134,7 +133,7 @@ class LendingSteps(OptionsFlow):
     async def _async_watch(self, lender: Lender, code: str) -> None:
         """Return when the window with this code is not open any more."""
         changed = asyncio.Event()
-        unsubscribe = lender.subscribe(changed.set)
+        unsubscribe = lender.changed.subscribe(changed.set)
         try:
             while (window := lender.window) is not None and window.code == code:
                 self.async_update_progress(1 - window.seconds_left / PAIRING_WINDOW)

@@ -16,7 +16,7 @@ from zeroconf.asyncio import AsyncServiceInfo
 
 from ..const import DOMAIN
 from ..engine.const import ZEROCONF_TYPE
-from ..engine.protocol.definitions import PROTOCOL
+from ..engine.protocol.limits import PROTOCOL
 
 _LOGGER = logging.getLogger(__name__)
 

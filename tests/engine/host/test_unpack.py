@@ -16,7 +16,7 @@ from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import unpack as module
 from custom_components.esphome_offload.engine.host.unpack import UnpackStopped, unpack
 
-from .lender import make_bundle
+from .builder import make_bundle
 
 
 def pack(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:

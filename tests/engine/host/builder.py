@@ -1,14 +1,20 @@
-"""A machine that lends itself: the real host with real files; only what compiles is scripted."""
+"""A builder: the real host and server with real files; only what compiles is scripted."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+import hashlib
 import io
 from itertools import count
 import json
 from pathlib import Path
+import shutil
 import tarfile
 from typing import override
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
@@ -18,18 +24,19 @@ from custom_components.esphome_offload.engine.build.model import (
     BuildSink,
     Firmware,
 )
+from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.build.slots import Slots
+from custom_components.esphome_offload.engine.clock import Time
 from custom_components.esphome_offload.engine.const import Stage
-from custom_components.esphome_offload.engine.host.admission import Caller, Lending
 from custom_components.esphome_offload.engine.host.build_host import BuildHost
-from custom_components.esphome_offload.engine.host.guests import Guest, GuestRegistry
-from custom_components.esphome_offload.engine.host.ports import GuestBuildServices, StateStore
-from custom_components.esphome_offload.engine.protocol import transfer
-from custom_components.esphome_offload.engine.protocol.body import Sealer
-from custom_components.esphome_offload.engine.protocol.definitions import (
-    BUNDLE_LIMIT,
-    FIRMWARE_LIMIT,
-)
+from custom_components.esphome_offload.engine.host.guests import GuestRegistry
+from custom_components.esphome_offload.engine.host.inbox import Receive
+from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.host.pairing_window import PairingWindow
+from custom_components.esphome_offload.engine.host.ports import StateStore
+from custom_components.esphome_offload.engine.host.server import LinkServer, Served
+from custom_components.esphome_offload.engine.protocol.bodies import IncomingFile
+from custom_components.esphome_offload.engine.protocol.hello import URL_LINK
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,
@@ -37,18 +44,21 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     AttemptEvent,
     BuildEvent,
     Cancel,
+    Clean,
+    Fetch,
     Known,
     LinesEvent,
+    SendBundle,
     StatusEvent,
     Submit,
     Wanted,
 )
+from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.protocol.payloads import (
-    BodyHeader,
     BuildParameters,
+    FirmwareHeader,
     FirmwarePart,
 )
-from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
 
 from ...jobs.fakes import (
     BUILD_INFO,
@@ -108,10 +118,10 @@ class MemoryStore(StateStore):
 
 
 class ScriptedGuestBuilder(ScriptedBuilder):
-    """Does the next act of the lender's script, then keeps firmware made of the configuration."""
+    """Does the next act of the script, then keeps firmware made of the configuration."""
 
     layout: CacheLayout
-    script_of: Lender
+    script_of: BuilderMachine
 
     @override
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
@@ -139,13 +149,14 @@ class ScriptedGuestBuilder(ScriptedBuilder):
             self.running -= 1
 
 
-class Lender:
-    """The builder. ``restart`` makes it anew from what it stored."""
+class BuilderMachine:
+    """The builder. ``restart`` makes it again from what it stored."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, time: Time | None = None) -> None:
         self.layout = CacheLayout(root / "cache")
         self.identity = Identity.generate()
-        self.time = VirtualTime()
+        self.virtual = VirtualTime()
+        self.clock: Time = time or self.virtual
         self.slots = Slots(1)
         self.guest_store = MemoryStore()
         self.store = MemoryStore()
@@ -154,21 +165,29 @@ class Lender:
         self.state = BuilderStatus(available=True, versions=("2026.10.0",), disk_mib=50_000)
         self.builders: dict[str, ScriptedGuestBuilder] = {}
         self._ids = count(1)
-        self.host = self._make()
+        self._make()
 
-    def _make(self) -> BuildHost:
+    @property
+    def time(self) -> VirtualTime:
+        return self.virtual
+
+    def _make(self) -> None:
         self.guests = GuestRegistry(self.guest_store)
-        return BuildHost(
-            identity=self.identity,
+        self.host = BuildHost(
             guests=self.guests,
             store=self.store,
             layout=self.layout,
             slots=self.slots,
-            make_build_services=self._make_workshop,
-            time=self.time,
+            make_build_services=self._make_services,
+            time=self.clock,
+        )
+        self.window = PairingWindow(self.clock.monotonic)
+        self.server = LinkServer(self.clock)
+        self.server.served = Served(
+            self.identity, own_offer("1.2.3"), lambda: "builder", self.host, self.window
         )
 
-    async def _make_workshop(self, layout: CacheLayout) -> GuestBuildServices:
+    async def _make_services(self, layout: CacheLayout) -> GuestBuildServices:
         builder = ScriptedGuestBuilder(state=self.state)
         builder.layout = layout
         builder.script_of = self
@@ -180,51 +199,71 @@ class Lender:
         await self.host.start()
         await self.host.lend(Lending.ON)
 
-    async def restart(self) -> None:
+    async def stop(self) -> None:
+        await self.server.close()
         await self.host.stop()
-        self.host = self._make()
+
+    async def restart(self) -> None:
+        await self.stop()
+        self._make()
         await self.start()
 
     async def crash(self) -> None:
-        """Start anew from what was stored before the last moment; the builds die with it."""
+        """Start again from what was stored before the last moment; the builds die with it."""
         store, guests = self.store.text, self.guest_store.text
-        await self.host.stop()
+        await self.stop()
         self.store.text, self.guest_store.text = store, guests
-        self.host = self._make()
+        self._make()
         await self.start()
 
     def new_id(self) -> str:
-        """Return an id of the lender's present time: UUID 7 with a counter."""
-        milliseconds = int(self.time.now().timestamp() * 1000)
+        """Return an id of the builder's present time: UUID 7 with a counter."""
+        milliseconds = int(self.clock.now().timestamp() * 1000)
         return f"{milliseconds:012x}7{next(self._ids):019x}"
 
-    async def pair(self, label: str, identity: Identity | None = None) -> Offloader:
+    async def pair(self, label: str, identity: Identity | None = None) -> GuestCalls:
         identity = identity or Identity.generate()
-        guest = Guest(identity.public, label, f"user of {label}", self.time.now())
-        await self.guests.add(guest)
-        return Offloader(self, identity, guest.user_id)
+        await self.guests.add(identity.public, label, self.clock.now())
+        return GuestCalls(self, identity)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Serve the link on 127.0.0.1 and give its URL."""
+        app = web.Application()
+        app.router.add_get(URL_LINK, lambda request: self.server.handle(request))
+        async with TestServer(app, host="127.0.0.1") as server:
+            try:
+                yield str(server.make_url(URL_LINK))
+            finally:
+                await self.server.close()
 
 
-class Offloader:
-    """A guest, as the lender's Home Assistant lets it in."""
+@dataclass(frozen=True)
+class BundleFile:
+    """A bundle as a guest has it."""
 
-    def __init__(self, lender: Lender, identity: Identity, user_id: str) -> None:
-        self.lender = lender
+    path: Path
+    sha256: str
+    size: int
+
+
+class GuestCalls:
+    """What a guest asks of the host, without a connection in between."""
+
+    def __init__(self, builder: BuilderMachine, identity: Identity) -> None:
+        self.builder = builder
         self.identity = identity
         self.pin = identity.pin_sha256
-        self.caller = Caller(user_id, self.pin)
-        self.http = Caller(user_id)
-        self.channel = Channel(identity, lender.identity.public)
-        self.scratch = lender.layout.root.parent / "scratch" / self.pin[:8]
+        self.scratch = builder.layout.root.parent / "scratch" / self.pin[:8]
         self.scratch.mkdir(parents=True, exist_ok=True)
 
     @property
     def host(self) -> BuildHost:
-        return self.lender.host
+        return self.builder.host
 
     def parameters(self, attempt_id: str, **changes: object) -> BuildParameters:
         base = BuildParameters(
-            job_id=self.lender.new_id(),
+            job_id=self.builder.new_id(),
             attempt_id=attempt_id,
             configuration="lamp.yaml",
             device_name="lamp",
@@ -233,29 +272,39 @@ class Offloader:
         )
         return replace(base, **changes)  # type: ignore[arg-type]
 
-    def sealer(
-        self, attempt_id: str, files: Mapping[str, bytes] | None = None, **changes: object
-    ) -> Sealer:
-        bundle = make_bundle(self.scratch / f"{self.lender.new_id()}.tar.gz", files or LAMP)
-        parameters = self.parameters(attempt_id, **changes)
-        return Sealer(self.channel, Purpose.BUNDLE, bundle, parameters, limit=BUNDLE_LIMIT)
+    def bundle(self, files: Mapping[str, bytes] | None = None) -> BundleFile:
+        path = make_bundle(self.scratch / f"{self.builder.new_id()}.tar.gz", files or LAMP)
+        content = path.read_bytes()
+        return BundleFile(path, hashlib.sha256(content).hexdigest(), len(content))
 
-    async def put(self, attempt_id: str, sealer: Sealer) -> None:
-        await self.host.receive(self.http, attempt_id, transfer.send(sealer))
+    async def put(
+        self, attempt_id: str, bundle: BundleFile, receive: Receive | None = None
+    ) -> None:
+        async def copy(file: IncomingFile) -> None:
+            assert (file.sha256, file.size) == (bundle.sha256, bundle.size)
+            shutil.copy(bundle.path, file.target)
+
+        command = SendBundle(attempt_id, bundle.sha256, bundle.size)
+        await self.host.receive(self.pin, command, receive or copy)
+
+    async def ask(self, attempt_id: str, bundle_sha256: str, **changes: object) -> None:
+        """Submit what was put before."""
+        submit = Submit(self.parameters(attempt_id, **changes), bundle_sha256)
+        await self.host.submit(self.pin, submit)
 
     async def submit(self, files: Mapping[str, bytes] | None = None, **changes: object) -> str:
         """Send a bundle and submit it; returns the attempt id."""
-        attempt_id = self.lender.new_id()
-        sealer = self.sealer(attempt_id, files, **changes)
-        await self.put(attempt_id, sealer)
-        await self.host.submit(self.caller, Submit(attempt_id, sealer.sha256))
+        attempt_id = self.builder.new_id()
+        bundle = self.bundle(files)
+        await self.put(attempt_id, bundle)
+        await self.ask(attempt_id, bundle.sha256, **changes)
         return attempt_id
 
     def attach(self, attempt_id: str, from_line: int = 0) -> AsyncGenerator[BuildEvent]:
-        return self.host.attach(self.caller, Attach(attempt_id, from_line))
+        return self.host.attach(self.pin, Attach(attempt_id, from_line))
 
     async def events(self, attempt_id: str, from_line: int = 0) -> list[BuildEvent]:
-        """Return all that there is to tell until the attempt has ended."""
+        """Return all events until the attempt has ended."""
         async with asyncio.timeout(10):
             return [event async for event in self.attach(attempt_id, from_line)]
 
@@ -266,16 +315,19 @@ class Offloader:
         return last
 
     async def wanted(self, *attempt_ids: str) -> Known:
-        return await self.host.wanted(self.caller, Wanted(attempt_ids))
+        return await self.host.wanted(self.pin, Wanted(attempt_ids))
 
     async def cancel(self, attempt_id: str) -> None:
-        await self.host.cancel(self.caller, Cancel(attempt_id))
+        await self.host.cancel(self.pin, Cancel(attempt_id))
 
     async def acknowledge(self, attempt_id: str) -> None:
-        await self.host.acknowledge(self.caller, Acknowledge(attempt_id))
+        await self.host.acknowledge(self.pin, Acknowledge(attempt_id))
+
+    async def clean(self, configuration: str) -> None:
+        await self.host.clean(self.pin, Clean(configuration))
 
     async def status(self) -> StatusEvent:
-        stream = self.host.status(self.caller)
+        stream = self.host.status(self.pin)
         try:
             return await anext(stream)
         finally:
@@ -283,14 +335,10 @@ class Offloader:
 
     async def fetch(
         self, attempt_id: str, part: FirmwarePart = FirmwarePart.OTA
-    ) -> tuple[BodyHeader, bytes]:
-        """Fetch and open a file of the firmware."""
-        sealer = await self.host.firmware(self.http, attempt_id, part)
-        target = self.scratch / "fetched"
-        header = await transfer.receive(
-            self.channel, Purpose.FIRMWARE, transfer.send(sealer), target, limit=FIRMWARE_LIMIT
-        )
-        return header, target.read_bytes()
+    ) -> tuple[FirmwareHeader, bytes]:
+        """Return a file of the firmware, with its header."""
+        file = await self.host.firmware(self.pin, Fetch(attempt_id, part))
+        return file.header, file.path.read_bytes()
 
 
 def lines_of(events: list[BuildEvent]) -> list[tuple[int, str]]:

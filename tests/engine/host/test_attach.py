@@ -9,7 +9,7 @@ import pytest
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import FailureReason, Stage
 from custom_components.esphome_offload.engine.host.attempt import TELL_EVERY
-from custom_components.esphome_offload.engine.protocol.definitions import (
+from custom_components.esphome_offload.engine.protocol.limits import (
     BATCH_CHARACTERS,
     ERROR_LIMIT,
     LINES_PER_BATCH,
@@ -24,9 +24,9 @@ from custom_components.esphome_offload.engine.protocol.messages import (
 )
 
 from ...jobs.fakes import Block, failing, settle
-from .lender import (
-    Lender,
-    Offloader,
+from .builder import (
+    BuilderMachine,
+    GuestCalls,
     lines_of,
     printing,
     then,
@@ -43,13 +43,13 @@ def states_of(events: list[BuildEvent]) -> list[AttemptState]:
 
 
 async def test_the_state_comes_first_then_lines_then_what_happens(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
-    lender.script = [then(printing("one", "two"), block, printing("three"))]
-    attempt_id = await pi.submit()
+    builder.script = [then(printing("one", "two"), block, printing("three"))]
+    attempt_id = await guest.submit()
     await block.entered.wait()
-    stream = pi.attach(attempt_id)
+    stream = guest.attach(attempt_id)
     assert await take(stream, 2) == [
         AttemptEvent(attempt_id, AttemptState.COMPILING, lines=2),
         LinesEvent(attempt_id, 0, ("one", "two")),
@@ -62,48 +62,50 @@ async def test_the_state_comes_first_then_lines_then_what_happens(
     ]
 
 
-async def test_every_line_can_be_had_again_from_any_number(lender: Lender, pi: Offloader) -> None:
+async def test_every_line_can_be_had_again_from_any_number(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
     lines = [f"line {number}" for number in range(1200)]
-    lender.script = [printing(*lines)]
-    attempt_id = await pi.submit()
-    whole = await pi.events(attempt_id)
+    builder.script = [printing(*lines)]
+    attempt_id = await guest.submit()
+    whole = await guest.events(attempt_id)
     assert lines_of(whole) == list(enumerate(lines))
     batches = [event for event in whole if isinstance(event, LinesEvent)]
     assert max(len(batch.lines) for batch in batches) == LINES_PER_BATCH
-    late = await pi.events(attempt_id, 1199)
+    late = await guest.events(attempt_id, 1199)
     assert lines_of(late) == [(1199, "line 1199")]
     assert states_of(late) == [AttemptState.COMPLETED]
-    assert lines_of(await pi.events(attempt_id, 5000)) == []
-    await lender.restart()
-    assert lines_of(await pi.events(attempt_id, 700)) == list(enumerate(lines))[700:]
+    assert lines_of(await guest.events(attempt_id, 5000)) == []
+    await builder.restart()
+    assert lines_of(await guest.events(attempt_id, 700)) == list(enumerate(lines))[700:]
 
 
 async def test_no_line_is_lost_or_doubled_when_a_connection_is_lost(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     first, second = Block(), Block()
-    lender.script = [then(printing("1", "2"), first, printing("3"), second, printing("4"))]
-    attempt_id = await pi.submit()
+    builder.script = [then(printing("1", "2"), first, printing("3"), second, printing("4"))]
+    attempt_id = await guest.submit()
     await first.entered.wait()
-    stream = pi.attach(attempt_id)
+    stream = guest.attach(attempt_id)
     before = await take(stream, 2)
     await stream.aclose()
     first.release.set()
     await second.entered.wait()
-    stream = pi.attach(attempt_id, 2)
+    stream = guest.attach(attempt_id, 2)
     before += await take(stream, 2)
     second.release.set()
     before += [event async for event in stream]
     assert lines_of(before) == list(enumerate(["1", "2", "3", "4"]))
-    assert len(lender.builds) == 1
+    assert len(builder.builds) == 1
 
 
 async def test_lines_that_were_left_out_of_a_long_log_are_a_gap(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     lines = [f"{number:06} {'x' * 200}" for number in range(8000)]
-    lender.script = [printing(*lines)]
-    got = lines_of(await pi.events(await pi.submit()))
+    builder.script = [printing(*lines)]
+    got = lines_of(await guest.events(await guest.submit()))
     assert all(line == lines[number] for number, line in got)
     assert (got[0][0], got[-1][0]) == (0, 7999)
     assert len(got) < 8000
@@ -111,16 +113,16 @@ async def test_lines_that_were_left_out_of_a_long_log_are_a_gap(
     assert len(gaps) == 1
 
 
-async def test_long_lines_make_small_messages(lender: Lender, pi: Offloader) -> None:
-    lender.script = [printing(*["x" * 3900] * 100)]
-    events = await pi.events(await pi.submit())
+async def test_long_lines_make_small_messages(builder: BuilderMachine, guest: GuestCalls) -> None:
+    builder.script = [printing(*["x" * 3900] * 100)]
+    events = await guest.events(await guest.submit())
     sizes = [sum(map(len, each.lines)) for each in events if isinstance(each, LinesEvent)]
     assert len(sizes) > 1
     assert max(sizes) <= BATCH_CHARACTERS
 
 
 async def test_a_slow_listener_gets_the_newest_and_holds_up_nothing(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     entered = Block()
 
@@ -128,11 +130,11 @@ async def test_a_slow_listener_gets_the_newest_and_holds_up_nothing(
         for percent in range(101):
             sink.progress(percent)
             sink.lines([f"{percent} %"])
-            await lender.time.go(TELL_EVERY)
+            await builder.time.go(TELL_EVERY)
 
-    lender.script = [then(entered, busy)]
-    attempt_id = await pi.submit()
-    slow, quick = pi.attach(attempt_id), pi.attach(attempt_id)
+    builder.script = [then(entered, busy)]
+    attempt_id = await guest.submit()
+    slow, quick = guest.attach(attempt_id), guest.attach(attempt_id)
     await anext(slow)
     entered.release.set()
     events = [event async for event in quick]
@@ -145,7 +147,7 @@ async def test_a_slow_listener_gets_the_newest_and_holds_up_nothing(
 
 
 async def test_what_is_printed_in_a_moment_is_told_in_one_batch(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block, entered = Block(), Block()
 
@@ -154,20 +156,20 @@ async def test_what_is_printed_in_a_moment_is_told_in_one_batch(
             sink.lines([str(number)])
             await settle()
 
-    lender.script = [then(entered, chatter, block)]
-    attempt_id = await pi.submit()
+    builder.script = [then(entered, chatter, block)]
+    attempt_id = await guest.submit()
     await entered.entered.wait()
     told: list[BuildEvent] = []
 
     async def listen() -> None:
-        async for event in pi.attach(attempt_id):
+        async for event in guest.attach(attempt_id):
             told.append(event)  # noqa: PERF401 - to be looked at meanwhile
 
     listening = asyncio.create_task(listen())
     entered.release.set()
     await block.entered.wait()
     assert lines_of(told) == []
-    await lender.time.go(TELL_EVERY)
+    await builder.time.go(TELL_EVERY)
     assert len(lines_of(told)) == 50
     assert len(told) == 2
     block.release.set()
@@ -175,7 +177,7 @@ async def test_what_is_printed_in_a_moment_is_told_in_one_batch(
 
 
 async def test_a_quick_listener_loses_no_line_of_a_build_that_prints_fast(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     entered = Block()
 
@@ -184,40 +186,44 @@ async def test_a_quick_listener_loses_no_line_of_a_build_that_prints_fast(
             sink.lines([f"{each} {'x' * 90}" for each in range(number, number + 100)])
             await settle()
 
-    lender.script = [then(entered, print_fast)]
-    attempt_id = await pi.submit()
+    builder.script = [then(entered, print_fast)]
+    attempt_id = await guest.submit()
     await entered.entered.wait()
-    stream = pi.attach(attempt_id)
+    stream = guest.attach(attempt_id)
     await anext(stream)
     entered.release.set()
     numbers = [number for number, _ in lines_of([event async for event in stream])]
     assert numbers == list(range(20_000))
 
 
-async def test_a_listener_that_breaks_does_no_harm(lender: Lender, pi: Offloader) -> None:
+async def test_a_listener_that_breaks_does_no_harm(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
     block = Block()
-    lender.script = [then(block, printing("on it goes"))]
-    attempt_id = await pi.submit()
+    builder.script = [then(block, printing("on it goes"))]
+    attempt_id = await guest.submit()
     await block.entered.wait()
-    stream = pi.attach(attempt_id)
+    stream = guest.attach(attempt_id)
     await anext(stream)
     with pytest.raises(ConnectionResetError):
         await stream.athrow(ConnectionResetError)
     block.release.set()
-    assert (await pi.end(attempt_id)).state is AttemptState.COMPLETED
+    assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
 
 
-async def test_a_waiting_build_is_told_its_place(lender: Lender, pi: Offloader) -> None:
-    attic = await lender.pair("attic")
+async def test_a_waiting_build_is_told_its_place(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    other = await builder.pair("other")
     blocks = [Block() for _ in range(3)]
-    lender.script = list(blocks)
-    await pi.submit()
+    builder.script = list(blocks)
+    await guest.submit()
     await blocks[0].entered.wait()
     fan = {"fan.yaml": b""}
-    mine = await pi.submit(fan, configuration="fan.yaml")
-    theirs = await attic.submit()
-    await until(lambda: lender.slots.waiting == 2)
-    stream = pi.attach(mine)
+    mine = await guest.submit(fan, configuration="fan.yaml")
+    theirs = await other.submit()
+    await until(lambda: builder.slots.waiting == 2)
+    stream = guest.attach(mine)
     assert await take(stream, 2) == [
         AttemptEvent(mine, AttemptState.QUEUED),
         QueueEvent(mine, 1),
@@ -225,7 +231,7 @@ async def test_a_waiting_build_is_told_its_place(lender: Lender, pi: Offloader) 
     blocks[0].release.set()
     await blocks[1].entered.wait()
     assert (await anext(stream)) == QueueEvent(mine, 0)
-    assert lender.builds[1].attempt_id == theirs
+    assert builder.builds[1].attempt_id == theirs
     blocks[1].release.set()
     await blocks[2].entered.wait()
     states = [await anext(stream)]
@@ -235,7 +241,7 @@ async def test_a_waiting_build_is_told_its_place(lender: Lender, pi: Offloader) 
 
 
 async def test_what_changes_while_one_thing_is_told_is_told_next(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     blocks = [Block(), Block(), Block()]
 
@@ -244,12 +250,12 @@ async def test_what_changes_while_one_thing_is_told_is_told_next(
             sink.progress(percent)
             await block(request, sink)
 
-    lender.script = [percents]
-    stream = pi.attach(await pi.submit())
+    builder.script = [percents]
+    stream = guest.attach(await guest.submit())
     told: list[BuildEvent] = []
     for percent, block in enumerate(blocks):
         await block.entered.wait()
-        await lender.time.go(TELL_EVERY)
+        await builder.time.go(TELL_EVERY)
         while not told or told[-1] != ProgressEvent(told[0].attempt_id, percent):
             told.append(await anext(stream))
         block.release.set()
@@ -257,7 +263,7 @@ async def test_what_changes_while_one_thing_is_told_is_told_next(
 
 
 async def test_stages_are_told_and_progress_begins_anew_with_each(
-    lender: Lender, pi: Offloader
+    builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     first, second = Block(), Block()
 
@@ -268,10 +274,10 @@ async def test_stages_are_told_and_progress_begins_anew_with_each(
         sink.stage(Stage.COMPILING)
         await second(request, sink)
 
-    lender.script = [stages]
-    attempt_id = await pi.submit()
+    builder.script = [stages]
+    attempt_id = await guest.submit()
     await first.entered.wait()
-    stream = pi.attach(attempt_id)
+    stream = guest.attach(attempt_id)
     assert await take(stream, 2) == [
         AttemptEvent(attempt_id, AttemptState.PREPARING),
         ProgressEvent(attempt_id, 50),
@@ -283,25 +289,27 @@ async def test_stages_are_told_and_progress_begins_anew_with_each(
     assert states_of([event async for event in stream]) == [AttemptState.COMPLETED]
 
 
-async def test_an_error_of_any_kind_can_be_sent(lender: Lender, pi: Offloader) -> None:
-    lender.script = [failing(FailureReason.CONFIG_INVALID, "\udc80" * 5000, 100_000)]
-    end = await pi.end(await pi.submit())
+async def test_an_error_of_any_kind_can_be_sent(builder: BuilderMachine, guest: GuestCalls) -> None:
+    builder.script = [failing(FailureReason.CONFIG_INVALID, "\udc80" * 5000, 100_000)]
+    end = await guest.end(await guest.submit())
     assert end.error is not None
     assert len(end.error.encode()) <= ERROR_LIMIT
     assert end.exit_code is None
 
 
-async def test_what_a_builder_says_too_late_is_not_heard(lender: Lender, pi: Offloader) -> None:
+async def test_what_a_builder_says_too_late_is_not_heard(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
     sinks: list[BuildSink] = []
 
     async def leak(_request: BuildRequest, sink: BuildSink) -> None:
         sinks.append(sink)
 
-    lender.script = [leak]
-    attempt_id = await pi.submit()
-    await pi.end(attempt_id)
+    builder.script = [leak]
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
     sinks[0].lines(["late"])
     sinks[0].progress(3)
     sinks[0].stage(Stage.PREPARING)
-    events = await pi.events(attempt_id)
+    events = await guest.events(attempt_id)
     assert (lines_of(events), states_of(events)) == ([], [AttemptState.COMPLETED])

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from custom_components.esphome_offload.engine.host.used_ids import KEPT, KEPT_FOR, UsedAttemptIds
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 

@@ -25,9 +25,9 @@ from custom_components.esphome_offload.engine.protocol.messages import AttemptSt
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
 
 from ...build.conftest import uv_of
-from .lender import (
-    Lender,
-    Offloader,
+from .builder import (
+    BuilderMachine,
+    GuestCalls,
     lines_of,
     until,
 )
@@ -40,7 +40,7 @@ CONTAINED = containment_here().degree is not Degree.UNCONTAINED
 LAMP = {"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nlogger:\napi:\n"}
 
 
-class RealLender(Lender):
+class RealLender(BuilderMachine):
     """Builds with ESPHome, contained where this machine can."""
 
     def __init__(self, root: Path) -> None:
@@ -69,17 +69,17 @@ class RealLender(Lender):
 
 
 @pytest.fixture
-async def lender(tmp_path: Path) -> AsyncIterator[RealLender]:
-    lender = RealLender(tmp_path)
-    await lender.start()
-    yield lender
-    await lender.host.stop()
-    await lender.processes.aclose()
+async def builder(tmp_path: Path) -> AsyncIterator[RealLender]:
+    builder = RealLender(tmp_path)
+    await builder.start()
+    yield builder
+    await builder.host.stop()
+    await builder.processes.aclose()
 
 
 @pytest.fixture
-async def pi(lender: RealLender) -> Offloader:
-    return await lender.pair("pi")
+async def guest(builder: RealLender) -> GuestCalls:
+    return await builder.pair("guest")
 
 
 def processes_of(root: Path) -> list[str]:
@@ -94,60 +94,60 @@ def processes_of(root: Path) -> list[str]:
     return [each for each in found if str(os.getpid()) != each]
 
 
-async def end_of(pi: Offloader, attempt_id: str) -> AttemptState:
+async def end_of(guest: GuestCalls, attempt_id: str) -> AttemptState:
     async with asyncio.timeout(600):
-        events = [event async for event in pi.attach(attempt_id)]
+        events = [event async for event in guest.attach(attempt_id)]
     return events[-1].state  # type: ignore[union-attr]
 
 
 async def test_a_guest_gets_what_it_would_have_built_itself(
-    lender: RealLender, pi: Offloader
+    builder: RealLender, guest: GuestCalls
 ) -> None:
-    first = lender.new_id()
-    sealer = pi.sealer(first, LAMP)
-    await pi.put(first, sealer)
-    await pi.host.submit(pi.caller, Submit(first, sealer.sha256))
-    assert await end_of(pi, first) is AttemptState.COMPLETED
-    printed = [line for _, line in lines_of(await pi.events(first))]
+    first = builder.new_id()
+    sealer = guest.sealer(first, LAMP)
+    await guest.put(first, sealer)
+    await guest.host.submit(guest.caller, Submit(first, sealer.sha256))
+    assert await end_of(guest, first) is AttemptState.COMPLETED
+    printed = [line for _, line in lines_of(await guest.events(first))]
     assert any("Compiling" in line or "Linking" in line for line in printed)
-    header, program = await pi.fetch(first)
+    header, program = await guest.fetch(first)
     assert program.startswith(b"\x7fELF")
     assert header.size == len(program)
-    assert (await pi.fetch(first, FirmwarePart.ELF))[1] == program
-    status = await pi.status()
+    assert (await guest.fetch(first, FirmwarePart.ELF))[1] == program
+    status = await guest.status()
     assert (status.warm, status.versions) == (("lamp.yaml",), ("2026.10.0",))
     assert status.memory_mib
 
     # The tree was kept: a second build compiles nothing but what changed, here nothing.
-    second = await pi.submit(LAMP)
-    assert await end_of(pi, second) is AttemptState.COMPLETED
-    again = [line for _, line in lines_of(await pi.events(second))]
+    second = await guest.submit(LAMP)
+    assert await end_of(guest, second) is AttemptState.COMPLETED
+    again = [line for _, line in lines_of(await guest.events(second))]
     assert sum(" CXX obj/" in line for line in again) < sum(" CXX obj/" in line for line in printed)
-    assert processes_of(lender.layout.root) == []
+    assert processes_of(builder.layout.root) == []
 
 
 async def test_nothing_runs_any_more_once_a_build_is_cancelled(
-    lender: RealLender, pi: Offloader
+    builder: RealLender, guest: GuestCalls
 ) -> None:
-    attempt_id = await pi.submit(LAMP)
-    stream = pi.attach(attempt_id)
+    attempt_id = await guest.submit(LAMP)
+    stream = guest.attach(attempt_id)
     async with asyncio.timeout(600):
         async for event in stream:
             if any(" CXX obj/" in line for _, line in lines_of([event])):
                 break
-    assert processes_of(lender.layout.root)
-    await pi.cancel(attempt_id)
-    assert processes_of(lender.layout.root) == []
+    assert processes_of(builder.layout.root)
+    await guest.cancel(attempt_id)
+    assert processes_of(builder.layout.root) == []
     assert [event async for event in stream][-1].state is AttemptState.CANCELLED  # type: ignore[union-attr]
-    await until(lambda: lender.slots.busy == 0)
+    await until(lambda: builder.slots.busy == 0)
 
 
 async def test_what_esphome_does_not_accept_fails_with_its_own_words(
-    lender: RealLender, pi: Offloader
+    builder: RealLender, guest: GuestCalls
 ) -> None:
-    attempt_id = await pi.submit({"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nnonsense:\n"})
-    assert await end_of(pi, attempt_id) is AttemptState.FAILED
-    end = await pi.end(attempt_id)
+    attempt_id = await guest.submit({"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nnonsense:\n"})
+    assert await end_of(guest, attempt_id) is AttemptState.FAILED
+    end = await guest.end(attempt_id)
     assert end.failure_reason is FailureReason.CONFIG_INVALID
     assert "nonsense" in (end.error or "")
     assert end.exit_code == 2

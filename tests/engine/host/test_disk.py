@@ -1,0 +1,216 @@
+"""The guests' share of the disk: least recently used first out, never one in use."""
+
+import asyncio
+import os
+from pathlib import Path
+import threading
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import configuration_key
+from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
+from custom_components.esphome_offload.engine.const import MIB
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.messages import AttemptState
+
+from ...jobs.fakes import Block
+from .builder import BuilderMachine, GuestCalls, until
+
+
+async def heavy(request: BuildRequest, _sink: BuildSink) -> None:
+    """Leave a MiB in the tree."""
+    tree = request.config_dir.parent.parent / "trees" / configuration_key(request.configuration)
+    (tree / "objects").write_bytes(os.urandom(MIB))
+
+
+async def build(builder: BuilderMachine, guest: GuestCalls, name: str, used: int) -> str:
+    """Build a device whose files were last used at ``used``."""
+    builder.script = [heavy]
+    configuration = f"{name}.yaml"
+    attempt_id = await guest.submit({configuration: name.encode()}, configuration=configuration)
+    assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
+    layout = builder.layout.guest(guest.pin)
+    digest = layout.source_digest(configuration_key(configuration))
+    os.utime(digest, (used, used))
+    return attempt_id
+
+
+def kept(builder: BuilderMachine, guest: GuestCalls) -> set[str]:
+    layout = builder.layout.guest(guest.pin)
+    found = [path.name.rsplit("-", 1)[0] for path in layout.trees.iterdir() if path.is_dir()]
+    for parent in (layout.sources, layout.all_firmware):
+        assert sorted(found) == sorted(
+            path.name.rsplit("-", 1)[0] for path in parent.iterdir() if path.is_dir()
+        )
+    return set(found)
+
+
+async def limited(builder: BuilderMachine, limit: int) -> None:
+    builder.host.limit_disk(limit)
+    task = builder.host._tidying
+    assert task is not None
+    await task
+
+
+async def test_without_a_limit_everything_stays(builder: BuilderMachine, guest: GuestCalls) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await guest.acknowledge(await build(builder, guest, "b", 2))
+    assert kept(builder, guest) == {"a", "b"}
+    await until(lambda: builder.host.disk_used > 2 * MIB)
+
+
+async def test_what_was_used_longest_ago_goes_whoever_s_it_is(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    other = await builder.pair("other")
+    for guest, name, used in (
+        (guest, "a", 30),
+        (other, "b", 10),
+        (guest, "c", 20),
+        (other, "d", 40),
+    ):
+        await guest.acknowledge(await build(builder, guest, name, used))
+    await limited(builder, int(2.5 * MIB))
+    assert (kept(builder, guest), kept(builder, other)) == ({"a"}, {"d"})
+    assert builder.host.disk_used <= int(2.5 * MIB)
+
+
+async def test_what_the_guest_has_not_fetched_stays(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    waiting = await build(builder, guest, "a", 1)
+    await guest.acknowledge(await build(builder, guest, "b", 2))
+    await limited(builder, 0)
+    assert kept(builder, guest) == {"a"}
+    assert (await guest.fetch(waiting))[1] == b"firmware of a"
+
+
+async def test_what_is_being_built_stays(builder: BuilderMachine, guest: GuestCalls) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    block = Block()
+    builder.script = [block]
+    running = await guest.submit({"a.yaml": b"a"}, configuration="a.yaml")
+    await block.entered.wait()
+    await limited(builder, 0)
+    assert kept(builder, guest) == {"a"}
+    block.release.set()
+    assert (await guest.end(running)).state is AttemptState.COMPLETED
+
+
+async def test_what_is_over_the_limit_after_a_build_goes_by_itself(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await limited(builder, int(1.5 * MIB))
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await build(builder, guest, "b", 2)
+    tidying = builder.host._tidying
+    assert tidying is not None
+    await tidying
+    assert kept(builder, guest) == {"b"}
+
+
+async def test_tools_go_after_the_devices_of_their_guest(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    tools = builder.layout.guest(guest.pin).tools
+    (tools / "gcc").write_bytes(os.urandom(MIB))
+    await limited(builder, int(1.5 * MIB))
+    assert kept(builder, guest) == set()
+    assert (tools / "gcc").exists()
+    (builder.layout.guest(guest.pin).home / "cache").write_bytes(os.urandom(MIB))
+    await limited(builder, MIB // 2)
+    assert not tools.exists()
+    assert not builder.layout.guest(guest.pin).home.exists()
+    await build(builder, guest, "a", 1)
+
+
+async def test_what_builds_leave_in_tmpdir_counts_and_goes(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    left = builder.layout.guest(guest.pin).tmp / "left"
+    left.write_bytes(os.urandom(8 * MIB))
+    await limited(builder, 4 * MIB)
+    assert not left.exists()
+    assert builder.host.disk_used <= 4 * MIB
+
+
+async def test_bundles_that_wait_count_and_are_refused_when_they_fill_the_limit(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await limited(builder, 4 * MIB)
+    big = {"lamp.yaml": os.urandom(2 * MIB)}
+    for kept_now in ({"a"}, set()):
+        attempt_id = builder.new_id()
+        await guest.put(attempt_id, guest.sealer(attempt_id, big))
+        await limited(builder, 4 * MIB)
+        assert kept(builder, guest) == kept_now
+    attempt_id = builder.new_id()
+    with pytest.raises(ProtocolError) as refusal:
+        await guest.put(attempt_id, guest.sealer(attempt_id))
+    assert refusal.value.code is ErrorCode.NO_SPACE
+
+
+async def test_nothing_is_measured_any_more_once_the_host_has_stopped(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def walk(_path: Path, stop: threading.Event) -> int:
+        begun.set()
+        assert stop.wait(10)
+        ended.set()
+        return 0
+
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await until(lambda: builder.host.disk_used > 0)
+    monkeypatch.setattr("custom_components.esphome_offload.engine.host.disk_quota.disk_usage", walk)
+    await build(builder, guest, "b", 2)
+    await asyncio.to_thread(begun.wait)
+    await builder.host.stop()
+    assert ended.is_set()
+
+
+async def test_a_bundle_that_went_with_its_device_is_sent_again(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await limited(builder, 0)
+    assert kept(builder, guest) == set()
+    attempt_id = await build(builder, guest, "a", 2)
+    assert (await guest.fetch(attempt_id))[1] == b"firmware of a"
+
+
+async def test_guests_that_are_not_connected_since_a_restart_count_too(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await builder.restart()
+    await limited(builder, 0)
+    assert kept(builder, guest) == set()
+
+
+async def test_links_are_not_followed(
+    builder: BuilderMachine, guest: GuestCalls, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(os.urandom(MIB))
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    (builder.layout.guest(guest.pin).tree("a.yaml") / "link").symlink_to(outside)
+    (builder.layout.guest(guest.pin).trees / "b-0").symlink_to(outside)
+    await limited(builder, 0)
+    assert (outside / "secret").exists()
+
+
+async def test_a_disk_that_cannot_be_read_does_no_harm(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("input/output error")
+
+    monkeypatch.setattr("custom_components.esphome_offload.engine.host.disk_quota._items", broken)
+    await limited(builder, 0)
+    assert (await guest.end(await guest.submit())).state is AttemptState.COMPLETED

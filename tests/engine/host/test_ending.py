@@ -1,0 +1,294 @@
+"""How attempts end: cancelled, unwanted, unattended, acknowledged, interrupted."""
+
+import asyncio
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
+from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.host import runner as builds
+from custom_components.esphome_offload.engine.host.runner import KEEP, LEASE
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Known, Submit
+
+from ...jobs.fakes import Block, failing, settle
+from .builder import (
+    BuilderMachine,
+    GuestCalls,
+    printing,
+    then,
+    until,
+)
+
+FAN = {"fan.yaml": b""}
+
+
+async def unknown(act: object) -> None:
+    with pytest.raises(ProtocolError) as refusal:
+        await act  # type: ignore[misc]
+    assert refusal.value.code is ErrorCode.UNKNOWN_ATTEMPT
+
+
+def known(answer: Known) -> dict[str, AttemptState]:
+    return {event.attempt_id: event.state for event in answer.attempts}
+
+
+async def test_a_cancelled_build_has_stopped_when_that_is_answered(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    block = Block()
+    builder.script = [block]
+    attempt_id = await guest.submit()
+    await block.entered.wait()
+    await guest.cancel(attempt_id)
+    assert block.cancelled
+    assert builder.slots.busy == 0
+    assert (await guest.end(attempt_id)).state is AttemptState.CANCELLED
+    await guest.cancel(attempt_id)
+
+
+async def test_of_ended_builds_only_the_newest_are_kept(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builds, "ENDED", 2)
+    other = await builder.pair("other")
+    theirs = await other.submit()
+    await other.end(theirs)
+    ids = [await guest.submit() for _ in range(3)]
+    for attempt_id in ids[1:]:
+        await guest.end(attempt_id)
+    assert known(await guest.wanted(*ids)) == dict.fromkeys(ids[1:], AttemptState.COMPLETED)
+    assert known(await other.wanted(theirs)) == {theirs: AttemptState.COMPLETED}
+
+
+async def test_a_waiting_build_is_cancelled_before_it_begins(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    block = Block()
+    builder.script = [block]
+    await guest.submit()
+    waiting = await guest.submit(FAN, configuration="fan.yaml")
+    await block.entered.wait()
+    await guest.cancel(waiting)
+    block.release.set()
+    await settle()
+    assert len(builder.builds) == 1
+    assert builder.slots.waiting == 0
+
+
+async def test_a_build_that_is_cancelled_in_the_moment_of_its_submit_never_begins(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = await guest.submit()
+    await guest.cancel(attempt_id)
+    assert not builder.builds
+    assert (await guest.end(attempt_id)).state is AttemptState.CANCELLED
+
+
+async def test_a_cancel_wins_over_what_the_builder_makes_of_it(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    entered = asyncio.Event()
+
+    async def stubborn(_request: BuildRequest, _sink: BuildSink) -> None:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    builder.script = [stubborn]
+    attempt_id = await guest.submit()
+    await entered.wait()
+    await guest.cancel(attempt_id)
+    assert (await guest.end(attempt_id)).state is AttemptState.CANCELLED
+
+
+async def test_what_is_not_wanted_is_ended_and_forgotten(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    other = await builder.pair("other")
+    builder.slots.set_count(3)
+    done = await guest.submit()
+    await guest.end(done)
+    blocks = [Block(), Block()]
+    builder.script = list(blocks)
+    running = await guest.submit(FAN, configuration="fan.yaml")
+    theirs = await other.submit()
+    for block in blocks:
+        await block.entered.wait()
+    nobody_s = builder.new_id()
+    assert known(await guest.wanted(running, nobody_s, theirs)) == {running: AttemptState.COMPILING}
+    await unknown(guest.end(done))
+    assert known(await guest.wanted()) == {}
+    assert [block.cancelled for block in blocks] == [True, False]
+    assert known(await other.wanted(theirs)) == {theirs: AttemptState.COMPILING}
+    blocks[1].release.set()
+
+
+async def test_an_acknowledged_attempt_is_forgotten_with_its_log(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    builder.script = [printing("hello")]
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    await until(lambda: len(list(builder.layout.guest_logs.glob("*"))) == 1)
+    await guest.acknowledge(attempt_id)
+    await unknown(guest.acknowledge(attempt_id))
+    await unknown(guest.end(attempt_id))
+    await until(lambda: not list(builder.layout.guest_logs.glob("*")))
+    await builder.restart()
+    assert known(await guest.wanted(attempt_id)) == {}
+
+
+async def test_a_build_that_nobody_attended_for_half_an_hour_is_stopped(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    block = Block()
+    builder.script = [block]
+    attempt_id = await guest.submit()
+    await block.entered.wait()
+    await builder.time.go(LEASE - 1)
+    assert not block.cancelled
+    stream = guest.attach(attempt_id)
+    await anext(stream)
+    await builder.time.go(2 * LEASE)
+    assert not block.cancelled
+    await stream.aclose()
+    await builder.time.go(LEASE - 1)
+    assert not block.cancelled
+    await builder.time.go(1)
+    assert block.cancelled
+    end = await guest.end(attempt_id)
+    assert (end.state, end.error) == (
+        AttemptState.CANCELLED,
+        "Nobody was attached for 30 minutes",
+    )
+
+
+async def test_a_second_listener_keeps_a_build_alive(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    block = Block()
+    builder.script = [block]
+    attempt_id = await guest.submit()
+    await block.entered.wait()
+    first, second = guest.attach(attempt_id), guest.attach(attempt_id)
+    await anext(first)
+    await anext(second)
+    await first.aclose()
+    await builder.time.go(2 * LEASE)
+    assert not block.cancelled
+    await second.aclose()
+    await builder.time.go(LEASE)
+    assert block.cancelled
+
+
+async def test_an_ended_attempt_is_kept_for_a_day(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    await builder.time.go(KEEP - 1)
+    assert (await guest.fetch(attempt_id))[1]
+    await builder.time.go(1)
+    await unknown(guest.fetch(attempt_id))
+
+
+async def test_a_restart_does_not_make_the_day_longer(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    await builder.time.go(KEEP - 10)
+    await builder.restart()
+    assert known(await guest.wanted(attempt_id)) == {attempt_id: AttemptState.COMPLETED}
+    await builder.time.go(10)
+    await unknown(guest.fetch(attempt_id))
+
+
+async def test_an_ended_attempt_survives_a_restart(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    builder.script = [
+        printing("one", "two"),
+        failing(FailureReason.COMPILE_FAILED, "x.cpp:1: error: no", 1),
+    ]
+    built = await guest.submit()
+    await guest.end(built)
+    failed = await guest.submit(FAN, configuration="fan.yaml")
+    await guest.end(failed)
+    before = [await guest.events(built), await guest.events(failed)]
+    firmware = (await guest.fetch(built))[1]
+    await builder.restart()
+    assert [await guest.events(built), await guest.events(failed)] == before
+    assert (await guest.fetch(built))[1] == firmware
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_what_a_restart_interrupted_is_gone_and_submitted_anew(
+    builder: BuilderMachine, guest: GuestCalls, how: str
+) -> None:
+    running, waiting = Block(), Block()
+    builder.script = [running, waiting]
+    attempts = [await guest.submit(), await guest.submit(FAN, configuration="fan.yaml")]
+    await running.entered.wait()
+    await (builder.restart() if how == "stopped" else builder.crash())
+    assert running.cancelled
+    assert known(await guest.wanted(*attempts)) == {}
+    for attempt_id in attempts:
+        await unknown(guest.end(attempt_id))
+        with pytest.raises(ProtocolError) as refusal:
+            await guest.host.submit(guest.caller, Submit(attempt_id, "0" * 64))
+        assert refusal.value.code is ErrorCode.ATTEMPT_OVER
+    builder.script = []
+    assert (await guest.end(await guest.submit())).state is AttemptState.COMPLETED
+
+
+async def test_a_stop_leaves_no_timer(builder: BuilderMachine, guest: GuestCalls) -> None:
+    await guest.end(await guest.submit(FAN, configuration="fan.yaml"))
+    block = Block()
+    builder.script = [then(printing("first"), printing("second"), block)]
+    await guest.put(unsubmitted := builder.new_id(), guest.sealer(unsubmitted))
+    events = guest.attach(await guest.submit())
+    await anext(events)
+    await block.entered.wait()
+    assert min(builder.time.next_in) < 1, "the second line is told a little later"
+    await builder.host.stop()
+    await events.aclose()
+    await settle()
+    assert builder.time.next_in == []
+
+
+async def test_a_damaged_store_loses_no_more_than_what_is_damaged(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    await builder.host.stop()
+    text = builder.store.text
+    builder.store.text = text.replace('"attempts": [', '"attempts": [{"lines": 1}, 7, ').replace(
+        '"seen": {', '"seen": {"aa": 3, "bb": {"times": 1, "horizon": ""}, '
+    )
+    builder.host = builder._make()
+    await builder.start()
+    assert known(await guest.wanted(attempt_id)) == {attempt_id: AttemptState.COMPLETED}
+
+
+async def test_one_device_is_built_once_at_a_time(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    builder.slots.set_count(4)
+    block = Block()
+    builder.script = [then(block), printing("second")]
+    first = await guest.submit({"lamp.yaml": b"1"})
+    second = await guest.submit({"lamp.yaml": b"2"})
+    await block.entered.wait()
+    other = await guest.submit(FAN, configuration="fan.yaml")
+    await guest.end(other)
+    assert builder.slots.busy == 1
+    block.release.set()
+    await guest.end(first)
+    await guest.end(second)
+    assert (await guest.fetch(first))[1] == b"firmware of 1"
+    assert (await guest.fetch(second))[1] == b"firmware of 2"

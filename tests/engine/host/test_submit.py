@@ -1,0 +1,421 @@
+"""Submitting to a builder: what is built, once, and what is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+import errno
+from pathlib import Path
+
+from custom_components.esphome_offload.engine.protocol.body import Sealer
+from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
+import pytest
+
+from custom_components.esphome_offload.engine.build.model import BuilderStatus
+from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.host import inbox
+from custom_components.esphome_offload.engine.host.lending import Caller, Lending
+from custom_components.esphome_offload.engine.protocol import transfer
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.engine.protocol.limits import BUNDLE_LIMIT
+from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Clean, Submit
+
+from ...jobs.fakes import Block, failing
+from .builder import (
+    LAMP,
+    BuilderMachine,
+    GuestCalls,
+    until,
+)
+
+
+async def refused(act: object) -> ErrorCode:
+    with pytest.raises(ProtocolError) as refusal:
+        await act  # type: ignore[misc]
+    return refusal.value.code
+
+
+async def test_what_the_sealed_header_says_is_built(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    files = {"lamp.yaml": b"substitutions: {}", "fonts/a.ttf": b"\x00\x01", "manifest.json": b"{}"}
+    attempt_id = await guest.submit(files, esphome_version="2026.10.1", time_zone="Asia/Tokyo")
+    assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
+    (request,) = builder.builds
+    assert request.attempt_id == attempt_id
+    assert (request.configuration, request.device_name) == ("lamp.yaml", "lamp")
+    assert (request.esphome_version, request.time_zone) == ("2026.10.1", "Asia/Tokyo")
+    assert not request.clean
+    found = {
+        str(path.relative_to(request.config_dir)): path.read_bytes()
+        for path in request.config_dir.rglob("*")
+        if path.is_file()
+    }
+    assert found == files
+
+
+async def test_a_device_is_always_built_in_the_same_folders(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.end(await guest.submit({"lamp.yaml": b"one", "old.h": b""}))
+    await guest.end(await guest.submit({"lamp.yaml": b"two"}))
+    first, second = builder.builds
+    assert first.config_dir == second.config_dir
+    assert (second.config_dir / "lamp.yaml").read_bytes() == b"two"
+    assert not (second.config_dir / "old.h").exists()
+
+
+async def test_a_bundle_is_removed_once_it_is_built(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.end(await guest.submit())
+    await until(lambda: not [path for path in builder.layout.inbox.rglob("*") if path.is_file()])
+
+
+async def test_a_submit_that_comes_twice_builds_once(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    block = Block()
+    builder.script = [block]
+    attempt_id = builder.new_id()
+    sealer = guest.sealer(attempt_id)
+    await guest.put(attempt_id, sealer)
+    command = Submit(attempt_id, sealer.sha256)
+    await asyncio.gather(*(guest.host.submit(guest.caller, command) for _ in range(3)))
+    await block.entered.wait()
+    await guest.host.submit(guest.caller, command)
+    block.release.set()
+    await guest.end(attempt_id)
+    await guest.host.submit(guest.caller, command)
+    assert len(builder.builds) == 1
+
+
+async def test_the_same_attempt_with_another_bundle_is_refused(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    other = Submit(attempt_id, "0" * 64)
+    assert await refused(guest.host.submit(guest.caller, other)) is ErrorCode.ATTEMPT_CONFLICT
+    put = guest.put(attempt_id, guest.sealer(attempt_id))
+    assert await refused(put) is ErrorCode.ATTEMPT_CONFLICT
+
+
+async def test_another_bundle_than_the_one_that_came_is_refused(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = builder.new_id()
+    await guest.put(attempt_id, guest.sealer(attempt_id))
+    other = Submit(attempt_id, "0" * 64)
+    assert await refused(guest.host.submit(guest.caller, other)) is ErrorCode.ATTEMPT_CONFLICT
+    assert not builder.builds
+
+
+async def test_a_replay_starts_nothing(builder: BuilderMachine, guest: GuestCalls) -> None:
+    attempt_id = builder.new_id()
+    sealer = guest.sealer(attempt_id)
+    recorded = [piece async for piece in transfer.send(sealer)]
+
+    async def replay() -> AsyncIterator[bytes]:
+        for piece in recorded:
+            yield piece
+
+    command = Submit(attempt_id, sealer.sha256)
+    await guest.host.receive(guest.http, attempt_id, replay())
+    await guest.host.submit(guest.caller, command)
+    await guest.end(attempt_id)
+    await guest.acknowledge(attempt_id)
+    for _ in range(2):
+        put = guest.host.receive(guest.http, attempt_id, replay())
+        assert await refused(put) is ErrorCode.ATTEMPT_OVER
+        assert await refused(guest.host.submit(guest.caller, command)) is ErrorCode.ATTEMPT_OVER
+        await builder.restart()
+    assert len(builder.builds) == 1
+
+
+async def test_an_id_is_used_up_before_anything_is_built(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    stored: list[str] = []
+    block = Block()
+
+    async def look(*_: object) -> None:
+        stored.append(builder.store.text)
+
+    builder.script = [look, block]
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    assert attempt_id in stored[0]
+
+
+async def test_what_cannot_be_noted_is_not_built(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    builder.store.error = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(ProtocolError) as refusal:
+        await guest.submit()
+    assert refusal.value.code is ErrorCode.NO_SPACE
+    builder.store.error = None
+    assert not builder.builds
+    assert not builder.host.active()
+
+
+async def test_a_submit_without_bundle_is_told_so(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    submit = guest.host.submit(guest.caller, Submit(builder.new_id(), "0" * 64))
+    assert await refused(submit) is ErrorCode.BUNDLE_NEEDED
+
+
+async def test_a_bundle_that_is_there_need_not_be_sent_again(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    first = builder.new_id()
+    sealer = guest.sealer(first)
+    await guest.put(first, sealer)
+    await guest.host.submit(guest.caller, Submit(first, sealer.sha256))
+    await guest.end(first)
+    again = builder.new_id()
+    header = Sealer(
+        guest.channel,
+        Purpose.BUNDLE,
+        sealer._path,
+        guest.parameters(again, clean=True),
+        limit=BUNDLE_LIMIT,
+    ).header
+    await guest.host.submit(guest.caller, Submit(again, sealer.sha256, header))
+    assert (await guest.end(again)).state is AttemptState.COMPLETED
+    assert [request.clean for request in builder.builds] == [False, True]
+
+    # Not for another attempt, not after it is gone.
+    third = builder.new_id()
+    replayed = guest.host.submit(guest.caller, Submit(third, sealer.sha256, header))
+    assert await refused(replayed) is ErrorCode.TAMPERED
+    await guest.host.clean(guest.caller, Clean("lamp.yaml"))
+    header = Sealer(
+        guest.channel, Purpose.BUNDLE, sealer._path, guest.parameters(third), limit=BUNDLE_LIMIT
+    ).header
+    gone = guest.host.submit(guest.caller, Submit(third, sealer.sha256, header))
+    assert await refused(gone) is ErrorCode.BUNDLE_NEEDED
+
+
+async def test_a_bundle_of_another_attempt_is_refused(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = builder.new_id()
+    put = guest.put(builder.new_id(), guest.sealer(attempt_id))
+    assert await refused(put) is ErrorCode.TAMPERED
+
+
+async def test_a_bundle_of_somebody_else_is_refused(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    mallory = Identity.generate()
+    attempt_id = builder.new_id()
+    sealer = guest.sealer(attempt_id)
+    forged = Sealer(
+        Channel(mallory, builder.identity.public),
+        Purpose.BUNDLE,
+        sealer._path,
+        guest.parameters(attempt_id),
+        limit=BUNDLE_LIMIT,
+    )
+    assert await refused(guest.put(attempt_id, forged)) is ErrorCode.TAMPERED
+    assert not list(builder.layout.inbox.rglob("*.gz"))
+
+
+@pytest.mark.parametrize("configuration", ["../lamp.yaml", "/etc/lamp.yaml", "-o.yaml", "lamp"])
+async def test_a_configuration_with_a_strange_name_is_refused(
+    builder: BuilderMachine, guest: GuestCalls, configuration: str
+) -> None:
+    attempt_id = builder.new_id()
+    put = guest.put(attempt_id, guest.sealer(attempt_id, configuration=configuration))
+    assert await refused(put) is ErrorCode.MALFORMED
+
+
+async def test_a_bundle_without_its_configuration_fails(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    end = await guest.end(await guest.submit({"other.yaml": b""}))
+    assert (end.state, end.failure_reason) == (
+        AttemptState.FAILED,
+        FailureReason.BUNDLE_INCOMPLETE,
+    )
+    assert not builder.builds
+
+
+async def test_a_guest_sends_only_so_many_bundles_at_once(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    ids = [builder.new_id() for _ in range(inbox.AT_ONCE + 1)]
+    never = asyncio.Event()
+    started = asyncio.Semaphore(0)
+
+    async def slow() -> AsyncIterator[bytes]:
+        started.release()
+        await never.wait()
+        yield b""
+
+    puts = [asyncio.create_task(guest.host.receive(guest.http, each, slow())) for each in ids[:-1]]
+    for _ in puts:
+        await started.acquire()
+    assert await refused(guest.put(ids[-1], guest.sealer(ids[-1]))) is ErrorCode.BUSY
+    for put in puts:
+        put.cancel()
+    await asyncio.wait(puts)
+    await guest.put(ids[-1], guest.sealer(ids[-1]))
+
+
+async def test_bundles_that_nobody_submits_do_not_stay(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    for _ in range(inbox.WAITING + 2):
+        attempt_id = builder.new_id()
+        await guest.put(attempt_id, guest.sealer(attempt_id))
+
+    def kept() -> int:
+        return len(list(builder.layout.inbox.rglob("*.tar.gz")))
+
+    await until(lambda: kept() == inbox.WAITING)
+    await builder.time.go(inbox.WAIT)
+    await until(lambda: kept() == 0)
+
+
+async def test_a_full_disk_takes_no_bundle(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder.host._inbox, "_free", lambda _folder: inbox.DISK_RESERVE - 1)
+    attempt_id = builder.new_id()
+    assert await refused(guest.put(attempt_id, guest.sealer(attempt_id))) is ErrorCode.NO_SPACE
+
+
+async def test_a_disk_that_fills_up_while_unpacking_ends_the_build(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("custom_components.esphome_offload.engine.host.workspace.unpack", full)
+    end = await guest.end(await guest.submit())
+    assert end.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert end.error is not None
+    assert "No space left on device" in end.error
+
+
+async def test_while_paused_nothing_new_begins_and_what_runs_ends_well(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    block = Block()
+    builder.script = [block]
+    attempt_id = await guest.submit()
+    await block.entered.wait()
+    waiting = builder.new_id()
+    sealer = guest.sealer(waiting)
+    await guest.put(waiting, sealer)
+    await guest.host.lend(Lending.PAUSED)
+    late = builder.new_id()
+    for refusal in (
+        guest.put(late, guest.sealer(late)),
+        guest.host.submit(guest.caller, Submit(waiting, sealer.sha256)),
+    ):
+        with pytest.raises(ProtocolError, match="paused by its owner") as error:
+            await refusal
+        assert error.value.code is ErrorCode.NOT_LENDING
+    block.release.set()
+    assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
+    assert (await guest.fetch(attempt_id))[1] == b"firmware of " + LAMP["lamp.yaml"]
+
+
+async def test_when_lending_ends_so_does_what_runs(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    block = Block()
+    builder.script = [block]
+    running, queued = (
+        await guest.submit(),
+        await guest.submit({"fan.yaml": b""}, configuration="fan.yaml"),
+    )
+    await block.entered.wait()
+    stream = guest.attach(running)
+    await anext(stream)
+    await builder.host.lend(Lending.OFF)
+    assert block.cancelled
+    assert not builder.host.active()
+    assert [each async for each in stream][-1].state is AttemptState.CANCELLED  # type: ignore[union-attr]
+    assert await refused(guest.cancel(queued)) is ErrorCode.NOT_LENDING
+    assert await refused(guest.host.firmware(guest.http, running, "ota")) is ErrorCode.NOT_LENDING  # type: ignore[arg-type]
+
+
+async def test_a_machine_that_cannot_build_takes_nothing(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.end(await guest.submit())
+    for state, why in (
+        (BuilderStatus(available=False, why_not="no compiler"), "no compiler"),
+        (BuilderStatus(available=True, disk_mib=10), "too little free disk"),
+    ):
+        builder.builders[guest.pin[:32]].become(state)
+        with pytest.raises(ProtocolError, match=why):
+            await guest.submit()
+
+
+async def test_a_failed_build_tells_why(builder: BuilderMachine, guest: GuestCalls) -> None:
+    builder.script = [failing(FailureReason.COMPILE_FAILED, "lamp.cpp:3:1: error: no", 1)]
+    end = await guest.end(await guest.submit())
+    assert end.state is AttemptState.FAILED
+    assert (end.failure_reason, end.error, end.exit_code) == (
+        FailureReason.COMPILE_FAILED,
+        "lamp.cpp:3:1: error: no",
+        1,
+    )
+
+
+async def test_a_builder_that_breaks_fails_the_attempt(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    async def stopped(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    builder.script = [broken, stopped]
+    assert (await guest.end(await guest.submit())).failure_reason is FailureReason.INTERNAL
+    end = await guest.end(await guest.submit())
+    assert end.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+
+
+async def test_only_so_many_builds_of_a_guest_wait(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("custom_components.esphome_offload.engine.host.build_host.ACTIVE", 2)
+    block = Block()
+    builder.script = [block]
+    await guest.submit()
+    await guest.submit()
+    with pytest.raises(ProtocolError) as refusal:
+        await guest.submit()
+    assert refusal.value.code is ErrorCode.BUSY
+    other = await builder.pair("other")
+    await other.submit()
+    block.release.set()
+
+
+async def test_a_connection_must_be_proven_and_its_user_a_guest(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = builder.new_id()
+    sealer = guest.sealer(attempt_id)
+    await guest.put(attempt_id, sealer)
+    command = Submit(attempt_id, sealer.sha256)
+    other = await builder.pair("other")
+    for caller, code in (
+        (guest.http, ErrorCode.NOT_PROVEN),
+        (Caller(guest.caller.user_id, other.pin), ErrorCode.NOT_PROVEN),
+        (Caller("owner", guest.pin), ErrorCode.UNKNOWN_GUEST),
+    ):
+        assert await refused(guest.host.submit(caller, command)) is code
+    assert not builder.builds
+
+
+def test_the_inbox_knows_what_is_free(tmp_path: Path) -> None:
+    assert inbox.free_disk(tmp_path / "not" / "made" / "yet") > 0
