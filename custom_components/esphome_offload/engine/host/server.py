@@ -93,6 +93,10 @@ class LinkServer:
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=FRAME_LIMIT, timeout=_CLOSE_TIMEOUT
         )
+        if request.body_exists:
+            # aiohttp would read it all after the answer, and log what cannot be decompressed.
+            request.protocol.force_close()
+            return web.Response(status=HTTPStatus.BAD_REQUEST)
         if not socket.can_prepare(request).ok:
             return web.Response(status=HTTPStatus.UPGRADE_REQUIRED)
         if (stranger := self._strangers.admit(request)) is None:
@@ -100,8 +104,8 @@ class LinkServer:
         established = None
         try:
             established = await self._open(request, socket, stranger)
-        except (ChannelClosed, OSError, TimeoutError) as err:
-            _LOGGER.debug("A connection was not established: %r", err)
+        except (ChannelClosed, OSError, TimeoutError):
+            pass  # a stranger leaves no line in the log
         finally:
             self._strangers.leave(stranger)
         if established is not None:
