@@ -1,11 +1,8 @@
 import pytest
 
 from custom_components.esphome_offload.engine.codec import encode
-from custom_components.esphome_offload.engine.protocol.definitions import (
-    Capability,
-    ErrorCode,
-    ProtocolError,
-)
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.negotiation import Capability
 from custom_components.esphome_offload.engine.protocol.negotiation import (
     Offer,
     negotiate,
