@@ -16,7 +16,6 @@ from custom_components.esphome_offload.engine.protocol.channel import (
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.limits import MESSAGE_LIMIT
 
-
 from .ends import Ends, Wire, answer, connect, link, websocket
 
 WORDS = {"type": "words", "text": "the Wi-Fi password is hunter2"}
