@@ -33,6 +33,7 @@ _DONE: Final = "paired"
 class PairingFailure(StrEnum):
     """Why the offloader's owner is not paired; TOO_OLD and TOO_NEW are said of the builder."""
 
+    NOT_A_CODE = "not_a_code"
     WRONG_CODE = "wrong_code"
     WINDOW_CLOSED = "window_closed"
     WINDOW_EXPIRED = "window_expired"
@@ -93,10 +94,10 @@ class Window(Protocol):
 
 
 def normalize_code(text: str) -> str:
-    """Return a typed code without spaces and dashes; raises PairingError WRONG_CODE for no code."""
+    """Return a typed code without spaces and dashes; raises PairingError NOT_A_CODE."""
     code = re.sub(r"[\s-]", "", text)
     if not re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", code):
-        raise PairingError(PairingFailure.WRONG_CODE, "a code has eight digits")
+        raise PairingError(PairingFailure.NOT_A_CODE, "a code has eight digits")
     return code
 
 
