@@ -8,7 +8,6 @@ import re
 from typing import Final, Protocol
 
 from ..codec import encode_json
-from .channel import Channel
 from .errors import ErrorCode, ProtocolError, said_of_other
 from .hello import (
     Hello,
@@ -27,7 +26,7 @@ from .noise import Handshake, NoiseError
 from .parsing import parse_json
 from .spake import CodeExchange, Role
 
-_DONE: Final = "paired"
+_DONE: Final = b"paired"
 
 
 class PairingFailure(StrEnum):
@@ -138,8 +137,8 @@ async def _pair(opening: Opening, code: str) -> Paired:
     public = _peer(handshake, opening.own)
     await send_handshake(socket, handshake.write(encode_json(opening.introduction)))
     # The builder has stored the pairing before it says so.
-    done = await Channel(socket, handshake.ciphers()).receive()
-    if not isinstance(done, dict) or done.get("type") != _DONE:
+    done = await receive_handshake(socket)
+    if handshake.ciphers().decrypt(done) != _DONE:
         raise ProtocolError(ErrorCode.MALFORMED, "not the end of a pairing")
     return Paired(public, theirs.label, theirs.offer.version, agreement)
 
@@ -163,7 +162,7 @@ async def answer_pairing(
     finally:
         window.abandon()
     await store(paired)
-    await Channel(opening.socket, handshake.ciphers()).send({"type": _DONE})
+    await send_handshake(opening.socket, handshake.ciphers().encrypt(_DONE))
 
 
 async def _answer(
