@@ -14,15 +14,16 @@ from homeassistant.config_entries import (
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import TextSelector
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 import probatio
 
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
 from .coordinator import AnyConfigEntry, OffloadConfigEntry
 from .flows.discovery import DiscoverySteps
 from .flows.options import OffloadOptionsFlow
-from .flows.reauth import MendingSteps
+from .flows.reauth import ReauthSteps
 from .options import ENTRY_KIND_INSTANCE, EntryKey
-from .peering.entry import is_peer
+from .peering.entry import ENTRY_MINOR_VERSION, is_peer
 
 INSTANCE_TITLE = "This instance"
 PROPOSED_FOLDER = "esphome"
@@ -30,11 +31,11 @@ PROPOSED_FOLDER = "esphome"
 FOLDER_SCHEMA = probatio.Schema({probatio.Optional(EntryKey.CONFIG_DIR): TextSelector()})
 
 
-class OffloadConfigFlow(DiscoverySteps, MendingSteps, domain=DOMAIN):
+class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
     """Sets up "this instance" first, and then its peers."""
 
     VERSION = 1
-    MINOR_VERSION = 1
+    MINOR_VERSION = ENTRY_MINOR_VERSION
 
     @staticmethod
     @callback
@@ -79,6 +80,15 @@ class OffloadConfigFlow(DiscoverySteps, MendingSteps, domain=DOMAIN):
                     next_flow=await self._async_found_again(),
                 )
         return self._folder_form("instance", folder, errors)
+
+    @override
+    async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
+        """Handle a builder that announces itself."""
+        return await self._async_discovered(discovery_info)
+
+    async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
+        """Pair again: the builder does not know this instance any more."""
+        return await self.async_step_reauth_confirm()
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None

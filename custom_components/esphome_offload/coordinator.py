@@ -117,7 +117,7 @@ class OffloadCoordinator:
     async def async_attach(self, entry: OffloadConfigEntry) -> None:
         """Begin to work for "this instance"; returns when its folder was scanned once."""
         self._entry = entry
-        self.peering.begin_grace()
+        self.peering.start_grace()
         await self._async_apply(entry)
         self.queue.release()
 

@@ -97,7 +97,7 @@ def _guest(lender: Lender, guest: Guest) -> dict[str, Any]:
 def _peer(peer: Peer) -> dict[str, Any]:
     """Return what is known of a peer; of its address no more than the host."""
     link = peer.link
-    session = link.session
+    agreement = link.agreement
     return {
         "scheme": peer.settings.url.partition(":")[0],
         "host": host_of(peer.settings.url),
@@ -106,8 +106,8 @@ def _peer(peer: Peer) -> dict[str, Any]:
         "state": link.state.value,
         "why": link.why,
         "code": None if link.code is None else link.code.value,
-        "protocol": None if session is None else session.agreement.protocol,
-        "capabilities": [] if session is None else sorted(session.agreement.capabilities),
+        "protocol": None if agreement is None else agreement.protocol,
+        "capabilities": [] if agreement is None else sorted(agreement.capabilities),
         "builder": _builder(peer.builder),
     }
 

@@ -9,6 +9,8 @@ from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
 from .engine.protocol.identity import Identity, load_or_create, renew
+from .engine.protocol.limits import LABEL_LIMIT
+from .engine.text import one_line
 
 _DATA_IDENTITY: HassKey[_Kept] = HassKey(f"{DOMAIN}.identity")
 
@@ -39,6 +41,11 @@ async def async_renew_identity(hass: HomeAssistant) -> Identity:
     async with kept.turn:
         kept.identity = await hass.async_add_executor_job(renew, _path(hass))
         return kept.identity
+
+
+def instance_label(hass: HomeAssistant) -> str:
+    """Return the name that other instances show for this one."""
+    return one_line(hass.config.location_name, LABEL_LIMIT) or "Home Assistant"
 
 
 def _path(hass: HomeAssistant) -> Path:

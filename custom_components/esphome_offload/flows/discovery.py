@@ -1,35 +1,32 @@
 """Config flow: builders that announce themselves in the network."""
 
 from abc import abstractmethod
-from contextlib import suppress
 import re
-from typing import Any, override
+from typing import Any
 
-from homeassistant.config_entries import SOURCE_IGNORE, ConfigFlowResult
+from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntryState, ConfigFlowResult
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 
 from ..const import DOMAIN, INSTANCE_UNIQUE_ID
-from ..coordinator import DATA_COORDINATOR, OffloadConfigEntry
-from ..engine.client import probe as visit
+from ..coordinator import OffloadConfigEntry
 from ..engine.client.address import candidates
-from ..engine.client.probe import ProbeError
-from ..engine.protocol.definitions import ProtocolError
-from ..engine.protocol.identity import Identity, IdentityError
-from ..engine.protocol.tickets import ClockSkewError
-from ..identity_store import async_get_identity
-from ..markup import plain
+from ..engine.client.dial import Caller, DialError, dial_link
+from ..engine.protocol.channel import ChannelClosed
+from ..engine.protocol.errors import ProtocolError
+from ..engine.protocol.hello import Refused
+from ..engine.protocol.identity import IdentityError
+from ..peering.caller import async_get_caller
 from ..peering.entry import PeerConfigEntry, PeerKey, PeerSettings
-from .pairing import PairingSteps
+from .pairing import PairingSteps, shown
 
 _PIN = re.compile(r"[0-9a-f]{64}")
 
 
 class DiscoverySteps(PairingSteps):
-    """From an announcement to pairing; nothing that is announced is believed."""
+    """From an announcement to pairing; pin, label and URL in it are hints."""
 
     def __init__(self) -> None:
-        """Begin with nothing found."""
         super().__init__()
         self.discovery: ZeroconfServiceInfo | None = None
 
@@ -37,44 +34,43 @@ class DiscoverySteps(PairingSteps):
     async def async_step_instance(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Set up "this instance"; then what was found is shown again."""
+        """Set up "this instance"; then the discovered builder is shown again."""
 
-    @override
-    async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
-        """Take up a builder that announces itself; nothing of that is believed."""
+    async def _async_discovered(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
+        """Offer to pair with a builder, or try the address of one that is known."""
         properties = discovery_info.properties
         pin = properties.get("pin") or ""
         if not _PIN.fullmatch(pin):
             return self.async_abort(reason="malformed")
         try:
-            identity = await async_get_identity(self.hass)
+            caller = await async_get_caller(self.hass)
         except IdentityError as err:
             return self.async_abort(
                 reason="identity_damaged", description_placeholders={"reason": str(err)}
             )
-        if pin == identity.pin_sha256:
+        if pin == caller.identity.pin_sha256:
             return self.async_abort(reason="own_address")
         self.discovery = discovery_info
         known = await self.async_set_unique_id(pin)
         if known is not None and known.source != SOURCE_IGNORE:
-            await self._async_follow(known, identity)
+            await self._async_try_address(known, caller)
         self._abort_if_unique_id_configured(error="already_paired")
-        self._placeholders["label"] = plain(properties.get("label") or discovery_info.host)
+        self._placeholders["label"] = shown(properties.get("label") or discovery_info.host)
         self.context["title_placeholders"] = {"name": self._placeholders["label"]}
         return await self.async_step_zeroconf_confirm()
 
     async def async_step_zeroconf_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask whether to pair with what was found."""
+        """Ask whether to pair with the discovered builder."""
         if user_input is not None:
             if self._instance is None:
                 return await self.async_step_instance()
             urls = self._announced()
-            errors = await self._async_meet(urls, verify_ssl=True)
+            errors = await self._async_find(urls, verify_ssl=True)
             if not errors:
-                return await self._async_met()
-            # There the address can be changed, and a certificate be taken as it is.
+                return await self._async_continue()
+            # There the address can be changed, and a certificate be accepted as it is.
             return self._address_form("pair", {PeerKey.URL: urls[0]}, errors)
         return self.async_show_form(
             step_id="zeroconf_confirm",
@@ -97,28 +93,37 @@ class DiscoverySteps(PairingSteps):
                 continue
         return tuple(dict.fromkeys(urls)) or (f"http://{name}",)
 
-    async def _async_follow(self, entry: PeerConfigEntry, identity: Identity) -> None:
-        """Take over a peer's new address, if it is not at the old one and proves itself."""
+    async def _async_try_address(self, entry: PeerConfigEntry, caller: Caller) -> None:
+        """Change the address of a known peer if it is at the announced one, and not at its own.
+
+        Anybody may announce the pin, also while the peer restarts: only a link to its key counts.
+        The own address is tried last, because a relay in between can hold its answer back until
+        the peer is there again. An https address is changed by people only.
+        """
         try:
             settings = PeerSettings.from_entry(entry)
         except ValueError:
             return
-        coordinator = self.hass.data.get(DATA_COORDINATOR)
-        peer = None if coordinator is None else coordinator.peering.get(entry.entry_id)
-        if peer is not None and peer.link.connected:
+        peer = entry.runtime_data if entry.state is ConfigEntryState.LOADED else None
+        if peer is not None:
+            if peer.link.connected:
+                return
+            peer.link.wake()
+        if settings.url.startswith("https:"):
             return
-        session = async_get_clientsession(self.hass, settings.verify_ssl)
-        secure = settings.url.startswith("https:")
-        for url in dict.fromkeys((settings.url, *self._announced())):
-            if secure and not url.startswith("https:"):
+        for url in self._announced():
+            if url == settings.url or not await self._async_is_peer_at(url, settings, caller):
                 continue
-            try:
-                with suppress(ClockSkewError):  # it says so under its seal
-                    await visit.prove(session, url, identity, settings.public)
-            except ProbeError, ProtocolError:
-                continue
-            if url != settings.url:
+            if peer is not None and peer.link.connected:
+                return
+            if not await self._async_is_peer_at(settings.url, settings, caller):
                 self._move(entry, {PeerKey.URL: url})
-            elif peer is not None:
-                peer.link.wake()
             return
+
+    async def _async_is_peer_at(self, url: str, settings: PeerSettings, caller: Caller) -> bool:
+        session = async_get_clientsession(self.hass, settings.verify_ssl)
+        try:
+            async with dial_link(session, url, caller, settings.public):
+                return True
+        except DialError, ChannelClosed, Refused, ProtocolError:
+            return False

@@ -11,11 +11,13 @@ from homeassistant.config_entries import ConfigEntry
 
 from ..engine.build.model import Builder
 from ..engine.client.address import candidates
-from ..engine.client.link import LinkState, PeerLink
+from ..engine.client.link import PeerLink
 from ..engine.protocol.identity import PublicKey
 from ..options import EntryKey
 
 ENTRY_KIND_PEER: Final = "peer"
+ENTRY_MINOR_VERSION: Final = 2
+"""The minor version of entries; a peer whose entry is older has to be paired with again."""
 
 type PeerConfigEntry = ConfigEntry[Peer]
 
@@ -41,11 +43,13 @@ class PeerSettings:
 
     @classmethod
     def from_entry(cls, entry: PeerConfigEntry) -> Self:
-        """Read a config entry; raises ValueError when it is damaged.
+        """Read a config entry; raises ValueError when it is damaged, or from before the link.
 
         The label is the entry's title: that is what its owner sees and may change.
         """
         data: Mapping[str, Any] = entry.data
+        if entry.minor_version < ENTRY_MINOR_VERSION:
+            raise ValueError("the entry is of an earlier version")
         try:
             raw = base64.b64decode(data[PeerKey.PUBLIC_KEY], validate=True)
             public = PublicKey(raw)
@@ -71,14 +75,17 @@ class PeerSettings:
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """A paired builder and the connection to it."""
+    """A paired builder and the connection to it.
+
+    ``reported_down``: the log says that it is not connected.
+    """
 
     entry: PeerConfigEntry
     settings: PeerSettings
     link: PeerLink
     builder: Builder
     unregister: Callable[[], None]
-    seen: LinkState | None = None
+    reported_down: bool = False
 
 
 def is_peer(entry: ConfigEntry[Any]) -> TypeIs[PeerConfigEntry]:

@@ -6,23 +6,23 @@ from dataclasses import replace
 import logging
 from typing import Final
 
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import ConfigEntryError
+from homeassistant.exceptions import ConfigEntryAuthFailed, ConfigEntryError
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
-from homeassistant.loader import async_get_integration
 
 from ..const import DOMAIN
 from ..engine.build.services import BuildServices
-from ..engine.client.errors import LinkLost, PeerRefused
 from ..engine.client.link import LinkState, PeerLink
 from ..engine.client.peer_builder import PeerBuilder
 from ..engine.jobs.pool import BuilderPool
-from ..engine.protocol.definitions import ProtocolError
+from ..engine.protocol.calls import CommandRefused
+from ..engine.protocol.channel import ChannelClosed
+from ..engine.protocol.errors import ProtocolError
 from ..engine.protocol.identity import IdentityError
-from ..engine.protocol.negotiation import own_offer
-from ..identity_store import async_get_identity
+from ..engine.text import without_markup
+from .caller import async_get_caller
 from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
 
 _LOGGER = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ class Peering:
         return self._peers.get(entry_id)
 
     @callback
-    def begin_grace(self) -> None:
-        """Give peers time to connect, once in the life of Home Assistant."""
+    def start_grace(self) -> None:
+        """Give peers time to connect, once per start of Home Assistant."""
         if self._grace_ends is None:
             self._grace_ends = self._hass.loop.time() + START_GRACE
 
@@ -81,13 +81,21 @@ class Peering:
     async def async_connect(self, entry: PeerConfigEntry) -> Peer:
         """Start the connection to the peer of an entry and register its builder.
 
-        Returns before it is connected. Raises ConfigEntryError when that can never be.
+        Returns before it is connected. Raises ConfigEntryAuthFailed when the two have to be
+        paired again, ConfigEntryError when the identity of this instance cannot be used.
         """
         try:
             settings = PeerSettings.from_entry(entry)
-            pin = settings.public.pin_sha256
+        except ValueError as err:
+            raise ConfigEntryAuthFailed(
+                translation_domain=DOMAIN,
+                translation_key="peer_to_pair_again",
+                translation_placeholders={"label": entry.title},
+            ) from err
+        pin = settings.public.pin_sha256
+        try:
             link = await self._async_link(settings, lambda: self._wanted(pin))
-        except (ValueError, IdentityError, ProtocolError) as err:
+        except (IdentityError, ProtocolError) as err:
             raise ConfigEntryError(
                 translation_domain=DOMAIN,
                 translation_key="peer_unusable",
@@ -111,7 +119,7 @@ class Peering:
 
     @callback
     def apply(self, entry: PeerConfigEntry) -> None:
-        """Heed a changed entry; a build that runs outlives another address."""
+        """Apply a changed entry; a build that runs outlives another address."""
         if (peer := self._peers.get(entry.entry_id)) is None:  # it is being unloaded
             return
         try:
@@ -138,7 +146,7 @@ class Peering:
                 await link.unpair()
             finally:
                 await link.stop()
-        except (ValueError, IdentityError, ProtocolError, LinkLost, PeerRefused) as err:
+        except (ValueError, IdentityError, ProtocolError, ChannelClosed, CommandRefused) as err:
             _LOGGER.warning(
                 "%s was not told that it is removed (%s): remove this instance there too",
                 entry.title,
@@ -147,7 +155,7 @@ class Peering:
 
     @callback
     def reload(self) -> None:
-        """Begin anew with all peers, under another identity: they have to be paired again."""
+        """Set up all peers again, under another identity: they have to be paired again."""
         for entry in self._entries:
             self._hass.config_entries.async_schedule_reload(entry.entry_id)
 
@@ -185,46 +193,54 @@ class Peering:
     async def _async_link(
         self, settings: PeerSettings, wanted: Callable[[], Iterable[str]]
     ) -> PeerLink:
-        integration = await async_get_integration(self._hass, DOMAIN)
         return PeerLink(
             url=settings.url,
-            identity=await async_get_identity(self._hass),
+            caller=await async_get_caller(self._hass),
             peer_key=settings.public,
             label=settings.label,
-            offer=own_offer(str(integration.version)),
             session=async_get_clientsession(self._hass, settings.verify_ssl),
             wanted=wanted,
         )
 
     @callback
     def _link_changed(self, peer: Peer) -> None:
-        entry_id = peer.entry.entry_id
-        state = peer.link.state
-        if self._peers.get(entry_id) is not peer or state is peer.seen:
+        entry, link = peer.entry, peer.link
+        if self._peers.get(entry.entry_id) is not peer:
             return
-        before, peer.seen = peer.seen, state
-        if state is LinkState.CONNECTED:
-            _LOGGER.info("%s is connected", peer.settings.label)
-        elif state is LinkState.CONNECTING and before in (None, LinkState.CONNECTED):
-            # What is refused, or incompatible, the link itself says.
-            _LOGGER.info("%s is not connected: %s", peer.settings.label, peer.link.why)
-        if state is LinkState.REFUSED:
-            peer.entry.async_start_reauth(self._hass)
-        if state is LinkState.INCOMPATIBLE:
+        _log_availability(peer)
+        if link.state is LinkState.REFUSED:
+            entry.async_start_reauth(self._hass)
+        if link.state is LinkState.INCOMPATIBLE:
             ir.async_create_issue(
                 self._hass,
                 DOMAIN,
-                _issue_id(entry_id),
+                _issue_id(entry.entry_id),
                 is_fixable=False,
                 severity=ir.IssueSeverity.ERROR,
                 translation_key="peer_incompatible",
                 translation_placeholders={
-                    "label": peer.settings.label,
-                    "reason": peer.link.why or "",
+                    "label": without_markup(peer.settings.label),
+                    "reason": link.why or "",
                 },
             )
-        elif state in (LinkState.CONNECTED, LinkState.REFUSED):
-            ir.async_delete_issue(self._hass, DOMAIN, _issue_id(entry_id))
+        elif link.state in (LinkState.CONNECTED, LinkState.REFUSED):
+            ir.async_delete_issue(self._hass, DOMAIN, _issue_id(entry.entry_id))
+        if link.connected:
+            # Nothing needs to be done any more.
+            for flow in entry.async_get_active_flows(self._hass, {SOURCE_REAUTH}):
+                self._hass.config_entries.flow.async_abort(flow["flow_id"])
+
+
+def _log_availability(peer: Peer) -> None:
+    """Log once that a peer is not connected, and once that it is again."""
+    link, label = peer.link, peer.settings.label
+    if link.connected and peer.reported_down:
+        _LOGGER.info("%s is connected", label)
+        peer.reported_down = False
+    elif link.state is LinkState.CONNECTING and link.why and not peer.reported_down:
+        # What is refused, or incompatible, the link itself logs.
+        _LOGGER.info("%s is not connected: %s", label, link.why)
+        peer.reported_down = True
 
 
 def _issue_id(entry_id: str) -> str:

@@ -1,25 +1,27 @@
 """Whether an address leads back to this very Home Assistant."""
 
+from contextlib import suppress
 import secrets
 from typing import Final
 
-from aiohttp import ClientSession, web
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from homeassistant.components.http import KEY_HASS, HomeAssistantView
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.hass_dict import HassKey
 
 from ..const import DOMAIN
-from ..engine.client.probe import ping
 
 _PATH: Final = f"/api/{DOMAIN}/self"
 
-# What was sent out and has not come back yet.
+_TIMEOUT: Final = ClientTimeout(total=10.0)
+
+# Words that were sent out and have not come back yet.
 _DATA_SENT: HassKey[set[str]] = HassKey(f"{DOMAIN}.self_check")
 
 
 @callback
 def async_setup_self_check(hass: HomeAssistant) -> None:
-    """Listen for what comes back."""
+    """Register the view at which a word comes back."""
     hass.data[_DATA_SENT] = set()
     hass.http.register_view(_SelfView)
 
@@ -35,14 +37,16 @@ async def async_is_self(hass: HomeAssistant, session: ClientSession, url: str) -
     word = secrets.token_hex(16)
     sent.add(word)
     try:
-        await ping(session, url, f"{_PATH}/{word}")
+        with suppress(ClientError, TimeoutError, OSError, ValueError):
+            async with session.get(f"{url}{_PATH}/{word}", timeout=_TIMEOUT, allow_redirects=False):
+                pass
         return word not in sent
     finally:
         sent.discard(word)
 
 
 class _SelfView(HomeAssistantView):
-    """Takes back what this process sent; says nothing to anybody."""
+    """Accepts a word that this process sent; the answer is the same for any other."""
 
     url = f"{_PATH}/{{word}}"
     name = f"api:{DOMAIN}:self"

@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from custom_components.esphome_offload.engine.protocol.channel import FRAME_LIMIT, Channel
+from custom_components.esphome_offload.engine.codec import encode
+from custom_components.esphome_offload.engine.protocol.channel import (
+    FRAME_LIMIT,
+    Socket,
+)
 from custom_components.esphome_offload.engine.protocol.hello import (
     Hello,
     Introduction,
@@ -17,14 +21,12 @@ from custom_components.esphome_offload.engine.protocol.hello import (
     Opening,
     answer_link,
     open_link,
-    prologue,
     read_hello,
     receive_handshake,
     send_plain,
 )
 from custom_components.esphome_offload.engine.protocol.identity import Identity, PublicKey
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
-from custom_components.esphome_offload.engine.codec import encode
 
 OFFLOADER = Identity.generate()
 BUILDER = Identity.generate()
@@ -37,12 +39,13 @@ type Serve = Callable[[web.WebSocketResponse], Awaitable[None]]
 
 @asynccontextmanager
 async def websocket(serve: Serve) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """Give the client's end of a websocket whose other end ``serve`` has."""
+    """Give the offloader's end of a websocket; ``serve`` has the builder's."""
 
     async def handle(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(compress=False, max_msg_size=FRAME_LIMIT)
         await socket.prepare(request)
         await serve(socket)
+        await socket.close()
         return socket
 
     app = web.Application()
@@ -61,8 +64,34 @@ async def websocket(serve: Serve) -> AsyncIterator[aiohttp.ClientWebSocketRespon
         await server.close()
 
 
-def hello(*, pairing: bool = False) -> Hello:
-    return Hello(OFFER, BUILDER.pin_sha256, "builder", pairing)
+class Wire:
+    """A websocket on whose way binary messages can be altered.
+
+    ``alter`` gets the number of a message and the message, and returns what arrives instead.
+    ``sent`` are all that were sent.
+    """
+
+    def __init__(
+        self, socket: Socket, alter: Callable[[int, bytes], list[bytes]] = lambda _, data: [data]
+    ) -> None:
+        self._socket = socket
+        self._alter = alter
+        self.sent: list[bytes] = []
+
+    async def send_bytes(self, data: bytes) -> None:
+        number = len(self.sent)
+        self.sent.append(data)
+        for each in self._alter(number, data):
+            await self._socket.send_bytes(each)
+
+    async def send_str(self, data: str) -> None:
+        await self._socket.send_str(data)
+
+    async def receive(self) -> aiohttp.WSMessage:
+        return await self._socket.receive()
+
+    async def close(self, *, code: int = 1000, message: bytes = b"") -> bool:
+        return await self._socket.close(code=code, message=message)
 
 
 @dataclass
@@ -77,25 +106,27 @@ def is_guest(key: PublicKey) -> bool:
     return key == OFFLOADER.public
 
 
-async def answer(socket: web.WebSocketResponse) -> Opened:
-    said = await send_plain(socket, encode(hello()))
+async def answer(socket: Socket) -> Opened:
+    """Establish the builder's end of a link; raises ProtocolError."""
+    hello = Hello(OFFER, BUILDER.pin_sha256, "builder", pairing=False)
+    said = await send_plain(socket, encode(hello))
     message = await receive_handshake(socket)
-    opening = Opening(socket, said, BUILDER, TO_OFFLOADER)
-    return await answer_link(opening, message[1:], is_guest)
+    return await answer_link(Opening(socket, said, BUILDER, TO_OFFLOADER), message[1:], is_guest)
 
 
 async def connect(
-    socket: aiohttp.ClientWebSocketResponse,
-    own: Identity = OFFLOADER,
-    peer: PublicKey = BUILDER.public,
+    socket: Socket, own: Identity = OFFLOADER, peer: PublicKey = BUILDER.public
 ) -> Opened:
+    """Establish the offloader's end of a link."""
     _, said = await read_hello(socket, OFFER)
     return await open_link(Opening(socket, said, own, TO_BUILDER), peer)
 
 
 @asynccontextmanager
-async def link() -> AsyncIterator[Ends]:
-    """Give both ends of an established link."""
+async def link(
+    alter: Callable[[int, bytes], list[bytes]] = lambda _, data: [data],
+) -> AsyncIterator[Ends]:
+    """Give both ends of a link; ``alter`` is for what the offloader sends once it is established."""
     opened: asyncio.Future[Opened] = asyncio.get_running_loop().create_future()
     over = asyncio.Event()
 
@@ -103,8 +134,12 @@ async def link() -> AsyncIterator[Ends]:
         opened.set_result(await answer(socket))
         await over.wait()
 
+    # The first message is the handshake's.
+    def after_handshake(number: int, data: bytes) -> list[bytes]:
+        return alter(number - 1, data) if number else [data]
+
     async with websocket(serve) as socket:
         try:
-            yield Ends(await connect(socket), await opened)
+            yield Ends(await connect(Wire(socket, after_handshake)), await opened)
         finally:
             over.set()

@@ -36,6 +36,7 @@ from ..protocol.messages import (
     UnpairedEvent,
     Wanted,
 )
+from ..protocol.negotiation import Agreement
 from ..protocol.parsing import parse_one_of
 from ..protocol.session import COMMAND_TIMEOUT, Session
 from ..tasks import BackgroundTasks
@@ -94,8 +95,9 @@ class _Unpaired(Exception):  # noqa: N818
 class PeerLink:
     """One pairing. Use it on the event loop only.
 
-    ``why`` tells people why it is not connected, ``code`` is the builder's reason if it gave one;
-    ``status`` is the last one, also when that was long ago. Commands raise ChannelClosed, and
+    ``why`` tells people why it is not connected, None before the first try has ended; ``code`` is
+    the builder's reason if it gave one. ``status`` is the last one, also when that was long ago,
+    ``agreement`` what both ends speak while connected. Commands raise ChannelClosed, and
     CommandRefused unless said otherwise.
     """
 
@@ -124,6 +126,7 @@ class PeerLink:
         self.why: str | None = "not started"
         self.code: ErrorCode | None = None
         self.status: StatusEvent | None = None
+        self.agreement: Agreement | None = None
         self._url = url
         self._caller = caller
         self._peer_key = peer_key
@@ -164,7 +167,7 @@ class PeerLink:
     async def start(self) -> None:
         """Connect, and stay connected until ``stop``."""
         if self.state is LinkState.STOPPED:
-            self._set_state(LinkState.CONNECTING, "not connected yet")
+            self._set_state(LinkState.CONNECTING, None)
             self._tasks.start(self._run(), f"esphome_offload link {self.pin_sha256[:8]}")
 
     async def stop(self) -> None:
@@ -313,13 +316,13 @@ class PeerLink:
         try:
             await session.call(Wanted(tuple(self._wanted())[-WANTED_LIMIT:]))
             await session.subscribe(SubscribeStatus(), listen)
-            self._session = session
+            self._session, self.agreement = session, opened.agreement
             self._refusals = 0
             self._woken.clear()
             self._set_state(LinkState.CONNECTED, None)
             why = await session.wait_lost()
         finally:
-            self._session = None
+            self._session = self.agreement = None
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

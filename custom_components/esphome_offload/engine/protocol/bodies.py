@@ -24,7 +24,7 @@ from .limits import STALL_TIMEOUT
 WINDOW: Final = 4 * 1024 * 1024
 """Bytes that may be on their way: enough for a fast line with some milliseconds of delay."""
 # To hand work to a thread costs more than to copy a small piece.
-_BATCH: Final = 8 * PIECE_BYTES
+_BATCH: Final = 16 * PIECE_BYTES
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -43,7 +43,7 @@ class IncomingBody:
     def __init__(self, acknowledge: Callable[[int], Awaitable[None]]) -> None:
         """``acknowledge`` tells the other end how many bytes are on disk in all."""
         self._acknowledge = acknowledge
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[memoryview] = deque()
         self._buffered = 0
         self._number = 0
         self._changed = asyncio.Event()
@@ -89,7 +89,7 @@ class IncomingBody:
                 raise ProtocolError(ErrorCode.NO_SPACE, "the disk is full") from err
             raise
 
-    async def _next_batch(self) -> list[bytes]:
+    async def _next_batch(self) -> list[memoryview]:
         while not self._pieces:
             if self._error is not None:
                 raise self._error
@@ -99,7 +99,7 @@ class IncomingBody:
                     await self._changed.wait()
             except TimeoutError as err:
                 raise ProtocolError(ErrorCode.STALLED, "no data for too long") from err
-        batch: list[bytes] = []
+        batch: list[memoryview] = []
         length = 0
         while self._pieces and length < _BATCH:
             batch.append(self._pieces.popleft())
@@ -134,7 +134,7 @@ class OutgoingBody:
         try:
             while data := await in_thread(lambda _: file.read(_BATCH)):
                 for start in range(0, len(data), PIECE_BYTES):
-                    piece = data[start : start + PIECE_BYTES]
+                    piece = memoryview(data)[start : start + PIECE_BYTES]
                     await self._until_window(sent + len(piece))
                     await self._send(Piece(self._body_id, number, piece))
                     sent += len(piece)
@@ -168,6 +168,11 @@ class Bodies:
         self._channel = channel
         self._incoming: dict[int, IncomingBody] = {}
         self._outgoing: dict[int, OutgoingBody] = {}
+
+    @property
+    def receiving(self) -> int:
+        """How many bodies are received now."""
+        return len(self._incoming)
 
     @contextmanager
     def incoming(self, command_id: int) -> Iterator[IncomingBody]:
@@ -226,7 +231,7 @@ class _PartialFile:
         self._path = Path(name)
         self._file = os.fdopen(descriptor, "wb")
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, pieces: list[memoryview]) -> None:
         """Append."""
         assert self._file is not None  # noqa: S101 - opened before
         for piece in pieces:

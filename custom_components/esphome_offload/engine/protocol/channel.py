@@ -56,7 +56,7 @@ class Piece:
 
     body_id: int
     number: int
-    data: bytes
+    data: memoryview
 
 
 class Channel:
@@ -72,6 +72,11 @@ class Channel:
         self._message_turn = asyncio.Lock()
         self._parts = bytearray()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a frame waits for the other end to take what was sent before."""
+        return self._frame_turn.locked()
+
     async def send(self, message: Json) -> None:
         """Send a JSON message; raises ChannelClosed, and ProtocolError TOO_LARGE."""
         content = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
@@ -86,7 +91,7 @@ class Channel:
     async def send_piece(self, piece: Piece) -> None:
         """Send a piece of a body; raises ChannelClosed."""
         head = _PIECE + _PIECE_HEAD.pack(piece.body_id, piece.number)
-        await self._send_frame(head + piece.data)
+        await self._send_frame(b"".join((head, piece.data)))
 
     async def receive(self) -> Json | Piece:
         """Return what comes next.
@@ -96,7 +101,7 @@ class Channel:
         """
         while True:
             frame = await self._receive_frame()
-            kind, content = frame[:1], frame[1:]
+            kind, content = frame[:1], memoryview(frame)[1:]
             if kind == _PIECE and len(content) >= _PIECE_HEAD.size:
                 body_id, number = _PIECE_HEAD.unpack_from(content)
                 return Piece(body_id, number, content[_PIECE_HEAD.size :])

@@ -8,7 +8,6 @@ import re
 from typing import Final, Protocol
 
 from ..codec import encode_json
-from .channel import Channel
 from .errors import ErrorCode, ProtocolError, said_of_other
 from .hello import (
     Hello,
@@ -27,12 +26,13 @@ from .noise import Handshake, NoiseError
 from .parsing import parse_json
 from .spake import CodeExchange, Role
 
-_DONE: Final = "paired"
+_DONE: Final = b"paired"
 
 
 class PairingFailure(StrEnum):
     """Why the offloader's owner is not paired; TOO_OLD and TOO_NEW are said of the builder."""
 
+    NOT_A_CODE = "not_a_code"
     WRONG_CODE = "wrong_code"
     WINDOW_CLOSED = "window_closed"
     WINDOW_EXPIRED = "window_expired"
@@ -93,10 +93,10 @@ class Window(Protocol):
 
 
 def normalize_code(text: str) -> str:
-    """Return a typed code without spaces and dashes; raises PairingError WRONG_CODE for no code."""
+    """Return a typed code without spaces and dashes; raises PairingError NOT_A_CODE."""
     code = re.sub(r"[\s-]", "", text)
     if not re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", code):
-        raise PairingError(PairingFailure.WRONG_CODE, "a code has eight digits")
+        raise PairingError(PairingFailure.NOT_A_CODE, "a code has eight digits")
     return code
 
 
@@ -137,8 +137,8 @@ async def _pair(opening: Opening, code: str) -> Paired:
     public = _peer(handshake, opening.own)
     await send_handshake(socket, handshake.write(encode_json(opening.introduction)))
     # The builder has stored the pairing before it says so.
-    done = await Channel(socket, handshake.ciphers()).receive()
-    if not isinstance(done, dict) or done.get("type") != _DONE:
+    done = await receive_handshake(socket)
+    if handshake.ciphers().decrypt(done) != _DONE:
         raise ProtocolError(ErrorCode.MALFORMED, "not the end of a pairing")
     return Paired(public, theirs.label, theirs.offer.version, agreement)
 
@@ -162,7 +162,7 @@ async def answer_pairing(
     finally:
         window.abandon()
     await store(paired)
-    await Channel(opening.socket, handshake.ciphers()).send({"type": _DONE})
+    await send_handshake(opening.socket, handshake.ciphers().encrypt(_DONE))
 
 
 async def _answer(
