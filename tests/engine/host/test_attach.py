@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import FailureReason, Stage
-from custom_components.esphome_offload.engine.host.attempt import TELL_EVERY
+from custom_components.esphome_offload.engine.host.attempt import NOTIFY_INTERVAL
 from custom_components.esphome_offload.engine.protocol.limits import (
     BATCH_CHARACTERS,
     ERROR_LIMIT,
@@ -130,7 +130,7 @@ async def test_a_slow_listener_gets_the_newest_and_holds_up_nothing(
         for percent in range(101):
             sink.progress(percent)
             sink.lines([f"{percent} %"])
-            await builder.time.go(TELL_EVERY)
+            await builder.time.go(NOTIFY_INTERVAL)
 
     builder.script = [then(entered, busy)]
     attempt_id = await guest.submit()
@@ -169,7 +169,7 @@ async def test_what_is_printed_in_a_moment_is_told_in_one_batch(
     entered.release.set()
     await block.entered.wait()
     assert lines_of(told) == []
-    await builder.time.go(TELL_EVERY)
+    await builder.time.go(NOTIFY_INTERVAL)
     assert len(lines_of(told)) == 50
     assert len(told) == 2
     block.release.set()
@@ -255,7 +255,7 @@ async def test_what_changes_while_one_thing_is_told_is_told_next(
     told: list[BuildEvent] = []
     for percent, block in enumerate(blocks):
         await block.entered.wait()
-        await builder.time.go(TELL_EVERY)
+        await builder.time.go(NOTIFY_INTERVAL)
         while not told or told[-1] != ProgressEvent(told[0].attempt_id, percent):
             told.append(await anext(stream))
         block.release.set()

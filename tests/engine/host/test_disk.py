@@ -45,11 +45,13 @@ def kept(builder: BuilderMachine, guest: GuestCalls) -> set[str]:
     return set(found)
 
 
+async def eviction(builder: BuilderMachine) -> None:
+    await until(lambda: not builder.host._eviction._tasks)
+
+
 async def limited(builder: BuilderMachine, limit: int) -> None:
     builder.host.limit_disk(limit)
-    task = builder.host._tidying
-    assert task is not None
-    await task
+    await eviction(builder)
 
 
 async def test_without_a_limit_everything_stays(builder: BuilderMachine, guest: GuestCalls) -> None:
@@ -63,13 +65,13 @@ async def test_what_was_used_longest_ago_goes_whoever_s_it_is(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     other = await builder.pair("other")
-    for guest, name, used in (
+    for each, name, used in (
         (guest, "a", 30),
         (other, "b", 10),
         (guest, "c", 20),
         (other, "d", 40),
     ):
-        await guest.acknowledge(await build(builder, guest, name, used))
+        await each.acknowledge(await build(builder, each, name, used))
     await limited(builder, int(2.5 * MIB))
     assert (kept(builder, guest), kept(builder, other)) == ({"a"}, {"d"})
     assert builder.host.disk_used <= int(2.5 * MIB)
@@ -103,9 +105,7 @@ async def test_what_is_over_the_limit_after_a_build_goes_by_itself(
     await limited(builder, int(1.5 * MIB))
     await guest.acknowledge(await build(builder, guest, "a", 1))
     await build(builder, guest, "b", 2)
-    tidying = builder.host._tidying
-    assert tidying is not None
-    await tidying
+    await eviction(builder)
     assert kept(builder, guest) == {"b"}
 
 
@@ -140,16 +140,16 @@ async def test_bundles_that_wait_count_and_are_refused_when_they_fill_the_limit(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
-    await limited(builder, 4 * MIB)
+    await limited(builder, int(4.5 * MIB))
     big = {"lamp.yaml": os.urandom(2 * MIB)}
     for kept_now in ({"a"}, set()):
         attempt_id = builder.new_id()
-        await guest.put(attempt_id, guest.sealer(attempt_id, big))
-        await limited(builder, 4 * MIB)
+        await guest.put(attempt_id, guest.bundle(big))
+        await limited(builder, int(4.5 * MIB))
         assert kept(builder, guest) == kept_now
     attempt_id = builder.new_id()
     with pytest.raises(ProtocolError) as refusal:
-        await guest.put(attempt_id, guest.sealer(attempt_id))
+        await guest.put(attempt_id, guest.bundle())
     assert refusal.value.code is ErrorCode.NO_SPACE
 
 

@@ -9,7 +9,7 @@ from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import runner as builds
 from custom_components.esphome_offload.engine.host.runner import KEEP, LEASE
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
-from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Known, Submit
+from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Known
 
 from ..jobs.fakes import Block, failing, settle
 from .builder import (
@@ -162,7 +162,7 @@ async def test_a_build_that_nobody_attended_for_half_an_hour_is_stopped(
     end = await guest.end(attempt_id)
     assert (end.state, end.error) == (
         AttemptState.CANCELLED,
-        "Nobody was attached for 30 minutes",
+        "No one was attached for 30 minutes",
     )
 
 
@@ -239,7 +239,7 @@ async def test_what_a_restart_interrupted_is_gone_and_submitted_anew(
     for attempt_id in attempts:
         await unknown(guest.end(attempt_id))
         with pytest.raises(ProtocolError) as refusal:
-            await guest.host.submit(guest.caller, Submit(attempt_id, "0" * 64))
+            await guest.ask(attempt_id, "0" * 64)
         assert refusal.value.code is ErrorCode.ATTEMPT_OVER
     builder.script = []
     assert (await guest.end(await guest.submit())).state is AttemptState.COMPLETED
@@ -249,7 +249,7 @@ async def test_a_stop_leaves_no_timer(builder: BuilderMachine, guest: GuestCalls
     await guest.end(await guest.submit(FAN, configuration="fan.yaml"))
     block = Block()
     builder.script = [then(printing("first"), printing("second"), block)]
-    await guest.put(unsubmitted := builder.new_id(), guest.sealer(unsubmitted))
+    await guest.put(builder.new_id(), guest.bundle())
     events = guest.attach(await guest.submit())
     await anext(events)
     await block.entered.wait()
@@ -268,9 +268,9 @@ async def test_a_damaged_store_loses_no_more_than_what_is_damaged(
     await builder.host.stop()
     text = builder.store.text
     builder.store.text = text.replace('"attempts": [', '"attempts": [{"lines": 1}, 7, ').replace(
-        '"seen": {', '"seen": {"aa": 3, "bb": {"times": 1, "horizon": ""}, '
+        '"used": {', '"used": {"aa": 3, "bb": {"times": 1, "horizon": ""}, '
     )
-    builder.host = builder._make()
+    builder._make()
     await builder.start()
     assert known(await guest.wanted(attempt_id)) == {attempt_id: AttemptState.COMPLETED}
 

@@ -21,10 +21,10 @@ from custom_components.esphome_offload.engine.build.services import GuestBuildSe
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.clock import SystemTime
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Submit
+from custom_components.esphome_offload.engine.protocol.messages import AttemptState
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
 
-from ...build.conftest import uv_of
+from ..build.conftest import uv_of
 from .builder import (
     BuilderMachine,
     GuestCalls,
@@ -34,26 +34,24 @@ from .builder import (
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("socket_enabled")]
 
-CACHE = Path(__file__).parents[4] / ".cache" / "test-toolchains"
+CACHE = Path(__file__).parents[3] / ".cache" / "test-toolchains"
 CONTAINED = containment_here().degree is not Degree.UNCONTAINED
 
 LAMP = {"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nlogger:\napi:\n"}
 
 
-class RealLender(BuilderMachine):
+class RealBuilder(BuilderMachine):
     """Builds with ESPHome, contained where this machine can."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root)
+        super().__init__(root, SystemTime())
         self.processes = Processes()
         toolchains = CacheLayout(CACHE)
         toolchains.make()
         self.toolchains = Toolchains(toolchains, self.processes, uv_of(toolchains))
-        self.time = SystemTime()  # type: ignore[assignment]
-        self.host = self._make()
 
     @override
-    async def _make_workshop(self, layout: CacheLayout) -> GuestBuildServices:
+    async def _make_services(self, layout: CacheLayout) -> GuestBuildServices:
         kept = FirmwareStore(layout)
         containment = GuestContainment(layout, (self.layout.inbox,)) if CONTAINED else None
         builder = LocalBuilder(
@@ -69,16 +67,16 @@ class RealLender(BuilderMachine):
 
 
 @pytest.fixture
-async def builder(tmp_path: Path) -> AsyncIterator[RealLender]:
-    builder = RealLender(tmp_path)
+async def builder(tmp_path: Path) -> AsyncIterator[RealBuilder]:
+    builder = RealBuilder(tmp_path)
     await builder.start()
     yield builder
-    await builder.host.stop()
+    await builder.stop()
     await builder.processes.aclose()
 
 
 @pytest.fixture
-async def guest(builder: RealLender) -> GuestCalls:
+async def guest(builder: RealBuilder) -> GuestCalls:
     return await builder.pair("guest")
 
 
@@ -101,12 +99,9 @@ async def end_of(guest: GuestCalls, attempt_id: str) -> AttemptState:
 
 
 async def test_a_guest_gets_what_it_would_have_built_itself(
-    builder: RealLender, guest: GuestCalls
+    builder: RealBuilder, guest: GuestCalls
 ) -> None:
-    first = builder.new_id()
-    sealer = guest.sealer(first, LAMP)
-    await guest.put(first, sealer)
-    await guest.host.submit(guest.caller, Submit(first, sealer.sha256))
+    first = await guest.submit(LAMP)
     assert await end_of(guest, first) is AttemptState.COMPLETED
     printed = [line for _, line in lines_of(await guest.events(first))]
     assert any("Compiling" in line or "Linking" in line for line in printed)
@@ -127,7 +122,7 @@ async def test_a_guest_gets_what_it_would_have_built_itself(
 
 
 async def test_nothing_runs_any_more_once_a_build_is_cancelled(
-    builder: RealLender, guest: GuestCalls
+    builder: RealBuilder, guest: GuestCalls
 ) -> None:
     attempt_id = await guest.submit(LAMP)
     stream = guest.attach(attempt_id)
@@ -143,7 +138,7 @@ async def test_nothing_runs_any_more_once_a_build_is_cancelled(
 
 
 async def test_what_esphome_does_not_accept_fails_with_its_own_words(
-    builder: RealLender, guest: GuestCalls
+    builder: RealBuilder, guest: GuestCalls
 ) -> None:
     attempt_id = await guest.submit({"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nnonsense:\n"})
     assert await end_of(guest, attempt_id) is AttemptState.FAILED

@@ -1,23 +1,21 @@
 """Submitting to a builder: what is built, once, and what is refused."""
 
 import asyncio
-from collections.abc import AsyncIterator
 import errno
 from pathlib import Path
 
-from custom_components.esphome_offload.engine.protocol.body import Sealer
-from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
+from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import inbox
-from custom_components.esphome_offload.engine.host.lending import Caller, Lending
-from custom_components.esphome_offload.engine.protocol import transfer
+from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.protocol.bodies import IncomingFile
+from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
-from custom_components.esphome_offload.engine.protocol.identity import Identity
-from custom_components.esphome_offload.engine.protocol.limits import BUNDLE_LIMIT
-from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Clean, Submit
+from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Submit
+from custom_components.esphome_offload.engine.protocol.parsing import parse
 
 from ..jobs.fakes import Block, failing
 from .builder import (
@@ -34,9 +32,7 @@ async def refused(act: object) -> ErrorCode:
     return refusal.value.code
 
 
-async def test_what_the_sealed_header_says_is_built(
-    builder: BuilderMachine, guest: GuestCalls
-) -> None:
+async def test_what_the_parameters_say_is_built(builder: BuilderMachine, guest: GuestCalls) -> None:
     files = {"lamp.yaml": b"substitutions: {}", "fonts/a.ttf": b"\x00\x01", "manifest.json": b"{}"}
     attempt_id = await guest.submit(files, esphome_version="2026.10.1", time_zone="Asia/Tokyo")
     assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
@@ -77,15 +73,14 @@ async def test_a_submit_that_comes_twice_builds_once(
     block = Block()
     builder.script = [block]
     attempt_id = builder.new_id()
-    sealer = guest.sealer(attempt_id)
-    await guest.put(attempt_id, sealer)
-    command = Submit(attempt_id, sealer.sha256)
-    await asyncio.gather(*(guest.host.submit(guest.caller, command) for _ in range(3)))
+    bundle = guest.bundle()
+    await guest.put(attempt_id, bundle)
+    await asyncio.gather(*(guest.ask(attempt_id, bundle.sha256) for _ in range(3)))
     await block.entered.wait()
-    await guest.host.submit(guest.caller, command)
+    await guest.ask(attempt_id, bundle.sha256)
     block.release.set()
     await guest.end(attempt_id)
-    await guest.host.submit(guest.caller, command)
+    await guest.ask(attempt_id, bundle.sha256)
     assert len(builder.builds) == 1
 
 
@@ -94,9 +89,8 @@ async def test_the_same_attempt_with_another_bundle_is_refused(
 ) -> None:
     attempt_id = await guest.submit()
     await guest.end(attempt_id)
-    other = Submit(attempt_id, "0" * 64)
-    assert await refused(guest.host.submit(guest.caller, other)) is ErrorCode.ATTEMPT_CONFLICT
-    put = guest.put(attempt_id, guest.sealer(attempt_id))
+    assert await refused(guest.ask(attempt_id, "0" * 64)) is ErrorCode.ATTEMPT_CONFLICT
+    put = guest.put(attempt_id, guest.bundle())
     assert await refused(put) is ErrorCode.ATTEMPT_CONFLICT
 
 
@@ -104,30 +98,22 @@ async def test_another_bundle_than_the_one_that_came_is_refused(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     attempt_id = builder.new_id()
-    await guest.put(attempt_id, guest.sealer(attempt_id))
-    other = Submit(attempt_id, "0" * 64)
-    assert await refused(guest.host.submit(guest.caller, other)) is ErrorCode.ATTEMPT_CONFLICT
+    await guest.put(attempt_id, guest.bundle())
+    assert await refused(guest.ask(attempt_id, "0" * 64)) is ErrorCode.ATTEMPT_CONFLICT
     assert not builder.builds
 
 
-async def test_a_replay_starts_nothing(builder: BuilderMachine, guest: GuestCalls) -> None:
-    attempt_id = builder.new_id()
-    sealer = guest.sealer(attempt_id)
-    recorded = [piece async for piece in transfer.send(sealer)]
-
-    async def replay() -> AsyncIterator[bytes]:
-        for piece in recorded:
-            yield piece
-
-    command = Submit(attempt_id, sealer.sha256)
-    await guest.host.receive(guest.http, attempt_id, replay())
-    await guest.host.submit(guest.caller, command)
+async def test_what_was_submitted_once_starts_nothing_again(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id, bundle = builder.new_id(), guest.bundle()
+    await guest.put(attempt_id, bundle)
+    await guest.ask(attempt_id, bundle.sha256)
     await guest.end(attempt_id)
     await guest.acknowledge(attempt_id)
     for _ in range(2):
-        put = guest.host.receive(guest.http, attempt_id, replay())
-        assert await refused(put) is ErrorCode.ATTEMPT_OVER
-        assert await refused(guest.host.submit(guest.caller, command)) is ErrorCode.ATTEMPT_OVER
+        assert await refused(guest.put(attempt_id, bundle)) is ErrorCode.ATTEMPT_OVER
+        assert await refused(guest.ask(attempt_id, bundle.sha256)) is ErrorCode.ATTEMPT_OVER
         await builder.restart()
     assert len(builder.builds) == 1
 
@@ -162,74 +148,60 @@ async def test_what_cannot_be_noted_is_not_built(
 async def test_a_submit_without_bundle_is_told_so(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    submit = guest.host.submit(guest.caller, Submit(builder.new_id(), "0" * 64))
+    submit = guest.ask(builder.new_id(), "0" * 64)
     assert await refused(submit) is ErrorCode.BUNDLE_NEEDED
 
 
 async def test_a_bundle_that_is_there_need_not_be_sent_again(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    first = builder.new_id()
-    sealer = guest.sealer(first)
-    await guest.put(first, sealer)
-    await guest.host.submit(guest.caller, Submit(first, sealer.sha256))
+    first, bundle = builder.new_id(), guest.bundle()
+    await guest.put(first, bundle)
+    await guest.ask(first, bundle.sha256)
     await guest.end(first)
     again = builder.new_id()
-    header = Sealer(
-        guest.channel,
-        Purpose.BUNDLE,
-        sealer._path,
-        guest.parameters(again, clean=True),
-        limit=BUNDLE_LIMIT,
-    ).header
-    await guest.host.submit(guest.caller, Submit(again, sealer.sha256, header))
+    await guest.ask(again, bundle.sha256, clean=True)
     assert (await guest.end(again)).state is AttemptState.COMPLETED
     assert [request.clean for request in builder.builds] == [False, True]
 
-    # Not for another attempt, not after it is gone.
     third = builder.new_id()
-    replayed = guest.host.submit(guest.caller, Submit(third, sealer.sha256, header))
-    assert await refused(replayed) is ErrorCode.TAMPERED
-    await guest.host.clean(guest.caller, Clean("lamp.yaml"))
-    header = Sealer(
-        guest.channel, Purpose.BUNDLE, sealer._path, guest.parameters(third), limit=BUNDLE_LIMIT
-    ).header
-    gone = guest.host.submit(guest.caller, Submit(third, sealer.sha256, header))
-    assert await refused(gone) is ErrorCode.BUNDLE_NEEDED
+    other = await builder.pair("other")
+    assert await refused(other.ask(third, bundle.sha256)) is ErrorCode.BUNDLE_NEEDED
+    await guest.clean("lamp.yaml")
+    assert await refused(guest.ask(third, bundle.sha256)) is ErrorCode.BUNDLE_NEEDED
 
 
-async def test_a_bundle_of_another_attempt_is_refused(
+async def test_a_bundle_that_was_not_received_whole_is_not_kept(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    attempt_id = builder.new_id()
-    put = guest.put(builder.new_id(), guest.sealer(attempt_id))
-    assert await refused(put) is ErrorCode.TAMPERED
+    async def cut_off(file: IncomingFile) -> None:
+        file.target.with_suffix(".part").touch()
+        raise ChannelClosed("cut off")
+
+    attempt_id, bundle = builder.new_id(), guest.bundle()
+    with pytest.raises(ChannelClosed):
+        await guest.put(attempt_id, bundle, cut_off)
+    assert await refused(guest.ask(attempt_id, bundle.sha256)) is ErrorCode.BUNDLE_NEEDED
+    await guest.put(attempt_id, bundle)
+    await guest.ask(attempt_id, bundle.sha256)
 
 
-async def test_a_bundle_of_somebody_else_is_refused(
+async def test_bundles_can_be_read_by_this_user_alone(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    mallory = Identity.generate()
-    attempt_id = builder.new_id()
-    sealer = guest.sealer(attempt_id)
-    forged = Sealer(
-        Channel(mallory, builder.identity.public),
-        Purpose.BUNDLE,
-        sealer._path,
-        guest.parameters(attempt_id),
-        limit=BUNDLE_LIMIT,
-    )
-    assert await refused(guest.put(attempt_id, forged)) is ErrorCode.TAMPERED
-    assert not list(builder.layout.inbox.rglob("*.gz"))
+    await guest.put(builder.new_id(), guest.bundle())
+    (folder,) = builder.layout.inbox.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("configuration", ["../lamp.yaml", "/etc/lamp.yaml", "-o.yaml", "lamp"])
 async def test_a_configuration_with_a_strange_name_is_refused(
     builder: BuilderMachine, guest: GuestCalls, configuration: str
 ) -> None:
-    attempt_id = builder.new_id()
-    put = guest.put(attempt_id, guest.sealer(attempt_id, configuration=configuration))
-    assert await refused(put) is ErrorCode.MALFORMED
+    submit = Submit(guest.parameters(builder.new_id(), configuration=configuration), "0" * 64)
+    with pytest.raises(ProtocolError) as refusal:
+        parse(Submit, encode(submit))
+    assert refusal.value.code is ErrorCode.MALFORMED
 
 
 async def test_a_bundle_without_its_configuration_fails(
@@ -250,19 +222,18 @@ async def test_a_guest_sends_only_so_many_bundles_at_once(
     never = asyncio.Event()
     started = asyncio.Semaphore(0)
 
-    async def slow() -> AsyncIterator[bytes]:
+    async def slow(_file: IncomingFile) -> None:
         started.release()
         await never.wait()
-        yield b""
 
-    puts = [asyncio.create_task(guest.host.receive(guest.http, each, slow())) for each in ids[:-1]]
+    puts = [asyncio.create_task(guest.put(each, guest.bundle(), slow)) for each in ids[:-1]]
     for _ in puts:
         await started.acquire()
-    assert await refused(guest.put(ids[-1], guest.sealer(ids[-1]))) is ErrorCode.BUSY
+    assert await refused(guest.put(ids[-1], guest.bundle())) is ErrorCode.BUSY
     for put in puts:
         put.cancel()
     await asyncio.wait(puts)
-    await guest.put(ids[-1], guest.sealer(ids[-1]))
+    await guest.put(ids[-1], guest.bundle())
 
 
 async def test_bundles_that_nobody_submits_do_not_stay(
@@ -270,7 +241,7 @@ async def test_bundles_that_nobody_submits_do_not_stay(
 ) -> None:
     for _ in range(inbox.WAITING + 2):
         attempt_id = builder.new_id()
-        await guest.put(attempt_id, guest.sealer(attempt_id))
+        await guest.put(attempt_id, guest.bundle())
 
     def kept() -> int:
         return len(list(builder.layout.inbox.rglob("*.tar.gz")))
@@ -285,7 +256,7 @@ async def test_a_full_disk_takes_no_bundle(
 ) -> None:
     monkeypatch.setattr(builder.host._inbox, "_free", lambda _folder: inbox.DISK_RESERVE - 1)
     attempt_id = builder.new_id()
-    assert await refused(guest.put(attempt_id, guest.sealer(attempt_id))) is ErrorCode.NO_SPACE
+    assert await refused(guest.put(attempt_id, guest.bundle())) is ErrorCode.NO_SPACE
 
 
 async def test_a_disk_that_fills_up_while_unpacking_ends_the_build(
@@ -309,13 +280,13 @@ async def test_while_paused_nothing_new_begins_and_what_runs_ends_well(
     attempt_id = await guest.submit()
     await block.entered.wait()
     waiting = builder.new_id()
-    sealer = guest.sealer(waiting)
-    await guest.put(waiting, sealer)
+    bundle = guest.bundle()
+    await guest.put(waiting, bundle)
     await guest.host.lend(Lending.PAUSED)
     late = builder.new_id()
     for refusal in (
-        guest.put(late, guest.sealer(late)),
-        guest.host.submit(guest.caller, Submit(waiting, sealer.sha256)),
+        guest.put(late, guest.bundle()),
+        guest.ask(waiting, bundle.sha256),
     ):
         with pytest.raises(ProtocolError, match="paused by its owner") as error:
             await refusal
@@ -342,7 +313,7 @@ async def test_when_lending_ends_so_does_what_runs(
     assert not builder.host.active()
     assert [each async for each in stream][-1].state is AttemptState.CANCELLED  # type: ignore[union-attr]
     assert await refused(guest.cancel(queued)) is ErrorCode.NOT_LENDING
-    assert await refused(guest.host.firmware(guest.http, running, "ota")) is ErrorCode.NOT_LENDING  # type: ignore[arg-type]
+    assert await refused(guest.fetch(running)) is ErrorCode.NOT_LENDING
 
 
 async def test_a_machine_that_cannot_build_takes_nothing(
@@ -398,23 +369,6 @@ async def test_only_so_many_builds_of_a_guest_wait(
     other = await builder.pair("other")
     await other.submit()
     block.release.set()
-
-
-async def test_a_connection_must_be_proven_and_its_user_a_guest(
-    builder: BuilderMachine, guest: GuestCalls
-) -> None:
-    attempt_id = builder.new_id()
-    sealer = guest.sealer(attempt_id)
-    await guest.put(attempt_id, sealer)
-    command = Submit(attempt_id, sealer.sha256)
-    other = await builder.pair("other")
-    for caller, code in (
-        (guest.http, ErrorCode.NOT_PROVEN),
-        (Caller(guest.caller.user_id, other.pin), ErrorCode.NOT_PROVEN),
-        (Caller("owner", guest.pin), ErrorCode.UNKNOWN_GUEST),
-    ):
-        assert await refused(guest.host.submit(caller, command)) is code
-    assert not builder.builds
 
 
 def test_the_inbox_knows_what_is_free(tmp_path: Path) -> None:
