@@ -1,7 +1,7 @@
 """What the test plugin of Home Assistant 2026.10.4 needs to run on 2026.11.
 
 Loaded with ``-p`` before all other plugins; to be deleted with the first release of the plugin
-that is made for 2026.11.
+that is made for 2026.11. On 2026.10.4 it changes nothing.
 """
 
 # Home Assistant 2026.11 puts httpx2 in the place of httpx when it is imported, and refuses when
@@ -11,4 +11,5 @@ from homeassistant.components import logger
 from homeassistant.components.logger import helpers
 
 # The plugin imports it from where it was in 2026.10.
-logger._clear_logger_overwrites = helpers._clear_logger_overwrites
+if not hasattr(logger, "_clear_logger_overwrites"):
+    logger._clear_logger_overwrites = helpers._clear_logger_overwrites
