@@ -28,7 +28,9 @@ def test_without(): pass
 
 
 async def test_a_failing_hass_fixture_fails_no_later_test(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text("from tests.conftest import _remove_unfinished_instance\n")
+    (tmp_path / "conftest.py").write_text(
+        "from tests.conftest import _remove_unfinished_instance\n"
+    )
     (tmp_path / "test_broken.py").write_text(BROKEN)
     pytest = await asyncio.create_subprocess_exec(
         sys.executable,

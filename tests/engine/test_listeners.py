@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import pytest
 
 from custom_components.esphome_offload.engine.listeners import Listeners
@@ -45,9 +43,12 @@ def test_it_is_false_when_no_listener_is_left() -> None:
 def test_a_listener_that_another_one_unsubscribed_is_not_called() -> None:
     listeners = Listeners[[]]()
     calls: list[str] = []
-    second: list[Callable[[], None]] = []
-    listeners.subscribe(lambda: second[0]())
-    second.append(listeners.subscribe(lambda: calls.append("second")))
+
+    def first() -> None:
+        unsubscribe_second()
+
+    listeners.subscribe(first)
+    unsubscribe_second = listeners.subscribe(lambda: calls.append("second"))
 
     listeners.notify()
 
