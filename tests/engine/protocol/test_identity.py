@@ -159,7 +159,7 @@ def test_a_public_key_that_makes_the_secret_known_is_refused(point: str) -> None
 
 
 def test_a_second_spelling_of_a_public_key_is_refused() -> None:
-    spelled = bytearray(pi.public.raw)
+    spelled = bytearray(Identity.generate().public.raw)
     spelled[31] |= 0x80
     with pytest.raises(ValueError, match="public key"):
         PublicKey(bytes(spelled))
