@@ -60,7 +60,7 @@ from custom_components.esphome_offload.engine.protocol.payloads import (
     FirmwarePart,
 )
 
-from ...jobs.fakes import (
+from ..jobs.fakes import (
     BUILD_INFO,
     Act,
     ScriptedBuilder,
@@ -229,8 +229,12 @@ class BuilderMachine:
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         """Serve the link on 127.0.0.1 and give its URL."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self.server.handle(request)
+
         app = web.Application()
-        app.router.add_get(URL_LINK, lambda request: self.server.handle(request))
+        app.router.add_get(URL_LINK, handle)
         async with TestServer(app, host="127.0.0.1") as server:
             try:
                 yield str(server.make_url(URL_LINK))

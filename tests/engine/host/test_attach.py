@@ -23,7 +23,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     QueueEvent,
 )
 
-from ...jobs.fakes import Block, failing, settle
+from ..jobs.fakes import Block, failing, settle
 from .builder import (
     BuilderMachine,
     GuestCalls,

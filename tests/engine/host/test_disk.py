@@ -13,7 +13,7 @@ from custom_components.esphome_offload.engine.const import MIB
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState
 
-from ...jobs.fakes import Block
+from ..jobs.fakes import Block
 from .builder import BuilderMachine, GuestCalls, until
 
 

@@ -11,7 +11,7 @@ from custom_components.esphome_offload.engine.host.runner import KEEP, LEASE
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Known, Submit
 
-from ...jobs.fakes import Block, failing, settle
+from ..jobs.fakes import Block, failing, settle
 from .builder import (
     BuilderMachine,
     GuestCalls,

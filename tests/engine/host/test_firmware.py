@@ -17,7 +17,7 @@ from custom_components.esphome_offload.engine.protocol.payloads import (
     FirmwarePart,
 )
 
-from ...jobs.fakes import BUILD_INFO, Block
+from ..jobs.fakes import BUILD_INFO, Block
 from .builder import LAMP, BuilderMachine, GuestCalls
 
 

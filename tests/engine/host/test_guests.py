@@ -22,7 +22,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
 )
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
 
-from ...jobs.fakes import Block
+from ..jobs.fakes import Block
 from .builder import (
     BuilderMachine,
     GuestCalls,

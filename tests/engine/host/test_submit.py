@@ -19,7 +19,7 @@ from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.limits import BUNDLE_LIMIT
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Clean, Submit
 
-from ...jobs.fakes import Block, failing
+from ..jobs.fakes import Block, failing
 from .builder import (
     LAMP,
     BuilderMachine,

@@ -40,12 +40,10 @@ from .commands import GuestCommands
 from .guest_sessions import GuestSession, GuestSessions
 from .lending import Lending
 from .pairing_window import PairingWindow
-from .strangers import Stranger, Strangers
+from .strangers import Stranger, Strangers, Turns
 
 _LOGGER = logging.getLogger(__name__)
 
-_COMPUTED_AT_ONCE: Final = 4
-"""Strangers for whom something is computed in one turn of the event loop, a millisecond each."""
 _CLOSE_TIMEOUT: Final = 2.0
 """Seconds for the other end to agree that a websocket is closed."""
 
@@ -85,7 +83,7 @@ class LinkServer:
         self._time = time or SystemTime()
         self._run_id = secrets.token_hex(16)
         self._strangers = Strangers()
-        self._turn = asyncio.Semaphore(_COMPUTED_AT_ONCE)
+        self._turns = Turns()
         self._tasks = BackgroundTasks()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -93,15 +91,20 @@ class LinkServer:
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=FRAME_LIMIT, timeout=_CLOSE_TIMEOUT
         )
+        if request.body_exists:
+            # aiohttp would read it all after the answer, and log what cannot be decompressed.
+            request.protocol.force_close()
+            return web.Response(status=HTTPStatus.BAD_REQUEST)
         if not socket.can_prepare(request).ok:
             return web.Response(status=HTTPStatus.UPGRADE_REQUIRED)
         if (stranger := self._strangers.admit(request)) is None:
+            await self._turns.wait()
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE)
         established = None
         try:
             established = await self._open(request, socket, stranger)
-        except (ChannelClosed, OSError, TimeoutError) as err:
-            _LOGGER.debug("A connection was not established: %r", err)
+        except (ChannelClosed, OSError, TimeoutError):
+            pass  # a stranger leaves no line in the log
         finally:
             self._strangers.leave(stranger)
         if established is not None:
@@ -135,10 +138,10 @@ class LinkServer:
         self, request: web.Request, socket: web.WebSocketResponse, stranger: Stranger
     ) -> _Established | None:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT) as limit:
-            async with self._turn:
-                if stranger.evicted:
-                    return None
-                await socket.prepare(request)
+            await self._turns.wait()
+            if stranger.evicted:
+                return None
+            await socket.prepare(request)
             served = self.served
             if served is None or served.host.lending is Lending.OFF:
                 await refuse(socket, ErrorCode.NOT_LENDING)
@@ -150,6 +153,7 @@ class LinkServer:
             except ProtocolError:
                 message = b""
             stranger.waiting = False
+            await self._turns.wait()
             purpose, content = message[:1], message[1:]
             if purpose == Purpose.PAIR:
                 limit.reschedule(None)  # it has a limit of its own
@@ -176,8 +180,7 @@ class LinkServer:
             return served.host.guests.get(key.pin_sha256) is not None
 
         try:
-            async with self._turn:
-                opened = await answer_link(opening, message, is_guest)
+            opened = await answer_link(opening, message, is_guest)
         except ProtocolError as err:
             await refuse(opening.socket, err.code)
             return None

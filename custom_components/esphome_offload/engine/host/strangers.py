@@ -1,6 +1,7 @@
 """Strangers: connections on which nobody has proven to be a guest yet."""
 
-from collections import Counter
+import asyncio
+from collections import Counter, deque
 from ipaddress import IPv4Address, ip_address
 from typing import Final
 
@@ -8,6 +9,8 @@ from aiohttp import web
 
 LIMIT: Final = 256
 """Strangers at the same time, each of which costs some ten kilobytes."""
+_TURNS_AT_ONCE: Final = 4
+"""Turns in one round of the event loop; each takes a millisecond or less."""
 _PREFIX: Final = 64
 """The leading bits of an IPv6 address that name a network: one machine may have all the rest."""
 
@@ -69,6 +72,39 @@ class Strangers:
         self.leave(going)
         going.evict()
         return True
+
+
+class Turns:
+    """Makes strangers take turns, first come, first served.
+
+    Without it the event loop would do the work for all who come at once before anything else.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._scheduled = False
+
+    async def wait(self) -> None:
+        """Return when it is the caller's turn, which lasts until it waits for something."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._schedule()
+        await turn
+
+    def _schedule(self) -> None:
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._grant)
+
+    def _grant(self) -> None:
+        self._scheduled = False
+        granted = 0
+        while self._waiting and granted < _TURNS_AT_ONCE:
+            turn = self._waiting.popleft()
+            if not turn.done():  # cancelled meanwhile
+                turn.set_result(None)
+                granted += 1
+        self._schedule()
 
 
 def network_of(address: str | None) -> str:
