@@ -1,16 +1,23 @@
-"""Home Assistant's test plugin finds the integration in this checkout."""
+"""Home Assistant's test plugin finds the integration in this checkout; a failure stays one."""
+
+from collections.abc import Generator
+from datetime import UTC
+
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import INSTANCES
 
 import custom_components  # noqa: F401 else the plugin's own package of that name is used
 
-# ENGINE_ONLY=1: the engine's tests while the rest of the integration does not import.
-import os  # noqa: E402
 
-if os.environ.get("ENGINE_ONLY"):
-    from pathlib import Path
-    import sys
-    import types
+@pytest.fixture(autouse=True)
+def _remove_unfinished_instance(verify_cleanup: None) -> Generator[None]:
+    """Keep a ``hass`` fixture that fails from failing every later test of the process.
 
-    _NAME = "custom_components.esphome_offload"
-    _package = types.ModuleType(_NAME)
-    _package.__path__ = [str(Path(__file__).parents[1] / "custom_components" / "esphome_offload")]
-    sys.modules[_NAME] = _package
+    The plugin never stops an instance whose fixture fails half-way, and leaves its time zone.
+    Each later cleanup would try to stop it, on an event loop that is closed by then.
+    """
+    yield
+    if len(INSTANCES) == 1:  # more than one is what the plugin's own cleanup reports
+        INSTANCES.clear()
+        dt_util.set_default_time_zone(UTC)

@@ -5,26 +5,29 @@ from typing import Any
 
 from homeassistant.const import ATTR_ENTITY_ID, ENTITY_MATCH_ALL, Platform
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import device_registry as dr, entity_registry as er, target
 from homeassistant.helpers.target import TargetSelection, async_extract_referenced_entity_ids
 
 from .const import DOMAIN
 from .errors import validation_error
 
+_EXCLUDE = "exclude"
+
 
 def has_target(data: Mapping[str, Any]) -> bool:
-    """Whether a service call names any target, "all" included."""
-    return TargetSelection(dict(data)).has_any_target
+    """Return whether a service call has a target: anything, "all", or only what it excludes."""
+    return TargetSelection(dict(data)).has_any_target or bool(data.get(_EXCLUDE))
 
 
 @callback
 def async_configurations(
     hass: HomeAssistant, data: Mapping[str, Any], known: Collection[str]
 ) -> list[str]:
-    """Return the configurations (file names, sorted) that a service call is about.
+    """Return the configurations (file names, sorted) that a service call targets.
 
-    ``known`` are the configurations that there are. What is named itself, an entity or a device,
-    must be ours; what is meant by way of an area, a floor, a label or a group is filtered.
+    ``known`` are the existing configurations. An entity or a device that the call names must be
+    ours; areas, floors, labels and groups contribute those of ours that they contain. What the
+    call excludes is left out, however it is targeted.
     Raises ServiceValidationError for what is missing or foreign, and when nothing is left.
     """
     selection = TargetSelection(dict(data))
@@ -47,24 +50,32 @@ def async_configurations(
         for entity in registry.entities.values()
         if entity.platform == DOMAIN and entity.domain == Platform.UPDATE
     }
+    excluded = _excluded(hass, selection)
     found: set[str] = set()
     for entity_id in sorted(selection.entity_ids - {ENTITY_MATCH_ALL}):
-        if entity_id in selected.referenced:  # a group is not: its members are
+        # A group is not among the referenced: its members are. Neither is what is excluded.
+        if entity_id in selected.referenced:
             found.add(_own_entity(hass, ours, entity_id, known))
     for device_id in sorted(selection.device_ids):
-        found.update(_of_device(hass, ours, device_id, known))
+        found.update(_of_device(hass, ours, device_id, known, excluded))
 
-    meant = selected.referenced | selected.indirectly_referenced
+    targeted = selected.referenced | selected.indirectly_referenced
     if data.get(ATTR_ENTITY_ID) == ENTITY_MATCH_ALL:
-        meant |= ours.keys()
+        targeted |= ours.keys() - excluded
     found.update(
         entity.unique_id
-        for entity_id in meant & ours.keys()
+        for entity_id in targeted & ours.keys()
         if not (entity := ours[entity_id]).disabled and entity.unique_id in known
     )
     if not found:
         raise validation_error("no_target")
     return sorted(found)
+
+
+def _excluded(hass: HomeAssistant, selection: TargetSelection) -> set[str]:
+    """Return the entities that a target excludes; Home Assistant 2026.10 has no exclusion."""
+    extract = getattr(target, "async_extract_excluded_entity_ids", None)
+    return set() if extract is None else extract(hass, selection)
 
 
 def _refuse_missing(translation_key: str, missing: Collection[str]) -> None:
@@ -89,9 +100,10 @@ def _of_device(
     ours: Mapping[str, er.RegistryEntry],
     device_id: str,
     known: Collection[str],
+    excluded: Collection[str],
 ) -> list[str]:
-    """Return the configurations of a device; its page is core's, so the entities tell."""
-    # A device may stand for others: its children, and the parts that an old one was split into.
+    """Return the configurations of a device, which may belong to core's esphome, by its entities."""
+    # A device may include others: its children, and the parts that an old one was split into.
     devices = async_extract_referenced_entity_ids(
         hass, TargetSelection({"device_id": [device_id]}), primary_entities_only=False
     ).referenced_devices
@@ -100,6 +112,7 @@ def _of_device(
         device = dr.async_get(hass).async_get(device_id)
         name = device and (device.name_by_user or device.name)
         raise validation_error("foreign_device", device=name or device_id)
+    entities = [entity for entity in entities if entity.entity_id not in excluded]
     enabled = [entity for entity in entities if not entity.disabled]
     return [_usable(entity, known) for entity in enabled or entities]
 

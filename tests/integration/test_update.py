@@ -1,13 +1,16 @@
 """The update entity."""
 
 import asyncio
+from typing import Any
 
 from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers.restore_state import STORAGE_KEY, STORAGE_VERSION
+from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
-    mock_restore_cache_with_extra_data,
+    async_mock_load_restore_state_from_storage,
 )
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
@@ -194,12 +197,19 @@ async def test_a_second_installation_while_one_runs_is_refused(
 
 
 async def test_what_was_flashed_is_known_after_a_restart_without_the_job(
-    hass: HomeAssistant, entry: MockConfigEntry, coordinator: OffloadCoordinator
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    entry: MockConfigEntry,
+    coordinator: OffloadCoordinator,
 ) -> None:
     await hass.config_entries.async_unload(entry.entry_id)
-    mock_restore_cache_with_extra_data(
-        hass, [(State(ENTITY, "off"), {"flashed_version": "2026.8.2"})]
-    )
+    stored = {
+        "state": {"entity_id": ENTITY, "state": "off"},
+        "extra_data": {"flashed_version": "2026.8.2"},
+        "last_seen": dt_util.utcnow().isoformat(),
+    }
+    hass_storage[STORAGE_KEY] = {"version": STORAGE_VERSION, "data": [stored]}
+    await async_mock_load_restore_state_from_storage(hass)
     await hass.config_entries.async_setup(entry.entry_id)
     assert state(hass).attributes["installed_version"] == "2026.8.2"
     assert state(hass).state == "on"

@@ -1,4 +1,4 @@
-"""The clock and the timers, handed in so that tests need not wait."""
+"""The one way to get the time and timers: handed in, so that tests need not wait."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable

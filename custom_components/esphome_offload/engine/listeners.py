@@ -1,4 +1,4 @@
-"""Listeners: the one way in which something tells others that it changed."""
+"""The one way to subscribe to changes of an object."""
 
 from collections.abc import Callable
 import logging
@@ -9,15 +9,15 @@ _LOGGER = logging.getLogger(__name__)
 class Listeners[**P]:
     """Callables that are notified, in the order in which they subscribed.
 
-    A listener may subscribe and unsubscribe others while it is notified. One that raises is
-    logged, and keeps no other from being notified.
+    A listener may subscribe and unsubscribe others while it is called. One that raises is logged,
+    and the others are called all the same.
     """
 
     def __init__(self) -> None:
         self._listeners: dict[object, Callable[P, None]] = {}
 
     def __bool__(self) -> bool:
-        """Return whether anybody is subscribed."""
+        """Return whether there is a listener."""
         return bool(self._listeners)
 
     def subscribe(self, listener: Callable[P, None]) -> Callable[[], None]:

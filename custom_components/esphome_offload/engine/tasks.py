@@ -1,4 +1,4 @@
-"""BackgroundTasks: the one owner of tasks that run beside what their object does."""
+"""The one owner of tasks that run in the background."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,9 +8,9 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class BackgroundTasks:
-    """Own tasks until they end: each is awaited or cancelled by ``cancel`` at the latest.
+    """Tasks that their owner starts, and cancels or awaits at its end.
 
-    A task that ends with an exception is logged; nobody else would see it.
+    A task that ends with an exception is logged.
     """
 
     def __init__(self) -> None:
@@ -28,14 +28,14 @@ class BackgroundTasks:
         return task
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait until all tasks have ended; returns False when ``timeout`` (seconds) passes first."""
+        """Wait until all tasks end; returns False when ``timeout`` seconds pass first."""
         if not self._tasks:
             return True
         _, pending = await asyncio.wait(tuple(self._tasks), timeout=timeout)
         return not pending
 
     async def cancel(self, timeout: float | None = None) -> bool:
-        """Cancel all tasks and wait like ``wait``."""
+        """Cancel all tasks and wait for them like ``wait``."""
         for task in tuple(self._tasks):
             task.cancel()
         return await self.wait(timeout)
@@ -54,12 +54,14 @@ class CoalescedTask:
         self._name = name
         self._tasks = BackgroundTasks()
         self._requested = False
+        self._running = False
         self._stopped = False
 
     def request(self) -> None:
         """Run the work soon; returns at once. Ignored after ``stop``."""
         self._requested = True
-        if not self._tasks and not self._stopped:
+        if not self._running and not self._stopped:
+            self._running = True
             self._tasks.start(self._run(), self._name)
 
     async def stop(self, timeout: float | None = None) -> bool:
@@ -68,6 +70,9 @@ class CoalescedTask:
         return await self._tasks.cancel(timeout)
 
     async def _run(self) -> None:
-        while self._requested:
-            self._requested = False
-            await self._work()
+        try:
+            while self._requested:
+                self._requested = False
+                await self._work()
+        finally:
+            self._running = False

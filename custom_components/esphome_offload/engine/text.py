@@ -10,8 +10,8 @@ _MARKUP: Final = re.compile(r"[][<>`*_|\\~#!]")
 def one_line(text: str, limit: int) -> str:
     """Return ``text`` as one line of at most ``limit`` printable characters.
 
-    Line breaks, control characters, bidirectional overrides and what cannot be UTF-8 would forge
-    lines of a log, or reorder what is read there.
+    Line breaks and control characters could forge lines of a log, bidirectional overrides reorder
+    what is read there.
     """
     clipped = text[: 2 * limit].encode(errors="replace").decode()
     line = " ".join("".join(each if each.isprintable() else " " for each in clipped).split())
@@ -33,5 +33,5 @@ def printable(text: str, limit: int) -> str:
 
 
 def without_markup(text: str) -> str:
-    """Return ``text`` without characters that mean something in Markdown or HTML."""
+    """Return ``text`` without the characters that have a meaning in Markdown or HTML."""
     return _MARKUP.sub(" ", text)

@@ -17,7 +17,9 @@ from custom_components.esphome_offload.engine.protocol.hello import Introduction
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 
-from .link_server import LinkServer, Proxy
+from .proxy import Proxy
+from .remote import Offloader, RemoteBuilder
+from .scripted_server import ScriptedServer
 
 
 @pytest.fixture
@@ -27,15 +29,15 @@ async def http(socket_enabled: None) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 @pytest.fixture
-async def server(socket_enabled: None) -> AsyncIterator[LinkServer]:
-    server = LinkServer()
+async def server(socket_enabled: None) -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer()
     await server.start()
     yield server
     await server.stop()
 
 
 @pytest.fixture
-async def proxy(server: LinkServer) -> AsyncIterator[Proxy]:
+async def proxy(server: ScriptedServer) -> AsyncIterator[Proxy]:
     proxy = Proxy(server.port)
     await proxy.mend()
     yield proxy
@@ -76,3 +78,36 @@ def self_signed(tmp_path: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file)
     return context
+
+
+@pytest.fixture
+async def remote(
+    tmp_path: Path, socket_enabled: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RemoteBuilder]:
+    """A real builder at a port."""
+    remote = RemoteBuilder(tmp_path)
+    remote.count(monkeypatch)
+    await remote.start()
+    yield remote
+    await remote.close()
+
+
+@pytest.fixture
+async def offloader(
+    tmp_path: Path, remote: RemoteBuilder, http: aiohttp.ClientSession
+) -> AsyncIterator[Offloader]:
+    """Paired with the real builder, not connected."""
+    proxy = Proxy(remote.port)
+    await proxy.mend()
+    offloader = Offloader(tmp_path, remote, proxy, http)
+    await offloader.pair()
+    yield offloader
+    await offloader.link.stop()
+    await proxy.cut()
+
+
+@pytest.fixture
+async def ready(offloader: Offloader) -> Offloader:
+    """Paired and connected."""
+    await offloader.connect()
+    return offloader

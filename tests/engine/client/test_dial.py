@@ -29,7 +29,7 @@ from custom_components.esphome_offload.engine.protocol.pairing import (
     pair,
 )
 
-from .link_server import CodeWindow, LinkServer
+from .scripted_server import CodeWindow, ScriptedServer
 
 type Answer = Callable[[web.Request], web.StreamResponse]
 
@@ -62,7 +62,7 @@ async def failure_of(http: aiohttp.ClientSession, caller: Caller, *urls: str) ->
 
 
 async def test_find_returns_the_first_address_that_answers(
-    http: aiohttp.ClientSession, server: LinkServer, caller: Caller
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
     url, hello = await find(http, (unused_url(), server.url), caller)
     assert url == server.url
@@ -112,7 +112,7 @@ async def test_another_websocket_makes_no_sense(
 
 @pytest.mark.parametrize("code", [ErrorCode.BUSY, ErrorCode.NOT_LENDING])
 async def test_a_refusal_instead_of_a_hello(
-    http: aiohttp.ClientSession, server: LinkServer, caller: Caller, code: ErrorCode
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller, code: ErrorCode
 ) -> None:
     server.refusal = code
     error = await failure_of(http, caller, server.url)
@@ -122,7 +122,7 @@ async def test_a_refusal_instead_of_a_hello(
 @pytest.mark.parametrize(("theirs", "ours", "failure"), [(9, 1, "too_new"), (1, 9, "too_old")])
 async def test_a_builder_of_another_protocol(
     http: aiohttp.ClientSession,
-    server: LinkServer,
+    server: ScriptedServer,
     caller: Caller,
     theirs: int,
     ours: int,
@@ -137,7 +137,7 @@ async def test_a_builder_of_another_protocol(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_to_another_host_is_not_followed(
-    http: aiohttp.ClientSession, server: LinkServer, caller: Caller, status: int
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller, status: int
 ) -> None:
     # An honest builder is there: to follow would succeed.
     there = f"http://localhost:{server.port}{URL_LINK}"
@@ -148,7 +148,7 @@ async def test_a_redirect_to_another_host_is_not_followed(
 
 
 async def test_a_redirect_to_another_port_is_not_followed(
-    http: aiohttp.ClientSession, server: LinkServer, caller: Caller
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
     there = server.url + URL_LINK
     async with serving(lambda _: web.Response(status=302, headers={"Location": there})) as url:
@@ -197,7 +197,7 @@ async def test_no_cookie_is_sent_or_kept(http: aiohttp.ClientSession, caller: Ca
 
 
 async def test_the_session_is_usable_afterwards(
-    http: aiohttp.ClientSession, server: LinkServer, caller: Caller
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
     await find(http, (server.url,), caller)
     await find(http, (server.url,), caller)
@@ -205,7 +205,7 @@ async def test_the_session_is_usable_afterwards(
 
 
 async def test_the_peer_is_told_from_others(
-    http: aiohttp.ClientSession, server: LinkServer, caller: Caller
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
     key = server.identity.public
     server.guests.add(caller.identity.public)
@@ -224,7 +224,7 @@ async def test_the_peer_is_told_from_others(
 
 
 async def test_pairing_with_the_right_code_and_with_wrong_ones(
-    http: aiohttp.ClientSession, server: LinkServer, caller: Caller
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
     server.window = CodeWindow("12345678")
 

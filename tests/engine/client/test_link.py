@@ -27,7 +27,8 @@ from custom_components.esphome_offload.engine.protocol.session import (
 )
 
 from ..jobs.fakes import VirtualTime
-from .link_server import STATUS, LinkServer, Proxy
+from .proxy import Proxy
+from .scripted_server import STATUS, ScriptedServer
 
 _FIRST = FIRST_PAUSE / 2
 """The first pause without any jitter."""
@@ -37,7 +38,7 @@ _FIRST = FIRST_PAUSE / 2
 class Offloader:
     """A link to the builder, by a clock that stands still."""
 
-    server: LinkServer
+    server: ScriptedServer
     caller: Caller
     http: aiohttp.ClientSession
     url: str
@@ -89,7 +90,7 @@ class Offloader:
 
 @pytest.fixture
 async def unknown(
-    server: LinkServer, proxy: Proxy, caller: Caller, http: aiohttp.ClientSession
+    server: ScriptedServer, proxy: Proxy, caller: Caller, http: aiohttp.ClientSession
 ) -> AsyncIterator[Offloader]:
     """Not known to the builder, and not connected."""
     offloader = Offloader(server, caller, http, proxy.url)
@@ -257,7 +258,7 @@ async def test_an_instance_that_claims_the_pin_without_the_key_gets_nothing(
     assert not paired.server.commands
 
 
-async def test_a_new_address_forgets_a_refusal(unknown: Offloader, server: LinkServer) -> None:
+async def test_a_new_address_forgets_a_refusal(unknown: Offloader, server: ScriptedServer) -> None:
     await _refused(unknown)
     server.guests.add(unknown.caller.identity.public)
     unknown.link.set_url(unknown.url)
@@ -266,7 +267,7 @@ async def test_a_new_address_forgets_a_refusal(unknown: Offloader, server: LinkS
     await unknown.until(lambda: unknown.link.connected)
 
 
-async def test_a_new_address_is_used_at_once(connected: Offloader, server: LinkServer) -> None:
+async def test_a_new_address_is_used_at_once(connected: Offloader, server: ScriptedServer) -> None:
     connected.link.set_url(server.url)
     await connected.until(lambda: not connected.link.connected)
     await connected.until(lambda: connected.link.connected)

@@ -128,7 +128,7 @@ async def test_a_code_can_be_typed_as_it_is_read_out(builder: Builder) -> None:
 @pytest.mark.parametrize("typed", ["", "1234567", "123456789", "1234567a", "1234567\u0663"])
 async def test_what_cannot_be_a_code_costs_no_try(builder: Builder, typed: str) -> None:
     builder.window.open()
-    assert (await failure(pairing(builder, typed))).failure is PairingFailure.WRONG_CODE
+    assert (await failure(pairing(builder, typed))).failure is PairingFailure.NOT_A_CODE
     assert builder.window.tries_left == 3
 
 

@@ -1,11 +1,18 @@
-"""Whom a call is about."""
+"""The targets of an action."""
 
 from collections.abc import Callable
 
 from homeassistant.components.group import DOMAIN as GROUP_DOMAIN
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import area_registry as ar, device_registry as dr, entity_registry as er
+from homeassistant.helpers import (
+    area_registry as ar,
+    device_registry as dr,
+    entity_registry as er,
+    floor_registry as fr,
+    label_registry as lr,
+    target as target_helper,
+)
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -116,6 +123,106 @@ async def test_kinds_can_be_mixed_and_name_a_device_twice(
 async def test_all_means_all_of_ours(hass: HomeAssistant, home: OffloadCoordinator) -> None:
     response = await call(hass, "install", entity_id="all")
     assert configurations(response) == ["lamp.yaml", "plug.yaml"]
+
+
+def _excluding_the_entity(_hass: HomeAssistant) -> Response:
+    return {"entity_id": [LAMP_ENTITY]}
+
+
+def _excluding_the_device(hass: HomeAssistant) -> Response:
+    return {"device_id": [own_device(hass, LAMP_ENTITY)]}
+
+
+def _excluding_its_area(_hass: HomeAssistant) -> Response:
+    return {"area_id": ["office"]}
+
+
+def _excluding_its_floor(_hass: HomeAssistant) -> Response:
+    return {"floor_id": ["upstairs"]}
+
+
+def _excluding_its_label(hass: HomeAssistant) -> Response:
+    return {"label_id": _by_label_of_the_entity(hass)["label_id"]}
+
+
+def _all(_hass: HomeAssistant) -> Response:
+    return {"entity_id": "all"}
+
+
+def _both_entities(_hass: HomeAssistant) -> Response:
+    return {"entity_id": [LAMP_ENTITY, PLUG_ENTITY]}
+
+
+def _both_devices(hass: HomeAssistant) -> Response:
+    return {"device_id": [own_device(hass, LAMP_ENTITY), own_device(hass, PLUG_ENTITY)]}
+
+
+def _both_areas(hass: HomeAssistant) -> Response:
+    cellar = ar.async_get(hass).async_create("Cellar")
+    er.async_get(hass).async_update_entity(PLUG_ENTITY, area_id=cellar.id)
+    return {"area_id": ["office", cellar.id]}
+
+
+def _both_floors(hass: HomeAssistant) -> Response:
+    ground = fr.async_get(hass).async_create("Ground floor")
+    cellar = ar.async_get(hass).async_create("Cellar", floor_id=ground.floor_id)
+    er.async_get(hass).async_update_entity(PLUG_ENTITY, area_id=cellar.id)
+    return {"floor_id": ["upstairs", ground.floor_id]}
+
+
+def _common_label(hass: HomeAssistant) -> Response:
+    label = lr.async_get(hass).async_create("Weekly").label_id
+    for device in (own_device(hass, LAMP_ENTITY), own_device(hass, PLUG_ENTITY)):
+        dr.async_get(hass).async_update_device(device, labels={label})
+    return {"label_id": label}
+
+
+targets_can_exclude = pytest.mark.skipif(
+    not hasattr(target_helper, "async_extract_excluded_entity_ids"),
+    reason="Home Assistant 2026.10 has no exclusion in targets",
+)
+
+
+@targets_can_exclude
+@pytest.mark.parametrize(
+    "excluded",
+    [
+        _excluding_the_entity,
+        _excluding_the_device,
+        _excluding_its_area,
+        _excluding_its_floor,
+        _excluding_its_label,
+    ],
+)
+@pytest.mark.parametrize(
+    "target", [_all, _both_entities, _both_devices, _both_areas, _both_floors, _common_label]
+)
+async def test_what_a_target_excludes_is_left_out(
+    hass: HomeAssistant,
+    home: OffloadCoordinator,
+    target: Callable[[HomeAssistant], Response],
+    excluded: Callable[[HomeAssistant], Response],
+) -> None:
+    data = {**target(hass), "exclude": excluded(hass)}
+    assert configurations(await call(hass, "install", **data)) == ["plug.yaml"]
+
+
+@targets_can_exclude
+@pytest.mark.parametrize("target", [_by_entity, _by_cores_device, _by_floor])
+async def test_a_target_that_excludes_all_of_itself_is_refused(
+    hass: HomeAssistant, home: OffloadCoordinator, target: Callable[[HomeAssistant], Response]
+) -> None:
+    error = await refused(hass, "install", **target(hass), exclude={"entity_id": LAMP_ENTITY})
+    assert error.translation_key == "no_target"
+
+
+@targets_can_exclude
+@pytest.mark.parametrize("action", ["install", "get_jobs"])
+async def test_a_call_that_only_excludes_targets_nothing(
+    hass: HomeAssistant, home: OffloadCoordinator, action: str
+) -> None:
+    error = await refused(hass, action, exclude={"entity_id": LAMP_ENTITY})
+    assert error.translation_key == "no_target"
 
 
 async def test_of_a_group_the_members_that_are_ours_are_meant(

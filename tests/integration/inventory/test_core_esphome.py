@@ -1,5 +1,6 @@
 """The adapter to core's esphome, with its real run-time data."""
 
+from inspect import signature
 import logging
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -89,7 +90,10 @@ class Core:
 
     def disconnect(self, entry: MockConfigEntry) -> None:
         data: RuntimeEntryData = entry.runtime_data
-        data.async_on_disconnect()
+        # Since 2026.11 it takes Home Assistant.
+        data.async_on_disconnect(
+            *(self.hass,)[: len(signature(data.async_on_disconnect).parameters)]
+        )
         data.async_update_device_state()
 
     def reload(self, entry: MockConfigEntry) -> None:

@@ -1,6 +1,7 @@
-"""The offloader: a real link and a real PeerBuilder; only the bundles are packed by hand."""
+"""A real builder at a real port, and the offloader: real link and PeerBuilder, bundles by hand."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 import hashlib
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import override
 import uuid
 
 import aiohttp
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
@@ -21,18 +24,75 @@ from custom_components.esphome_offload.engine.build.model import (
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.build.toolchain.uv import Uv
+from custom_components.esphome_offload.engine.client.dial import Caller
 from custom_components.esphome_offload.engine.client.link import PeerLink
 from custom_components.esphome_offload.engine.client.peer_builder import PeerBuilder
+from custom_components.esphome_offload.engine.clock import SystemTime
 from custom_components.esphome_offload.engine.const import Stage
+from custom_components.esphome_offload.engine.host.commands import GuestCommands
+from custom_components.esphome_offload.engine.protocol.calls import Call
+from custom_components.esphome_offload.engine.protocol.hello import URL_LINK, Introduction
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 
-from ..host.lender import LAMP, make_bundle
-from ..stand import Stand, Wire
+from ..host.builder import LAMP, BuilderMachine, make_bundle
+from ..jobs.fakes import VirtualTime
+from .proxy import Proxy
+
+
+class BriskTime(VirtualTime):
+    """Pauses of up to a second end at once; longer ones when the test lets time pass."""
+
+    @override
+    def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+        if seconds > 1:
+            return super().call_later(seconds, action)
+        return asyncio.get_running_loop().call_later(0.001, action).cancel
+
+
+class RemoteBuilder(BuilderMachine):
+    """A builder at a port. Counts the commands of its guests."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, SystemTime())
+        self.commands: Counter[str] = Counter()
+        self.connections = 0
+        app = web.Application()
+        app.router.add_get(URL_LINK, self._handle)
+        self._web = TestServer(app)
+
+    @property
+    def port(self) -> int:
+        assert self._web.port is not None
+        return self._web.port
+
+    @override
+    async def start(self) -> None:
+        await super().start()
+        if not self._web.started:
+            await self._web.start_server()
+
+    async def close(self) -> None:
+        await self.stop()
+        await self._web.close()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.connections += 1
+        return await self.server.handle(request)
+
+    def count(self, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+        """Count the commands from now on."""
+        serve = GuestCommands.serve
+
+        async def counting(commands: GuestCommands, call: Call) -> object | None:
+            self.commands[call.type] += 1
+            return await serve(commands, call)
+
+        monkeypatch.setattr(GuestCommands, "serve", counting)
 
 
 class Sink(BuildSink):
-    """Remembers what it was told."""
+    """Keeps what it was given."""
 
     def __init__(self) -> None:
         self.stages: list[Stage] = []
@@ -68,21 +128,21 @@ class Sink(BuildSink):
         return [line for line in self.output if not line.startswith("== ")]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():
                 self.changed.clear()
                 await self.changed.wait()
 
 
-class HandMade(Bundles):
-    """Packs ``files`` of a test. Says what was doubted."""
+class HandMadeBundles(Bundles):
+    """Packs ``files`` of a test. Lists what was invalidated."""
 
     def __init__(self, layout: CacheLayout) -> None:
         processes = Processes()
         uv = Uv(layout, ("uv",), Path("python"))
         super().__init__(layout, processes, Toolchains(layout, processes, uv))
         self.files: dict[str, bytes] = dict(LAMP)
-        self.doubted: list[str] = []
+        self.invalidated: list[str] = []
         self.made = 0
         self.error: BuildError | None = None
 
@@ -95,8 +155,7 @@ class HandMade(Bundles):
         folder = self._layout.staging / f"bundle of {request.attempt_id}"
         folder.mkdir(parents=True)
         own = {request.configuration: f"esphome:\n  name: {request.device_name}\n".encode()}
-        files = {**own, **self.files}
-        path = make_bundle(folder / "bundle.tar.gz", files)
+        path = make_bundle(folder / "bundle.tar.gz", {**own, **self.files})
         content = bytearray(path.read_bytes())
         content[4:8] = bytes(4)
         path.write_bytes(content)
@@ -104,71 +163,75 @@ class HandMade(Bundles):
 
     @override
     async def invalidate(self, configuration: str) -> None:
-        self.doubted.append(configuration)
+        self.invalidated.append(configuration)
 
 
-class Pi:
-    """The offloader. ``wanted`` is what its queue would say."""
+class Offloader:
+    """The offloader. ``wanted`` is what its queue would want."""
 
     def __init__(
         self,
         root: Path,
-        stand: Stand,
-        wire: Wire,
-        session: aiohttp.ClientSession,
-        label: str = "workshop",
+        remote: RemoteBuilder,
+        proxy: Proxy,
+        http: aiohttp.ClientSession,
+        label: str = "attic",
     ) -> None:
         self.label = label
-        self.stand = stand
-        self.wire = wire
-        self.http = session
+        self.remote = remote
+        self.proxy = proxy
+        self.http = http
+        self.time = BriskTime()
         self.identity = Identity.generate()
-        self.layout = CacheLayout(root / "pi")
+        self.layout = CacheLayout(root / "offloader")
         self.layout.make()
-        self.bundles = HandMade(self.layout)
+        self.bundles = HandMadeBundles(self.layout)
         self.store = FirmwareStore(self.layout)
         self.wanted: set[str] = set()
-        self.changes = 0
         self.make()
 
-    def make(self, *, patience: float = 10.0) -> None:
-        """Make link and builder anew, as after a restart."""
+    def make(self) -> None:
+        """Make link and builder again, as after a restart."""
+        introduction = Introduction(own_offer("0.1.0"), "offloader")
         self.link = PeerLink(
-            url=self.wire.url,
-            identity=self.identity,
-            peer_key=self.stand.lender.identity.public,
+            url=self.proxy.url,
+            caller=Caller(self.identity, introduction),
+            peer_key=self.remote.identity.public,
             label=self.label,
-            offer=own_offer("0.1.0"),
             session=self.http,
             wanted=self.still_wanted,
+            time=self.time,
             jitter=lambda: 0.0,
         )
-        self.link.subscribe(self._changed)
-        self.builder = PeerBuilder(
-            self.link,
-            self.bundles,
-            self.store,
-            self.layout,
-            patience=patience,
-            submit_patience=patience,
-        )
+        self.builder = PeerBuilder(self.link, self.bundles, self.store, self.layout, time=self.time)
+
+    async def pair(self) -> None:
+        await self.remote.pair("offloader", self.identity)
 
     def still_wanted(self) -> Iterable[str]:
         return self.wanted
 
-    def _changed(self) -> None:
-        self.changes += 1
-
     async def connect(self) -> None:
         await self.link.start()
         await self.until(lambda: self.link.connected and self.link.status is not None)
+
+    async def cut(self) -> None:
+        """Lose the connection, and make no other before ``mend``."""
+        await self.proxy.cut()
+        await self.until(lambda: not self.link.connected)
+
+    async def mend(self) -> None:
+        """Connect again."""
+        await self.proxy.mend()
+        self.link.wake()
+        await self.until(lambda: self.link.connected)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is the case, looking whenever the link has changed."""
         changed = asyncio.Event()
         unsubscribe = self.link.subscribe(changed.set)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while not condition():
                     changed.clear()
                     await changed.wait()
@@ -193,7 +256,7 @@ class Pi:
         request = self.request(**changes)  # type: ignore[arg-type]
         self.wanted.add(request.attempt_id)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 return await self.builder.build(request, sink or Sink())
         finally:
             self.wanted.discard(request.attempt_id)

@@ -1,0 +1,219 @@
+"""A build on another instance, over a real connection."""
+
+import asyncio
+import os
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest, BuildSink
+from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
+from custom_components.esphome_offload.engine.host.lending import Lending
+
+from ..host.builder import printing, then, until
+from ..jobs.fakes import Block, failing
+from .remote import Offloader, RemoteBuilder, Sink
+
+
+async def _fails(ready: Offloader, **changes: object) -> BuildError:
+    with pytest.raises(BuildError) as failure:
+        await ready.build(**changes)
+    return failure.value
+
+
+async def test_what_is_built_there_is_kept_here(ready: Offloader, remote: RemoteBuilder) -> None:
+    sink = Sink()
+    firmware = await ready.build(sink, time_zone="Asia/Tokyo")
+    assert firmware.ota.read_bytes() == b"firmware of esphome:\n  name: lamp\n"
+    assert firmware.ota.is_relative_to(ready.layout.root)
+    assert (firmware.configuration, firmware.device_name) == ("lamp.yaml", "lamp")
+    assert await ready.store.load("lamp.yaml", firmware.sha256) == firmware
+    (build,) = remote.builds
+    assert (build.esphome_version, build.time_zone) == ("2026.10.0", "Asia/Tokyo")
+    assert sink.stages == [Stage.PREPARING, Stage.COMPILING, Stage.FETCHING]
+
+
+async def test_output_progress_and_place_come_here(ready: Offloader, remote: RemoteBuilder) -> None:
+    async def at_half(_request: BuildRequest, sink: BuildSink) -> None:
+        sink.progress(50.0)
+
+    remote.script = [then(printing("one", "two"), at_half, printing("three"))]
+    held = remote.slots.take("own")
+    assert held is not None
+    sink = Sink()
+    build = asyncio.create_task(ready.build(sink))
+    await sink.until(lambda: bool(sink.places))
+    held.release()
+    await build
+    assert sink.places[0] == 0
+    assert sink.output == ["one", "two", "three"]
+    assert 50.0 in sink.percents
+
+
+async def test_what_the_builder_says_of_itself_bears_its_name(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    remote.script = [printing("== Making the toolchain on this machine", "INFO Compiling")]
+    sink = Sink()
+    await ready.build(sink)
+    assert sink.output == [
+        "== attic says: Making the toolchain on this machine",
+        "INFO Compiling",
+    ]
+
+
+async def test_nothing_is_sent_or_fetched_that_the_other_side_has(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    first = await ready.build()
+    second = await ready.build()
+    assert second == first
+    assert remote.commands["build/bundle"] == 1
+    assert len(remote.builds) == 2
+
+
+async def test_what_changed_is_sent(ready: Offloader, remote: RemoteBuilder) -> None:
+    first = await ready.build()
+    ready.bundles.files["lamp.yaml"] = b"changed"
+    second = await ready.build()
+    assert remote.commands["build/bundle"] == 2
+    assert second.sha256 != first.sha256
+    assert second.ota.read_bytes() == b"firmware of changed"
+
+
+async def test_firmware_that_was_altered_here_is_fetched_again(ready: Offloader) -> None:
+    first = await ready.build()
+    first.ota.write_bytes(b"altered")
+    second = await ready.build()
+    assert second.ota.read_bytes() == b"firmware of esphome:\n  name: lamp\n"
+
+
+async def test_the_builder_forgets_what_is_kept_here(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    await ready.build()
+    async with asyncio.timeout(5):
+        while remote.commands["build/ack"] == 0:  # noqa: ASYNC110 - it goes over the network
+            await asyncio.sleep(0.01)
+    await until(lambda: not remote.host._attempts.of(ready.identity.pin_sha256))
+
+
+async def test_a_large_bundle_goes_through(ready: Offloader, remote: RemoteBuilder) -> None:
+    ready.bundles.files["font.ttf"] = os.urandom(8 * 1024 * 1024)
+    await ready.build()
+    (build,) = remote.builds
+    content = (build.config_dir / "font.ttf").read_bytes()
+    assert content == ready.bundles.files["font.ttf"]
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    [
+        (FailureReason.COMPILE_FAILED, FailureReason.COMPILE_FAILED),
+        (FailureReason.OUT_OF_MEMORY, FailureReason.OUT_OF_MEMORY),
+        (FailureReason.VERSION_UNAVAILABLE, FailureReason.VERSION_UNAVAILABLE),
+        (FailureReason.BUILDER_ENVIRONMENT, FailureReason.BUILDER_ENVIRONMENT),
+        (FailureReason.CONFIG_INVALID, FailureReason.BUNDLE_INCOMPLETE),
+        (FailureReason.INTEGRITY, FailureReason.BUILDER_ENVIRONMENT),
+        (FailureReason.DEVICE_OFFLINE, FailureReason.BUILDER_ENVIRONMENT),
+        (FailureReason.INTERNAL, FailureReason.BUILDER_ENVIRONMENT),
+    ],
+)
+async def test_a_failure_there_becomes_what_it_means_here(
+    ready: Offloader, remote: RemoteBuilder, there: FailureReason, here: FailureReason
+) -> None:
+    remote.script = [failing(there, "lamp.cpp:1:2: error: no", 1)]
+    failure = await _fails(ready)
+    assert (failure.failure_reason, failure.exit_code) == (here, 1)
+    assert "lamp.cpp:1:2: error: no" in str(failure)
+    assert ready.bundles.invalidated == (
+        ["lamp.yaml"] if here is FailureReason.BUNDLE_INCOMPLETE else []
+    )
+
+
+async def test_a_paused_builder_is_not_available_and_refuses(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    await remote.host.lend(Lending.PAUSED)
+    await ready.until(lambda: not ready.builder.status().available)
+    status = ready.builder.status()
+    assert (status.why_not, status.reachable) == ("paused by its owner", True)
+    failure = await _fails(ready)
+    assert failure.failure_reason is FailureReason.BUILDER_UNAVAILABLE
+    assert "attic takes no builds now (paused by its owner)" in str(failure)
+
+
+async def test_a_build_that_the_builder_stops_goes_elsewhere(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    remote.script = [Block()]
+    sink = Sink()
+    build = asyncio.create_task(ready.build(sink))
+    await sink.until(lambda: Stage.COMPILING in sink.stages)
+    await remote.host.lend(Lending.OFF)
+    with pytest.raises(BuildError, match="not lent any more") as failure:
+        await build
+    assert failure.value.failure_reason is FailureReason.BUILDER_UNAVAILABLE
+
+
+async def test_what_makes_no_bundle_is_not_sent(ready: Offloader, remote: RemoteBuilder) -> None:
+    ready.bundles.error = BuildError(FailureReason.CONFIG_INVALID, "no", 2)
+    failure = await _fails(ready)
+    assert failure is ready.bundles.error
+    assert not remote.builds
+
+
+async def test_the_status_of_the_builder_is_known_here(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    builder = ready.builder
+    assert (builder.source, builder.builder_id) == (
+        Source.REMOTE,
+        remote.identity.pin_sha256,
+    )
+    status = builder.status()
+    assert status.available
+    assert (status.slots, status.busy, status.versions) == (1, 0, ("2026.10.0",))
+    assert status.disk_mib == 50_000
+    remote.script = [block := Block()]
+    build = asyncio.create_task(ready.build())
+    await ready.until(lambda: builder.status().busy == 1)
+    block.release.set()
+    await build
+    await ready.until(lambda: builder.status().busy == 0)
+
+
+async def test_a_tree_is_forgotten_there(ready: Offloader, remote: RemoteBuilder) -> None:
+    await ready.build()
+    await ready.builder.clean("lamp.yaml")
+    assert ready.bundles.invalidated == ["lamp.yaml"]
+    (room,) = remote.builders.values()
+    assert room.cleaned == ["lamp.yaml"]
+
+
+async def test_several_builds_share_one_connection(ready: Offloader, remote: RemoteBuilder) -> None:
+    remote.slots.set_count(3)
+    remote.script = [printing("x")] * 3
+    sinks = {name: Sink() for name in ("lamp", "fan", "door")}
+    built = await asyncio.gather(
+        *(
+            ready.build(sink, configuration=f"{name}.yaml", device_name=name)
+            for name, sink in sinks.items()
+        )
+    )
+    assert [sink.output for sink in sinks.values()] == [["x"]] * 3
+    assert [each.device_name for each in built] == list(sinks)
+    assert remote.connections == 1
+
+
+async def test_a_flood_of_output_comes_whole(ready: Offloader, remote: RemoteBuilder) -> None:
+    lines = [f"line {number}" for number in range(20_000)]
+
+    async def flood(_request: BuildRequest, sink: BuildSink) -> None:
+        for start in range(0, len(lines), 100):
+            sink.lines(lines[start : start + 100])
+            await asyncio.sleep(0)
+
+    remote.script = [flood]
+    sink = Sink()
+    await ready.build(sink)
+    assert sink.output == lines

@@ -1,1 +1,0 @@
-"""The offloader's side of a pairing."""
