@@ -140,12 +140,12 @@ async def test_bundles_that_wait_count_and_are_refused_when_they_fill_the_limit(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
-    await limited(builder, int(4.5 * MIB))
+    await limited(builder, 4 * MIB)
     big = {"lamp.yaml": os.urandom(2 * MIB)}
     for kept_now in ({"a"}, set()):
         attempt_id = builder.new_id()
         await guest.put(attempt_id, guest.bundle(big))
-        await limited(builder, int(4.5 * MIB))
+        await limited(builder, 4 * MIB)
         assert kept(builder, guest) == kept_now
     attempt_id = builder.new_id()
     with pytest.raises(ProtocolError) as refusal:

@@ -88,7 +88,7 @@ async def test_listeners_are_notified_of_changes() -> None:
     assert await registry.remove(lamp.pin_sha256) is None
 
 
-async def test_one_eachcannot_see_stop_or_fetch_another_s(
+async def test_one_guest_cannot_see_stop_or_fetch_another_s(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     mallory = await builder.pair("mallory")
@@ -170,7 +170,7 @@ async def test_of_a_guest_that_was_removed_nothing_is_left_but_what_keeps_replay
     assert [event async for event in stream][-1].state is AttemptState.CANCELLED  # type: ignore[union-attr]
     assert [path.name for path in builder.layout.guests.iterdir()] == [other.pin[:32]]
     await until(lambda: not list(builder.layout.inbox.rglob(waiting + "*")))
-    await until(lambda: not list(builder.layout.eachlogs.glob(guest.pin[:32] + "*")))
+    await until(lambda: not list(builder.layout.guest_logs.glob(guest.pin[:32] + "*")))
     with pytest.raises(ProtocolError) as refusal:
         await guest.cancel(running)
     assert refusal.value.code is ErrorCode.UNKNOWN_GUEST
@@ -186,7 +186,7 @@ async def test_of_a_guest_that_was_removed_nothing_is_left_but_what_keeps_replay
     assert (await back.end(await back.submit())).state is AttemptState.COMPLETED
 
 
-async def test_a_eachis_told_what_the_machine_can_do_for_it(
+async def test_a_guest_is_told_what_the_machine_can_do_for_it(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     builder.slots.set_count(2)
@@ -221,7 +221,7 @@ async def test_a_eachis_told_what_the_machine_can_do_for_it(
     block.release.set()
 
 
-async def test_a_eachis_told_when_and_why_that_changes(
+async def test_a_guest_is_told_when_and_why_that_changes(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     stream = builder.host.status(guest.pin)

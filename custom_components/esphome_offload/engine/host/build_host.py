@@ -158,7 +158,7 @@ class BuildHost:
             raise ProtocolError(ErrorCode.ATTEMPT_CONFLICT, "this attempt is submitted already")
         self._attempts.check_new(key)
         self._check_may_build(pin_sha256)
-        self._disk.check_waiting(command.size)
+        self._disk.check_waiting()
         await self._inbox.receive(key, command.sha256, command.size, receive)
         try:
             self._check_guest(pin_sha256)  # it may have taken a while

@@ -53,19 +53,21 @@ class GuestDiskQuota:
         self._hold = hold
         self._waiting = waiting
         self._sizes: dict[tuple[str, str], tuple[int, float]] = {}
+        self._measuring: set[tuple[str, str]] = set()
         self._making_room = asyncio.Lock()
         self.limit: int | None = None
         """In bytes."""
         self.used = 0
 
-    def check_waiting(self, size: int) -> None:
-        """Raise ProtocolError NO_SPACE when bundles that wait, with this one, fill the limit."""
-        if self.limit is not None and self._waiting() + size > self.limit:
+    def check_waiting(self) -> None:
+        """Raise ProtocolError NO_SPACE when what waits to be unpacked fills the limit already."""
+        if self.limit is not None and self._waiting() > self.limit:
             raise ProtocolError(ErrorCode.NO_SPACE, "bundles of guests wait that fill their disk")
 
     def invalidate(self, guest: str, key: str) -> None:
         """Measure this item again next time: something was built there."""
         self._sizes.pop((guest, key), None)
+        self._measuring.discard((guest, key))
 
     async def make_room(self) -> None:
         """Delete what was used least recently until the rest keeps the limit.
@@ -91,8 +93,13 @@ class GuestDiskQuota:
         size, measured_at = self._sizes.get((item.guest, item.key), (None, 0.0))
         stale = item.key == TOOLS and now - measured_at > _TOOLS_EVERY
         if size is None or stale:
+            name = (item.guest, item.key)
+            self._measuring.add(name)
             size = await in_thread(lambda stop: sum(disk_usage(path, stop) for path in item.paths))
-            self._sizes[item.guest, item.key] = (size, now)
+            # Unless something was built there meanwhile.
+            if name in self._measuring:
+                self._measuring.discard(name)
+                self._sizes[name] = (size, now)
         return size
 
     def _discard(self, item: Item, stop: threading.Event) -> None:
