@@ -373,7 +373,7 @@ async def test_cancelled_it_leaves_no_bundle_and_is_made_the_next_time(bench: Be
 def test_a_folder_with_too_much_in_it_is_not_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_sources, "_NAMES_LIMIT", 2)
+    monkeypatch.setattr(bundle_sources, "NAMES_LIMIT", 2)
     for name in "ab":
         (tmp_path / name).touch()
     assert look(tmp_path).names is not None
@@ -385,6 +385,6 @@ def test_a_folder_with_too_much_in_it_is_not_told(
 async def test_where_it_cannot_be_told_each_bundle_is_made_anew(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_sources, "_NAMES_LIMIT", 0)
+    monkeypatch.setattr(bundle_sources, "NAMES_LIMIT", 0)
     await bench.make()
     assert (await bench.make()).fresh

@@ -5,20 +5,26 @@ from dataclasses import dataclass, field
 import hashlib
 import os
 from pathlib import Path
+from typing import Annotated
 
-_NAMES_LIMIT = 20_000
+from ..codec import Number
+
+NAMES_LIMIT = 20_000
 """Beyond this it is no configuration folder but somebody's whole disk."""
 _SKIPPED = "__pycache__"
+
+
+_Integer = Annotated[int, Number(-(2**63), 2**64)]
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
     """What changes when a file is written or replaced; times in nanoseconds."""
 
-    size: int
-    modified: int
-    changed: int
-    inode: int
+    size: _Integer
+    modified: _Integer
+    changed: _Integer
+    inode: _Integer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,7 @@ def look(folder: Path) -> Sources:
     files: dict[str, Signature] = {}
     try:
         for name, signature in _walk(folder, ""):
-            if len(names) >= _NAMES_LIMIT:
+            if len(names) >= NAMES_LIMIT:
                 return Sources()
             names.append(name)
             if signature is not None:
