@@ -16,7 +16,7 @@ from typing import Annotated
 
 from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..const import FailureReason
-from .bundle_sources import NAMES_LIMIT, Signature, Sources, look
+from .bundle_sources import NAMES_LIMIT, Signature, Sources, read_sources
 from .cache.eviction import IN_USE
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
@@ -101,7 +101,7 @@ class Bundles:
         """
         async with self._lock(request.configuration):
             try:
-                sources = await asyncio.to_thread(look, request.config_dir)
+                sources = await asyncio.to_thread(read_sources, request.config_dir)
                 kept = await asyncio.to_thread(
                     self._kept,
                     request.configuration,
@@ -131,7 +131,7 @@ class Bundles:
         itself only looks at the time of the main file and would not see a changed secret.
         """
         async with self._lock(configuration):
-            sources = await asyncio.to_thread(look, config_dir)
+            sources = await asyncio.to_thread(read_sources, config_dir)
             kept = await asyncio.to_thread(
                 self._kept, configuration, config_dir, esphome_version, sources
             )
@@ -254,7 +254,7 @@ class Bundles:
         for old in folder.glob("*.tar.gz"):
             if old != path:
                 old.unlink(missing_ok=True)
-        after = look(request.config_dir)
+        after = read_sources(request.config_dir)
         # For a package that ESPHome fetched it is not listed.
         names |= {"secrets.yaml"} & after.files.keys()
         files = {name: after.files[name] for name in names if name in after.files}
