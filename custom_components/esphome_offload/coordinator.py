@@ -97,21 +97,21 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
     @property
     def devices(self) -> Mapping[str, OffloadDevice]:
-        """What can be flashed, by configuration file name; empty while nothing is attached."""
+        """The devices by configuration file name; empty while no "this instance" is loaded."""
         return MappingProxyType({}) if self._entry is None else self._tracker.devices
 
     @property
     def unreadable(self) -> frozenset[str]:
-        """The files in the configuration folder that cannot be read for the moment."""
+        """The configuration files that cannot be read at the moment."""
         return self._tracker.problems
 
     @property
     def latest_version(self) -> str | None:
-        """The ESPHome version that is installed when nobody asks for one; None while unknown."""
+        """The ESPHome version for requests that name none; None while unknown."""
         return self._versions.latest
 
     async def async_start(self) -> None:
-        """Load the jobs. They wait for ``async_attach``, which says where the files are."""
+        """Load the jobs; ``async_attach`` releases them."""
         self.queue.hold()
         self.builders.register(self.build_services.builder)
         await self._versions.async_load()
@@ -188,7 +188,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             )
             self._remove_stale(entry)
             registry.async_relink(self.hass, entry.entry_id, self._tracker.devices)
-        self._versions.start(entry, options)
+        self._versions.start(options)
         await self.lender.async_apply(options)
 
     async def async_submit(
@@ -262,14 +262,14 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         return await self.queue.wait(job.job_id)
 
     def installed_version(self, configuration: str) -> str | None:
-        """Return the ESPHome version that a device runs, else the one last put on it."""
+        """Return the ESPHome version that a device runs, else the one last flashed."""
         device = self.devices.get(configuration)
         if device is not None and device.core is not None and device.core.esphome_version:
             return device.core.esphome_version
         return self.flashed_version(configuration)
 
     def flashed_version(self, configuration: str) -> str | None:
-        """Return the ESPHome version that we last put on a device."""
+        """Return the ESPHome version that was last flashed to a device from here."""
         return self._flashed.get(configuration)
 
     @callback

@@ -164,7 +164,7 @@ class Bundles:
     def _discard_unused(self, folder: Path) -> None:
         # While room was made it may have been taken into use.
         if time.time() - folder.stat().st_mtime >= IN_USE:
-            _LOGGER.info("The bundle %s makes room", folder.name)
+            _LOGGER.debug("The bundle %s makes room", folder.name)
             self._layout.discard(folder)
 
     async def _run(

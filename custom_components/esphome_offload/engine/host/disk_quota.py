@@ -83,7 +83,7 @@ class GuestDiskQuota:
                     return
                 async with self._hold(item.room, item.key) as free:
                     if free:
-                        _LOGGER.info("%s of guest %s makes room", item.key or "tools", item.room)
+                        _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.room)
                         await in_thread(partial(self._discard, item))
                         self.invalidate(item.room, item.key)
                         self.used -= sizes[item]
