@@ -1,16 +1,19 @@
-"""OffloadCoordinator owns devices, jobs and builders; Home Assistant talks to it alone."""
+"""OffloadCoordinator owns devices, jobs and builders, and notifies the entities."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Container, Mapping
 from contextlib import suppress
+import logging
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypedDict, Unpack, override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import Context, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, Context, HomeAssistant, callback
+from homeassistant.helpers.update_coordinator import BaseDataUpdateCoordinatorProtocol
 from homeassistant.util.hass_dict import HassKey
 
 from . import issues as job_issues, registry
-from .cache_pruner import CachePruner
 from .const import DOMAIN
 from .engine.build.services import BuildServices
 from .engine.const import REQUESTED_AUTO, JobStatus, Operation
@@ -19,6 +22,8 @@ from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
 from .engine.jobs.pool import BuilderPool
 from .engine.jobs.ports import QueueSettings
 from .engine.jobs.queue import JobQueue, JobRefused
+from .engine.listeners import Listeners
+from .engine.tasks import CoalescedTask
 from .errors import validation_error
 from .events import JobAnnouncer
 from .inventory.core_esphome import CoreEsphome
@@ -35,32 +40,44 @@ from .storage import JobPersistence
 type OffloadConfigEntry = ConfigEntry[OffloadCoordinator]
 type AnyConfigEntry = OffloadConfigEntry | PeerConfigEntry
 
+_LOGGER = logging.getLogger(__name__)
+
 DATA_COORDINATOR: HassKey[OffloadCoordinator] = HassKey(DOMAIN)
 
 
-class OffloadCoordinator:
-    """The one owner. It lives as long as Home Assistant; config entries come and go.
+class RequestOptions(TypedDict, total=False):
+    """What a request for a job may ask for; ``source`` is "auto" or a builder's id."""
+
+    version: str | None
+    source: str
+    clean: bool
+    address: str | None
+    user_id: str | None
+
+
+class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
+    """The owner of everything that outlives a config entry. It lives as long as Home Assistant.
 
     ``options`` is None while no entry "this instance" is loaded.
     """
 
     def __init__(self, hass: HomeAssistant, build_services: BuildServices, logs: JobLogs) -> None:
-        """Put the parts together; nothing runs before ``async_start``."""
         self.hass = hass
         self.build_services = build_services
         self.logs = logs
         self.builders = BuilderPool()
-        self._housekeeping = CachePruner(hass, build_services.make_room, self._kept_configurations)
-        self.lender = Lender(hass, build_services, self._housekeeping.soon)
+        self._pruning = CoalescedTask(self._async_prune_cache, f"{DOMAIN} cache pruning")
+        self.lender = Lender(hass, build_services, self._pruning.request)
         self.options: OffloadOptions | None = None
         self._settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
-        self._listeners: list[Callable[[], None]] = []
-        self._job_listeners: list[Callable[[str], None]] = []
+        self._listeners = Listeners[Container[str] | None]()
         self._flashed: dict[str, str] = {}
         self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
-        self._versions = VersionTracker(hass, build_services.versions, self._notify)
+        self._versions = VersionTracker(
+            hass, build_services.versions, lambda: self._listeners.notify(None)
+        )
         self._tracker = DeviceInventory(
             hass, core, scanned=self._configurations_changed, changed=self._devices_changed
         )
@@ -80,21 +97,21 @@ class OffloadCoordinator:
 
     @property
     def devices(self) -> Mapping[str, OffloadDevice]:
-        """What can be flashed, by configuration file name; empty while nothing is attached."""
+        """The devices by configuration file name; empty while no "this instance" is loaded."""
         return MappingProxyType({}) if self._entry is None else self._tracker.devices
 
     @property
     def unreadable(self) -> frozenset[str]:
-        """The files in the configuration folder that cannot be read for the moment."""
+        """The configuration files that cannot be read at the moment."""
         return self._tracker.problems
 
     @property
     def latest_version(self) -> str | None:
-        """The ESPHome version that is installed when nobody asks for one; None while unknown."""
+        """The ESPHome version for requests that name none; None while unknown."""
         return self._versions.latest
 
     async def async_start(self) -> None:
-        """Load the jobs. They wait for ``async_attach``, which says where the files are."""
+        """Load the jobs; ``async_attach`` releases them."""
         self.queue.hold()
         self.builders.register(self.build_services.builder)
         await self._versions.async_load()
@@ -104,25 +121,30 @@ class OffloadCoordinator:
             self._note_flashed(job)
 
     async def async_stop(self) -> None:
-        """Home Assistant stops: end every process, keep every job for the next start."""
+        """Stop at the shutdown of Home Assistant: keep every job for the next start.
+
+        Home Assistant waits 20 seconds, and each part has a time limit of its own.
+        """
         self._tracker.stop()
         self._versions.stop()
-        await self.lender.async_stop()
-        await self.queue.stop()
-        await self.peering.async_stop()
-        await self._housekeeping.async_stop()
-        await self.build_services.aclose()
-        await self.logs.aclose()
+        await _stop(
+            self.queue.stop(),
+            self.lender.async_stop(),
+            self.peering.async_stop(),
+            self._pruning.stop(),
+        )
+        # After the jobs: one whose process ends before it is stopped would count as failed.
+        await _stop(self.build_services.aclose(), self.logs.aclose())
 
     async def async_attach(self, entry: OffloadConfigEntry) -> None:
-        """Begin to work for "this instance"; returns when its folder was scanned once."""
+        """Attach "this instance" and release the queue; returns after the first scan of its folder."""
         self._entry = entry
         self.peering.start_grace()
         await self._async_apply(entry)
         self.queue.release()
 
     async def async_detach(self, entry: OffloadConfigEntry) -> None:
-        """Start nothing more; what runs goes on, unless the owner disabled the entry."""
+        """Hold the queue; running jobs go on unless the owner disabled the entry."""
         self.queue.hold()
         self._tracker.stop()
         self._versions.stop()
@@ -142,12 +164,15 @@ class OffloadCoordinator:
         await self.peering.async_remove_entries()
 
     async def async_renew_identity(self) -> None:
-        """Be another instance for all others from now on; raises IdentityError."""
+        """Replace the identity and reload the peers, which then have to be paired again.
+
+        Raises IdentityError.
+        """
         await self.lender.async_renew_identity()
         self.peering.reload()
 
     async def async_apply_options(self, entry: OffloadConfigEntry) -> None:
-        """Heed changed options at once; running jobs go on."""
+        """Apply changed options at once; running jobs go on."""
         await self._async_apply(entry)
         self.queue.kick()
 
@@ -163,7 +188,7 @@ class OffloadCoordinator:
             )
             self._remove_stale(entry)
             registry.async_relink(self.hass, entry.entry_id, self._tracker.devices)
-        self._versions.start(entry, options)
+        self._versions.start(options)
         await self.lender.async_apply(options)
 
     async def async_submit(
@@ -171,66 +196,46 @@ class OffloadCoordinator:
         configuration: str,
         operation: Operation,
         *,
-        version: str | None = None,
-        source: str = REQUESTED_AUTO,
-        clean: bool = False,
-        address: str | None = None,
-        user_id: str | None = None,
         context: Context | None = None,
+        **options: Unpack[RequestOptions],
     ) -> FirmwareJob:
-        """Check a wish and queue it; see ``async_prepare`` and ``submit``."""
-        context = context or Context(user_id=user_id)
-        request = await self.async_prepare(
-            configuration,
-            operation,
-            version=version,
-            source=source,
-            clean=clean,
-            address=address,
-            user_id=user_id or context.user_id,
-        )
-        return self.submit(request, context)
+        """Check a request and queue it; see ``async_prepare`` and ``submit``."""
+        context = context or Context(user_id=options.get("user_id"))
+        options.setdefault("user_id", context.user_id)
+        return self.submit(await self.async_prepare(configuration, operation, **options), context)
 
     async def async_prepare(
-        self,
-        configuration: str,
-        operation: Operation,
-        *,
-        version: str | None = None,
-        source: str = REQUESTED_AUTO,
-        clean: bool = False,
-        address: str | None = None,
-        user_id: str | None = None,
+        self, configuration: str, operation: Operation, **options: Unpack[RequestOptions]
     ) -> JobRequest:
-        """Check a wish and return it ready to be submitted.
+        """Check a request and return it ready to be submitted.
 
-        ``source`` is "auto" or a builder's id. Raises ServiceValidationError, translated, saying
-        what to do.
+        Raises ServiceValidationError, translated, saying what to do.
         """
-        device = self._device(configuration)
-        name = device.configuration.node_name
+        name = self._device(configuration).configuration.node_name
+        source = options.get("source", REQUESTED_AUTO)
         if source != REQUESTED_AUTO and self.builders.get(source) is None:
             raise validation_error("unknown_source", device=name, source=source)
-        target = await self._async_target_version(configuration, name, operation, version)
         return JobRequest(
             operation=operation,
             configuration=configuration,
             device_name=name,
-            esphome_version=target,
+            esphome_version=await self._async_target_version(
+                configuration, name, operation, options.get("version")
+            ),
             requested_source=source,
-            clean=clean,
-            address=address,
+            clean=options.get("clean", False),
+            address=options.get("address"),
             from_version=self.installed_version(configuration),
-            user_id=user_id,
+            user_id=options.get("user_id"),
         )
 
     @callback
     def submit(self, request: JobRequest, context: Context) -> FirmwareJob:
-        """Queue what was prepared: the one door to the queue.
+        """Queue a prepared request; every job is submitted here.
 
         ``context`` goes with the job's events. Raises ServiceValidationError.
         """
-        self._device(request.configuration)  # it may have gone meanwhile
+        self._device(request.configuration)  # it may have been removed meanwhile
         try:
             with self._announcer.on_behalf_of(context):
                 return self.queue.submit(request)
@@ -242,7 +247,7 @@ class OffloadCoordinator:
             ) from refused
 
     async def async_cancel(self, job_id: str) -> FirmwareJob:
-        """Cancel a job; returns when all of it has ended."""
+        """Cancel a job; returns when all its work has ended."""
         try:
             return await self.queue.cancel(job_id)
         except JobRefused as refused:
@@ -253,23 +258,23 @@ class OffloadCoordinator:
             ) from refused
 
     async def async_wait(self, job: FirmwareJob) -> FirmwareJob:
-        """Wait until a job is terminal or waits for its device; cancelling this leaves it be."""
+        """Wait until a job is terminal or waits for its device; cancelling this does not cancel it."""
         return await self.queue.wait(job.job_id)
 
     def installed_version(self, configuration: str) -> str | None:
-        """Return the ESPHome version that a device runs, else the one last put on it."""
+        """Return the ESPHome version that a device runs, else the one last flashed."""
         device = self.devices.get(configuration)
         if device is not None and device.core is not None and device.core.esphome_version:
             return device.core.esphome_version
         return self.flashed_version(configuration)
 
     def flashed_version(self, configuration: str) -> str | None:
-        """Return the ESPHome version that we last put on a device."""
+        """Return the ESPHome version that was last flashed to a device from here."""
         return self._flashed.get(configuration)
 
     @callback
     def restore_flashed(self, configuration: str, version: str) -> None:
-        """Take over what was known before a restart, unless a job says better."""
+        """Restore the version known before a restart, unless a job has flashed another since."""
         self._flashed.setdefault(configuration, version)
 
     def job_details(self, job: FirmwareJob) -> JobDetails:
@@ -277,16 +282,20 @@ class OffloadCoordinator:
         return self._announcer.details(job)
 
     @callback
-    def async_add_listener(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call ``listener`` when devices or the newest version changed; returns unsubscribe."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+    @override
+    def async_add_listener(
+        self, update_callback: CALLBACK_TYPE, context: Callable[[], str] | None = None
+    ) -> CALLBACK_TYPE:
+        """Call ``update_callback`` after changes of devices, versions and jobs; returns unsubscribe.
 
-    @callback
-    def async_subscribe_jobs(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Call ``listener`` with the configuration whose job changed; returns unsubscribe."""
-        self._job_listeners.append(listener)
-        return lambda: self._job_listeners.remove(listener)
+        With ``context``, which returns a configuration, only after those that concern it.
+        """
+
+        def changed(configurations: Container[str] | None) -> None:
+            if context is None or configurations is None or context() in configurations:
+                update_callback()
+
+        return self._listeners.subscribe(changed)
 
     def _device(self, configuration: str) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
@@ -322,19 +331,25 @@ class OffloadCoordinator:
         if job.terminal:
             self._note_flashed(job)
             if job.outcome.verified:
-                # The next job may begin in this very moment, from the version seen just now.
+                # The next job may start at once, from the version that the device has now.
                 self._tracker.match_now()
             if job.request.operation.builds:
-                self._housekeeping.soon()
+                self._pruning.request()
         self._announcer.announce(event, job)
-        for listener in tuple(self._job_listeners):
-            listener(job.request.configuration)
+        self._listeners.notify((job.request.configuration,))
+
+    async def _async_prune_cache(self) -> None:
+        """Keep the cache within its budgets, after a build: none waits for the disk."""
+        try:
+            await self.build_services.make_room(self._kept_configurations())
+        except OSError as err:
+            _LOGGER.warning("The cache cannot be pruned: %s", err)
 
     def _kept_configurations(self) -> frozenset[str] | None:
-        """Return those that are there or in use; None while nobody can know."""
+        """Return the configurations that exist or are in use; None while that is unknown."""
         known = None if self._entry is None else self._tracker.known_files
         if not known:
-            # Not scanned yet, or the folder is where a share is not mounted.
+            # Not scanned yet, or the mount point of a share that is not mounted.
             return None
         active = (job.request.configuration for job in self.queue.jobs() if not job.terminal)
         return known.union(active)
@@ -359,7 +374,7 @@ class OffloadCoordinator:
         for configuration in changes.gone:
             job = self.queue.active(configuration)
             if job is not None and job.waiting:
-                self.logs.append(job.job_id, (f"{configuration} is gone, so nobody waits on",))
+                self.logs.append(job.job_id, (f"{configuration} was removed",))
                 self._entry.async_create_background_task(
                     self.hass, self._async_drop(job.job_id), f"{DOMAIN} drop {job.job_id}"
                 )
@@ -374,12 +389,14 @@ class OffloadCoordinator:
             job_issues.async_forget(self.hass, known)
 
     @callback
-    def _devices_changed(self) -> None:
+    def _devices_changed(self, configurations: Container[str]) -> None:
         if self._entry is not None:
             registry.async_relink(self.hass, self._entry.entry_id, self._tracker.devices)
-        self._notify()
+        self._listeners.notify(configurations)
 
-    @callback
-    def _notify(self) -> None:
-        for listener in tuple(self._listeners):
-            listener()
+
+async def _stop(*parts: Awaitable[object]) -> None:
+    """Stop all parts at the same time; what fails is logged and keeps no other from stopping."""
+    for result in await asyncio.gather(*parts, return_exceptions=True):
+        if isinstance(result, Exception):
+            _LOGGER.error("A part could not be stopped", exc_info=result)

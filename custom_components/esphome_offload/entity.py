@@ -4,24 +4,24 @@ from typing import override
 
 from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
-from homeassistant.helpers.entity import Entity
+from homeassistant.helpers.update_coordinator import BaseCoordinatorEntity
 
 from .coordinator import OffloadCoordinator
 from .inventory.tracker import OffloadDevice
 from .registry import own_device_info
 
 
-class OffloadEntity(Entity):
-    """Hangs on the device that core's esphome has, else on one of our own."""
+class OffloadEntity(BaseCoordinatorEntity[OffloadCoordinator]):
+    """An entity on the device that core's esphome has, else on one of our own.
+
+    ``registry.async_relink`` moves it when core's device is added or removed.
+    """
 
     _attr_has_entity_name = True
-    _attr_should_poll = False
 
     def __init__(self, coordinator: OffloadCoordinator, device: OffloadDevice) -> None:
-        """Take the device as it is now; ``registry.async_relink`` keeps the link true."""
-        self.coordinator = coordinator
-        self._shown = (device, coordinator.latest_version)
-        self.configuration = device.configuration.file_name
+        self.configuration: str = device.configuration.file_name
+        super().__init__(coordinator, lambda: self.configuration)
         self._attr_unique_id = self.configuration
         core = device.core
         if core is not None and core.device_id is not None:
@@ -30,10 +30,8 @@ class OffloadEntity(Entity):
             self._attr_device_info = own_device_info(device)
 
     @override
-    async def async_added_to_hass(self) -> None:
-        await super().async_added_to_hass()
-        self.async_on_remove(self.coordinator.async_add_listener(self._device_changed))
-        self.async_on_remove(self.coordinator.async_subscribe_jobs(self._job_changed))
+    async def async_update(self) -> None:
+        """Fetch nothing: the coordinator has the current state."""
 
     @override
     @callback
@@ -42,17 +40,8 @@ class OffloadEntity(Entity):
             # The configuration file was renamed.
             self._attr_unique_id = self.configuration = self.registry_entry.unique_id
 
+    @override
     @callback
-    def _device_changed(self) -> None:
-        device = self.coordinator.devices.get(self.configuration)
-        if device is None:
-            return
-        # Of a hundred devices one changes: the others need not look through all jobs for that.
-        if (shown := (device, self.coordinator.latest_version)) != self._shown:
-            self._shown = shown
-            self.async_write_ha_state()
-
-    @callback
-    def _job_changed(self, configuration: str) -> None:
-        if configuration == self.configuration:
-            self.async_write_ha_state()
+    def _handle_coordinator_update(self) -> None:
+        if self.configuration in self.coordinator.devices:
+            super()._handle_coordinator_update()

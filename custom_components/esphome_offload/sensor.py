@@ -101,6 +101,10 @@ class GuestSensor(SensorEntity):
         self.async_on_remove(self._lender.guests.changed.subscribe(self._guests_changed))
 
     @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
+
+    @callback
     def _guests_changed(self) -> None:
         guest = self._lender.guests.get(self._pin_sha256)
         if guest is None:

@@ -5,6 +5,7 @@ from typing import Any, override
 from homeassistant.components.switch import SwitchEntity
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import Unauthorized, UnknownUser
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry
@@ -23,26 +24,26 @@ async def async_setup_entry(
     entry: OffloadConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Have the switch for as long as the options allow lending."""
+    """Add the switch while the options allow lending."""
     lender = entry.runtime_data.lender
-    there = False
+    added = False
 
     @callback
     def follow() -> None:
-        nonlocal there
+        nonlocal added
         lent = lender.lending is not Lending.OFF
-        if lent and not there:
+        if lent and not added:
             async_add_entities([LendingSwitch(lender)])
         elif not lent:
             async_remove_instance(hass, entry.entry_id)
-        there = lent
+        added = lent
 
     entry.async_on_unload(lender.changed.subscribe(follow))
     follow()
 
 
 class LendingSwitch(SwitchEntity):
-    """On: guests may build here. Off: what they build goes on, nothing new begins."""
+    """On: guests may build here. Off: their running builds go on, no new one starts."""
 
     _attr_has_entity_name = True
     _attr_should_poll = False
@@ -51,7 +52,6 @@ class LendingSwitch(SwitchEntity):
     _attr_unique_id = _UNIQUE_ID
 
     def __init__(self, lender: Lender) -> None:
-        """Show what is now."""
         self._lender = lender
         self._attr_device_info = instance_device_info()
         self._attr_is_on = not lender.paused
@@ -61,13 +61,33 @@ class LendingSwitch(SwitchEntity):
         await super().async_added_to_hass()
         self.async_on_remove(self._lender.changed.subscribe(self._changed))
 
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
+
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
+        await self._async_require_admin()
         await self._lender.async_set_paused(paused=False)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
+        await self._async_require_admin()
         await self._lender.async_set_paused(paused=True)
+
+    async def _async_require_admin(self) -> None:
+        """Raise Unauthorized for a user who is no administrator.
+
+        The services of switches are for everybody who may control the entity. As in those that
+        are for administrators only, a call without a user is Home Assistant's own.
+        """
+        if (context := self._context) is None or context.user_id is None:
+            return
+        user = await self.hass.auth.async_get_user(context.user_id)
+        if user is None:
+            raise UnknownUser(context=context, entity_id=self.entity_id)
+        if not user.is_admin:
+            raise Unauthorized(context=context, entity_id=self.entity_id)
 
     @callback
     def _changed(self) -> None:

@@ -99,6 +99,10 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
             if isinstance(version, str):
                 self.coordinator.restore_flashed(self.configuration, version)
 
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
+
     @property
     @override
     def extra_restore_state_data(self) -> ExtraStoredData:

@@ -210,6 +210,17 @@ def test_an_object_with_too_many_entries_is_refused() -> None:
         decode(Table, {"rows": {"ab": True}})
 
 
+@dataclass(frozen=True, slots=True)
+class Nested:
+    inner: Nested | None = None
+
+
+@pytest.mark.parametrize("depth", [1_000, 10_000])
+def test_what_is_nested_too_deeply_is_refused(depth: int) -> None:
+    with pytest.raises(CodecError, match="nested too deeply"):
+        decode_json(Nested, b'{"inner":' * depth + b"{}" + b"}" * depth)
+
+
 @pytest.mark.parametrize("value", [None, 1, 2])
 def test_a_none_that_is_not_the_default_survives(value: int | None) -> None:
     @dataclass(frozen=True)

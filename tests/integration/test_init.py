@@ -1,9 +1,13 @@
 """Setting up, reloading, disabling, removing, stopping."""
 
+import asyncio
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
+import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
@@ -169,3 +173,33 @@ async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
     assert not job.terminal
     stored = hass_storage["esphome_offload.jobs"]["data"]
     assert [each["job_id"] for each in stored["jobs"]] == [job.job_id]
+
+
+async def test_stopping_one_part_waits_for_no_other_and_a_failure_keeps_none_from_stopping(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stopping: set[str] = set()
+    all_stopping = asyncio.Event()
+
+    async def stop(part: str) -> None:
+        stopping.add(part)
+        if len(stopping) == 3:
+            all_stopping.set()
+        async with asyncio.timeout(5):
+            await all_stopping.wait()
+        if part == "lender":
+            raise RuntimeError("the disk is gone")
+
+    with (
+        patch.object(coordinator.queue, "stop", partial(stop, "queue")),
+        patch.object(coordinator.lender, "async_stop", partial(stop, "lender")),
+        patch.object(coordinator.peering, "async_stop", partial(stop, "peering")),
+    ):
+        await coordinator.async_stop()
+
+    assert stopping == {"queue", "lender", "peering"}
+    assert stage.closed == 1
+    assert "the disk is gone" in caplog.text

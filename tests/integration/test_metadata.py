@@ -4,10 +4,11 @@ from collections.abc import Iterator
 import json
 import re
 from typing import Any, cast
+from uuid import UUID
 
 from awesomeversion import AwesomeVersion, AwesomeVersionStrategy
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import service as service_helper
+from homeassistant.helpers import selector as selector_helper, service as service_helper
 from homeassistant.loader import Integration
 from PIL import Image
 import probatio
@@ -149,14 +150,6 @@ def test_the_icon_has_the_size_that_the_brand_needs(name: str, size: int) -> Non
         assert icon.convert("RGBA").getpixel((0, 0))[3] == 0, "the background is transparent"
 
 
-def test_every_quality_scale_rule_says_done_todo_or_why_not() -> None:
-    rules = yaml.safe_load((ROOT / "quality_scale.yaml").read_text())["rules"]
-    exempt = probatio.Schema(
-        {probatio.Required("status"): "exempt", probatio.Required("comment"): str}
-    )
-    probatio.Schema({probatio.Match(r"^[a-z-]+$"): probatio.Any("done", "todo", exempt)})(rules)
-
-
 # services.yaml and icons.json
 
 
@@ -198,6 +191,26 @@ def test_actions_and_fields_have_a_name_and_a_description(texts: Texts) -> None:
         for described in (action, *action["fields"].values()):
             assert described["name"], name
             assert described["description"], name
+
+
+def test_examples_are_accepted_by_their_selectors_and_actions(actions: Texts) -> None:
+    schemas = {
+        **{operation.value: fields for operation, fields in services._SUBMIT_FIELDS.items()},
+        "cancel": services._CANCEL_FIELDS,
+        "get_jobs": services._GET_JOBS_FIELDS,
+        "get_log": services._GET_LOG_FIELDS,
+    }
+    for name, action in actions.items():
+        for field, description in action["fields"].items():
+            if (example := description.get("example")) is None:
+                continue
+            if isinstance(example, str) and example.startswith("["):
+                example = json.loads(example)
+            selector_helper.selector(description["selector"])(example)
+            probatio.Schema(schemas[name])({field: example})
+            if field == services.ServiceField.JOB_ID:
+                assert UUID(hex=example).hex == example
+                assert UUID(hex=example).version == 7, "as those of jobs are"
 
 
 def test_selectors_name_their_options_in_en_json(actions: Texts, texts: Texts) -> None:

@@ -30,7 +30,7 @@ class CodecError(ValueError):
 
 
 class _Rule(Protocol):
-    """What an annotation demands of a value."""
+    """A limit that an annotation sets."""
 
     def reader(self, base: object) -> _Reader:
         """Return what turns JSON into a value of type ``base`` or raises CodecError."""
@@ -184,15 +184,18 @@ def decode[T](kind: type[T], raw: object) -> T:
         return cast("T", _read_dataclass(kind, raw))
     except ValueError as err:
         raise CodecError(f"{kind.__name__}: {err}") from err
+    except RecursionError as err:
+        raise CodecError(f"{kind.__name__}: nested too deeply") from err
 
 
 def decode_json[T](kind: type[T], text: bytes | str) -> T:
     """Return a JSON text as a ``kind``; raises CodecError."""
     try:
         raw = json.loads(text, parse_constant=_no_constant)
-    # Text that is nested too deeply ends in RecursionError.
-    except (ValueError, RecursionError) as err:
+    except ValueError as err:
         raise CodecError(f"{kind.__name__}: not JSON") from err
+    except RecursionError as err:
+        raise CodecError(f"{kind.__name__}: nested too deeply") from err
     return decode(kind, raw)
 
 

@@ -1,8 +1,8 @@
-"""Home Assistant's own ``esphome`` integration, seen from outside.
+"""The devices of Home Assistant's own ``esphome`` integration.
 
-Its run-time data are internals that may change with any release. This is the only place that
-looks at them, and it asks for each thing politely: what is not there, or not as expected, is
-replaced by what the config entry and the device registry say, and logged once.
+Its runtime data are internals that may change with any release. This is the only module that
+reads them. What is missing or not as expected is logged once, and replaced by what the config
+entry and the device registry say.
 """
 
 from collections.abc import Callable, Iterator
@@ -32,6 +32,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import TrackStates, async_track_state_change_filtered
 
 from ..engine.devices.model import CoreDevice
+from ..engine.listeners import Listeners
 
 __all__ = ["CoreDevice", "CoreEsphome"]
 
@@ -50,7 +51,7 @@ _PROJECT_VERSION: Final = re.compile(r".* \(ESPHome (?P<version>\S+)\)")
 
 @dataclass(frozen=True, slots=True)
 class _Live:
-    """What the run-time data of an entry say; None for what they do not."""
+    """What the runtime data of an entry say; None for what they do not."""
 
     available: bool | None = None
     name: str | None = None
@@ -65,7 +66,7 @@ class _Live:
 
 @dataclass(slots=True)
 class _Index:
-    """The devices by node name, and by what stands before a part of their MAC address."""
+    """The devices by node name, and by the part of it before a suffix of the MAC address."""
 
     by_name: dict[str, list[CoreDevice]] = field(default_factory=dict)
     by_prefix: dict[str, list[CoreDevice]] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class _Index:
 
 @dataclass(slots=True)
 class _Session:
-    """The connections of one entry, as far as they were seen."""
+    """The subscription to one loaded entry, and the last state of its connection."""
 
     runtime_data: object
     unsubscribe: CALLBACK_TYPE | None
@@ -82,12 +83,11 @@ class _Session:
 
 
 class CoreEsphome:
-    """All devices of the ``esphome`` integration, which need not be set up at all."""
+    """All devices of the ``esphome`` integration, which need not be set up."""
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Listen to nothing until somebody subscribes."""
         self._hass = hass
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners[[]]()
         self._unsubscribes: list[CALLBACK_TYPE] = []
         self._sessions: dict[str, _Session] = {}
         self._connections: dict[str, int] = {}
@@ -96,15 +96,15 @@ class CoreEsphome:
 
     @callback
     def devices(self) -> list[CoreDevice]:
-        """Return every device, those of disabled and ignored entries left out."""
+        """Return every device, except for those of disabled and ignored entries."""
         return [self._device(entry) for entry in self._entries()]
 
     @callback
     def find(self, node_name: str) -> CoreDevice | None:
-        """Return the device with that node name, a connected one first.
+        """Return the device with this node name, preferably a connected one.
 
-        Else the one device that carries a part of its MAC address behind the name
-        (``name_add_mac_suffix``); None when there are several of those.
+        Else the device whose node name is this one with a suffix of its MAC address
+        (``name_add_mac_suffix``), if there is exactly one.
         """
         index = self._current_index()
         if exact := index.by_name.get(node_name):
@@ -114,7 +114,7 @@ class CoreEsphome:
 
     @callback
     def updating(self, device: CoreDevice) -> bool:
-        """Return whether one of core's own update entities of the device is at work."""
+        """Return whether one of core's own update entities is updating the device."""
         if device.device_id is None:
             return False
         return any(
@@ -128,28 +128,25 @@ class CoreEsphome:
     def subscribe(self, listener: Callable[[], None]) -> CALLBACK_TYPE:
         """Call ``listener`` whenever any device may have changed; returns unsubscribe.
 
-        That is when one came or went, connected or disconnected, was registered anew, or when
-        core's own update of one began or ended.
+        That is when one is added or removed, connects or disconnects, changes in the device
+        registry, or when core's own update of one starts or ends.
         """
         if not self._listeners:
             self._attach()
-        # Wrapped, so that a listener can subscribe twice and unsubscribe each on its own.
-        entry = partial(listener)
-        self._listeners.append(entry)
+        remove = self._listeners.subscribe(listener)
 
         @callback
         def unsubscribe() -> None:
-            if entry in self._listeners:
-                self._listeners.remove(entry)
-                if not self._listeners:
-                    self._detach()
+            remove()
+            if not self._listeners:
+                self._detach()
 
         return unsubscribe
 
     # The devices
 
     def _current_index(self) -> _Index:
-        """Return all devices by name, made again after each change that was heard of."""
+        """Return all devices by name; kept until the next change while there are subscribers."""
         if self._index is not None:
             return self._index
         index = _Index()
@@ -234,11 +231,11 @@ class CoreEsphome:
         if not self._degraded:
             self._degraded = True
             _LOGGER.warning(
-                "Home Assistant's esphome integration keeps its run-time data in a way that "
-                "this version does not know; whether devices are connected cannot be told"
+                "The runtime data of Home Assistant's esphome integration are not as expected; "
+                "whether devices are connected is unknown"
             )
 
-    # Being told of changes
+    # Changes
 
     def _attach(self) -> None:
         self._unsubscribes = [
@@ -261,7 +258,7 @@ class CoreEsphome:
             self._leave(entry_id)
 
     def _follow_entries(self) -> None:
-        """Subscribe to what is loaded now; an entry that was reloaded has new run-time data."""
+        """Subscribe to the loaded entries; a reloaded one has new runtime data."""
         loaded = {
             entry.entry_id: entry
             for entry in self._entries()
@@ -296,17 +293,17 @@ class CoreEsphome:
             try:
                 unsubscribe()
             except KeyError, ValueError:
-                _LOGGER.debug("The subscription to %s was gone already", entry_id)
+                _LOGGER.debug("The subscription to %s had ended already", entry_id)
 
     def _count(self, entry: ConfigEntry[Any]) -> None:
         self._connections[entry.entry_id] = self._connections.get(entry.entry_id, 0) + 1
 
     @callback
     def _device_updated(self, entry: ConfigEntry[Any]) -> None:
-        """Note that core connected to a device or lost it.
+        """Count a new connection of core to a device.
 
-        With each connection the device information is a new object, which also shows a loss
-        that went by unseen.
+        Each connection brings a new object with the device information, which also reveals a
+        loss between two updates.
         """
         session = self._sessions.get(entry.entry_id)
         live = self._live(entry)
@@ -346,12 +343,7 @@ class CoreEsphome:
 
     def _notify(self) -> None:
         self._index = None
-        for listener in list(self._listeners):
-            try:
-                listener()
-            except Exception:
-                # Raised into core's own callbacks, it would cost a device its connection.
-                _LOGGER.exception("A listener to ESPHome devices failed")
+        self._listeners.notify()
 
 
 def _text(value: object) -> str | None:

@@ -1,7 +1,7 @@
-"""DeviceTracker: which firmware can be installed, kept true while files and devices change."""
+"""DeviceInventory: the configurations and their devices, updated while either changes."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from .core_esphome import CoreDevice, CoreEsphome
 
 _SCAN_INTERVAL = timedelta(seconds=30)
 
-# A network that comes back connects all devices at once; they are looked at together.
+# A network that comes back connects all devices at once; they are matched together.
 _COALESCE_SECONDS = 0.2
 
 ISSUE_CONFIGURATION = "configuration_unreadable"
@@ -29,7 +29,7 @@ ISSUE_FOLDER = "folder_missing"
 
 @dataclass(frozen=True, slots=True)
 class OffloadDevice:
-    """A configuration and the device that core's esphome has for it, if it has one."""
+    """A configuration and its device in core's esphome, if it has one."""
 
     configuration: Configuration
     core: CoreDevice | None
@@ -37,7 +37,7 @@ class OffloadDevice:
 
 @dataclass(frozen=True, slots=True)
 class DeviceChanges:
-    """What a scan found: files that are gone, and old names of renamed files by new name."""
+    """The changes that a scan found: removed files, and old names of renamed files by new name."""
 
     gone: frozenset[str]
     renamed: Mapping[str, str]
@@ -46,8 +46,8 @@ class DeviceChanges:
 class DeviceInventory(ConfigurationSource):
     """Scans the configuration folder and matches it to core's devices.
 
-    ``scanned`` is called after each scan that found something new, ``changed`` whenever the
-    devices are not what they were.
+    ``scanned`` is called after each scan that found a change, ``changed`` with the configurations
+    whose devices were added, removed or changed.
     """
 
     def __init__(
@@ -56,9 +56,8 @@ class DeviceInventory(ConfigurationSource):
         core: CoreEsphome,
         *,
         scanned: Callable[[DeviceChanges], None],
-        changed: Callable[[], None],
+        changed: Callable[[Container[str]], None],
     ) -> None:
-        """Look at nothing yet."""
         self._hass = hass
         self._core = core
         self._scanned = scanned
@@ -81,12 +80,12 @@ class DeviceInventory(ConfigurationSource):
 
     @property
     def known_files(self) -> frozenset[str] | None:
-        """All files that count, also those that cannot be read; None while the folder is gone."""
+        """All configuration files, unreadable ones included; None while the folder is missing."""
         return None if self._folder_missing else self._problems.union(self._configurations)
 
     @property
     def problems(self) -> frozenset[str]:
-        """The files that cannot be read for the moment."""
+        """The files that cannot be read at the moment."""
         return self._problems
 
     @property
@@ -108,7 +107,7 @@ class DeviceInventory(ConfigurationSource):
         return await asyncio.to_thread(read)
 
     async def async_start(self, config_dir: Path | None) -> None:
-        """Begin to follow a folder (None: there is none); returns when it was scanned once."""
+        """Follow a folder (None: there is none); returns after its first scan."""
         self.stop()
         if self._scanner is None or config_dir != self._config_dir:
             self._configurations = MappingProxyType({})
@@ -127,7 +126,7 @@ class DeviceInventory(ConfigurationSource):
 
     @callback
     def stop(self) -> None:
-        """Follow nothing; what is known stays, for the jobs that still run."""
+        """Stop following the folder; its devices stay known to the jobs that still run."""
         self._following = False
         for unsubscribe in self._unsubscribes:
             unsubscribe()
@@ -139,34 +138,34 @@ class DeviceInventory(ConfigurationSource):
         self._show_folder(None)
 
     async def async_rescan(self) -> None:
-        """Look at the folder now."""
+        """Scan the folder now."""
         async with self._scan_lock:
             scanner = self._scanner
             if scanner is None or not self._following:
                 return
             result = await self._hass.async_add_executor_job(scanner.scan)
             if self._scanner is scanner:
-                self._take(result)
+                self._apply(result)
 
     @callback
     def match_now(self) -> None:
-        """Take over at once what core has said of its devices."""
+        """Apply pending changes of core's devices at once."""
         if self._match_timer is not None:
             self._match()
 
     async def _async_interval(self, _now: datetime) -> None:
-        if not self._scan_lock.locked():  # a slow folder is not scanned by two at a time
+        if not self._scan_lock.locked():  # never two scans of a slow folder at a time
             await self.async_rescan()
 
     @callback
-    def _take(self, result: ScanResult) -> None:
+    def _apply(self, result: ScanResult) -> None:
         if not self._following:  # stopped during the scan
             return
         reasons = {name: problem.reason for name, problem in result.problems.items()}
         self._show_folder(reasons.pop(FOLDER, None))
         self._show_problems(reasons)
         before = self._configurations
-        # A file that cannot be read for the moment keeps its device.
+        # A file that cannot be read at the moment keeps its device.
         now = {
             name: configuration for name, configuration in before.items() if name in result.problems
         } | dict(result.configurations)
@@ -191,13 +190,16 @@ class DeviceInventory(ConfigurationSource):
             name: OffloadDevice(configuration, self._core.find(configuration.node_name))
             for name, configuration in self._configurations.items()
         }
-        if devices != self._devices:
-            self._devices = MappingProxyType(devices)
-            self._changed()
+        before, self._devices = self._devices, MappingProxyType(devices)
+        changed = {
+            name for name in before.keys() | devices.keys() if before.get(name) != devices.get(name)
+        }
+        if changed:
+            self._changed(changed)
 
     @callback
     def _show_folder(self, reason: str | None) -> None:
-        # A folder that is gone, say a share that is not mounted, takes no device with it.
+        # The devices of a missing folder, such as a share that is not mounted, are kept.
         self._folder_missing = reason is not None
         if reason is not None:
             ir.async_create_issue(
@@ -232,7 +234,7 @@ class DeviceInventory(ConfigurationSource):
 def _renamed(
     before: Mapping[str, Configuration], now: Mapping[str, Configuration]
 ) -> dict[str, str]:
-    """Pair what is gone with what is new where the node name leaves no doubt."""
+    """Pair removed files with new ones by node name, where exactly one of each has it."""
     gone: dict[str, list[str]] = {}
     for name in before.keys() - now.keys():
         gone.setdefault(before[name].node_name, []).append(name)

@@ -1,11 +1,10 @@
-"""VersionTracker: which ESPHome version to build with, also when offline."""
+"""VersionTracker: the ESPHome version to build with, also while offline."""
 
 import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 import logging
 
-from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.event import async_track_time_interval
 
@@ -32,10 +31,9 @@ _REFUSALS = {
 
 
 class VersionTracker:
-    """Asks every six hours and when the channel changes; what was known last stays known."""
+    """Asks every six hours and when the channel changes; a failure keeps the known version."""
 
     def __init__(self, hass: HomeAssistant, source: Versions, changed: Callable[[], None]) -> None:
-        """Ask nothing yet."""
         self._hass = hass
         self._source = source
         self._changed = changed
@@ -44,22 +42,23 @@ class VersionTracker:
         self._channel = VersionChannel.STABLE
         self._fixed: str | None = None
         self._cancel_interval: Callable[[], None] | None = None
+        self._refreshing: asyncio.Task[None] | None = None
         self._failing = False
         self._asking = asyncio.Lock()
 
     @property
     def latest(self) -> str | None:
-        """The version that is installed when nobody asks for a certain one."""
+        """The version for requests that name none; None while unknown."""
         if self._channel is VersionChannel.FIXED:
             return self._fixed
         return self._newest.get(self._channel)
 
     async def async_load(self) -> None:
-        """Read what was known before the restart."""
+        """Load the versions that were known before the restart."""
         if (stored := await self._store.async_load()) is not None:
             self._newest = dict(stored["newest"])
 
-    def start(self, entry: ConfigEntry, options: OffloadOptions) -> None:
+    def start(self, options: OffloadOptions) -> None:
         """Follow the channel of ``options``; asks at once, in the background."""
         self.stop()
         self._channel = options.version_channel
@@ -74,10 +73,15 @@ class VersionTracker:
         self._cancel_interval = async_track_time_interval(
             self._hass, refresh, _INTERVAL, cancel_on_shutdown=True
         )
-        entry.async_create_background_task(self._hass, refresh(), f"{DOMAIN} newest ESPHome")
+        self._refreshing = self._hass.async_create_background_task(
+            refresh(), f"{DOMAIN} newest ESPHome"
+        )
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop following the channel; what is known stays known."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            self._refreshing = None
         if self._cancel_interval is not None:
             self._cancel_interval()
             self._cancel_interval = None
@@ -88,9 +92,9 @@ class VersionTracker:
             await self._async_ask()
 
     async def async_target(self, version: str | None, device_name: str) -> str:
-        """Return what to build a device with: the version that is asked for, else ``latest``.
+        """Return the version to build for a device: the requested one, else ``latest``.
 
-        Raises ServiceValidationError when it cannot be had, or none is known.
+        Raises ServiceValidationError when it is not available, or none is known.
         """
         if version is None:
             if (latest := await self._async_latest()) is None:
@@ -106,7 +110,7 @@ class VersionTracker:
         return target
 
     async def _async_latest(self) -> str | None:
-        """Return ``latest``; while it was never known, ask (or await the answer) first."""
+        """Return ``latest``; ask first, or await the answer, while it is unknown."""
         async with self._asking:
             if self.latest is None:
                 await self._async_ask()

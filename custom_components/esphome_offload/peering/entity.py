@@ -36,6 +36,10 @@ class PeerEntity(Entity):
         self.async_on_remove(self.peer.link.subscribe(self._changed))
         self._read()
 
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
+
     @abstractmethod
     def _read(self) -> None:
         """Take over what the peer says now."""

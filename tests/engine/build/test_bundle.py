@@ -14,7 +14,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build import bundle_sources
 from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
-from custom_components.esphome_offload.engine.build.bundle_sources import look
+from custom_components.esphome_offload.engine.build.bundle_sources import read_sources
 from custom_components.esphome_offload.engine.build.cache.eviction import IN_USE, make_room
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
@@ -137,7 +137,7 @@ async def test_a_bundle_has_the_files_and_is_made_in_a_folder_of_its_own(bench: 
     assert bench.output == []
 
 
-async def test_what_has_not_changed_is_not_bundled_again(bench: Bench) -> None:
+async def test_an_unchanged_configuration_is_not_bundled_again(bench: Bench) -> None:
     bench.write("secrets.yaml")
     bench.configure(uses=["secrets.yaml"])
     first = await bench.make()
@@ -148,7 +148,9 @@ async def test_what_has_not_changed_is_not_bundled_again(bench: Bench) -> None:
     assert bench.toolchains.asked == ["2026.10.0"]
 
 
-async def test_also_not_after_a_restart(bench: Bench, processes: Processes) -> None:
+async def test_an_unchanged_configuration_is_not_bundled_again_after_a_restart(
+    bench: Bench, processes: Processes
+) -> None:
     await bench.make()
     bench.bundles = Bundles(bench.layout, processes, bench.toolchains, entry=bench._enter)
     assert not (await bench.make()).fresh
@@ -158,7 +160,7 @@ async def test_also_not_after_a_restart(bench: Bench, processes: Processes) -> N
     "change",
     ["main", "used", "secrets", "touched", "added", "removed", "linked", "below", "version"],
 )
-async def test_whatever_may_make_a_difference_makes_a_new_bundle(bench: Bench, change: str) -> None:
+async def test_any_change_that_can_matter_makes_a_new_bundle(bench: Bench, change: str) -> None:
     used = bench.write("common/base.yaml")
     other = bench.write("other.yaml")
     bench.write("secrets.yaml", "a: 1")
@@ -190,7 +192,7 @@ async def test_whatever_may_make_a_difference_makes_a_new_bundle(bench: Bench, c
     assert bench.calls == 2
 
 
-async def test_what_no_bundle_uses_may_change(bench: Bench) -> None:
+async def test_a_change_of_a_file_that_no_bundle_has_makes_no_new_bundle(bench: Bench) -> None:
     other = bench.write("other.yaml")
     await bench.make()
     other.write_text("changed")
@@ -213,7 +215,9 @@ async def test_the_same_content_has_the_same_digest_at_another_time(
     assert second.sha256 == first.sha256
 
 
-async def test_a_file_that_is_written_meanwhile_is_read_again_the_next_time(bench: Bench) -> None:
+async def test_a_file_that_is_written_during_a_run_is_bundled_again_the_next_time(
+    bench: Bench,
+) -> None:
     bench.write("base.yaml")
     bench.configure(uses=["base.yaml"], writes="base.yaml")
     await bench.make()
@@ -228,13 +232,13 @@ async def test_an_old_bundle_is_removed_when_there_is_a_new_one(bench: Bench) ->
     assert [path.name for path in second.path.parent.glob("*.tar.gz")] == [second.path.name]
 
 
-async def test_a_doubted_bundle_is_made_anew(bench: Bench) -> None:
+async def test_an_invalidated_bundle_is_made_again(bench: Bench) -> None:
     await bench.make()
     await bench.bundles.invalidate("lamp.yaml")
     assert (await bench.make()).fresh
 
 
-async def test_a_bundle_that_nobody_has_used_for_hours_makes_room_and_is_made_anew(
+async def test_a_bundle_that_is_unused_for_hours_is_evicted_and_made_again(
     bench: Bench,
 ) -> None:
     bundle = await bench.make()
@@ -246,7 +250,7 @@ async def test_a_bundle_that_nobody_has_used_for_hours_makes_room_and_is_made_an
     assert (await bench.make()).fresh
 
 
-async def test_a_bundle_that_is_used_again_counts_as_used(bench: Bench) -> None:
+async def test_a_bundle_that_is_used_again_is_not_evicted(bench: Bench) -> None:
     bundle = await bench.make()
     long_ago(bundle.path.parent)
     assert not (await bench.make()).fresh
@@ -254,7 +258,7 @@ async def test_a_bundle_that_is_used_again_counts_as_used(bench: Bench) -> None:
     assert bundle.path.exists()
 
 
-async def test_a_bundle_that_an_upload_takes_over_from_counts_as_used(bench: Bench) -> None:
+async def test_a_bundle_that_an_upload_uses_is_not_evicted(bench: Bench) -> None:
     bundle = await bench.make()
     long_ago(bundle.path.parent)
     await bench.bundles.validated("lamp.yaml", bench.config_dir, "2026.10.0")
@@ -262,7 +266,7 @@ async def test_a_bundle_that_an_upload_takes_over_from_counts_as_used(bench: Ben
     assert bundle.path.exists()
 
 
-async def test_a_bundle_that_is_taken_into_use_while_room_is_made_stays(bench: Bench) -> None:
+async def test_a_bundle_that_is_used_during_an_eviction_stays(bench: Bench) -> None:
     bundle = await bench.make()
     key = bundle.path.parent.name
     long_ago(bundle.path.parent)
@@ -276,7 +280,7 @@ def long_ago(folder: Path) -> None:
     os.utime(folder, (used, used))
 
 
-async def test_a_bundle_that_was_damaged_is_made_anew(bench: Bench) -> None:
+async def test_a_damaged_bundle_is_made_again(bench: Bench) -> None:
     bundle = await bench.make()
     bundle.path.write_bytes(b"")
     assert (await bench.make()).fresh
@@ -284,7 +288,7 @@ async def test_a_bundle_that_was_damaged_is_made_anew(bench: Bench) -> None:
     assert (await bench.make()).fresh
 
 
-async def test_those_who_want_the_same_one_get_it_from_one_run(bench: Bench) -> None:
+async def test_simultaneous_requests_for_one_bundle_share_a_run(bench: Bench) -> None:
     bundles = await asyncio.gather(*(bench.make() for _ in range(3)))
     assert len({bundle.sha256 for bundle in bundles}) == 1
     assert bench.calls == 1
@@ -347,7 +351,7 @@ async def test_an_esphome_that_breaks_bundles_nothing(bench: Bench) -> None:
     assert "Something went wrong" in str(failure)
 
 
-async def test_a_bundle_without_its_list_is_none(bench: Bench) -> None:
+async def test_a_bundle_without_its_list_is_refused(bench: Bench) -> None:
     bench.configure(manifest="other.json")
     assert (await bench.fails()).failure_reason is FailureReason.BUNDLE_INCOMPLETE
 
@@ -359,7 +363,7 @@ async def test_an_esphome_that_cannot_be_started_is_the_environment(bench: Bench
     assert bench.toolchains.doubted == ["2026.10.0"]
 
 
-async def test_cancelled_it_leaves_no_bundle_and_is_made_the_next_time(bench: Bench) -> None:
+async def test_a_cancelled_run_leaves_no_bundle(bench: Bench) -> None:
     bench.esphome.write_text("import time; print('x', flush=True); time.sleep(600)")
     making = asyncio.create_task(bench.make())
     await asyncio.sleep(0)
@@ -370,21 +374,21 @@ async def test_cancelled_it_leaves_no_bundle_and_is_made_the_next_time(bench: Be
     assert (await bench.make()).fresh
 
 
-def test_a_folder_with_too_much_in_it_is_not_told(
+def test_a_folder_with_too_many_names_has_no_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_sources, "_NAMES_LIMIT", 2)
+    monkeypatch.setattr(bundle_sources, "NAMES_LIMIT", 2)
     for name in "ab":
         (tmp_path / name).touch()
-    assert look(tmp_path).names is not None
+    assert read_sources(tmp_path).names is not None
     (tmp_path / "c").touch()
-    assert look(tmp_path).names is None
-    assert look(tmp_path / "missing").names is None
+    assert read_sources(tmp_path).names is None
+    assert read_sources(tmp_path / "missing").names is None
 
 
-async def test_where_it_cannot_be_told_each_bundle_is_made_anew(
+async def test_without_a_state_of_the_folder_each_bundle_is_made_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle_sources, "_NAMES_LIMIT", 0)
+    monkeypatch.setattr(bundle_sources, "NAMES_LIMIT", 0)
     await bench.make()
     assert (await bench.make()).fresh

@@ -442,7 +442,7 @@ def test_a_name_that_esphome_refuses_is_a_problem(folder: Folder, name: str, rea
     assert reason in folder.reason()
 
 
-def test_a_name_with_mac_suffix_has_room_for_it(folder: Folder) -> None:
+def test_a_name_with_mac_suffix_is_shorter_by_it(folder: Folder) -> None:
     folder.write("a.yaml", f"esphome: {{name: {'a' * 24}, name_add_mac_suffix: true}}\n")
     folder.write("b.yaml", f"esphome: {{name: {'a' * 25}, name_add_mac_suffix: true}}\n")
 

@@ -22,8 +22,8 @@ from .folder import KITCHEN, Folder
         ("esphome: {name: !include }\n", "needs the name of a file"),
         ("<<: !include $x.yaml\n", "cannot use substitutions"),
         ("<<: 5\n", "needs a mapping"),
-        ("a: !!int x\nesphome: {name: x}\n", "cannot be understood"),
-        ("a: 2026-13-99\nesphome: {name: x}\n", "cannot be understood"),
+        ("a: !!int x\nesphome: {name: x}\n", "does not fit its tag"),
+        ("a: 2026-13-99\nesphome: {name: x}\n", "does not fit its tag"),
         ("a: &a [*a]\n", "line 1"),
         ("a: \x07\n", "not valid YAML"),
     ],
@@ -38,13 +38,30 @@ def test_what_is_not_valid_yaml_is_a_problem_with_its_line(
     assert folder.device("kitchen.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wifi: {password: !!int hunter2}\nesphome: {name: x}\n",
+        "wifi: {password: !!float hunter2}\n",
+        "wifi:\n  password: hunter2\n bad: y\n",
+        "wifi:\n  password: hunter2\n  hunter2 without a colon\n  x: y\n",
+        'wifi: {password: "hunter2\n',
+        'substitutions: {p: hunter2}\nesphome: {name: "${ int(p) }"}\n',
+        'substitutions: {p: hunter2}\nesphome: {name: "${ p * p }"}\n',
+    ],
+)
+def test_a_problem_quotes_no_value(folder: Folder, text: str) -> None:
+    folder.write("a.yaml", text)
+    assert "hunter2" not in folder.reason()
+
+
 def test_what_is_not_utf_8_is_a_problem_with_its_line(folder: Folder) -> None:
     (folder.path / "a.yaml").write_bytes(b"esphome:\n  name: k\xfcche\n")
 
     assert "line 2: it is not UTF-8" in folder.reason()
 
 
-def test_a_file_without_permission_is_a_problem_until_that_is_mended(folder: Folder) -> None:
+def test_a_file_without_permission_is_a_problem_until_it_has_it(folder: Folder) -> None:
     folder.write("a.yaml", KITCHEN)
     # A real refusal needs another user than root, who may read everything.
     with patch.object(YamlReader, "content", side_effect=PermissionError(13, "Permission denied")):
@@ -54,7 +71,7 @@ def test_a_file_without_permission_is_a_problem_until_that_is_mended(folder: Fol
     assert folder.device().node_name == "kitchen"
 
 
-def test_a_pipe_or_a_dangling_link_is_a_problem_and_nobody_waits_for_it(folder: Folder) -> None:
+def test_a_pipe_or_a_dangling_link_is_a_problem_and_is_not_waited_for(folder: Folder) -> None:
     os.mkfifo(folder.path / "a.yaml")
     (folder.path / "b.yaml").symlink_to("nowhere")
     (folder.path / "c.yaml").symlink_to("c.yaml")
@@ -104,7 +121,7 @@ def test_a_broken_file_that_many_include_is_one_problem(folder: Folder) -> None:
     assert result.problems.keys() == {"common/wifi.yaml"}
 
 
-def test_broken_secrets_are_one_problem_and_cost_no_device(folder: Folder) -> None:
+def test_broken_secrets_are_one_problem_and_hide_no_device(folder: Folder) -> None:
     folder.write("a.yaml", KITCHEN + "wifi: {ssid: !secret ssid }\n")
     folder.write("b.yaml", "esphome: {name: !secret nm }\n")
     folder.write("secrets.yaml", "ssid: [\n")
@@ -179,7 +196,7 @@ def test_a_file_that_others_include_need_not_have_a_name_of_its_own(folder: Fold
     assert result.problems == {}
 
 
-def test_a_file_without_a_name_that_nobody_includes_is_a_problem(folder: Folder) -> None:
+def test_a_file_without_a_name_that_no_other_includes_is_a_problem(folder: Folder) -> None:
     folder.write("base.yaml", "esphome: {name: '${name}'}\nhost:\n")
     folder.write("boot.yaml", "esphome: {on_boot: []}\n")
 
@@ -187,7 +204,7 @@ def test_a_file_without_a_name_that_nobody_includes_is_a_problem(folder: Folder)
     assert "no 'name:'" in folder.reason("boot.yaml")
 
 
-def test_a_file_that_includers_leave_becomes_a_problem(folder: Folder) -> None:
+def test_a_file_that_is_no_longer_included_becomes_a_problem(folder: Folder) -> None:
     folder.write("base.yaml", "esphome: {name: '${name}'}\nhost:\n")
     main = folder.write("a.yaml", "substitutions: {name: a}\npackages: [!include base.yaml]\n")
     assert folder.scan().problems == {}

@@ -37,7 +37,7 @@ def test_nothing_is_read_again_while_nothing_changes(folder: Folder) -> None:
     assert folder.scan() is first
 
 
-def test_a_change_of_any_file_reads_those_that_it_went_into(folder: Folder) -> None:
+def test_after_a_change_the_files_that_depend_on_it_are_read_again(folder: Folder) -> None:
     folder.write("a.yaml", "packages: [!include common/base.yaml]\n")
     folder.write("b.yaml", KITCHEN)
     base = folder.write("common/base.yaml", "esphome: {name: before}\n")
@@ -68,7 +68,7 @@ def test_a_file_that_appears_in_an_included_folder_is_noticed(folder: Folder) ->
     assert folder.device().node_name == "there"
 
 
-def test_secrets_that_appear_nearer_are_noticed(folder: Folder) -> None:
+def test_a_secrets_file_that_appears_nearer_is_noticed(folder: Folder) -> None:
     folder.write("a.yaml", "packages: [!include sub/b.yaml]\n")
     folder.write("sub/b.yaml", "esphome: {name: !secret nm }\n")
     folder.write("secrets.yaml", "nm: far\n")
@@ -91,7 +91,7 @@ def test_devices_come_and_go_with_their_files(folder: Folder) -> None:
 # Fingerprints
 
 
-def test_the_fingerprint_changes_with_any_file_and_back(folder: Folder) -> None:
+def test_the_fingerprint_changes_with_any_file_and_back_again(folder: Folder) -> None:
     folder.write("a.yaml", KITCHEN + "wifi: !include common/wifi.yaml\n")
     folder.write("common/wifi.yaml", "ssid: !secret ssid\n")
     folder.write("secrets.yaml", "ssid: one\n")
@@ -110,7 +110,7 @@ def test_the_fingerprint_changes_with_any_file_and_back(folder: Folder) -> None:
         assert folder.scanner.fingerprint("a.yaml") == first
 
 
-def test_the_fingerprint_knows_an_include_that_no_scan_has_seen(folder: Folder) -> None:
+def test_the_fingerprint_covers_an_include_that_was_not_scanned_yet(folder: Folder) -> None:
     file = folder.write("a.yaml", KITCHEN)
     folder.write("more.yaml", "x: 1\n")
     folder.scan()
@@ -130,5 +130,5 @@ def test_the_fingerprint_is_the_same_for_another_scanner_and_place(folder: Folde
     assert Scanner(moved).fingerprint("a.yaml") == first
 
 
-def test_a_configuration_that_is_gone_has_no_fingerprint(folder: Folder) -> None:
+def test_a_removed_configuration_has_no_fingerprint(folder: Folder) -> None:
     assert folder.scanner.fingerprint("a.yaml") is None

@@ -27,7 +27,7 @@ def test_two_configurations_may_have_the_same_name(folder: Folder) -> None:
     assert folder.scan().configurations.keys() == {"one.yaml", "two.yaml"}
 
 
-def test_files_name_everything_that_went_in_the_main_file_first(folder: Folder) -> None:
+def test_files_are_all_that_it_includes_the_main_file_first(folder: Folder) -> None:
     folder.write(
         "z.yaml",
         """

@@ -254,7 +254,7 @@ async def test_internals_that_changed_are_logged_once(
     adapter.devices()
     adapter.subscribe(lambda: None)
 
-    assert [record.levelno for record in caplog.records if "does not know" in record.message] == [
+    assert [record.levelno for record in caplog.records if "not as expected" in record.message] == [
         logging.WARNING
     ]
     assert found(adapter).online is None

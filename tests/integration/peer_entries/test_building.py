@@ -223,7 +223,7 @@ async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
     await hass.async_block_till_done(wait_background_tasks=True)
     link.become(LinkState.REFUSED, "pair again")
     queued = asyncio.Event()
-    coordinator.async_subscribe_jobs(lambda _configuration: queued.set())
+    coordinator.async_add_listener(queued.set)
     update = "update.desk_lamp_esphome"
     install = asyncio.create_task(
         hass.services.async_call("update", "install", {"entity_id": update}, blocking=True)

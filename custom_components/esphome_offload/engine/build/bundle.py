@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 import hashlib
 import json
 import logging
@@ -12,10 +12,11 @@ from pathlib import Path
 import re
 import tarfile
 import time
-from typing import TypedDict, cast
+from typing import Annotated
 
+from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..const import FailureReason
-from .bundle_sources import Signature, Sources, look
+from .bundle_sources import NAMES_LIMIT, Signature, Sources, read_sources
 from .cache.eviction import IN_USE
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
@@ -58,15 +59,19 @@ class Bundle:
     fresh: bool
 
 
-class _Record(TypedDict):
-    """What a bundle was made from."""
+_Line = Annotated[str, Text(4096, free=True)]
 
-    esphome_version: str
-    config_dir: str
-    sha256: str
-    size: int
-    names: str
-    files: dict[str, list[int]]
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """The sources of a bundle, as they were when it was made."""
+
+    esphome_version: _Line
+    config_dir: _Line
+    sha256: Annotated[str, Text(64, r"[0-9a-f]{64}")]
+    size: Annotated[int, Number(0, 2**53)]
+    names: _Line
+    files: Annotated[Mapping[_Line, Signature], Keyed(NAMES_LIMIT)]
 
 
 class Bundles:
@@ -96,7 +101,7 @@ class Bundles:
         """
         async with self._lock(request.configuration):
             try:
-                sources = await asyncio.to_thread(look, request.config_dir)
+                sources = await asyncio.to_thread(read_sources, request.config_dir)
                 kept = await asyncio.to_thread(
                     self._kept,
                     request.configuration,
@@ -126,7 +131,7 @@ class Bundles:
         itself only looks at the time of the main file and would not see a changed secret.
         """
         async with self._lock(configuration):
-            sources = await asyncio.to_thread(look, config_dir)
+            sources = await asyncio.to_thread(read_sources, config_dir)
             kept = await asyncio.to_thread(
                 self._kept, configuration, config_dir, esphome_version, sources
             )
@@ -159,7 +164,7 @@ class Bundles:
     def _discard_unused(self, folder: Path) -> None:
         # While room was made it may have been taken into use.
         if time.time() - folder.stat().st_mtime >= IN_USE:
-            _LOGGER.info("The bundle %s makes room", folder.name)
+            _LOGGER.debug("The bundle %s makes room", folder.name)
             self._layout.discard(folder)
 
     async def _run(
@@ -220,21 +225,17 @@ class Bundles:
         """Return the last bundle if a new one would be the same."""
         folder = self._layout.bundle(configuration)
         try:
-            record = cast("_Record", json.loads(self._record(configuration).read_bytes()))
-            path = folder / f"{record['sha256']}.tar.gz"
+            record = decode_json(_Record, self._record(configuration).read_bytes())
+            path = folder / f"{record.sha256}.tar.gz"
             same = (
-                record["esphome_version"] == esphome_version
-                and record["config_dir"] == str(config_dir)
-                and sources.names is not None
-                and record["names"] == sources.names
-                and all(
-                    sources.files.get(name) == Signature(*signature)
-                    for name, signature in record["files"].items()
-                )
-                and path.stat().st_size == record["size"]
+                record.esphome_version == esphome_version
+                and record.config_dir == str(config_dir)
+                and record.names == sources.names
+                and all(sources.files.get(name) == each for name, each in record.files.items())
+                and path.stat().st_size == record.size
             )
-            return Bundle(path, record["sha256"], record["size"], fresh=False) if same else None
-        except OSError, ValueError, KeyError, TypeError, AttributeError:
+            return Bundle(path, record.sha256, record.size, fresh=False) if same else None
+        except OSError, CodecError:
             # Not there, or cut off when the machine lost power.
             return None
 
@@ -253,28 +254,16 @@ class Bundles:
         for old in folder.glob("*.tar.gz"):
             if old != path:
                 old.unlink(missing_ok=True)
-        after = look(request.config_dir)
+        after = read_sources(request.config_dir)
         # For a package that ESPHome fetched it is not listed.
         names |= {"secrets.yaml"} & after.files.keys()
-        signatures = {name: after.files.get(name) for name in names}
-        certain = before.names is not None and all(
-            signature is not None and signature == before.files.get(name)
-            for name, signature in signatures.items()
-        )
-        if certain and before.names is not None:
+        files = {name: after.files[name] for name in names if name in after.files}
+        unchanged = all(before.files.get(name) == each for name, each in files.items())
+        if before.names is not None and len(files) == len(names) and unchanged:
             record = _Record(
-                esphome_version=request.esphome_version,
-                config_dir=str(request.config_dir),
-                sha256=sha256,
-                size=size,
-                names=before.names,
-                files={
-                    name: list(asdict(signature).values())
-                    for name, signature in signatures.items()
-                    if signature is not None
-                },
+                request.esphome_version, str(request.config_dir), sha256, size, before.names, files
             )
-            record_path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+            record_path.write_bytes(encode_json(record))
         return Bundle(path, sha256, size, fresh=True)
 
     def _record(self, configuration: str) -> Path:

@@ -1,51 +1,57 @@
-"""What lies in the configuration folder, told quickly: to see whether a bundle would be another."""
+"""The state of the configuration folder, by which a bundle is known to be up to date."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 import hashlib
 import os
 from pathlib import Path
+from typing import Annotated
 
-_NAMES_LIMIT = 20_000
-"""Beyond this it is no configuration folder but somebody's whole disk."""
+from ..codec import Number
+
+NAMES_LIMIT = 20_000
+"""With more files it is not a configuration folder but a whole disk."""
 _SKIPPED = "__pycache__"
+
+
+_Integer = Annotated[int, Number(-(2**63), 2**64)]
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What changes when a file is written or replaced; times in nanoseconds."""
+    """Values that change when a file is written or replaced; times in nanoseconds."""
 
-    size: int
-    modified: int
-    changed: int
-    inode: int
+    size: _Integer
+    modified: _Integer
+    changed: _Integer
+    inode: _Integer
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files of a folder by relative path, hidden ones and those behind links left out.
+    """The files of a folder by relative path, without hidden ones and those behind links.
 
-    ``names`` is a digest of all names and of where links lead: a file that comes may be used as
-    much as one that changes (``!include_dir_list``). None: it could not be told.
+    ``names`` is a digest of all names and of the targets of links: a new file can be used as well
+    as a changed one (``!include_dir_list``). None when it is unknown.
     """
 
     names: str | None = None
     files: Mapping[str, Signature] = field(default_factory=dict)
 
 
-def look(folder: Path) -> Sources:
-    """Return what lies in a folder now. Blocking."""
+def read_sources(folder: Path) -> Sources:
+    """Return the present state of a folder. Blocks."""
     names: list[str] = []
     files: dict[str, Signature] = {}
     try:
         for name, signature in _walk(folder, ""):
-            if len(names) >= _NAMES_LIMIT:
+            if len(names) >= NAMES_LIMIT:
                 return Sources()
             names.append(name)
             if signature is not None:
                 files[name] = signature
     except OSError:
-        # Unreadable, or being changed right now.
+        # Not readable, or changed meanwhile.
         return Sources()
     text = "\0".join(sorted(names))
     return Sources(hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(), files)

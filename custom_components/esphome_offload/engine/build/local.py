@@ -155,7 +155,7 @@ class LocalBuilder(Builder):
         lock = self._locks.setdefault(key, asyncio.Lock())
         if not lock.locked():
             async with lock:
-                _LOGGER.info("The build tree %s makes room", key)
+                _LOGGER.debug("The build tree %s makes room", key)
                 await asyncio.to_thread(self._layout.discard, self.folder / key)
 
     async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:

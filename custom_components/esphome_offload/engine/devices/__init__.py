@@ -1,1 +1,1 @@
-"""What can be flashed: ESPHome configurations and the devices that run them."""
+"""ESPHome configurations, and the devices that run them."""

@@ -26,7 +26,7 @@ _EXPRESSION: Final = re.compile(r"<%.+?%>|\$\{[^}]+\}", re.MULTILINE)
 
 
 class UnresolvedError(Exception):
-    """A value cannot be worked out from what the files say; ``str(error)`` is for people."""
+    """A value cannot be resolved from the files alone; ``str(error)`` is for people."""
 
 
 def has_expression(text: str) -> bool:
@@ -35,11 +35,11 @@ def has_expression(text: str) -> bool:
 
 
 def render(text: str, lookup: Callable[[str], object]) -> object:
-    """Return what a text with expressions comes to, whatever type that is.
+    """Return the value of a text with expressions, of any type.
 
-    ``lookup`` gives the value of a name, or jinja2's ``missing``. Raises UndefinedError for a
-    name that is needed and missing, UnresolvedError for what cannot be evaluated, and whatever
-    ``lookup`` raises.
+    ``lookup`` returns the value of a name, or jinja2's ``missing``. Raises UndefinedError for a
+    missing name that is needed, UnresolvedError for an expression that cannot be evaluated, and
+    what ``lookup`` raises.
     """
     try:
         result: object = _template(text).render({_LOOKUP: lookup})
@@ -48,20 +48,22 @@ def render(text: str, lookup: Callable[[str], object]) -> object:
     except UndefinedError, UnresolvedError, SourceError, RecursionError:
         raise
     except Exception as error:  # an expression can raise anything
-        raise UnresolvedError(f"the expression {text} cannot be evaluated: {error}") from error
+        # The text of the error can quote a value.
+        kind = type(error).__name__
+        raise UnresolvedError(f"the expression {text} cannot be evaluated ({kind})") from error
     if isinstance(result, str):
         check_length(result)
     return result
 
 
 def check_length(text: str) -> None:
-    """Raise UnresolvedError for a text that no configuration means."""
+    """Raise UnresolvedError for a text that is too long."""
     if len(text) > _MAX_TEXT:
         raise UnresolvedError("the substitutions make a text that is too long")
 
 
 class _Context(Context):
-    """Looks names up in the scope that was handed to the template."""
+    """Looks names up in the scope that was passed to the template."""
 
     @override
     def resolve_or_missing(self, key: str) -> Any:
@@ -72,7 +74,7 @@ class _Context(Context):
 
 
 def _native_value(nodes: Iterator[Any]) -> object:
-    """Join what a template gives: one value stays what it is, a text may read as a literal."""
+    """Join the output of a template: one value keeps its type, a text can be a literal."""
     values = list(nodes)
     if not values:
         return None
@@ -90,7 +92,7 @@ def _native_value(nodes: Iterator[Any]) -> object:
 class _Environment(SandboxedEnvironment):
     """ESPHome's dialect of Jinja, in the sandbox.
 
-    Multiplying and raising are watched: one short line could otherwise take all memory.
+    Multiplication and powers are limited: one short line could otherwise take all memory.
     """
 
     code_generator_class = NativeCodeGenerator

@@ -1,4 +1,4 @@
-"""The words for what can be flashed: configurations, what is wrong with them, live devices."""
+"""Configurations, problems with them, and live devices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One ESPHome configuration that describes a device.
+    """An ESPHome configuration that describes a device.
 
-    ``file_name`` is its name inside the configuration folder, ``node_name`` what the device
-    calls itself (plus a part of its MAC address when ``adds_mac_suffix``). ``files`` are all
-    YAML files that it consists of, itself first, secrets included.
+    ``file_name`` is relative to the configuration folder, ``node_name`` is ESPHome's name of the
+    device (without the part of the MAC address that it adds when ``adds_mac_suffix``). ``files``
+    are all YAML files that the configuration consists of, itself first, secrets included.
     """
 
     file_name: str
@@ -34,10 +34,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What a folder holds, by file name.
+    """The configurations and problems of a folder, by file name.
 
-    A configuration whose name is known stays in ``configurations`` while one of the files that
-    it includes is broken; ``problems`` then names the broken file.
+    A configuration whose name is known stays in ``configurations`` while a file that it includes
+    is broken; ``problems`` then has the broken file.
     """
 
     configurations: Mapping[str, Configuration]
@@ -49,7 +49,7 @@ class CoreDevice:
     """A device that Home Assistant's own ``esphome`` integration knows.
 
     ``mac`` is lower case with colons, ``build_time`` as the device reports it. ``online`` is
-    None when that cannot be told. ``connections`` counts how often it was seen to connect.
+    None when unknown. ``connections`` counts the connections since the start.
     """
 
     entry_id: str

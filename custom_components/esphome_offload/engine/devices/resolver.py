@@ -1,4 +1,4 @@
-"""What one configuration comes to: packages merged, substitutions made, as far as needed."""
+"""ConfigurationResolver: merges packages and makes substitutions, as far as needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,16 +41,14 @@ _PLATFORMS: Final = (
 _NAME_CHARACTERS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _MAX_NAME: Final = 31
 _MAC_SUFFIX: Final = len("-aabbcc")
-# Files that include each other twice over several levels would otherwise never end.
+# Limits for files that include others twice, over many levels.
 _MAX_PACKAGES: Final = 1000
 _MAX_VISITS: Final = 5000
-
-type _Layer = Part
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a configuration says about its device."""
+    """The keys of a configuration that describe its device."""
 
     node_name: str
     friendly_name: str | None
@@ -62,11 +60,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What became of one file.
+    """The result for one file.
 
-    Without ``identity`` it is no device: either because it has no ``esphome:`` block, or for
-    the ``reason``. ``faults`` are broken files that it includes. ``touched`` are all paths that
-    went in or were looked for.
+    Without ``identity`` it is not a device: it has no ``esphome:`` block, or there is a
+    ``reason``. ``faults`` are broken files that it includes, ``touched`` all paths that were read
+    or looked for.
     """
 
     identity: Identity | None
@@ -76,15 +74,14 @@ class Resolution:
 
 
 class ConfigurationResolver:
-    """Resolves one configuration; made anew for each."""
+    """Resolves one configuration; used once."""
 
     def __init__(self, reader: YamlReader, config_dir: str) -> None:
-        """Read files through ``reader``."""
         self._reader = reader
         self._config_dir = config_dir
         self._values = Values(self)
         self._globals = Scope()
-        self._layers: list[_Layer] = []
+        self._layers: list[Part] = []
         self._touched: set[str] = set()
         self._faults: dict[tuple[str, str], SourceError] = {}
         self._remote: list[str] = []
@@ -100,20 +97,20 @@ class ConfigurationResolver:
         except UnresolvedError as error:
             reason = str(error)
         except SourceError as error:
-            reason = self._say(error, document.path)
+            reason = self._describe(error, document.path)
         except RecursionError:
             reason = "its values refer to each other too deeply"
         try:
             self._visit(document, self._globals, set())
         except RecursionError:
-            # What is beyond goes unwatched; ESPHome cannot follow it either.
+            # Changes of files beyond this depth are missed; ESPHome cannot read them either.
             reason = reason or "its files include each other too deeply"
         return Resolution(identity, reason, tuple(self._faults.values()), frozenset(self._touched))
 
-    # What the values are made of
+    # Includes and secrets
 
     def included(self, include: Include, scope: Scope) -> tuple[object, Scope]:
-        """Return what an include stands for, and the scope of that."""
+        """Return the content of an include, and its scope."""
         found = self._find(include, scope)
         if found is None:
             return {}, scope
@@ -237,7 +234,7 @@ class ConfigurationResolver:
                 else:
                     self._add_layer(part)
 
-    # The identity
+    # Identity
 
     def _identity(self, document: Document) -> Identity | None:
         root = self._flatten(document)
@@ -292,11 +289,11 @@ class ConfigurationResolver:
         return name
 
     def _missing_layer(self) -> Exception | None:
-        """Return what may hold a missing substitution: a package that could not be read."""
+        """Return the error of a package that could not be read: it may define what is missing."""
         return next((error for error, _ in self._layers if isinstance(error, Exception)), None)
 
     def _optional(self, block: object, key: str) -> object:
-        """Return a value that is not worth failing for."""
+        """Return a value, None when it cannot be resolved."""
         try:
             return block.get(key) if isinstance(block, View) else None
         except UnresolvedError, SourceError:
@@ -306,10 +303,10 @@ class ConfigurationResolver:
         value = self._optional(block, key)
         return str(value) if isinstance(value, str | int | float) else None
 
-    # All files that belong to it
+    # Files
 
     def _visit(self, document: Document, scope: Scope, seen: set[str]) -> None:
-        """Touch every file that ``document`` leads to, also where no value was needed."""
+        """Add every file that ``document`` includes to ``touched``, also those of no effect."""
         self._visits += 1
         if self._visits > _MAX_VISITS or (document.path in seen and not document.dynamic):
             return
@@ -324,7 +321,7 @@ class ConfigurationResolver:
             try:
                 found = self._find(include, scope)
             except UnresolvedError, SourceError:
-                # Faults of files are kept; a name that needs values from elsewhere is none.
+                # Faults of files are kept by now. A name that needs other values is not a fault.
                 continue
             if found is not None:
                 self._visit(*found, seen)
@@ -332,7 +329,7 @@ class ConfigurationResolver:
     def _fault(self, error: SourceError) -> SourceError:
         return self._faults.setdefault((error.file, str(error)), error)
 
-    def _say(self, error: SourceError, main: str) -> str:
+    def _describe(self, error: SourceError, main: str) -> str:
         if error.file == main:
             return str(error)
         return f"in {os.path.relpath(error.file, self._config_dir)}: {error}"

@@ -1,4 +1,4 @@
-"""Finds the configurations in ESPHome's folder and keeps what it found up to date."""
+"""Scanner: finds the configurations in ESPHome's folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ _LOGGER = logging.getLogger(__name__)
 
 _SECRETS_FILES: Final = frozenset({"secrets.yaml", "secrets.yml"})
 _SUFFIXES: Final = (".yaml", ".yml")
-# What a problem of the folder itself is filed under.
 FOLDER: Final = "."
+"""The key of a problem with the folder itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What one file came to, and the signatures of everything that went in."""
+    """The result for one file, and the signatures of all paths that it depends on."""
 
     signatures: Mapping[str, Signature | None]
     configuration: Configuration | None = None
     problem: str | None = None
-    # A file that cannot be read; otherwise a problem counts only when nobody includes the file.
+    # The file cannot be read. Any other problem counts only when no other file includes it.
     broken: bool = False
     faults: tuple[tuple[str, str], ...] = ()
 
@@ -38,7 +38,6 @@ class Scanner:
     """The configurations of one folder. Blocking; may be used from several threads."""
 
     def __init__(self, config_dir: Path) -> None:
-        """Look at ``config_dir``, which need not exist yet."""
         self._config_dir = os.path.realpath(config_dir)
         self._known: dict[str, _Known] = {}
         self._paths: dict[str, Path] = {}
@@ -46,11 +45,11 @@ class Scanner:
         self._lock = threading.Lock()
 
     def scan(self) -> ScanResult:
-        """Return what the folder holds now.
+        """Return the present configurations and problems.
 
         Only files that changed are read again, judged by time, size and inode of everything
-        that went in. Never raises: while the folder cannot be listed, the configurations stay
-        what they were and the problem is filed under ``FOLDER``. The same object comes back
+        that they depend on. Never raises: while the folder cannot be listed, the configurations
+        stay as they were and the problem has the key ``FOLDER``. The same object is returned
         when nothing changed.
         """
         with self._lock:
@@ -70,13 +69,12 @@ class Scanner:
             return self._result
 
     def fingerprint(self, configuration: str) -> str | None:
-        """Return a text that changes with the content of any file of a configuration.
+        """Return a digest of the content of all files of a configuration.
 
-        That is its YAML files with everything they include, and ``secrets.yaml`` (all of it,
-        also a secret that this configuration does not use). Not in it: sources of local
-        ``external_components``, ``includes:`` and remote packages. The text stays the same over
-        restarts and when the folder moves. None when there is no such configuration any more;
-        never raises, any other missing file counts as such.
+        These are its YAML files with everything they include, and all of ``secrets.yaml``, but
+        not the sources of local ``external_components``, ``includes:`` and remote packages. The
+        digest is the same after a restart and when the folder moves. None when the
+        configuration does not exist; never raises, other missing files count as missing.
         """
         with self._lock:
             reader = YamlReader()
@@ -116,12 +114,12 @@ class Scanner:
         try:
             return self._read(name, reader)
         except Exception as error:
-            # Files are made by people: one that nobody thought of must not cost the others.
-            _LOGGER.exception("The configuration %s cannot be understood", name)
+            # Whatever a file holds, it must not hide the others.
+            _LOGGER.exception("The configuration %s cannot be read", name)
             path = self._own(name)
             return _Known(
                 {path: reader.signature(path)},
-                problem=f"it cannot be understood: {error!r}",
+                problem=f"it cannot be read ({type(error).__name__})",
                 broken=True,
             )
 
@@ -214,7 +212,7 @@ class Scanner:
         return os.path.relpath(path, self._config_dir)
 
     def _path(self, path: str) -> Path:
-        """Return one object per path, as most configurations share most of their files."""
+        """Return the same object for the same path: configurations share most of their files."""
         return self._paths.setdefault(path, Path(path))
 
     def _forget_paths(self) -> None:
@@ -223,12 +221,12 @@ class Scanner:
 
 
 def _text(name: str) -> str:
-    """Return what can be shown and stored: one file name that cannot stops whole registries."""
+    """Return a text that can be stored: a registry with a surrogate in it cannot be saved."""
     return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself; reading it says so
+    except OSError:  # a link to itself; the error comes when it is read
         return False

@@ -1,4 +1,4 @@
-"""ESPHome's substitutions, worked out only where a value is needed.
+"""ESPHome's substitutions, resolved only where a value is needed.
 
 A YAML value together with the scope that it stands in gives an evaluated value: a scalar, a
 View of one or more mappings, an Items list or a Marker.
@@ -29,20 +29,19 @@ _VARIABLE: Final = re.compile(r"\$(?:\{([A-Za-z0-9_]*)\}|([A-Za-z0-9_]+))")
 
 
 class Resolver(Protocol):
-    """Knows the files."""
+    """Access to other files."""
 
     def included(self, include: Include, scope: Scope) -> tuple[object, Scope]:
-        """Return what an include stands for, and the scope of that."""
+        """Return the content of an include, and its scope."""
 
     def secret(self, secret: Secret) -> object:
         """Return the value of a secret."""
 
 
 class Scope:
-    """Variables that hold for a part of a configuration, over those of what it is part of.
+    """Variables of a part of a configuration, in front of those of the part around it.
 
-    The values stay as they were read until somebody asks. ``file`` is set where an included
-    file begins.
+    Values are resolved when they are looked up. ``file`` is set where an included file starts.
     """
 
     __slots__ = ("_entries", "_open", "_order", "_values", "file", "parent")
@@ -53,7 +52,7 @@ class Scope:
         variables: Mapping[str, object] | None = None,
         file: str | None = None,
     ) -> None:
-        """Begin with variables that may use each other and the parent's."""
+        """``variables`` may use each other and the parent's."""
         self.parent = parent
         self.file = file
         self._entries: dict[str, list[tuple[object, Scope]]] = {}
@@ -64,7 +63,7 @@ class Scope:
             self.add(name, raw, self)
 
     def add(self, name: str, raw: object, scope: Scope) -> None:
-        """Add a variable behind those already here, to be worked out in ``scope``."""
+        """Add a variable, after all others of that name, to be resolved in ``scope``."""
         name = name.removeprefix("$")
         self._entries.setdefault(name, []).append((raw, scope))
         self._order.setdefault(name, len(self._order))
@@ -100,10 +99,10 @@ class Scope:
         return missing if self.parent is None else self.parent.lookup(name, values)
 
     def _parent_goes_first(self, name: str) -> bool:
-        """Return whether, while one of these variables is worked out, another is not there yet.
+        """Return whether a variable means the parent's while one of these is resolved.
 
-        ESPHome works them out in order: one that stands later is taken from here only when the
-        surroundings have none of that name; one that uses its own name means theirs.
+        ESPHome resolves them in order: a later one counts only when the parent has none of that
+        name; one that uses its own name means the parent's.
         """
         if not self._open:
             return False
@@ -117,16 +116,15 @@ type Part = tuple[Mapping[str, object] | Exception, Scope]
 
 
 class View(Mapping[str, object]):
-    """One or more mappings merged as packages are, the first being the strongest.
+    """One or more mappings merged like packages, the first being the strongest.
 
-    An exception among them stands for one that could not be read: what the stronger ones do
-    not say is not known then.
+    An exception among them stands for one that could not be read: keys that no stronger one has
+    are unknown then.
     """
 
     __slots__ = ("_parts", "_values")
 
     def __init__(self, values: Values, parts: Sequence[Part]) -> None:
-        """Merge ``parts``."""
         self._values = values
         self._parts = tuple(parts)
 
@@ -173,12 +171,11 @@ class View(Mapping[str, object]):
 
 
 class Items(Sequence[object]):
-    """A list whose items are worked out when they are taken."""
+    """A list whose items are resolved when they are used."""
 
     __slots__ = ("_items", "_scope", "_values")
 
     def __init__(self, values: Values, items: list[object], scope: Scope) -> None:
-        """Stand for ``items`` in ``scope``."""
         self._values = values
         self._items = items
         self._scope = scope
@@ -209,15 +206,14 @@ def items_of(value: Items) -> tuple[list[object], Scope]:
 
 
 class Values:
-    """Works out the values of one configuration."""
+    """Resolves the values of one configuration."""
 
     def __init__(self, resolver: Resolver) -> None:
-        """Use ``resolver`` for what lies in other files."""
         self._resolver = resolver
         self.unresolved: list[str] = []
 
     def evaluate(self, node: object, scope: Scope, *, strict: bool = False) -> object:
-        """Return what a node stands for; raises UnresolvedError or SourceError."""
+        """Return the value of a node; raises UnresolvedError or SourceError."""
         while True:
             if isinstance(node, str):
                 return self.expand(node, scope, strict=strict)
@@ -240,7 +236,7 @@ class Values:
     def combine(
         self, candidates: Sequence[tuple[object, Scope]], *, strict: bool = False
     ) -> object:
-        """Return what the first candidate says, mappings merged over those behind them."""
+        """Return the value of the first candidate; mappings are merged over those after them."""
         parts: list[Part] = []
         for node, scope in candidates:
             if isinstance(node, Exception):
@@ -258,8 +254,8 @@ class Values:
     def expand(self, text: str, scope: Scope, *, strict: bool = False) -> object:
         """Return ``text`` with ``$name``, ``${name}`` and expressions replaced.
 
-        What is not defined stays as it is, or raises UnresolvedError when ``strict``. A text
-        that is nothing but a variable or an expression becomes its value, whatever type.
+        A name that is not defined stays as it is, or raises UnresolvedError when ``strict``. A
+        text that is only a variable or an expression becomes its value, of any type.
         """
         if "$" not in text:
             return text

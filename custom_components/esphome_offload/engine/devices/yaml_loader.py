@@ -1,4 +1,4 @@
-"""Builds plain objects and markers from the text of one YAML file, as ESPHome reads it."""
+"""YamlLoader: builds plain objects and markers from one YAML file, as ESPHome reads it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,18 +30,17 @@ else:
 
 SECRETS_FILE: Final = "secrets.yaml"
 
-# A chain of merges that copies keys again and again is the one way in which a small file can
-# become a huge mapping while it is read.
+# By a chain of merges that copy keys a small file can become a huge mapping while it is read.
 _MAX_MERGED_KEYS: Final = 100_000
 _MAX_FILES_IN_FOLDER: Final = 500
 
 
 @dataclass(slots=True)
 class Document:
-    """What one file says, or why it says nothing.
+    """The content of one file, or why there is none.
 
-    ``touched`` are the paths whose change changes the document, missing ones included.
-    ``merged`` are the documents that ``<<`` or ``!include_dir_…`` put into this one.
+    ``touched`` are the paths that the document depends on, missing ones included; ``merged``
+    the documents that ``<<`` or ``!include_dir_…`` put into this one.
     """
 
     path: str
@@ -60,24 +59,24 @@ class Document:
 
 
 class Documents(Protocol):
-    """Knows what other files say."""
+    """Access to the content of other files."""
 
     def document(self, path: str) -> Document:
-        """Return what a file says; never raises."""
+        """Return the content of a file; never raises."""
 
 
 class YamlLoader(_BaseLoader):
     """Builds plain objects and markers from one file."""
 
     def __init__(self, text: str, document: Document, reader: Documents) -> None:
-        """Read ``text``, noting in ``document`` what it leads to."""
+        """Parse ``text``; what it includes is added to ``document``."""
         super().__init__(text)
         self.document = document
         self._reader = reader
         self._merged_keys = 0
 
     def mapping(self, node: yaml.Node) -> dict[str, object]:
-        """Return a mapping, what ``<<`` brings included."""
+        """Return a mapping, with the keys that ``<<`` merges."""
         if not isinstance(node, yaml.MappingNode):
             raise yaml.constructor.ConstructorError(
                 None, None, "expected a mapping", node.start_mark
@@ -135,7 +134,7 @@ class YamlLoader(_BaseLoader):
             )
         if value.condition is not None and not truthy(value.condition):
             return {}
-        # Not a place of its own any more: the merged document brings what it includes.
+        # The files that it includes are found through ``merged``.
         if value in self.document.includes:
             self.document.includes.remove(value)
         document = self._merge_document(join(value.source, value.file), value.file, node)
@@ -185,7 +184,7 @@ class YamlLoader(_BaseLoader):
 
 
 def _scoped(value: object, variables: dict[str, object]) -> object:
-    """Return a mapping whose values keep the variables that the mapping came with."""
+    """Return a mapping whose values keep the variables of the include."""
     if isinstance(value, dict):
         return {key: Scoped(item, variables) for key, item in value.items()}
     return Scoped(value, variables)
@@ -226,7 +225,7 @@ def _secret(loader: YamlLoader, node: yaml.Node) -> Secret:
 
 
 def _environment(_loader: YamlLoader, node: yaml.Node) -> object:
-    # Builds run with an environment of their own, so that only the default can be told here.
+    # Builds run with an environment of their own: only the default is known here.
     words = str(node.value).split()
     return " ".join(words[1:]) if len(words) > 1 else Marker.OPAQUE
 
@@ -273,7 +272,7 @@ _CONSTRUCTORS: Final[dict[str | None, Callable[[Any, Any], object]]] = {
     "!include_dir_merge_list": _dir_merge_list,
     "!include_dir_named": _dir_named,
     "!include_dir_merge_named": _dir_merge_named,
-    # !lambda, !extend, !force and whatever a later ESPHome brings.
+    # !lambda, !extend, !force, and tags of later versions of ESPHome.
     None: lambda _loader, _node: Marker.OPAQUE,
 }
 for _tag, _constructor in _CONSTRUCTORS.items():

@@ -1,4 +1,4 @@
-"""What ESPHome's YAML tags stand for until somebody needs to know more."""
+"""ESPHome's YAML tags, and what is common to all modules that read YAML."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -6,7 +6,7 @@ import os
 
 
 class Marker(Enum):
-    """What stands for a value that is of no concern, or taken away."""
+    """A value that is not needed, or that is removed."""
 
     OPAQUE = "opaque"
     REMOVE = "remove"
@@ -14,7 +14,7 @@ class Marker(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Include:
-    """``!include``: resolved only when its content is needed, as its name may need values."""
+    """``!include``: resolved when its content is needed, since its name may need values."""
 
     source: str
     line: int
@@ -33,7 +33,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scoped:
-    """A value that was merged in from a file included with variables."""
+    """A value that was merged from a file included with variables."""
 
     value: object
     variables: dict[str, object]
@@ -47,16 +47,15 @@ class Literal:
 
 
 class SourceError(Exception):
-    """A file is not as it must be. ``file`` is its path, ``str(error)`` is for people."""
+    """A file cannot be read. ``file`` is its path, ``str(error)`` is for people."""
 
     def __init__(self, file: str, reason: str) -> None:
-        """Keep which file it is about."""
         super().__init__(reason)
         self.file = file
 
 
 def join(source: str, name: str) -> str:
-    """Return the path that ``name`` means inside the file ``source``."""
+    """Return the path of ``name``, which is relative to the file ``source``."""
     path = os.path.join(os.path.dirname(source), name)  # noqa: PTH118, PTH120 hot path
     if ".." in name:
         folder, base = os.path.split(path)
@@ -65,7 +64,7 @@ def join(source: str, name: str) -> str:
 
 
 def truthy(value: object) -> bool:
-    """Return what ESPHome takes for true."""
+    """Return whether ESPHome takes a value for true."""
     if isinstance(value, str):
         return value.lower() in {"true", "yes", "on", "enable"}
     return bool(value)

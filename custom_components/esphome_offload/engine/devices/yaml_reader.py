@@ -1,7 +1,7 @@
-"""Reads single YAML files, each once, without resolving what they include.
+"""YamlReader: reads single YAML files, each once, without resolving what they include.
 
-What a file says is kept as plain objects, with small markers where ESPHome's tags stand.
-Nothing that was read is ever changed afterwards, so an alias stays one shared object.
+The content of a file is plain objects, with markers for ESPHome's tags. It is never changed
+afterwards, so that an alias stays one shared object.
 """
 
 import os
@@ -13,7 +13,7 @@ import yaml
 from .yaml_loader import Document, YamlLoader
 from .yaml_nodes import SourceError
 
-# Real configurations have a few dozen KiB; more is no configuration.
+# Real configurations have a few dozen KiB.
 MAX_FILE_SIZE: Final = 1024 * 1024
 MAX_INCLUDE_DEPTH: Final = 20
 
@@ -21,18 +21,17 @@ type Signature = tuple[int, int, int, int]
 
 
 class YamlReader:
-    """Reads each file once; made anew for each scan, so that it forgets with it."""
+    """Reads each file once; used for one scan."""
 
     def __init__(self) -> None:
-        """Begin with nothing read."""
         self._documents: dict[str, Document] = {}
         self._signatures: dict[str, Signature | None] = {}
         self._reading: list[str] = []
 
     def signature(self, path: str) -> Signature | None:
-        """Return what changes whenever the file does; None when there is no such file.
+        """Return a value that changes with the file; None when there is no such file.
 
-        The time of the last status change is in it, so that corrected permissions are noticed.
+        The time of the last status change is part of it, because permissions matter.
         """
         if path not in self._signatures:
             try:
@@ -42,7 +41,7 @@ class YamlReader:
         return self._signatures[path]
 
     def document(self, path: str) -> Document:
-        """Return what the file says; never raises."""
+        """Return the content of a file; never raises."""
         if (known := self._documents.get(path)) is not None:
             return known
         document = Document(path, touched={path})
@@ -81,7 +80,7 @@ class YamlReader:
 
     def content(self, path: str) -> bytes:
         """Return a regular file's bytes, at most MAX_FILE_SIZE; raises OSError or SourceError."""
-        # Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
+        # Without O_NONBLOCK, opening a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:  # noqa: PTH123 a descriptor has no path
             status = os.fstat(descriptor)
@@ -90,7 +89,7 @@ class YamlReader:
                 raise SourceError(path, "it is not a regular file")
             content = file.read(MAX_FILE_SIZE + 1)
         if len(content) > MAX_FILE_SIZE:
-            raise SourceError(path, "it is larger than 1 MiB, which no configuration is")
+            raise SourceError(path, "it is larger than 1 MiB")
         return content
 
     def _parse(self, document: Document) -> object:
@@ -105,15 +104,16 @@ class YamlReader:
         except RecursionError as error:
             raise SourceError(path, "its values are nested too deeply") from error
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
-            # PyYAML lets these through where a value does not fit its explicit tag.
-            raise SourceError(path, f"a value in it cannot be understood: {error}") from error
+            # PyYAML raises these where a value does not fit its explicit tag. Their texts quote the
+            # value, which can be a password.
+            raise SourceError(path, "a value in it does not fit its tag") from error
         finally:
             loader.dispose()
         if len(documents) > 2:
             raise SourceError(
                 path, f"it holds {len(documents)} YAML documents, at most two are allowed"
             )
-        # Of two documents, the first is front matter that ESPHome leaves alone.
+        # Of two documents, the first is front matter that ESPHome ignores.
         root = documents[-1] if documents else {}
         return {} if root is None else root
 

@@ -41,7 +41,7 @@ def prune_orphans(
         os.utime(mark, (min(since, now),) * 2)
         if now - since < GONE_FOR:
             continue
-        _LOGGER.info("The configuration of %s is gone, and with it what was kept of it", key)
+        _LOGGER.debug("The configuration of %s is gone, and with it what was kept of it", key)
         for kind in kinds:
             layout.discard(kind / key)
         mark.unlink()

@@ -134,7 +134,7 @@ class Toolchains:
             version = going.path.name
             async with self._locks.setdefault(version, asyncio.Lock()):
                 if await asyncio.to_thread(self._discard_unused, going.path):
-                    _LOGGER.info("The toolchain of ESPHome %s makes room", version)
+                    _LOGGER.debug("The toolchain of ESPHome %s makes room", version)
                     self._healthy.discard(version)
                     self._installed = tuple(v for v in self._installed if v != version)
 
