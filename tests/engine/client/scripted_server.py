@@ -109,6 +109,19 @@ class ScriptedServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @asynccontextmanager
+    async def elsewhere(self) -> AsyncIterator[str]:
+        """Give another base URL of the same builder."""
+        app = web.Application()
+        app.router.add_get(URL_LINK, self._handle)
+        server = TestServer(app)
+        await server.start_server()
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            await self.hang_up()
+            await server.close()
+
     async def hang_up(self) -> None:
         """Close all connections."""
         for each in tuple(self.sessions):
