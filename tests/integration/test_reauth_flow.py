@@ -15,7 +15,8 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.identity import Identity, IdentityError
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
@@ -186,7 +187,14 @@ async def test_an_address_where_the_peer_is_not_can_be_corrected(
     impostor.guests.add(own.public)
     async with impostor.elsewhere() as url:
         await dialog.address(url)
-    assert dialog.errors == {"url": "another_builder"}
+    assert dialog.errors == {"url": "not_known_there"}
+    reached = "custom_components.esphome_offload.flows.reauth.dial_link"
+    with patch(reached, side_effect=ChannelClosed("gone")):
+        await dialog.address(builder.url)
+    assert dialog.errors == {"url": "cannot_connect"}
+    with patch(reached, side_effect=ProtocolError(ErrorCode.MALFORMED, "nonsense")):
+        await dialog.address(builder.url)
+    assert dialog.errors == {"url": "malformed"}
 
     guests = set(builder.guests)
     builder.guests.clear()

@@ -81,7 +81,7 @@ async def test_a_text_that_is_no_address_can_be_corrected(
     dialog = await Dialog.add(hass)
     await dialog.address(typed)
     assert (dialog.step, dialog.errors) == ("pair", {"url": "invalid_address"})
-    assert dialog.placeholders["address"] == typed
+    assert dialog.placeholders["address"] == typed.strip()
     await dialog.address(builder.url)
     await pairs(hass, dialog, builder)
 

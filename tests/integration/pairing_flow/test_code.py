@@ -153,11 +153,8 @@ async def test_an_impostor_that_does_not_know_the_code_is_not_paired_with(
 async def test_an_answer_that_makes_no_sense_is_not_taken_for_a_wrong_code(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
-    with patch(
-        "custom_components.esphome_offload.engine.protocol.spake.CodeExchange.share",
-        b"nonsense",
-        create=True,
-    ):
+    nonsense = ProtocolError(ErrorCode.MALFORMED, "not a share")
+    with patch.object(builder.window, "answered", side_effect=nonsense):
         await dialog.submit(code=builder.open())
     assert dialog.errors == {"code": "malformed"}
     await pairs(hass, dialog, builder)
