@@ -83,11 +83,7 @@ class GuestDiskQuota:
                     return
                 async with self._hold(item.guest, item.key) as free:
                     if free:
-<<<<<<< HEAD
                         _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.guest)
-=======
-                        _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.room)
->>>>>>> main
                         await in_thread(partial(self._discard, item))
                         self.invalidate(item.guest, item.key)
                         self.used -= sizes[item]
