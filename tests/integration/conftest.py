@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from aiohttp.test_utils import TestClient
+from custom_components.esphome_offload.engine.host.admission import Lending
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
@@ -24,7 +25,6 @@ from custom_components.esphome_offload.engine.build.process.containment import (
 from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
-from custom_components.esphome_offload.engine.host.admission import Lending
 
 from ..engine.jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
 from .guest_client import Offloader

@@ -13,9 +13,13 @@ import uuid
 
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from aiohttp.test_utils import TestClient
+from custom_components.esphome_offload.engine.protocol.body import Sealer
+from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake, Session
+from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
+from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
+from custom_components.esphome_offload.engine.protocol.transfer import receive
 
 from custom_components.esphome_offload.engine.codec import Json, encode
-from custom_components.esphome_offload.engine.protocol.body import Sealer
 from custom_components.esphome_offload.engine.protocol.definitions import (
     BUNDLE_LIMIT,
     FIRMWARE_LIMIT,
@@ -24,15 +28,11 @@ from custom_components.esphome_offload.engine.protocol.definitions import (
     URL_PAIR,
     URL_TICKET,
 )
-from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake, Session
 from custom_components.esphome_offload.engine.protocol.identity import Identity, PublicKey
 from custom_components.esphome_offload.engine.protocol.messages import Attach, Submit
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.protocol.pairing import Paired, PairingClient
 from custom_components.esphome_offload.engine.protocol.payloads import BodyHeader, BuildParameters
-from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
-from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
-from custom_components.esphome_offload.engine.protocol.transfer import receive
 
 CONFIGURATION = "lamp.yaml"
 

@@ -18,7 +18,7 @@ from yarl import URL
 from custom_components import esphome_offload as integration
 from custom_components.esphome_offload.const import DOMAIN
 
-from ..engine.peers.builder_server import BuilderServer
+from ..engine.client.scripted_server import ScriptedServer
 
 type Result = dict[str, Any]
 
@@ -27,8 +27,8 @@ _TEXTS = json.loads((Path(integration.__file__).parent / "translations" / "en.js
 ]
 
 
-def nobody() -> str:
-    """Return an address where nobody listens."""
+def unused_url() -> str:
+    """Return an address at which nothing listens."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -38,15 +38,15 @@ def wrong(code: str) -> str:
     return f"{(int(code) + 1) % 10**8:08d}"
 
 
-def announcement(builder: BuilderServer, **properties: str | None) -> ZeroconfServiceInfo:
+def announcement(builder: ScriptedServer, **properties: str | None) -> ZeroconfServiceInfo:
     url = URL(builder.url)
     return ZeroconfServiceInfo(
         ip_address=ip_address("127.0.0.1"),
         ip_addresses=[ip_address("127.0.0.1")],
         port=url.port,
-        hostname="workshop.local.",
+        hostname="attic.local.",
         type="_esphome-offload._tcp.local.",
-        name="workshop._esphome-offload._tcp.local.",
+        name="attic._esphome-offload._tcp.local.",
         properties={
             "pin": builder.identity.pin_sha256,
             "label": builder.label,
@@ -65,7 +65,7 @@ class Dialog:
     result: Result
 
     def __post_init__(self) -> None:
-        self._look()
+        self._check_texts()
 
     @classmethod
     async def add(cls, hass: HomeAssistant) -> Dialog:
@@ -75,7 +75,7 @@ class Dialog:
 
     @classmethod
     async def discover(cls, hass: HomeAssistant, found: ZeroconfServiceInfo) -> Dialog:
-        """Be told of what was found."""
+        """Discover a builder that announces itself."""
         flow = hass.config_entries.flow
         context = {"source": SOURCE_ZEROCONF}
         return cls(hass, await flow.async_init(DOMAIN, context=context, data=found))
@@ -84,15 +84,16 @@ class Dialog:
         self.result = await self.hass.config_entries.flow.async_configure(
             self.result["flow_id"], fields
         )
-        self._look()
+        self._check_texts()
         return self.result
 
-    def _look(self) -> None:
-        """Check that what is shown has a text whose every placeholder is filled."""
+    def _check_texts(self) -> None:
+        """Check that all texts that are shown are there, and their placeholders filled."""
         given = set(self.result.get("description_placeholders") or ())
         match self.result["type"]:
             case FlowResultType.FORM:
-                texts = [_TEXTS["step"][self.step].get("description", "")]
+                step = _TEXTS["step"][self.step]
+                texts = [step.get("description", ""), *step.get("data_description", {}).values()]
                 texts += [_TEXTS["error"][error] for error in (self.errors or {}).values()]
             case FlowResultType.ABORT:
                 texts = [_TEXTS["abort"][self.result["reason"]]]
@@ -121,12 +122,12 @@ class Dialog:
 
 
 def without_default_port() -> Any:
-    """Let nothing be tried that some Home Assistant on this machine might answer."""
+    """Replace the port that a Home Assistant on this machine might answer at."""
     return patch("custom_components.esphome_offload.engine.client.address.HOME_ASSISTANT_PORT", 1)
 
 
-async def pairs(hass: HomeAssistant, dialog: Dialog, builder: BuilderServer) -> None:
-    """Whatever was wrong before, now it works."""
+async def pairs(hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer) -> None:
+    """Enter the right code; the entry is made and set up."""
     await dialog.submit(code=builder.open())
     await hass.async_block_till_done()
     assert dialog.result["type"] is FlowResultType.CREATE_ENTRY

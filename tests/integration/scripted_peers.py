@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
-from custom_components.esphome_offload.engine.client.errors import LinkLost
+from custom_components.esphome_offload.engine.client.dial import Caller
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import Source
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
-from custom_components.esphome_offload.engine.protocol.identity import Identity, PublicKey
+from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.identity import PublicKey
 
 from ..engine.jobs.fakes import ScriptedBuilder, ScriptedKeeper
 
@@ -22,23 +23,23 @@ class ScriptedLink:
         peers: ScriptedPeers,
         *,
         url: str,
-        identity: Identity,
+        caller: Caller,
         peer_key: PublicKey,
         label: str,
         wanted: Callable[[], Iterable[str]],
         **_rest: Any,
     ) -> None:
-        if identity.public == peer_key:
+        if caller.identity.public == peer_key:
             raise ProtocolError(ErrorCode.SAME_IDENTITY, "the peer has the key of this instance")
         self.url = url
-        self.identity = identity
+        self.caller = caller
         self.peer_key = peer_key
         self.label = label
         self.wanted = wanted
         self.state = LinkState.STOPPED
         self.why: str | None = None
         self.code: ErrorCode | None = None
-        self.session = None
+        self.agreement = None
         self.silent = False
         self.reachable = peers.reachable
         self.started = self.stopped = self.unpaired = self.woken = 0
@@ -59,7 +60,7 @@ class ScriptedLink:
 
     async def start(self) -> None:
         self.started += 1
-        self.become(LinkState.CONNECTING, "not connected yet")
+        self.become(LinkState.CONNECTING)
 
     async def stop(self) -> None:
         self.stopped += 1
@@ -73,7 +74,7 @@ class ScriptedLink:
 
     async def wait_connected(self, _seconds: float) -> None:
         if not self.reachable:
-            raise LinkLost("it cannot be reached")
+            raise ChannelClosed("it cannot be reached")
 
     async def unpair(self) -> None:
         self.unpaired += 1

@@ -19,13 +19,15 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
 
-from ..engine.peers.builder_server import BuilderServer, serving
+from ..engine.client.proxy import Proxy
+from ..engine.client.scripted_server import ScriptedServer
 from .conftest import Stage
-from .pairing_dialogs import Dialog, announcement, nobody
+from .pairing_dialogs import Dialog, announcement, unused_url
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "stage")
 
@@ -37,22 +39,24 @@ def _storage(config_dir: Path) -> None:
 
 
 @pytest.fixture
-async def builder(socket_enabled: None) -> AsyncGenerator[BuilderServer]:
+async def builder(socket_enabled: None) -> AsyncGenerator[ScriptedServer]:
     """The other Home Assistant."""
-    builder = BuilderServer()
-    async with serving(builder.app) as builder.url:
-        yield builder
+    builder = ScriptedServer()
+    await builder.start()
+    yield builder
+    await builder.stop()
 
 
-async def peer_entry(hass: HomeAssistant, builder: BuilderServer, url: str) -> MockConfigEntry:
+async def peer_entry(hass: HomeAssistant, builder: ScriptedServer, url: str) -> MockConfigEntry:
     """Return the entry of a peer that knows us, at an address."""
     own = await async_get_identity(hass)
-    builder.guests[own.pin_sha256] = own.public
-    settings = PeerSettings(url, True, builder.identity.public, "workshop")
+    builder.guests.add(own.public)
+    settings = PeerSettings(url, True, builder.identity.public, "attic")
     entry = MockConfigEntry(
         domain=DOMAIN,
         unique_id=builder.identity.pin_sha256,
-        title="workshop",
+        minor_version=2,
+        title="attic",
         data=settings.data,
     )
     entry.add_to_hass(hass)
@@ -60,14 +64,18 @@ async def peer_entry(hass: HomeAssistant, builder: BuilderServer, url: str) -> M
 
 
 async def test_what_is_found_is_paired_with_after_a_question(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
     assert dialog.step == "zeroconf_confirm"
-    assert dialog.placeholders == {"label": "workshop", "url": builder.url}
-    assert builder.asked == [], "nothing goes out before somebody wants it"
+    assert dialog.placeholders == {
+        "example_url": "https://home.example.org",
+        "label": "attic",
+        "url": builder.url,
+    }
+    assert builder.connections == 0, "nothing is sent before a person wants it"
     (flow,) = hass.config_entries.flow.async_progress()
-    assert flow["context"]["title_placeholders"] == {"name": "workshop"}
+    assert flow["context"]["title_placeholders"] == {"name": "attic"}
 
     await dialog.submit()
     assert dialog.step == "code"
@@ -78,7 +86,7 @@ async def test_what_is_found_is_paired_with_after_a_question(
 
 
 async def test_this_instance_is_set_up_first_and_what_was_found_is_not_lost(
-    hass: HomeAssistant, builder: BuilderServer
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
     await dialog.submit()
@@ -99,7 +107,7 @@ async def test_this_instance_is_set_up_first_and_what_was_found_is_not_lost(
 
 
 async def test_a_builder_that_was_paired_meanwhile_is_not_shown_again(
-    hass: HomeAssistant, builder: BuilderServer
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
     await dialog.submit()
@@ -111,7 +119,7 @@ async def test_a_builder_that_was_paired_meanwhile_is_not_shown_again(
 
 
 async def test_while_this_instance_is_disabled_one_can_pair_all_the_same(
-    hass: HomeAssistant, builder: BuilderServer
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     MockConfigEntry(
         domain=DOMAIN,
@@ -133,22 +141,22 @@ async def test_while_this_instance_is_disabled_one_can_pair_all_the_same(
 
 
 async def test_what_is_wrong_is_said_and_the_address_can_be_changed(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
-    builder.lending = False
+    builder.refusal = ErrorCode.NOT_LENDING
     await dialog.submit()
     assert (dialog.step, dialog.errors) == ("pair", {"url": "not_lending"})
     schema = dialog.result["data_schema"].schema
     assert get_schema_suggested_value(schema, "url") == builder.url
-    builder.lending = True
+    builder.refusal = None
     await dialog.address(builder.url)
     assert dialog.step == "code"
 
 
-@pytest.mark.parametrize("url", ["", None, "ftp://workshop", "http://a workshop"])
+@pytest.mark.parametrize("url", ["", None, "ftp://attic", "http://an attic"])
 async def test_without_a_good_url_the_address_that_was_found_is_used(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, url: str | None
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, url: str | None
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder, url=url))
     await dialog.submit()
@@ -157,7 +165,7 @@ async def test_without_a_good_url_the_address_that_was_found_is_used(
 
 
 async def test_what_announces_nothing_useful_is_left_alone(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     for pin in (None, "", "x" * 64):
         dialog = await Dialog.discover(hass, announcement(builder, pin=pin))
@@ -168,7 +176,7 @@ async def test_what_announces_nothing_useful_is_left_alone(
 
 
 async def test_this_instance_does_not_find_itself(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     own = await async_get_identity(hass)
     dialog = await Dialog.discover(hass, announcement(builder, pin=own.pin_sha256))
@@ -176,7 +184,7 @@ async def test_this_instance_does_not_find_itself(
 
 
 async def test_without_an_identity_nothing_can_be_found(
-    hass: HomeAssistant, builder: BuilderServer, config_dir: Path
+    hass: HomeAssistant, builder: ScriptedServer, config_dir: Path
 ) -> None:
     (config_dir.parent / ".storage" / f"{DOMAIN}.identity").write_text("{}")
     dialog = await Dialog.discover(hass, announcement(builder))
@@ -184,7 +192,7 @@ async def test_without_an_identity_nothing_can_be_found(
 
 
 async def test_who_was_ignored_stays_so_until_somebody_adds_it(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     MockConfigEntry(
         domain=DOMAIN, unique_id=builder.identity.pin_sha256, source=SOURCE_IGNORE, data={}
@@ -202,11 +210,10 @@ async def test_who_was_ignored_stays_so_until_somebody_adds_it(
 
 
 async def test_a_peer_that_moved_is_followed_when_it_proves_itself(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, stage: Stage
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
 ) -> None:
-    entry = await peer_entry(hass, builder, nobody())
+    entry = await peer_entry(hass, builder, unused_url())
     assert await hass.config_entries.async_setup(entry.entry_id)
-    builder.clock_ahead = 3600  # sealed, so it is the peer all the same
     dialog = await Dialog.discover(hass, announcement(builder))
     assert dialog.result["reason"] == "already_paired"
     await hass.async_block_till_done()
@@ -215,16 +222,16 @@ async def test_a_peer_that_moved_is_followed_when_it_proves_itself(
 
 
 async def test_a_peer_that_answers_where_it_was_stays_there(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
-    async with serving(builder.app) as elsewhere:
+    async with builder.elsewhere() as elsewhere:
         entry = await peer_entry(hass, builder, elsewhere)
         await Dialog.discover(hass, announcement(builder))
         assert entry.data["url"] == elsewhere
 
 
 async def test_a_peer_that_is_back_is_connected_to_at_once(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, stage: Stage
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
 ) -> None:
     entry = await peer_entry(hass, builder, builder.url)
     assert await hass.config_entries.async_setup(entry.entry_id)
@@ -234,40 +241,68 @@ async def test_a_peer_that_is_back_is_connected_to_at_once(
 
 
 async def test_a_peer_that_is_connected_is_left_alone(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer, stage: Stage
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
 ) -> None:
-    entry = await peer_entry(hass, builder, nobody())
+    entry = await peer_entry(hass, builder, unused_url())
     assert await hass.config_entries.async_setup(entry.entry_id)
     stage.peers.links[-1].become(LinkState.CONNECTED)
     await Dialog.discover(hass, announcement(builder))
-    assert builder.asked == []
+    assert builder.connections == 0
 
 
-async def test_a_stranger_with_the_name_of_a_peer_is_not_followed(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+async def test_an_impostor_with_the_pin_of_a_peer_does_not_move_its_entry(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
-    where = nobody()
+    """It announces the pin while the peer restarts, and does not have the key."""
+    where = unused_url()
     entry = await peer_entry(hass, builder, where)
-    hello = announcement(builder)
-    builder.become(Identity.generate())
-    dialog = await Dialog.discover(hass, hello)
+    impostor = ScriptedServer(Identity(Identity.generate().private, builder.identity.public))
+    impostor.guests |= builder.guests
+    await impostor.start()
+    dialog = await Dialog.discover(hass, announcement(impostor))
+    await impostor.stop()
+    assert impostor.connections > 0
     assert dialog.result["reason"] == "already_paired"
     assert entry.data["url"] == where
 
 
-async def test_from_https_nobody_is_led_to_http(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+async def test_a_relay_does_not_move_the_entry_of_a_peer_that_is_back_meanwhile(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
-    where = nobody().replace("http:", "https:")
+    """It announces the pin while the peer restarts, and lets everything through once it is up."""
+    own = Proxy(builder.port)
+    await own.mend()
+    entry = await peer_entry(hass, builder, own.url)
+    await own.cut()
+    relay = Proxy(builder.port)
+    await relay.mend()
+    relay.hold()
+    discovery = hass.async_create_task(
+        Dialog.discover(hass, announcement(builder, url=relay.url)), eager_start=True
+    )
+    await relay.connected.wait()
+    await own.mend()
+    relay.release()
+    await discovery
+    assert entry.data["url"] == own.url
+    await own.cut()
+    await relay.cut()
+
+
+async def test_an_https_address_is_changed_by_people_only(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
+) -> None:
+    where = unused_url().replace("http:", "https:")
     entry = await peer_entry(hass, builder, where)
     await Dialog.discover(hass, announcement(builder))
     assert entry.data["url"] == where
+    assert builder.connections == 0
 
 
 async def test_a_damaged_entry_is_left_to_its_owner(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: BuilderServer
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
-    entry = await peer_entry(hass, builder, nobody())
+    entry = await peer_entry(hass, builder, unused_url())
     hass.config_entries.async_update_entry(entry, data={**entry.data, "public_key": "?"})
     dialog = await Dialog.discover(hass, announcement(builder))
     assert dialog.result["reason"] == "already_paired"

@@ -1,5 +1,6 @@
 """Guests as users and devices, and the switch that pauses."""
 
+from custom_components.esphome_offload.engine.host.admission import Lending
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import (
@@ -12,7 +13,6 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.engine.host.admission import Lending
 from custom_components.esphome_offload.engine.protocol.definitions import ProtocolError
 
 from .conftest import LEND, Stage

@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import AsyncMock, MagicMock, patch
 
 from aiohttp.test_utils import TestClient
+from custom_components.esphome_offload.engine.host.admission import Lending
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import ServiceValidationError
@@ -25,7 +26,6 @@ from custom_components.esphome_offload.engine.build.process.containment import (
     Degree,
     Obstacle,
 )
-from custom_components.esphome_offload.engine.host.admission import Lending
 from custom_components.esphome_offload.engine.protocol.pairing import PairingError, PairingFailure
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.lending.issues import async_tell_wrong_codes

@@ -5,6 +5,7 @@ import base64
 from typing import Any
 import uuid
 
+from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake
 from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -13,7 +14,6 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.messages import (
     COMMANDS,

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp.test_utils import TestClient
+from custom_components.esphome_offload.engine.protocol.body import sealed_size
+from custom_components.esphome_offload.engine.protocol.greetings import Info
+from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
 from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -13,7 +16,6 @@ from yarl import URL
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.engine.protocol.body import sealed_size
 from custom_components.esphome_offload.engine.protocol.definitions import (
     BUNDLE_LIMIT,
     PAIRING_BODY_LIMIT,
@@ -24,11 +26,9 @@ from custom_components.esphome_offload.engine.protocol.definitions import (
     ErrorCode,
     ProtocolError,
 )
-from custom_components.esphome_offload.engine.protocol.greetings import Info
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.pairing import PairingError, PairingFailure
 from custom_components.esphome_offload.engine.protocol.parsing import parse
-from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.lending import views as peer_views
 

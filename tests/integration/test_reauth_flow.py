@@ -15,14 +15,15 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
+from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.identity import Identity, IdentityError
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
 
-from ..engine.peers.builder_server import BuilderServer, serving
+from ..engine.client.scripted_server import ScriptedServer
 from .conftest import Stage
-from .pairing_dialogs import Dialog, nobody, wrong
+from .pairing_dialogs import Dialog, unused_url, wrong
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
@@ -34,21 +35,26 @@ def _storage(config_dir: Path) -> None:
 
 
 @pytest.fixture
-async def builder(coordinator: OffloadCoordinator) -> AsyncGenerator[BuilderServer]:
+async def builder(coordinator: OffloadCoordinator) -> AsyncGenerator[ScriptedServer]:
     """The other Home Assistant."""
-    builder = BuilderServer()
-    async with serving(builder.app) as builder.url:
-        yield builder
+    builder = ScriptedServer()
+    await builder.start()
+    yield builder
+    await builder.stop()
 
 
 @pytest.fixture
-async def peer(hass: HomeAssistant, builder: BuilderServer) -> MockConfigEntry:
+async def peer(hass: HomeAssistant, builder: ScriptedServer) -> MockConfigEntry:
     """A peer that is set up, and knows us."""
     own = await async_get_identity(hass)
-    builder.guests[own.pin_sha256] = own.public
-    settings = PeerSettings(builder.url, True, builder.identity.public, "workshop")
+    builder.guests.add(own.public)
+    settings = PeerSettings(builder.url, True, builder.identity.public, "attic")
     entry = MockConfigEntry(
-        domain=DOMAIN, unique_id=builder.identity.pin_sha256, title="workshop", data=settings.data
+        domain=DOMAIN,
+        minor_version=2,
+        unique_id=builder.identity.pin_sha256,
+        title="attic",
+        data=settings.data,
     )
     entry.add_to_hass(hass)
     assert await hass.config_entries.async_setup(entry.entry_id)
@@ -67,12 +73,12 @@ async def elsewhere(hass: HomeAssistant, peer: MockConfigEntry) -> Dialog:
 
 
 async def test_pairing_again_makes_a_new_connection_with_the_same_entry(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, stage: Stage
+    hass: HomeAssistant, builder: ScriptedServer, peer: MockConfigEntry, stage: Stage
 ) -> None:
     builder.guests.clear()
     dialog = await again(hass, peer)
     assert dialog.step == "reauth_confirm"
-    assert dialog.placeholders["label"] == "workshop"
+    assert dialog.placeholders["label"] == "attic"
     schema = dialog.result["data_schema"].schema
     assert get_schema_suggested_value(schema, "url") == builder.url
 
@@ -92,25 +98,13 @@ async def test_pairing_again_makes_a_new_connection_with_the_same_entry(
     assert peer.state is ConfigEntryState.LOADED
 
 
-async def test_clocks_that_differ_are_said_to_when_pairing_again(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, stage: Stage
-) -> None:
-    dialog = await again(hass, peer)
-    await dialog.address(builder.url)
-    builder.clock_ahead = 3600
-    await dialog.submit(code=builder.open())
-    await hass.async_block_till_done()
-    assert dialog.result["reason"] == "paired_again_clocks_differ"
-    assert dialog.placeholders["minutes"] == "60"
-
-
 async def test_pairing_again_takes_another_address_and_another_identity(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, stage: Stage
+    hass: HomeAssistant, builder: ScriptedServer, peer: MockConfigEntry, stage: Stage
 ) -> None:
     builder.become(Identity.generate())
-    async with serving(builder.app) as moved:
+    async with builder.elsewhere() as moved:
         dialog = await again(hass, peer)
-        await dialog.address(nobody())
+        await dialog.address(unused_url())
         assert (dialog.step, dialog.errors) == ("reauth_confirm", {"url": "cannot_connect"})
         await dialog.address(moved)
         await dialog.submit(code=builder.open())
@@ -123,34 +117,35 @@ async def test_pairing_again_takes_another_address_and_another_identity(
 
 
 async def test_an_entry_is_not_turned_into_a_second_one_of_another_peer(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry
+    hass: HomeAssistant, builder: ScriptedServer, peer: MockConfigEntry
 ) -> None:
-    other = BuilderServer(label="attic")
-    async with serving(other.app) as other.url:
+    other = ScriptedServer(label="garage")
+    await other.start()
+    async with other.elsewhere() as url:
         dialog = await again(hass, peer)
-        await dialog.address(other.url)
+        await dialog.address(url)
         assert dialog.step == "code"
         MockConfigEntry(domain=DOMAIN, unique_id=other.identity.pin_sha256).add_to_hass(hass)
         await dialog.submit(code=other.open())
     assert dialog.result["reason"] == "already_paired"
     assert peer.unique_id == builder.identity.pin_sha256
 
-    async with serving(other.app) as other.url:
+    async with other.elsewhere() as url:
         dialog = await again(hass, peer)
-        await dialog.address(other.url)
+        await dialog.address(url)
         assert dialog.errors == {"url": "already_paired"}
 
 
 # Another address
 
 
-async def test_another_address_is_taken_where_the_peer_proves_itself(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, stage: Stage
+async def test_another_address_is_kept_where_the_link_to_the_peer_stands(
+    hass: HomeAssistant, builder: ScriptedServer, peer: MockConfigEntry, stage: Stage
 ) -> None:
-    async with serving(builder.app) as moved:
+    async with builder.elsewhere() as moved:
         dialog = await elsewhere(hass, peer)
         assert dialog.step == "reconfigure_peer"
-        assert dialog.placeholders["label"] == "workshop"
+        assert dialog.placeholders["label"] == "attic"
         await dialog.submit(url=moved, verify_ssl=False)
         await hass.async_block_till_done()
     assert (dialog.result["type"], dialog.result["reason"]) == (
@@ -162,10 +157,9 @@ async def test_another_address_is_taken_where_the_peer_proves_itself(
     assert stage.peers.links[0].stopped == 1
 
 
-async def test_the_same_address_begins_anew(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry, stage: Stage
+async def test_the_same_address_connects_again(
+    hass: HomeAssistant, builder: ScriptedServer, peer: MockConfigEntry, stage: Stage
 ) -> None:
-    builder.clock_ahead = 3600  # sealed: it is the peer
     dialog = await elsewhere(hass, peer)
     await dialog.address(builder.url)
     await hass.async_block_till_done()
@@ -174,33 +168,45 @@ async def test_the_same_address_begins_anew(
 
 
 async def test_an_address_where_the_peer_is_not_can_be_corrected(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry
+    hass: HomeAssistant, builder: ScriptedServer, peer: MockConfigEntry
 ) -> None:
     dialog = await elsewhere(hass, peer)
-    await dialog.address("a workshop")
+    await dialog.address("an attic")
     assert (dialog.step, dialog.errors) == ("reconfigure_peer", {"url": "invalid_address"})
-    await dialog.address(nobody())
+    await dialog.address(unused_url())
     assert dialog.errors == {"url": "cannot_connect"}
-    assert dialog.placeholders["builder"] == "workshop", "the question stays about the peer"
+    assert dialog.placeholders["builder"] == "attic", "the question stays about the peer"
 
-    stranger = BuilderServer()
+    stranger = ScriptedServer()
     own = await async_get_identity(hass)
-    stranger.guests[own.pin_sha256] = own.public
-    async with serving(stranger.app) as url:
+    stranger.guests.add(own.public)
+    async with stranger.elsewhere() as url:
         await dialog.address(url)
     assert dialog.errors == {"url": "another_builder"}
+    impostor = ScriptedServer(Identity(Identity.generate().private, builder.identity.public))
+    impostor.guests.add(own.public)
+    async with impostor.elsewhere() as url:
+        await dialog.address(url)
+    assert dialog.errors == {"url": "not_known_there"}
+    reached = "custom_components.esphome_offload.flows.reauth.dial_link"
+    with patch(reached, side_effect=ChannelClosed("gone")):
+        await dialog.address(builder.url)
+    assert dialog.errors == {"url": "cannot_connect"}
+    with patch(reached, side_effect=ProtocolError(ErrorCode.MALFORMED, "nonsense")):
+        await dialog.address(builder.url)
+    assert dialog.errors == {"url": "malformed"}
 
-    guests = dict(builder.guests)
+    guests = set(builder.guests)
     builder.guests.clear()
     await dialog.address(builder.url)
     assert dialog.errors == {"url": "not_known_there"}
     builder.guests.update(guests)
-    builder.refuse_ticket = ErrorCode.NOT_LENDING
+    builder.link_refusal = ErrorCode.NOT_LENDING
     await dialog.address(builder.url)
     assert dialog.errors == {"url": "not_lending"}
-    builder.refuse_ticket = None
+    builder.link_refusal = None
     with patch(
-        "custom_components.esphome_offload.flows.reauth.async_get_identity",
+        "custom_components.esphome_offload.flows.reauth.async_get_caller",
         side_effect=IdentityError("it is damaged"),
     ):
         await dialog.address(builder.url)
@@ -210,7 +216,7 @@ async def test_an_address_where_the_peer_is_not_can_be_corrected(
 
 
 async def test_a_damaged_entry_cannot_be_given_another_address(
-    hass: HomeAssistant, builder: BuilderServer, peer: MockConfigEntry
+    hass: HomeAssistant, builder: ScriptedServer, peer: MockConfigEntry
 ) -> None:
     hass.config_entries.async_update_entry(peer, data={**peer.data, "public_key": "?"})
     dialog = await elsewhere(hass, peer)

@@ -270,4 +270,4 @@ class PairingSteps(ConfigFlow):
 
 def shown(text: str) -> str:
     """Return a text from the network, of which nothing is proven, as dialogs may show it."""
-    return without_markup(one_line(text, LABEL_LIMIT))
+    return one_line(without_markup(text[: 2 * LABEL_LIMIT]), LABEL_LIMIT)

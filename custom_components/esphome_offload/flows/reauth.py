@@ -81,6 +81,9 @@ class ReauthSteps(PairingSteps):
                 ErrorCode.BUSY: DialFailure.BUSY.value,
             }
             errors[PeerKey.URL] = known.get(err.code, "another_builder")
-        except ChannelClosed, ProtocolError:
-            errors[PeerKey.URL] = "another_builder"
+        except ChannelClosed as err:
+            lost = DialError(DialFailure.CANNOT_CONNECT, urls[0], str(err))
+            errors[PeerKey.URL] = self._dial_error(lost, urls)
+        except ProtocolError:
+            errors[PeerKey.URL] = DialFailure.MALFORMED.value
         return None

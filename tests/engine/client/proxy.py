@@ -11,6 +11,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.connected = asyncio.Event()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.port = 0
@@ -37,12 +38,17 @@ class Proxy:
         """Keep all connections, and let nothing through any more."""
         self._flowing.clear()
 
+    def release(self) -> None:
+        """Let everything through again."""
+        self._flowing.set()
+
     async def blink(self) -> None:
         """Break all connections, and take new ones at once."""
         await self.cut()
         await self.mend()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connected.set()
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

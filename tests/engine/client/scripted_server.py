@@ -2,14 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import override
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+import ssl
+import time
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from custom_components.esphome_offload.engine.codec import encode
+from custom_components.esphome_offload.engine.host.pairing_window import PairingWindow
 from custom_components.esphome_offload.engine.protocol.calls import Call
 from custom_components.esphome_offload.engine.protocol.channel import FRAME_LIMIT, ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
@@ -35,7 +38,6 @@ from custom_components.esphome_offload.engine.protocol.messages import (
 from custom_components.esphome_offload.engine.protocol.negotiation import Offer, own_offer
 from custom_components.esphome_offload.engine.protocol.pairing import (
     Paired,
-    Window,
     answer_pairing,
 )
 from custom_components.esphome_offload.engine.protocol.session import Session
@@ -45,48 +47,23 @@ type Serve = Callable[[Call], Awaitable[object | None]]
 STATUS = StatusEvent(True, slots=1, busy=0, queue_length=0, versions=("2026.10.0",))
 
 
-class CodeWindow(Window):
-    """A pairing window that stays open."""
-
-    def __init__(self, code: str) -> None:
-        self.code = code
-        self.tries = 3
-
-    @override
-    def begin(self) -> str:
-        return self.code
-
-    @override
-    def answered(self) -> None:
-        self.tries -= 1
-
-    @override
-    def succeed(self) -> None:
-        return
-
-    @override
-    def abandon(self) -> None:
-        return
-
-    @property
-    @override
-    def tries_left(self) -> int:
-        return self.tries
-
-
 @dataclass
 class ScriptedServer:
     """Serves each command with ``serve``, else like a builder without any builds.
 
-    Counts the commands, and the handshakes by how they ended. Commands in ``silent`` are not
-    answered. ``refusal`` is sent instead of a hello.
+    Counts the connections, the commands, and the handshakes by how they ended. Commands in
+    ``silent`` are not answered. ``refusal`` is sent instead of a hello, ``link_refusal`` instead
+    of a link. ``window_time`` are the seconds that the pairing window's clock is ahead.
     """
 
     identity: Identity = field(default_factory=Identity.generate)
     offer: Offer = field(default_factory=lambda: own_offer("0.1.0"))
     guests: set[PublicKey] = field(default_factory=set)
-    window: CodeWindow | None = None
+    label: str = "attic"
+    window_time: float = 0.0
     refusal: ErrorCode | None = None
+    link_refusal: ErrorCode | None = None
+    connections: int = 0
     serve: dict[str, Serve] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     commands: Counter[str] = field(default_factory=Counter)
@@ -94,6 +71,24 @@ class ScriptedServer:
     sessions: list[Session] = field(default_factory=list)
     status_calls: list[Call] = field(default_factory=list)
     paired: list[Paired] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.window = PairingWindow(lambda: time.monotonic() + self.window_time)
+
+    def become(self, identity: Identity, offer: Offer | None = None) -> None:
+        """Be another builder from now on, with no guests."""
+        self.identity = identity
+        self.offer = offer or own_offer("0.1.0")
+        self.guests.clear()
+        self.window = PairingWindow(lambda: time.monotonic() + self.window_time)
+
+    def speak(self, protocol: int) -> None:
+        """Speak this protocol only."""
+        self.offer = replace(self.offer, protocol=protocol, oldest_protocol=protocol)
+
+    def open(self) -> str:
+        """Open the pairing window and return the code."""
+        return self.window.open().code
 
     async def start(self) -> None:
         app = web.Application()
@@ -114,6 +109,19 @@ class ScriptedServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @asynccontextmanager
+    async def elsewhere(self) -> AsyncIterator[str]:
+        """Give another base URL of the same builder."""
+        app = web.Application()
+        app.router.add_get(URL_LINK, self._handle)
+        server = TestServer(app)
+        await server.start_server()
+        try:
+            yield f"http://127.0.0.1:{server.port}"
+        finally:
+            await self.hang_up()
+            await server.close()
+
     async def hang_up(self) -> None:
         """Close all connections."""
         for each in tuple(self.sessions):
@@ -125,13 +133,14 @@ class ScriptedServer:
             await call.event(UnpairedEvent())
 
     async def _handle(self, request: web.Request) -> web.WebSocketResponse:
+        self.connections += 1
         socket = web.WebSocketResponse(compress=False, max_msg_size=FRAME_LIMIT)
         await socket.prepare(request)
         try:
             await self._answer(socket)
         except ProtocolError as err:
             self.handshakes[err.code] += 1
-            await refuse(socket, err.code, self.window.tries_left if self.window else None)
+            await refuse(socket, err.code, self.window.tries_left)
         except ChannelClosed:
             self.handshakes["closed"] += 1
         await socket.close()
@@ -140,16 +149,18 @@ class ScriptedServer:
     async def _answer(self, socket: web.WebSocketResponse) -> None:
         if self.refusal is not None:
             raise ProtocolError(self.refusal, "refused")
-        hello = Hello(self.offer, self.identity.pin_sha256, "builder", self.window is not None)
+        hello = Hello(
+            self.offer, self.identity.pin_sha256, self.label, self.window.state is not None
+        )
         raw = await send_plain(socket, encode(hello))
-        introduction = Introduction(self.offer, "builder", "0" * 32)
+        introduction = Introduction(self.offer, self.label, "0" * 32)
         opening = Opening(socket, raw, self.identity, introduction)
         message = await receive_handshake(socket)
         if message[:1] == Purpose.PAIR:
-            if self.window is None:
-                raise ProtocolError(ErrorCode.WINDOW_CLOSED, "closed")
             await answer_pairing(opening, message[1:], self.window, self._store)
             return
+        if self.link_refusal is not None:
+            raise ProtocolError(self.link_refusal, "refused")
         opened = await answer_link(opening, message[1:], self.guests.__contains__)
         self.handshakes["opened"] += 1
         session = Session(opened.channel, self._serve)
@@ -177,3 +188,22 @@ class ScriptedServer:
             await call.event(STATUS)
             await asyncio.Event().wait()
         return None
+
+
+@asynccontextmanager
+async def answering(
+    answer: Callable[[web.Request], web.StreamResponse], context: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """Give the base URL of another server, which answers every request in this way."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return answer(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", handle)
+    server = TestServer(app)
+    await server.start_server(ssl=context)
+    try:
+        yield f"{'https' if context else 'http'}://127.0.0.1:{server.port}"
+    finally:
+        await server.close()

@@ -1,8 +1,6 @@
 """Who answers at an address; redirects are never followed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 import ssl
 
@@ -29,26 +27,7 @@ from custom_components.esphome_offload.engine.protocol.pairing import (
     pair,
 )
 
-from .scripted_server import CodeWindow, ScriptedServer
-
-type Answer = Callable[[web.Request], web.StreamResponse]
-
-
-@asynccontextmanager
-async def serving(answer: Answer, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """Give the base URL of something that answers every request this way."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return answer(request)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    server = TestServer(app)
-    await server.start_server(ssl=context)
-    try:
-        yield f"{'https' if context else 'http'}://127.0.0.1:{server.port}"
-    finally:
-        await server.close()
+from .scripted_server import ScriptedServer, answering
 
 
 def unused_url() -> str:
@@ -68,7 +47,7 @@ async def test_find_returns_the_first_address_that_answers(
     assert url == server.url
     assert (hello.pin_sha256, hello.label, hello.pairing) == (
         server.identity.pin_sha256,
-        "builder",
+        "attic",
         False,
     )
 
@@ -84,7 +63,7 @@ async def test_no_server_cannot_be_connected_to(
 async def test_another_web_server_does_not_run_offload(
     http: aiohttp.ClientSession, caller: Caller, status: int
 ) -> None:
-    async with serving(lambda _: web.Response(status=status)) as url:
+    async with answering(lambda _: web.Response(status=status)) as url:
         error = await failure_of(http, caller, unused_url(), url)
     # What answers tells more than what does not.
     assert (error.failure, error.url) == (DialFailure.NO_OFFLOAD, url)
@@ -141,7 +120,7 @@ async def test_a_redirect_to_another_host_is_not_followed(
 ) -> None:
     # An honest builder is there: to follow would succeed.
     there = f"http://localhost:{server.port}{URL_LINK}"
-    async with serving(lambda _: web.Response(status=status, headers={"Location": there})) as url:
+    async with answering(lambda _: web.Response(status=status, headers={"Location": there})) as url:
         error = await failure_of(http, caller, url)
     assert (error.failure, error.url, error.https) == (DialFailure.NO_OFFLOAD, url, None)
     assert not server.handshakes
@@ -151,7 +130,7 @@ async def test_a_redirect_to_another_port_is_not_followed(
     http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
     there = server.url + URL_LINK
-    async with serving(lambda _: web.Response(status=302, headers={"Location": there})) as url:
+    async with answering(lambda _: web.Response(status=302, headers={"Location": there})) as url:
         error = await failure_of(http, caller, url)
     assert error.failure is DialFailure.NO_OFFLOAD
 
@@ -163,7 +142,7 @@ async def test_a_redirect_to_https_is_tried_at_the_same_host_in_the_dialog_only(
         there = request.url.with_scheme("https").with_port(request.url.port).with_path("/elsewhere")
         return web.Response(status=301, headers={"Location": str(there)})
 
-    async with serving(redirect) as url:
+    async with answering(redirect) as url:
         error = await failure_of(http, caller, url)
         assert error.url == url.replace("http:", "https:")
         # TLS is not spoken there.
@@ -177,7 +156,7 @@ async def test_a_redirect_to_https_is_tried_at_the_same_host_in_the_dialog_only(
 async def test_a_certificate_that_is_not_trusted_is_told_apart(
     http: aiohttp.ClientSession, caller: Caller, self_signed: ssl.SSLContext
 ) -> None:
-    async with serving(lambda _: web.Response(), self_signed) as url:
+    async with answering(lambda _: web.Response(), self_signed) as url:
         error = await failure_of(http, caller, url)
     assert error.failure is DialFailure.CERTIFICATE
 
@@ -189,7 +168,7 @@ async def test_no_cookie_is_sent_or_kept(http: aiohttp.ClientSession, caller: Ca
         sent.append(request.headers.get("Cookie", ""))
         return web.Response(status=404, headers={"Set-Cookie": "a=b"})
 
-    async with serving(answer) as url:
+    async with answering(answer) as url:
         http.cookie_jar.update_cookies({"session": "secret"})
         await failure_of(http, caller, url)
         await failure_of(http, caller, url)
@@ -226,7 +205,7 @@ async def test_the_peer_is_told_from_others(
 async def test_pairing_with_the_right_code_and_with_wrong_ones(
     http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
-    server.window = CodeWindow("12345678")
+    code = server.open()
 
     async def attempt(code: str) -> object:
         async with dial(http, server.url, caller) as answered:
@@ -234,9 +213,9 @@ async def test_pairing_with_the_right_code_and_with_wrong_ones(
             return await pair(answered.opening, answered.hello, code)
 
     with pytest.raises(PairingError) as wrong:
-        await attempt("87654321")
+        await attempt(f"{(int(code) + 1) % 10**8:08d}")
     assert (wrong.value.failure, wrong.value.tries_left) == (PairingFailure.WRONG_CODE, 2)
-    await attempt("1234-5678")
+    await attempt(f"{code[:4]}-{code[4:]}")
     assert server.guests == {caller.identity.public}
 
 

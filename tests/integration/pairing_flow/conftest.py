@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 
-from ...engine.peers.builder_server import BuilderServer, serving
+from ...engine.client.scripted_server import ScriptedServer
 from ..pairing_dialogs import Dialog
 
 
@@ -19,15 +19,16 @@ def _storage(config_dir: Path) -> None:
 
 
 @pytest.fixture
-async def builder(coordinator: OffloadCoordinator) -> AsyncGenerator[BuilderServer]:
+async def builder(coordinator: OffloadCoordinator) -> AsyncGenerator[ScriptedServer]:
     """The other Home Assistant."""
-    builder = BuilderServer()
-    async with serving(builder.app) as builder.url:
-        yield builder
+    builder = ScriptedServer()
+    await builder.start()
+    yield builder
+    await builder.stop()
 
 
 @pytest.fixture
-async def dialog(hass: HomeAssistant, builder: BuilderServer) -> Dialog:
+async def dialog(hass: HomeAssistant, builder: ScriptedServer) -> Dialog:
     """The form that asks for the code."""
     dialog = await Dialog.add(hass)
     assert (dialog.step, dialog.errors) == ("pair", {})

@@ -10,12 +10,13 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.identity_store import async_get_identity
 
-from ...engine.peers.builder_server import BuilderServer, answering, serving
+from ...engine.client.scripted_server import ScriptedServer, answering
 from ..conftest import Stage
-from ..pairing_dialogs import Dialog, nobody, pairs
+from ..pairing_dialogs import Dialog, pairs, unused_url
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
@@ -24,33 +25,33 @@ pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
 
 async def test_an_address_and_a_code_make_an_entry(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer, stage: Stage
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer, stage: Stage
 ) -> None:
-    assert dialog.placeholders["label"] == "workshop"
+    assert dialog.placeholders["label"] == "attic"
     assert dialog.placeholders["url"] == builder.url
     code = builder.open()
     await dialog.submit(code=f" {code[:4]}-{code[4:]} ")
     await hass.async_block_till_done()
 
     entry = dialog.result["result"]
-    assert dialog.result["title"] == "workshop"
+    assert dialog.result["title"] == "attic"
     assert dict(entry.data) == {
         "kind": "peer",
         "url": builder.url,
         "verify_ssl": True,
         "pin": builder.identity.pin_sha256,
         "public_key": entry.data["public_key"],
-        "label": "workshop",
+        "label": "attic",
     }
     own = await async_get_identity(hass)
-    assert set(builder.guests) == {own.pin_sha256}
+    assert builder.guests == {own.public}
     (link,) = stage.peers.links
     assert (link.url, link.peer_key) == (builder.url, builder.identity.public)
-    assert link.identity == own
+    assert link.caller.identity == own
 
 
 async def test_a_bare_name_is_tried_at_the_usual_ports(
-    hass: HomeAssistant, builder: BuilderServer
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     port = int(builder.url.rpartition(":")[2])
     dialog = await Dialog.add(hass)
@@ -62,7 +63,7 @@ async def test_a_bare_name_is_tried_at_the_usual_ports(
 
 
 async def test_the_certificate_is_verified_unless_the_owner_says_otherwise(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     again = await Dialog.add(hass)
     await again.submit(url=builder.url, verify_ssl=False)
@@ -73,23 +74,23 @@ async def test_the_certificate_is_verified_unless_the_owner_says_otherwise(
 # What is wrong with an address
 
 
-@pytest.mark.parametrize("typed", ["ftp://workshop", "a workshop", " "])
-async def test_what_is_no_address_can_be_corrected(
-    hass: HomeAssistant, builder: BuilderServer, typed: str
+@pytest.mark.parametrize("typed", ["ftp://attic", "an attic", " "])
+async def test_a_text_that_is_no_address_can_be_corrected(
+    hass: HomeAssistant, builder: ScriptedServer, typed: str
 ) -> None:
     dialog = await Dialog.add(hass)
     await dialog.address(typed)
     assert (dialog.step, dialog.errors) == ("pair", {"url": "invalid_address"})
-    assert dialog.placeholders["address"] == typed
+    assert dialog.placeholders["address"] == typed.strip()
     await dialog.address(builder.url)
     await pairs(hass, dialog, builder)
 
 
-async def test_where_nobody_answers_it_is_said_what_was_tried(
-    hass: HomeAssistant, builder: BuilderServer
+async def test_without_an_answer_all_that_was_tried_is_listed(
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.add(hass)
-    await dialog.address(nobody().removeprefix("http://"))
+    await dialog.address(unused_url().removeprefix("http://"))
     assert dialog.errors == {"url": "cannot_connect"}
     tried = dialog.placeholders["tried"].split(", ")
     assert [url.partition("://")[0] for url in tried] == ["https", "http"]
@@ -97,22 +98,22 @@ async def test_where_nobody_answers_it_is_said_what_was_tried(
     await pairs(hass, dialog, builder)
 
 
-async def test_a_server_without_the_integration_is_told_from_nobody(
-    hass: HomeAssistant, builder: BuilderServer
+async def test_a_server_without_the_integration_is_told_from_none(
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.add(hass)
-    async with serving(answering(lambda _: web.Response(status=404))) as url:
+    async with answering(lambda _: web.Response(status=404)) as url:
         await dialog.address(url)
     assert dialog.errors == {"url": "no_offload"}
-    async with serving(answering(lambda _: web.json_response({"pin": 1}))) as url:
-        await dialog.address(url)
+    with patch.object(builder, "label", "not a\nlabel"):
+        await dialog.address(builder.url)
     assert dialog.errors == {"url": "malformed"}
     await dialog.address(builder.url)
     await pairs(hass, dialog, builder)
 
 
-async def test_a_certificate_that_is_not_trusted_is_said_to_be_so(
-    hass: HomeAssistant, builder: BuilderServer
+async def test_a_certificate_that_is_not_trusted_is_reported(
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     from aiohttp import ClientConnectorCertificateError
     from aiohttp.client_reqrep import ConnectionKey
@@ -120,7 +121,7 @@ async def test_a_certificate_that_is_not_trusted_is_said_to_be_so(
     key = ConnectionKey("127.0.0.1", 443, True, True, None, None, None)
     error = ClientConnectorCertificateError(key, OSError("self-signed"))
     dialog = await Dialog.add(hass)
-    with patch("aiohttp.ClientSession.request", side_effect=error):
+    with patch("aiohttp.ClientSession.ws_connect", side_effect=error):
         await dialog.address(builder.url)
     assert dialog.errors == {"url": "certificate"}
     await dialog.address(builder.url)
@@ -128,26 +129,26 @@ async def test_a_certificate_that_is_not_trusted_is_said_to_be_so(
 
 
 async def test_a_builder_that_is_not_lent_can_be_lent_meanwhile(
-    hass: HomeAssistant, builder: BuilderServer
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
-    builder.lending = False
+    builder.refusal = ErrorCode.NOT_LENDING
     dialog = await Dialog.add(hass)
     await dialog.address(builder.url)
     assert dialog.errors == {"url": "not_lending"}
-    builder.lending = True
+    builder.refusal = None
     await dialog.address(builder.url)
     await pairs(hass, dialog, builder)
 
 
 @pytest.mark.parametrize("own_protocol", [0, 7])
-async def test_a_builder_of_another_age_says_which_side_to_update(
-    hass: HomeAssistant, builder: BuilderServer, own_protocol: int
+async def test_a_builder_of_another_protocol_says_which_side_to_update(
+    hass: HomeAssistant, builder: ScriptedServer, own_protocol: int
 ) -> None:
     offer = builder.offer
     builder.speak(3)
     own = replace(offer, protocol=own_protocol or 1, oldest_protocol=own_protocol or 1)
     dialog = await Dialog.add(hass)
-    with patch("custom_components.esphome_offload.flows.pairing.own_offer", return_value=own):
+    with patch("custom_components.esphome_offload.peering.caller.own_offer", return_value=own):
         await dialog.address(builder.url)
     assert dialog.errors == {"url": "too_old" if own_protocol == 7 else "too_new"}
     builder.become(builder.identity, offer)
@@ -156,7 +157,7 @@ async def test_a_builder_of_another_age_says_which_side_to_update(
 
 
 async def test_a_builder_that_was_updated_meanwhile_says_so_at_the_code(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     offer = builder.offer
     builder.speak(3)
@@ -167,7 +168,7 @@ async def test_a_builder_that_was_updated_meanwhile_says_so_at_the_code(
 
 
 async def test_the_own_address_is_recognised_also_while_it_is_not_lent(
-    hass: HomeAssistant, builder: BuilderServer, hass_client_no_auth: ClientSessionGenerator
+    hass: HomeAssistant, builder: ScriptedServer, hass_client_no_auth: ClientSessionGenerator
 ) -> None:
     client = await hass_client_no_auth()
     dialog = await Dialog.add(hass)
@@ -187,7 +188,7 @@ async def test_the_own_address_is_recognised_while_it_is_lent(
 
 
 async def test_a_builder_that_is_paired_is_not_paired_twice(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     await pairs(hass, dialog, builder)
     again = await Dialog.add(hass)
@@ -201,7 +202,7 @@ async def test_a_builder_that_is_paired_is_not_paired_twice(
 async def test_two_dialogs_for_the_same_builder_end_in_one_entry(
     hass: HomeAssistant,
     dialog: Dialog,
-    builder: BuilderServer,
+    builder: ScriptedServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = await Dialog.add(hass)

@@ -1,6 +1,5 @@
 """Pairing with a builder: each thing that is wrong with a code is said, and can be put right."""
 
-import socket
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
@@ -10,20 +9,22 @@ from pytest_homeassistant_custom_component.common import (
     get_schema_suggested_value,
 )
 
-from custom_components.esphome_offload.engine.protocol.definitions import (
-    PAIRING_EXCHANGE_TIMEOUT,
-    PAIRING_WINDOW,
-)
-from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.limits import PAIRING_WINDOW
+from custom_components.esphome_offload.engine.protocol.noise import Handshake, NoiseError
+from custom_components.esphome_offload.engine.protocol.spake import CodeExchange, Role
 
-from ...engine.peers.builder_server import BuilderServer, serving
+from ...engine.client.proxy import Proxy
+from ...engine.client.scripted_server import ScriptedServer
 from ..pairing_dialogs import Dialog, pairs, wrong
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
 
 async def test_a_wrong_code_says_how_many_tries_are_left(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()
     for left in ("2", "1"):
@@ -38,7 +39,7 @@ async def test_a_wrong_code_says_how_many_tries_are_left(
 
 
 async def test_what_is_no_code_costs_no_try(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()
     await dialog.submit(code="1234")
@@ -52,7 +53,7 @@ async def test_what_is_no_code_costs_no_try(
 
 
 async def test_a_closed_window_can_be_opened(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     await dialog.submit(code="12345678")
     assert dialog.errors == {"code": "window_closed"}
@@ -60,7 +61,7 @@ async def test_a_closed_window_can_be_opened(
 
 
 async def test_an_expired_window_can_be_opened_again(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()
     builder.window_time += PAIRING_WINDOW
@@ -69,70 +70,91 @@ async def test_an_expired_window_can_be_opened_again(
     await pairs(hass, dialog, builder)
 
 
-async def test_while_somebody_else_pairs_it_is_said_to_wait(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+async def test_while_another_offloader_pairs_the_dialog_says_to_wait(
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
-    from ...engine.peers.pairing_parties import stopped_before
-
     code = builder.open()
-    from custom_components.esphome_offload.engine.protocol.pairing import PairingClient
-
-    left = PairingClient(
-        Identity.generate(),
-        builder.offer,
-        "other",
-        stopped_before("pair_confirm", builder.window.handle),
-    )
-    with pytest.raises(ConnectionError):
-        await left.pair(code)
+    builder.window.begin()
     await dialog.submit(code=code)
     assert dialog.errors == {"code": "pairing_busy"}
-    builder.window_time += PAIRING_EXCHANGE_TIMEOUT
+    builder.window.abandon()
     await dialog.submit(code=code)
     assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
 
 
 async def test_a_builder_that_takes_too_long_can_be_asked_again(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()
-    handle = builder.window.handle
-
-    async def late(raw: object) -> object:
-        builder.window_time += PAIRING_EXCHANGE_TIMEOUT
-        return await handle(raw)
-
-    with patch.object(builder.window, "handle", late):
+    late = ProtocolError(ErrorCode.TIMED_OUT, "too long")
+    with patch.object(builder.window, "answered", side_effect=late):
         await dialog.submit(code=code)
     assert dialog.errors == {"code": "pairing_timed_out"}
     await dialog.submit(code=code)
     assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_a_builder_that_goes_away_in_between_can_be_asked_again(
-    hass: HomeAssistant, builder: BuilderServer
+async def test_a_builder_that_is_away_for_a_while_can_be_asked_again(
+    hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
+    proxy = Proxy(builder.port)
+    await proxy.mend()
     dialog = await Dialog.add(hass)
-    async with serving(builder.app) as url:
-        await dialog.address(url)
+    await dialog.address(proxy.url)
+    await proxy.cut()
     await dialog.submit(code="12345678")
     assert (dialog.step, dialog.errors) == ("code", {"code": "cannot_connect"})
-    with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))):
-        pass  # the port is free again
-    builder.url = url
-    from aiohttp.test_utils import TestServer
+    await proxy.mend()
+    await pairs(hass, dialog, builder)
+    await proxy.cut()
 
-    async with TestServer(builder.app, host="127.0.0.1", port=int(url.rpartition(":")[2])):
-        await pairs(hass, dialog, builder)
+
+async def test_a_connection_that_breaks_while_pairing_can_be_made_again(
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
+) -> None:
+    code = builder.open()
+    with patch.object(builder.window, "begin", side_effect=ChannelClosed("gone")):
+        await dialog.submit(code=code)
+    assert (dialog.step, dialog.errors) == ("code", {"code": "cannot_connect"})
+    await pairs(hass, dialog, builder)
+
+
+async def test_an_impostor_that_does_not_know_the_code_is_not_paired_with(
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
+) -> None:
+    """It lets the offloader's half of the exchange pass, and answers with a guess."""
+    read = Handshake.read
+
+    def accept_anything(handshake: Handshake, message: bytes) -> bytes:
+        try:
+            return read(handshake, message)
+        except NoiseError:
+            return b""
+
+    code = builder.open()
+    secret = CodeExchange.secret
+
+    def guessed(exchange: CodeExchange, share: bytes) -> bytes:
+        # Both ends are in this process: the builder's secret is another one.
+        right = secret(exchange, share)
+        return bytes(32) if exchange._role is Role.BUILDER else right
+
+    with (
+        patch.object(CodeExchange, "secret", guessed),
+        patch.object(Handshake, "read", accept_anything),
+    ):
+        await dialog.submit(code=code)
+    assert (dialog.step, dialog.errors) == ("code", {"code": "malformed"})
+    assert not hass.config_entries.async_entry_for_domain_unique_id(
+        DOMAIN, builder.identity.pin_sha256
+    )
 
 
 async def test_an_answer_that_makes_no_sense_is_not_taken_for_a_wrong_code(
-    hass: HomeAssistant, dialog: Dialog, builder: BuilderServer
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
-    async def nonsense(_raw: object) -> object:
-        return {"type": "pair_done"}
-
-    with patch.object(builder.window, "handle", nonsense):
+    nonsense = ProtocolError(ErrorCode.MALFORMED, "not a share")
+    with patch.object(builder.window, "answered", side_effect=nonsense):
         await dialog.submit(code=builder.open())
     assert dialog.errors == {"code": "malformed"}
     await pairs(hass, dialog, builder)

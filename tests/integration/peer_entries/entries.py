@@ -15,13 +15,13 @@ from custom_components.esphome_offload.peering.entry import PeerSettings
 
 
 def add_peer(
-    hass: HomeAssistant, label: str = "workshop", identity: Identity | None = None
+    hass: HomeAssistant, label: str = "attic", identity: Identity | None = None
 ) -> MockConfigEntry:
     """Return the entry of a peer that is not set up."""
     public = (identity or Identity.generate()).public
-    settings = PeerSettings("http://workshop.example:8123", True, public, label)
+    settings = PeerSettings("http://attic.example:8123", True, public, label)
     entry = MockConfigEntry(
-        domain=DOMAIN, unique_id=public.pin_sha256, title=label, data=settings.data
+        domain=DOMAIN, minor_version=2, unique_id=public.pin_sha256, title=label, data=settings.data
     )
     entry.add_to_hass(hass)
     return entry

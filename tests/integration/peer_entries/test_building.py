@@ -33,7 +33,7 @@ async def test_a_peer_that_is_connected_builds_and_the_job_says_so(
     job = await coordinator.async_wait(await submit(coordinator))
     assert job.status is JobStatus.COMPLETED
     assert job.routing.source is Source.REMOTE
-    assert job.routing.source_label == "workshop"
+    assert job.routing.source_label == "attic"
     assert job.routing.source_pin_sha256 == peer.unique_id
 
 
@@ -46,7 +46,7 @@ async def test_a_peer_is_asked_for_by_its_label_or_its_pin(
     by: str,
 ) -> None:
     link.become(LinkState.CONNECTED)
-    source = {"label": "workshop", "label in capitals": " WORKSHOP ", "pin": peer.unique_id}[by]
+    source = {"label": "attic", "label in capitals": " ATTIC ", "pin": peer.unique_id}[by]
     response = await hass.services.async_call(
         DOMAIN,
         "compile",
@@ -56,7 +56,7 @@ async def test_a_peer_is_asked_for_by_its_label_or_its_pin(
     )
     assert response is not None
     (job,) = response["jobs"]
-    assert (job["source"], job["source_label"]) == ("remote", "workshop")
+    assert (job["source"], job["source_label"]) == ("remote", "attic")
 
 
 async def test_two_peers_of_one_name_have_to_be_told_apart(
@@ -68,7 +68,7 @@ async def test_two_peers_of_one_name_have_to_be_told_apart(
         await hass.services.async_call(
             DOMAIN,
             "compile",
-            {"entity_id": "update.desk_lamp_esphome", "source": "workshop"},
+            {"entity_id": "update.desk_lamp_esphome", "source": "attic"},
             blocking=True,
         )
     assert caught.value.translation_key == "ambiguous_source"
@@ -94,7 +94,7 @@ async def test_its_release_notes_say_who_builds(
     component = hass.data["entity_components"]["update"]
     (entity,) = component.entities
     link.become(LinkState.CONNECTED)
-    assert "The firmware will be built on workshop." in await entity.async_release_notes()
+    assert "The firmware will be built on attic." in await entity.async_release_notes()
     link.become(LinkState.REFUSED, "it does not know this instance any more")
     assert "The firmware will be built on This machine." in await entity.async_release_notes()
 
@@ -122,7 +122,7 @@ async def test_firmware_that_was_altered_raises_a_repair_until_a_job_succeeds(
     assert issue is not None
     assert issue.translation_placeholders == {
         "device": "lamp",
-        "builder": "workshop",
+        "builder": "attic",
         "error": "the digest is another",
     }
     cleaned = await coordinator.async_submit("lamp.yaml", Operation.CLEAN)
@@ -203,14 +203,14 @@ async def test_while_no_peer_can_be_reached_the_option_decides(
     link.become(LinkState.REFUSED, "pair again")
     job = await submit(coordinator)
     if outcome == "waits":
-        await waits_for(coordinator, job, "a builder (workshop: pair again)")
+        await waits_for(coordinator, job, "a builder (attic: pair again)")
         await coordinator.async_cancel(job.job_id)
         return
     job = await coordinator.async_wait(job)
     assert job.routing.source_label == outcome
     if outcome is None:
         assert job.outcome.error is not None
-        assert "workshop: pair again" in job.outcome.error
+        assert "attic: pair again" in job.outcome.error
 
 
 async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
@@ -231,13 +231,13 @@ async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
     await queued.wait()
     job = coordinator.queue.active("lamp.yaml")
     assert job is not None
-    await waits_for(coordinator, job, "a builder (workshop: pair again)")
+    await waits_for(coordinator, job, "a builder (attic: pair again)")
 
     def shown() -> tuple[object, ...]:
         attributes = hass.states.get(update).attributes
         return tuple(attributes[key] for key in ("in_progress", "waiting_for", "source_label"))
 
-    assert shown() == (True, "a builder (workshop: pair again)", None)
+    assert shown() == (True, "a builder (attic: pair again)", None)
     link.become(LinkState.CONNECTED)
     await install
-    assert shown() == (False, None, "workshop")
+    assert shown() == (False, None, "attic")

@@ -18,7 +18,7 @@ from custom_components.esphome_offload.identity_store import async_get_identity
 
 from ..conftest import Stage
 from ..scripted_peers import ScriptedLink
-from .entries import add_peer, submit, waits_for
+from .entries import add_peer, reauths, submit, waits_for
 
 # Changes of an entry
 
@@ -62,7 +62,7 @@ async def test_a_build_is_gone_on_with_when_the_entry_is_reloaded(
     job = await submit(coordinator)
     await begun.wait()
     await hass.config_entries.async_reload(peer.entry_id)
-    await waits_for(coordinator, job, "workshop, which has the build already")
+    await waits_for(coordinator, job, "attic, which has the build already")
     again = stage.peers.links[-1]
     (attempt,) = job.attempts
     assert list(again.wanted()) == [attempt.attempt_id]
@@ -81,17 +81,17 @@ async def test_another_name_is_the_one_that_jobs_show(
     peer: MockConfigEntry,
     link: ScriptedLink,
 ) -> None:
-    hass.config_entries.async_update_entry(peer, title="attic")
+    hass.config_entries.async_update_entry(peer, title="loft")
     await hass.async_block_till_done()
     assert link.stopped == 1
-    assert [each.label for each in coordinator.builders.builders] == ["This machine", "attic"]
+    assert [each.label for each in coordinator.builders.builders] == ["This machine", "loft"]
 
 
 @pytest.mark.parametrize(
     "damage",
     [{"public_key": "?"}, {"public_key": "QUJD"}, {"url": None}, {"public_key": None}, {}],
 )
-async def test_an_entry_that_became_damaged_says_so(
+async def test_a_damaged_entry_asks_to_pair_again(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink, damage: dict[str, object]
 ) -> None:
     another_pin = {} if damage else {"unique_id": "f" * 64}
@@ -99,7 +99,18 @@ async def test_an_entry_that_became_damaged_says_so(
     await hass.async_block_till_done()
     assert link.stopped == 1
     assert peer.state is ConfigEntryState.SETUP_ERROR
-    assert peer.error_reason_translation_key == "peer_unusable"
+    assert peer.error_reason_translation_key == "peer_to_pair_again"
+    assert reauths(hass, peer) == 1
+
+
+async def test_an_entry_of_an_earlier_version_asks_to_pair_again(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    entry = add_peer(hass)
+    hass.config_entries.async_update_entry(entry, minor_version=1)
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert reauths(hass, entry) == 1
+    assert not stage.peers.links
 
 
 async def test_the_own_key_is_no_peer(hass: HomeAssistant, coordinator: OffloadCoordinator) -> None:
@@ -143,7 +154,7 @@ async def test_a_change_while_the_entry_is_unloaded_counts_at_the_next_setup(
 
 
 async def test_peers_may_come_before_this_instance(hass: HomeAssistant, stage: Stage) -> None:
-    peers = [add_peer(hass, label) for label in ("workshop", "attic")]
+    peers = [add_peer(hass, label) for label in ("attic", "shed")]
     assert await async_setup_component(hass, DOMAIN, {})
     await hass.async_block_till_done(wait_background_tasks=True)
     assert [peer.state for peer in peers] == [ConfigEntryState.LOADED] * 2
@@ -152,8 +163,8 @@ async def test_peers_may_come_before_this_instance(hass: HomeAssistant, stage: S
     coordinator = hass.data[DATA_COORDINATOR]
     assert {each.label for each in coordinator.builders.builders} == {
         "This machine",
-        "workshop",
         "attic",
+        "shed",
     }
 
     instance = MockConfigEntry(
@@ -173,9 +184,9 @@ async def test_removing_a_peer_unpairs_it_there(
 ) -> None:
     await hass.config_entries.async_remove(peer.entry_id)
     assert (link.stopped, link.unpaired) == (1, 0)
-    farewell = stage.peers.links[-1]
-    assert (farewell.started, farewell.unpaired, farewell.stopped) == (1, 1, 1)
-    assert list(farewell.wanted()) == []
+    last = stage.peers.links[-1]
+    assert (last.started, last.unpaired, last.stopped) == (1, 1, 1)
+    assert list(last.wanted()) == []
 
 
 async def test_a_peer_that_cannot_be_reached_is_removed_here_all_the_same(
@@ -187,9 +198,9 @@ async def test_a_peer_that_cannot_be_reached_is_removed_here_all_the_same(
     stage.peers.reachable = False
     await hass.config_entries.async_remove(peer.entry_id)
     assert hass.config_entries.async_get_entry(peer.entry_id) is None
-    farewell = stage.peers.links[-1]
-    assert (farewell.unpaired, farewell.stopped) == (0, 1)
-    assert "workshop was not told that it is removed (it cannot be reached)" in caplog.text
+    last = stage.peers.links[-1]
+    assert (last.unpaired, last.stopped) == (0, 1)
+    assert "attic was not told that it is removed (it cannot be reached)" in caplog.text
 
 
 async def test_removing_this_instance_removes_its_peers(
@@ -207,7 +218,7 @@ async def test_home_assistant_stops_with_its_connections_closed(
     assert link.stopped == 1
 
 
-async def test_a_new_identity_begins_anew_with_all_peers(
+async def test_a_new_identity_sets_all_peers_up_again(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     stage: Stage,
@@ -217,5 +228,5 @@ async def test_a_new_identity_begins_anew_with_all_peers(
     await coordinator.async_renew_identity()
     await hass.async_block_till_done()
     new = stage.peers.links[-1]
-    assert new.identity == await async_get_identity(hass)
-    assert new.identity != link.identity
+    assert new.caller.identity == await async_get_identity(hass)
+    assert new.caller.identity != link.caller.identity

@@ -9,10 +9,11 @@ from homeassistant.core import CoreState, HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.engine.client.dial import Caller
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import Source
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
-from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.peering.caller import async_get_caller
 
 from ..conftest import Stage
 from ..scripted_peers import ScriptedLink
@@ -66,7 +67,7 @@ async def test_the_grace_is_given_once(
     now = hass.loop.time()
     with patch.object(hass.loop, "time", return_value=now + 25.0):
         assert coordinator.peering.expected == 0.0
-        coordinator.peering.begin_grace()
+        coordinator.peering.start_grace()
         assert coordinator.peering.expected == 0.0
 
 
@@ -77,12 +78,12 @@ async def test_an_entry_that_is_being_set_up_is_on_its_way(
     reading = asyncio.Event()
     go_on = asyncio.Event()
 
-    async def slowly(_hass: HomeAssistant) -> Identity:
+    async def slowly(hass: HomeAssistant) -> Caller:
         reading.set()
         await go_on.wait()
-        return Identity.generate()
+        return await async_get_caller(hass)
 
-    with patch("custom_components.esphome_offload.peering.peers.async_get_identity", slowly):
+    with patch("custom_components.esphome_offload.peering.peers.async_get_caller", slowly):
         setup = hass.async_create_task(hass.config_entries.async_setup(entry.entry_id))
         await reading.wait()
         assert coordinator.peering.expected > 0.0

@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, get_sy
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.client.link import LinkState
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 
 from ..scripted_peers import ScriptedLink
 from .entries import reauths
@@ -24,9 +24,9 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
     (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), peer.entry_id)
-    assert device.name == "workshop"
+    assert device.name == "attic"
     assert device.entry_type is dr.DeviceEntryType.SERVICE
-    assert device.configuration_url == "http://workshop.example:8123"
+    assert device.configuration_url == "http://attic.example:8123"
 
     def states() -> dict[str, str]:
         return {
@@ -54,7 +54,7 @@ async def test_diagnostics_of_a_peer_name_its_host_and_no_keys(
     link.become(LinkState.CONNECTING, "it cannot be reached", ErrorCode.BUSY)
     diagnostics = await async_get_config_entry_diagnostics(hass, peer)
     assert diagnostics["scheme"] == "http"
-    assert diagnostics["host"] == "workshop.example"
+    assert diagnostics["host"] == "attic.example"
     assert (diagnostics["state"], diagnostics["code"]) == ("connecting", "busy")
     assert diagnostics["builder"]["available"] is False
     assert peer.data["public_key"] not in str(diagnostics)
@@ -75,10 +75,10 @@ async def test_system_health_lists_peers(
     await hass.async_block_till_done()
     link.become(LinkState.CONNECTING, "it cannot be reached")
     info = await get_system_health_info(hass, DOMAIN)
-    assert info["peers"] == "workshop: it cannot be reached"
+    assert info["peers"] == "attic: it cannot be reached"
     link.become(LinkState.CONNECTED)
     info = await get_system_health_info(hass, DOMAIN)
-    assert info["peers"] == "workshop: connected"
+    assert info["peers"] == "attic: connected"
 
 
 # What is done about states
@@ -90,19 +90,43 @@ async def test_a_peer_that_goes_and_comes_is_logged_once_each(
     link: ScriptedLink,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    link.become(LinkState.CONNECTING, "nobody answers")
     link.become(LinkState.CONNECTED)
     link.become(LinkState.CONNECTED, busy=1)
     link.become(LinkState.CONNECTING, "the connection was closed")
+    link.become(LinkState.CONNECTING, "it cannot be reached")
+    link.become(LinkState.CONNECTED)
+    link.become(LinkState.CONNECTED, busy=1)
     assert [
         record.getMessage()
         for record in (*caplog.get_records("setup"), *caplog.records)
-        if record.levelno >= logging.INFO and record.getMessage().startswith("workshop ")
+        if record.levelno >= logging.INFO and record.getMessage().startswith("attic ")
     ] == [
-        "workshop is not connected: not connected yet",
-        "workshop is connected",
-        "workshop is not connected: the connection was closed",
+        "attic is not connected: the connection was closed",
+        "attic is connected",
     ]
+
+
+async def test_a_peer_that_is_away_at_the_start_is_logged_once(
+    hass: HomeAssistant,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for why in ("it cannot be reached", "the connection broke"):
+        link.become(LinkState.CONNECTING, why)
+    lines = [line for line in caplog.text.splitlines() if "attic is not connected" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("it cannot be reached")
+
+
+async def test_a_refused_link_that_recovers_needs_no_pairing(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.REFUSED, "it does not know this instance any more; pair again")
+    await hass.async_block_till_done()
+    assert reauths(hass, peer) == 1
+    link.become(LinkState.CONNECTED)
+    assert reauths(hass, peer) == 0
 
 
 async def test_a_refused_key_asks_once_to_pair_again(
@@ -115,15 +139,15 @@ async def test_a_refused_key_asks_once_to_pair_again(
     assert peer.state is ConfigEntryState.LOADED
 
 
-async def test_a_peer_of_another_age_says_which_side_to_update_until_that_was_done(
+async def test_a_peer_of_another_protocol_says_which_side_to_update_until_that_was_done(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
-    why = "workshop runs a version of ESPHome Offload that is too old: update it there."
+    why = "attic runs a version of ESPHome Offload that is too old: update it there."
     link.become(LinkState.INCOMPATIBLE, why, ErrorCode.TOO_OLD)
     issues = ir.async_get(hass)
     issue = issues.async_get_issue(DOMAIN, f"peer_incompatible_{peer.entry_id}")
     assert issue is not None
-    assert issue.translation_placeholders == {"label": "workshop", "reason": why}
+    assert issue.translation_placeholders == {"label": "attic", "reason": why}
     link.become(LinkState.CONNECTING, "not connected")
     assert issues.async_get_issue(DOMAIN, issue.issue_id) is not None
     link.become(LinkState.CONNECTED)
@@ -137,4 +161,4 @@ async def test_what_was_wrong_goes_with_the_entry(
     assert await hass.config_entries.async_unload(peer.entry_id)
     assert not ir.async_get(hass).issues
     link.become(LinkState.INCOMPATIBLE, "too new")
-    assert not ir.async_get(hass).issues, "nobody listens to a former connection"
+    assert not ir.async_get(hass).issues, "a former connection has no listeners"
