@@ -1,4 +1,4 @@
-"""Outlet: events to one websocket client, no faster than it reads them."""
+"""Events to one client of Home Assistant's websocket API, no faster than it reads them."""
 
 import asyncio
 from collections.abc import Coroutine, Sized
@@ -19,9 +19,6 @@ _LOOK_EVERY: Final = 0.05
 # When the unread messages cannot be counted any more: Home Assistant's heartbeat cuts a client
 # off that reads nothing for 83 seconds, so that at this pace it never has even 100 unread.
 _BLIND_INTERVAL: Final = 1.0
-
-# A client that does not read its last messages within this does not get them.
-_FLUSH_TIMEOUT: Final = 1.0
 
 
 class ThrottledSubscription:
@@ -53,29 +50,6 @@ class ThrottledSubscription:
             if unread is None or len(unread) <= _MAX_UNREAD:
                 return
             pause = max(pause, _LOOK_EVERY)
-
-
-async def flushed(connection: websocket_api.ActiveConnection) -> None:
-    """Return when the client was sent everything, or does not take it."""
-    unread = _unread(connection)
-    try:
-        async with asyncio.timeout(_FLUSH_TIMEOUT):
-            # Where they cannot be counted, the time-out is the answer.
-            while unread is None or unread:  # noqa: ASYNC110 - nobody is told of that
-                await asyncio.sleep(_LOOK_EVERY)
-    except TimeoutError:
-        return
-    # The last one was taken from the queue, and is written in the writer's next step.
-    await asyncio.sleep(_LOOK_EVERY)
-
-
-def close(connection: websocket_api.ActiveConnection) -> None:
-    """End a connection at once, as far as Home Assistant lets us."""
-    # Its one public way is to revoke the refresh token, which all connections of a guest share:
-    # whoever takes a wrong step with an access token that was read on plain http would cut off
-    # the guest itself. Where this does not work, everything on the connection is still refused.
-    if (cancel := getattr(_handler(connection), "_cancel", None)) is not None:
-        cancel()
 
 
 def _unread(connection: websocket_api.ActiveConnection) -> Sized | None:

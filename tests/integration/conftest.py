@@ -7,7 +7,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 from aiohttp.test_utils import TestClient
-from custom_components.esphome_offload.engine.host.admission import Lending
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
@@ -25,9 +24,10 @@ from custom_components.esphome_offload.engine.build.process.containment import (
 from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
+from custom_components.esphome_offload.engine.host.lending import Lending
 
 from ..engine.jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
-from .guest_client import Offloader
+from .guest_client import OffloaderClient
 from .guest_workshop import GuestBuildServicesMaker
 from .scripted_peers import ScriptedPeers
 
@@ -187,17 +187,11 @@ async def client(hass_client_no_auth: ClientSessionGenerator) -> TestClient:
 
 
 @pytest.fixture
-async def pi(lent: OffloadCoordinator, client: TestClient, tmp_path: Path) -> Offloader:
+async def offloader(
+    lent: OffloadCoordinator, client: TestClient, tmp_path: Path
+) -> OffloaderClient:
     """Return a paired offloader."""
-    offloader = Offloader(client, tmp_path)
-    await offloader.pair(lent.lender.open_window().code)
-    return offloader
-
-
-@pytest.fixture
-async def attic(lent: OffloadCoordinator, client: TestClient, tmp_path: Path) -> Offloader:
-    """Return another one."""
-    offloader = Offloader(client, tmp_path, "attic")
+    offloader = OffloaderClient(client, tmp_path)
     await offloader.pair(lent.lender.open_window().code)
     return offloader
 

@@ -1,6 +1,8 @@
-"""Guests as users and devices, and the switch that pauses."""
+"""Guests as devices, and the switch that pauses."""
 
-from custom_components.esphome_offload.engine.host.admission import Lending
+from pathlib import Path
+
+from aiohttp.test_utils import TestClient
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import (
@@ -13,10 +15,16 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.engine.protocol.definitions import ProtocolError
+from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.protocol.calls import CommandRefused
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.hello import Refused
+from custom_components.esphome_offload.engine.protocol.messages import Cancel
+from custom_components.esphome_offload.options import OffloadOptions
 
+from ..engine.jobs.fakes import Block
 from .conftest import LEND, Stage
-from .guest_client import CommandRefusedError, Offloader
+from .guest_client import OffloaderClient, new_attempt_id
 
 SWITCH = "switch.this_instance_lend_this_machine"
 
@@ -29,73 +37,94 @@ def devices(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, dr.DeviceE
 # Guests
 
 
-async def test_a_guest_is_a_user_without_any_rights(
-    hass: HomeAssistant, lent: OffloadCoordinator, pi: Offloader
+async def test_a_guest_has_no_user_and_no_token(
+    hass: HomeAssistant, lent: OffloadCoordinator, client: TestClient, tmp_path: Path
 ) -> None:
-    await pi.ticket()
-    (guest,) = lent.lender.guests.all()
-    user = await hass.auth.async_get_user(guest.user_id)
-    assert user is not None
-    assert (user.system_generated, user.groups, user.is_admin) == (True, [], False)
-    (token,) = user.refresh_tokens.values()
-    assert token.access_token_expiration.total_seconds() == 60
+    async def credentials() -> set[str]:
+        users = await hass.auth.async_get_users()
+        return {user.id for user in users} | {
+            token for user in users for token in user.refresh_tokens
+        }
+
+    before = await credentials()
+    offloader = OffloaderClient(client, tmp_path)
+    await offloader.pair(lent.lender.open_window().code)
+    async with offloader.connected() as link:
+        await link.built(await link.submit())
+        assert await credentials() == before
 
 
-async def test_a_guest_is_a_device_that_says_when_it_was_here_and_what_it_built(
-    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry, pi: Offloader
+async def test_a_guest_is_a_device_that_says_when_it_was_connected_and_what_it_built(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
 ) -> None:
     await hass.async_block_till_done()
-    device = devices(hass, entry)["pi"]
-    assert device.identifiers == {(DOMAIN, f"guest_{pi.identity.pin_sha256}")}
-    assert hass.states.get("sensor.pi_last_seen").state == "unknown"
-    assert hass.states.get("sensor.pi_builds").state == "0"
+    device = devices(hass, entry)["offloader"]
+    assert device.identifiers == {(DOMAIN, f"guest_{offloader.identity.pin_sha256}")}
+    assert hass.states.get("sensor.offloader_last_seen").state == "unknown"
+    assert hass.states.get("sensor.offloader_builds").state == "0"
 
-    wire = await pi.connect()
+    async with offloader.connected() as link:
+        attempt_id = await link.submit()
+        assert (await link.built(attempt_id))[-1]["state"] == "completed"
+        assert await link.fetch(attempt_id) == b"firmware of " + attempt_id.encode()
     await hass.async_block_till_done()
-    assert hass.states.get("sensor.pi_last_seen").state != "unknown"
-    await wire.socket.close()
+    assert hass.states.get("sensor.offloader_last_seen").state != "unknown"
+    assert hass.states.get("sensor.offloader_builds").state == "1"
 
 
 async def test_pairing_again_keeps_the_guest_and_takes_its_new_name(
-    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry, pi: Offloader
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
 ) -> None:
-    lent.lender.guests.built(pi.identity.pin_sha256)
-    (before,) = lent.lender.guests.all()
-    pi.label = "kitchen pi"
-    await pi.pair(lent.lender.open_window().code)
-    await pi.ticket()
+    lent.lender.guests.count_build(offloader.identity.pin_sha256)
+    offloader.label = "kitchen"
+    await offloader.pair(lent.lender.open_window().code)
     await hass.async_block_till_done()
     (after,) = lent.lender.guests.all()
-    assert (after.user_id, after.builds, after.label) == (before.user_id, 1, "kitchen pi")
-    assert "kitchen pi" in devices(hass, entry)
+    assert (after.builds, after.label) == (1, "kitchen")
+    assert "kitchen" in devices(hass, entry)
+
+
+async def test_a_guest_that_has_a_new_name_brings_it_along(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
+) -> None:
+    offloader.label = "kitchen"
+    async with offloader.connected():
+        await hass.async_block_till_done()
+        assert "kitchen" in devices(hass, entry)
 
 
 async def test_removing_the_device_unpairs_and_closes_the_connection(
     hass: HomeAssistant,
     lent: OffloadCoordinator,
     entry: MockConfigEntry,
-    pi: Offloader,
+    offloader: OffloaderClient,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    (guest,) = lent.lender.guests.all()
-    token = await pi.ticket()
-    wire = await pi.connect()
     await hass.async_block_till_done()
-    device = devices(hass, entry)["pi"]
-
+    device = devices(hass, entry)["offloader"]
     admin = await hass_ws_client(hass)
-    response = await admin.remove_device(device.id)
-    assert response["success"]
-    await wire.closed()
+    async with offloader.connected() as link:
+        response = await admin.remove_device(device.id)
+        assert response["success"]
+        await link.lost()
+        assert link.statuses[-1] == {"type": "unpaired"}
 
     assert lent.lender.guests.all() == ()
-    assert await hass.auth.async_get_user(guest.user_id) is None
-    assert "pi" not in devices(hass, entry)
-    assert hass.states.get("sensor.pi_builds") is None
-    with pytest.raises(CommandRefusedError):
-        await pi.connect(token=token)
-    with pytest.raises(ProtocolError):
-        await pi.ticket()
+    assert "offloader" not in devices(hass, entry)
+    assert hass.states.get("sensor.offloader_builds") is None
+    with pytest.raises(Refused) as refused:
+        async with offloader.connected():
+            pass
+    assert refused.value.code is ErrorCode.UNKNOWN_GUEST
 
 
 async def test_devices_of_configurations_are_not_removed_by_hand(
@@ -110,24 +139,42 @@ async def test_devices_of_configurations_are_not_removed_by_hand(
 
 
 async def test_removing_this_instance_unpairs_all_guests(
-    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry, pi: Offloader
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
 ) -> None:
-    (guest,) = lent.lender.guests.all()
-    wire = await pi.connect()
-    await hass.config_entries.async_remove(entry.entry_id)
-    await wire.closed()
+    async with offloader.connected() as link:
+        await hass.config_entries.async_remove(entry.entry_id)
+        await link.lost()
     assert lent.lender.guests.all() == ()
-    assert await hass.auth.async_get_user(guest.user_id) is None
     assert lent.lender.lending is Lending.OFF
 
 
-async def test_users_of_guests_that_are_none_are_removed_at_the_start(
+async def test_a_guest_that_is_removed_while_nothing_is_lent_is_gone_with_its_files(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
+    stage: Stage,
+) -> None:
+    async with offloader.connected() as link:
+        await link.built(await link.submit())
+    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
+    await hass.async_block_till_done()
+    assert len(list(stage.layout.guests.iterdir())) == 1
+    await lent.lender.async_unpair(offloader.identity.pin_sha256)
+    assert lent.lender.guests.all() == ()
+    assert list(stage.layout.guests.iterdir()) == []
+
+
+async def test_users_of_former_guests_are_removed_at_the_start(
     hass: HomeAssistant, entry: MockConfigEntry, stage: Stage
 ) -> None:
-    stray = await hass.auth.async_create_system_user("ESPHome Offload guest: pi")
+    former = await hass.auth.async_create_system_user("ESPHome Offload guest: offloader")
     other = await hass.auth.async_create_system_user("Supervisor")
     assert await hass.config_entries.async_setup(entry.entry_id)
-    assert await hass.auth.async_get_user(stray.id) is None
+    assert await hass.auth.async_get_user(former.id) is None
     assert await hass.auth.async_get_user(other.id) is not None
 
 
@@ -161,16 +208,62 @@ async def test_the_switch_is_there_only_while_the_machine_is_lent(
     assert "This instance" not in devices(hass, entry)
 
 
-async def test_switched_off_all_connections_end_and_the_reason_is_told(
-    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry, pi: Offloader
+async def test_switched_off_all_connections_end_and_the_reason_is_given(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
 ) -> None:
-    wire = await pi.connect()
-    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
-    await wire.closed()
-    with pytest.raises(ProtocolError) as refused:
-        await pi.ticket()
-    assert refused.value.code == "not_lending"
+    async with offloader.connected() as link:
+        hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
+        await link.lost()
+        assert link.statuses[-1]["why_not"] == "not lent to others any more"
+    with pytest.raises(Refused) as refused:
+        await offloader.hello()
+    assert refused.value.code is ErrorCode.NOT_LENDING
     assert len(lent.lender.guests.all()) == 1, "the pairing stays"
+
+
+async def test_a_reload_of_the_entry_leaves_builds_and_connections_alone(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
+    stage: Stage,
+) -> None:
+    block = Block()
+    stage.guests.script = [block]
+    async with offloader.connected() as link:
+        attempt_id = await link.submit()
+        await block.entered.wait()
+        assert await hass.config_entries.async_reload(entry.entry_id)
+        block.release.set()
+        assert (await link.built(attempt_id))[-1]["state"] == "completed"
+
+
+async def test_guests_and_what_they_built_survive_a_restart(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
+) -> None:
+    async with offloader.connected() as link:
+        attempt_id = await link.submit()
+        await link.built(attempt_id)
+    await lent.lender.async_stop()
+    await lent.lender.async_apply(OffloadOptions.from_entry(entry.data, entry.options))
+    async with offloader.connected() as link:
+        assert await link.fetch(attempt_id) == b"firmware of " + attempt_id.encode()
+        with pytest.raises(CommandRefused):
+            await link.session.call(Cancel(new_attempt_id()))
+
+
+async def test_an_instance_that_never_lent_refuses(
+    coordinator: OffloadCoordinator, client: TestClient, tmp_path: Path
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await OffloaderClient(client, tmp_path).hello()
+    assert refused.value.code is ErrorCode.NOT_LENDING
 
 
 async def test_a_disabled_entry_lends_nothing(
@@ -178,9 +271,3 @@ async def test_a_disabled_entry_lends_nothing(
 ) -> None:
     await hass.config_entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
     assert lent.lender.lending is Lending.OFF
-
-
-@pytest.fixture
-def expected_lingering_timers() -> bool:
-    """Allow that aiohttp leaves the heartbeat timer of a websocket that the server closed."""
-    return True

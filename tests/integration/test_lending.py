@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import AsyncMock, MagicMock, patch
 
 from aiohttp.test_utils import TestClient
-from custom_components.esphome_offload.engine.host.admission import Lending
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import ServiceValidationError
@@ -26,12 +25,13 @@ from custom_components.esphome_offload.engine.build.process.containment import (
     Degree,
     Obstacle,
 )
+from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.pairing import PairingError, PairingFailure
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.lending.issues import async_tell_wrong_codes
 
 from .conftest import LEND, Stage
-from .guest_client import Offloader
+from .guest_client import OffloaderClient
 
 SWITCH = "switch.this_instance_lend_this_machine"
 UNCONTAINED = ContainmentHere(Degree.UNCONTAINED, 0, "5.4.0", "x86_64", Obstacle.KERNEL)
@@ -248,15 +248,16 @@ async def test_a_damaged_identity_ends_lending_with_a_repair_and_is_not_replaced
 
 
 async def test_with_a_new_identity_nobody_is_a_guest_any_more(
-    hass: HomeAssistant, lent: OffloadCoordinator, pi: Offloader
+    hass: HomeAssistant, lent: OffloadCoordinator, offloader: OffloaderClient
 ) -> None:
-    wire = await pi.connect()
-    before = await async_get_identity(hass)
-    after = await lent.lender.async_renew_identity()
-    await wire.closed()
+    async with offloader.connected() as link:
+        before = await async_get_identity(hass)
+        after = await lent.lender.async_renew_identity()
+        await link.lost()
+        assert link.statuses[-1] == {"type": "unpaired"}
     assert after.pin_sha256 != before.pin_sha256
     assert lent.lender.guests.all() == ()
-    assert lent.lender.info()["pin_sha256"] == after.pin_sha256
+    assert (await offloader.hello()).pin_sha256 == after.pin_sha256
 
 
 # Pairing
@@ -278,18 +279,18 @@ async def test_the_code_is_shown_until_somebody_is_paired(
     again = await hass.config_entries.options.async_configure(shown["flow_id"])
     assert again["description_placeholders"]["code"] == code
 
-    await Offloader(client, tmp_path).pair(code)
+    await OffloaderClient(client, tmp_path).pair(code)
     await hass.async_block_till_done(wait_background_tasks=True)
     done = await hass.config_entries.options.async_configure(shown["flow_id"])
     assert (done["type"], done["reason"]) == (FlowResultType.ABORT, "paired")
-    assert done["description_placeholders"] == {"label": "pi"}
+    assert done["description_placeholders"] == {"label": "offloader"}
 
 
 async def test_who_is_paired_learns_the_name_of_today(
     hass: HomeAssistant, lent: OffloadCoordinator, client: TestClient, tmp_path: Path
 ) -> None:
     await hass.config.async_update(location_name="Attic")
-    paired = await Offloader(client, tmp_path).pair(lent.lender.open_window().code)
+    paired = await OffloaderClient(client, tmp_path).pair(lent.lender.open_window().code)
     assert paired.label == "Attic"
 
 
@@ -339,12 +340,12 @@ async def test_three_wrong_codes_close_the_window_and_tell_the_owner(
     left = []
     for _ in range(3):
         with pytest.raises(PairingError) as refused:
-            await Offloader(client, tmp_path).pair(wrong)
+            await OffloaderClient(client, tmp_path).pair(wrong)
         assert refused.value.failure is PairingFailure.WRONG_CODE
         left.append(refused.value.tries_left)
     assert left == [2, 1, 0]
     with pytest.raises(PairingError) as refused:
-        await Offloader(client, tmp_path).pair(code)
+        await OffloaderClient(client, tmp_path).pair(code)
     assert refused.value.failure is PairingFailure.WINDOW_CLOSED
 
     await hass.async_block_till_done(wait_background_tasks=True)
@@ -368,9 +369,3 @@ async def test_wrong_codes_are_no_concern_of_a_machine_that_is_not_lent_any_more
     hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
     await hass.async_block_till_done()
     assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is None
-
-
-@pytest.fixture
-def expected_lingering_timers() -> bool:
-    """Allow that aiohttp leaves the heartbeat timer of a websocket that the server closed."""
-    return True

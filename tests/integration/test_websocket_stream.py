@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant, callback
 import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.esphome_offload import websocket_stream as outlet
+from custom_components.esphome_offload import websocket_stream as stream
 
 
 class Handler:
@@ -17,13 +17,9 @@ class Handler:
 
     def __init__(self) -> None:
         self._message_queue: deque[bytes] = deque([b"unread"])
-        self.cancelled = False
 
     def _send_message(self, message: bytes) -> None:
         raise AssertionError("nothing is to be sent")
-
-    def _cancel(self) -> None:
-        self.cancelled = True
 
 
 class Connection:
@@ -71,34 +67,17 @@ async def test_what_a_real_client_has_not_read_is_counted(
     ours, _client = connection
     for number in range(3):
         ours.send_event(1, number)
-    unread = outlet._unread(ours)
+    unread = stream._unread(ours)
     assert unread is not None
     assert len(unread) == 3
-
-
-# Home Assistant leaves the heartbeat of a connection that was cancelled to its timer.
-@pytest.mark.parametrize("expected_lingering_timers", [True])
-async def test_a_real_connection_is_closed_at_once(
-    connection: tuple[websocket_api.ActiveConnection, aiohttp.ClientWebSocketResponse],
-) -> None:
-    ours, client = connection
-    outlet.close(ours)
-    assert (await client.receive()).type in (
-        aiohttp.WSMsgType.CLOSE,
-        aiohttp.WSMsgType.CLOSING,
-        aiohttp.WSMsgType.CLOSED,
-    )
 
 
 def test_a_connection_that_sends_by_a_method_of_its_own_is_looked_into_as_well() -> None:
     handler = Handler()
     ours = cast("websocket_api.ActiveConnection", Connection(handler))
-    assert outlet._unread(ours) is handler._message_queue
-    outlet.close(ours)
-    assert handler.cancelled
+    assert stream._unread(ours) is handler._message_queue
 
 
 def test_a_connection_that_cannot_be_looked_into_is_left_alone() -> None:
     ours = cast("websocket_api.ActiveConnection", Unknown())
-    assert outlet._unread(ours) is None
-    outlet.close(ours)
+    assert stream._unread(ours) is None
