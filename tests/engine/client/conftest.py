@@ -18,7 +18,7 @@ from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 
 from .proxy import Proxy
-from .remote import Offloader, RemoteBuilder
+from .remote import Offloader, RemoteBuilder, count_commands
 from .scripted_server import ScriptedServer
 
 
@@ -86,7 +86,7 @@ async def remote(
 ) -> AsyncIterator[RemoteBuilder]:
     """A real builder at a port."""
     remote = RemoteBuilder(tmp_path)
-    remote.count(monkeypatch)
+    count_commands(remote, monkeypatch)
     await remote.start()
     yield remote
     await remote.close()

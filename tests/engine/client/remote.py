@@ -11,6 +11,7 @@ import uuid
 import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+import pytest
 
 from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
@@ -80,15 +81,17 @@ class RemoteBuilder(BuilderMachine):
         self.connections += 1
         return await self.server.handle(request)
 
-    def count(self, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-        """Count the commands from now on."""
-        serve = GuestCommands.serve
 
-        async def counting(commands: GuestCommands, call: Call) -> object | None:
-            self.commands[call.type] += 1
-            return await serve(commands, call)
+def count_commands(remote: RemoteBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the commands of a builder's guests from now on."""
+    serve = GuestCommands.serve
 
-        monkeypatch.setattr(GuestCommands, "serve", counting)
+    async def counting(commands: GuestCommands, call: Call) -> object | None:
+        if commands._host is remote.host:
+            remote.commands[call.type] += 1
+        return await serve(commands, call)
+
+    monkeypatch.setattr(GuestCommands, "serve", counting)
 
 
 class Sink(BuildSink):

@@ -6,24 +6,20 @@ from typing import override
 
 import aiohttp
 
-from custom_components.esphome_offload.engine.host.guests import Guest
-
 from ...jobs.fakes import Act, Block
 from ...jobs.house import House
-from ..link.pi import Pi
-from ..stand import Lent, Stand, Wire
+from ..proxy import Proxy
+from ..remote import Offloader, RemoteBuilder
 
 
-class Peer(Pi):
-    """A peer that is registered in the house while its entry is loaded."""
+class Peer(Offloader):
+    """A peer that is registered with the queue while its entry is loaded."""
 
     _unregister: Callable[[], None]
 
     def __init__(self, house: House, folder: Path, label: str, http: aiohttp.ClientSession) -> None:
         self.house = house
-        self.lender = Lent(folder)
-        stand = Stand(self.lender)
-        super().__init__(folder, stand, Wire(0), http, label)
+        super().__init__(folder, RemoteBuilder(folder), Proxy(0), http, label)
 
     @override
     def still_wanted(self) -> Iterable[str]:
@@ -31,12 +27,11 @@ class Peer(Pi):
 
     async def open(self, slots: int = 1) -> None:
         """Lend, pair and connect."""
-        self.lender.slots.set_count(slots)
-        await self.stand.start()
-        self.wire = Wire(self.stand.port)
-        await self.wire.mend()
-        guest = Guest(self.identity.public, "pi", "user of pi", self.lender.time.now())
-        await self.lender.guests.add(guest)
+        self.remote.slots.set_count(slots)
+        await self.remote.start()
+        self.proxy = Proxy(self.remote.port)
+        await self.proxy.mend()
+        await self.pair()
         await self.load()
 
     async def load(self) -> None:
@@ -52,17 +47,17 @@ class Peer(Pi):
 
     async def close(self) -> None:
         await self.unload()
-        await self.wire.cut()
-        await self.stand.stop()
+        await self.proxy.cut()
+        await self.remote.close()
 
     def hold(self, count: int) -> list[Block]:
         """Have its next builds go on until they are released."""
         blocks = [Block() for _ in range(count)]
         script: list[Act] = [*blocks]
-        self.lender.script = script
+        self.remote.script = script
         return blocks
 
     @property
     def built(self) -> list[str]:
-        """The configurations that were begun there."""
-        return [each.configuration for each in self.lender.builds]
+        """The configurations that were started there."""
+        return [each.configuration for each in self.remote.builds]

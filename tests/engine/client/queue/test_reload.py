@@ -3,49 +3,49 @@
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus, Operation
 from custom_components.esphome_offload.engine.jobs.router import GRACE
 
+from ...host.builder import printing, then, until
 from ...jobs.fakes import Block
 from ...jobs.house import House
-from ..host.lender import printing, then, until
 from .peer import Peer
 
 
-async def test_the_job_goes_on_with_the_same_build(house: House, workshop: Peer) -> None:
+async def test_the_job_goes_on_with_the_same_build(house: House, attic: Peer) -> None:
     end = Block()
-    workshop.lender.script = [then(printing("== Making it", "one"), end, printing("two"))]
+    attic.remote.script = [then(printing("== Making it", "one"), end, printing("two"))]
     job = house.submit(operation=Operation.COMPILE)
-    attached = workshop.stand.commands
-    await until(lambda: end.entered.is_set() and attached["attach"] == 1)
+    attached = attic.remote.commands
+    await until(lambda: end.entered.is_set() and attached["build/attach"] == 1)
     for times in (2, 3):
-        await workshop.unload()
-        await workshop.load()
-        await until(lambda times=times: attached["attach"] == times)  # type: ignore[misc]
+        await attic.unload()
+        await attic.load()
+        await until(lambda times=times: attached["build/attach"] == times)  # type: ignore[misc]
     end.release.set()
     await until(lambda: job.terminal)
     assert job.status is JobStatus.COMPLETED
     assert [each.failure for each in job.attempts] == [None]
-    assert workshop.built == ["lamp.yaml"]
+    assert attic.built == ["lamp.yaml"]
     lines = (await house.logs.read(job.job_id)).lines
-    said = {"== workshop says: Making it", "one", "two"}
+    said = {"== attic says: Making it", "one", "two"}
     assert [line for line in lines if line in said] == [
-        "== workshop says: Making it",
+        "== attic says: Making it",
         "one",
         "two",
     ]
 
 
 async def test_a_peer_whose_entry_stays_unloaded_is_replaced_and_stops_at_the_next_connect(
-    house: House, workshop: Peer
+    house: House, attic: Peer
 ) -> None:
-    (block,) = workshop.hold(1)
+    (block,) = attic.hold(1)
     job = house.submit(operation=Operation.COMPILE)
     await until(block.entered.is_set)
-    await workshop.unload()
-    await until(lambda: job.waiting_for == "workshop, which has the build already")
+    await attic.unload()
+    await until(lambda: job.waiting_for == "attic, which has the build already")
     await house.time.go(GRACE)
     assert job.status is JobStatus.COMPLETED
     assert [(each.label, each.failure) for each in job.attempts] == [
-        ("workshop", FailureReason.BUILDER_UNAVAILABLE),
+        ("attic", FailureReason.BUILDER_UNAVAILABLE),
         ("This machine", None),
     ]
-    await workshop.load()
+    await attic.load()
     await until(lambda: block.cancelled)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Source
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 
+from ...host.builder import until
 from ...jobs.house import House
-from ..host.lender import until
 from .peer import Peer
 
 
@@ -20,69 +20,69 @@ async def completed(*jobs: FirmwareJob) -> None:
 
 
 async def test_a_job_in_the_queue_is_bound_to_whoever_is_free_first(
-    house: House, workshop: Peer, attic: Peer
+    house: House, attic: Peer, shed: Peer
 ) -> None:
-    (here,), (there,) = workshop.hold(1), attic.hold(1)
+    (here,), (there,) = attic.hold(1), shed.hold(1)
     jobs = submit(house, "lamp", "fan", "door")
     await until(lambda: here.entered.is_set() and there.entered.is_set())
     waiting = jobs[2]
     assert (waiting.status, waiting.routing.source) == (JobStatus.QUEUED, Source.PENDING)
-    assert waiting.waiting_for == "a free build slot (workshop, attic)"
+    assert waiting.waiting_for == "a free build slot (attic, shed)"
     assert not waiting.attempts
     there.release.set()
     await completed(waiting)
-    assert waiting.routing.source_label == "attic"
-    assert attic.built[-1] == "door.yaml"
+    assert waiting.routing.source_label == "shed"
+    assert shed.built[-1] == "door.yaml"
     here.release.set()
     await completed(*jobs)
 
 
 async def test_each_peer_builds_as_many_at_once_as_it_has_slots(
-    house: House, workshop: Peer, attic: Peer
+    house: House, attic: Peer, shed: Peer
 ) -> None:
-    workshop.lender.slots.set_count(2)
-    await workshop.until(lambda: workshop.builder.status().slots == 2)
-    blocks = [*workshop.hold(2), *attic.hold(1)]
+    attic.remote.slots.set_count(2)
+    await attic.until(lambda: attic.builder.status().slots == 2)
+    blocks = [*attic.hold(2), *shed.hold(1)]
     jobs = submit(house, "lamp", "fan", "door", "gate", "bell")
     await until(lambda: all(block.entered.is_set() for block in blocks))
-    assert (len(workshop.built), len(attic.built)) == (2, 1)
+    assert (len(attic.built), len(shed.built)) == (2, 1)
     assert [job.status for job in jobs].count(JobStatus.QUEUED) == 2
     for block in blocks:
         block.release.set()
     await completed(*jobs)
-    assert sorted(workshop.built + attic.built) == sorted(job.request.configuration for job in jobs)
+    assert sorted(attic.built + shed.built) == sorted(job.request.configuration for job in jobs)
     assert not house.builder.requests
 
 
 async def test_a_job_that_is_cancelled_in_the_queue_is_known_to_no_peer(
-    house: House, workshop: Peer
+    house: House, attic: Peer
 ) -> None:
-    (block,) = workshop.hold(1)
+    (block,) = attic.hold(1)
     first, second = submit(house, "lamp", "fan")
     await until(block.entered.is_set)
     await house.queue.cancel(second.job_id)
     block.release.set()
     await completed(first)
-    assert workshop.stand.commands["submit"] == 2  # by digest, then with the bundle
-    assert workshop.built == ["lamp.yaml"]
+    assert attic.remote.commands["build/submit"] == 2  # before and after the bundle was sent
+    assert attic.built == ["lamp.yaml"]
 
 
 async def test_a_device_goes_back_to_the_peer_that_has_built_it(
-    house: House, workshop: Peer, attic: Peer
+    house: House, attic: Peer, shed: Peer
 ) -> None:
-    (block,) = workshop.hold(1)
+    (block,) = attic.hold(1)
     first, second = submit(house, "lamp", "fan")
     await until(block.entered.is_set)
     await completed(second)
-    assert second.routing.source_label == "attic"
+    assert second.routing.source_label == "shed"
     block.release.set()
     await completed(first)
-    (there,) = attic.lender.builders.values()
+    (there,) = shed.remote.builders.values()
     there.become(replace(there.state, warm=frozenset({"fan.yaml"})))
-    await attic.until(lambda: "fan.yaml" in attic.builder.status().warm)
+    await shed.until(lambda: "fan.yaml" in shed.builder.status().warm)
     (again,) = submit(house, "fan")
     await completed(again)
     assert (again.routing.source_label, again.routing.reason) == (
-        "attic",
+        "shed",
         "has built this device before",
     )
