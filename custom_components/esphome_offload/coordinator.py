@@ -371,7 +371,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             if (version := self._flashed.pop(old, None)) is not None:
                 self._flashed[new] = version
         self._remove_stale(self._entry)
-        for configuration in changes.gone:
+        for configuration in changes.removed:
             job = self.queue.active(configuration)
             if job is not None and job.waiting:
                 self.logs.append(job.job_id, (f"{configuration} was removed",))
