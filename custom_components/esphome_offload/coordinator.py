@@ -178,8 +178,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
     async def _async_apply(self, entry: OffloadConfigEntry) -> None:
         options = OffloadOptions.from_entry(entry.data, entry.options)
-        before, self.options = self.options, options
-        self._settings = options
+        before, self.options, self._settings = self.options, options, options
         self.build_services.builder.slots.set_count(options.parallel_builds)
         if before is None or before.config_dir != options.config_dir:
             folder = options.config_dir
@@ -351,8 +350,9 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if not known:
             # Not scanned yet, or the mount point of a share that is not mounted.
             return None
-        active = (job.request.configuration for job in self.queue.jobs() if not job.terminal)
-        return known.union(active)
+        return known.union(
+            job.request.configuration for job in self.queue.jobs() if not job.terminal
+        )
 
     def _note_flashed(self, job: FirmwareJob) -> None:
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
