@@ -1,7 +1,6 @@
 """OffloadCoordinator owns devices, jobs and builders, and notifies the entities."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 import logging
 from pathlib import Path
@@ -23,7 +22,7 @@ from .engine.jobs.pool import BuilderPool
 from .engine.jobs.ports import QueueSettings
 from .engine.jobs.queue import JobQueue, JobRefused
 from .engine.listeners import Listeners
-from .engine.tasks import CoalescedTask
+from .engine.tasks import CoalescedTask, stop_all
 from .errors import validation_error
 from .events import JobAnnouncer
 from .inventory.core_esphome import CoreEsphome
@@ -127,14 +126,14 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """
         self._tracker.stop()
         self._versions.stop()
-        await _stop(
+        await stop_all(
             self.queue.stop(),
             self.lender.async_stop(),
             self.peering.async_stop(),
             self._pruning.stop(),
         )
         # After the jobs: one whose process ends before it is stopped would count as failed.
-        await _stop(self.build_services.aclose(), self.logs.aclose())
+        await stop_all(self.build_services.aclose(), self.logs.aclose())
 
     async def async_attach(self, entry: OffloadConfigEntry) -> None:
         """Attach "this instance" and release the queue; returns after the first scan of its folder."""
@@ -393,10 +392,3 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if self._entry is not None:
             registry.async_relink(self.hass, self._entry.entry_id, self._tracker.devices)
         self._listeners.notify(configurations)
-
-
-async def _stop(*parts: Awaitable[object]) -> None:
-    """Stop all parts at the same time; what fails is logged and keeps no other from stopping."""
-    for result in await asyncio.gather(*parts, return_exceptions=True):
-        if isinstance(result, Exception):
-            _LOGGER.error("A part could not be stopped", exc_info=result)
