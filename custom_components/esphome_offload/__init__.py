@@ -33,7 +33,7 @@ _PEER_PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Create what outlives every config entry."""
+    """Create the coordinator, which outlives every config entry, and register the actions."""
     layout = CacheLayout(Path(hass.config.cache_path(DOMAIN)))
     private = (Path(hass.config.config_dir),)
     build_services = await hass.async_add_executor_job(BuildServices, layout, private)
@@ -49,7 +49,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
-    """Attach "this instance", or connect to a peer."""
+    """Set up "this instance", or connect to a peer."""
     coordinator = hass.data[DATA_COORDINATOR]
     if is_peer(entry):
         entry.runtime_data = await coordinator.peering.async_connect(entry)
@@ -64,7 +64,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
-    """Detach "this instance", or a peer; running jobs go on unless the former was disabled."""
+    """Unload "this instance" or a peer; running jobs go on unless the former is disabled."""
     coordinator = hass.data[DATA_COORDINATOR]
     if is_peer(entry):
         if not await hass.config_entries.async_unload_platforms(entry, _PEER_PLATFORMS):
@@ -90,7 +90,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: AnyConfigEntry, device_entry: dr.AnyDeviceEntry
 ) -> bool:
-    """Unpair the guest that a device stands for; other devices go with their configurations."""
+    """Unpair the guest of a device; other devices are removed with their configurations."""
     pin_sha256 = guest_pin(device_entry)
     if pin_sha256 is None:
         return False

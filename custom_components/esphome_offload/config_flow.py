@@ -48,7 +48,7 @@ class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
     @callback
     @override
     def async_supports_options_flow(cls, config_entry: AnyConfigEntry) -> bool:
-        """Whether there is anything behind "Configure"; a peer has only its address."""
+        """Return whether an entry has options; a peer has none."""
         return not is_peer(config_entry)
 
     @override
@@ -63,7 +63,7 @@ class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask for the ESPHome configuration folder."""
-        # A dialog that was left open in another browser must not keep this one shut.
+        # A dialog that is still open in another browser must not block this one.
         await self.async_set_unique_id(INSTANCE_UNIQUE_ID, raise_on_progress=False)
         self._abort_if_unique_id_configured()
         errors: dict[str, str] = {}
@@ -123,7 +123,7 @@ class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
         )
 
     async def _async_found_again(self) -> tuple[FlowType, str] | None:
-        """Have what was found, before there was "this instance", found again."""
+        """Start the discovery again that led here; it needs "this instance" first."""
         if self.discovery is None:
             return None
         found = await self.hass.config_entries.flow.async_init(

@@ -1,7 +1,6 @@
 """OffloadCoordinator owns devices, jobs and builders, and notifies the entities."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 import logging
 from pathlib import Path
@@ -23,7 +22,7 @@ from .engine.jobs.pool import BuilderPool
 from .engine.jobs.ports import QueueSettings
 from .engine.jobs.queue import JobQueue, JobRefused
 from .engine.listeners import Listeners
-from .engine.tasks import CoalescedTask
+from .engine.tasks import CoalescedTask, stop_all
 from .errors import validation_error
 from .events import JobAnnouncer
 from .inventory.core_esphome import CoreEsphome
@@ -127,14 +126,14 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """
         self._tracker.stop()
         self._versions.stop()
-        await _stop(
+        await stop_all(
             self.queue.stop(),
             self.lender.async_stop(),
             self.peering.async_stop(),
             self._pruning.stop(),
         )
         # After the jobs: one whose process ends before it is stopped would count as failed.
-        await _stop(self.build_services.aclose(), self.logs.aclose())
+        await stop_all(self.build_services.aclose(), self.logs.aclose())
 
     async def async_attach(self, entry: OffloadConfigEntry) -> None:
         """Attach "this instance" and release the queue; returns after the first scan of its folder."""
@@ -178,8 +177,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
     async def _async_apply(self, entry: OffloadConfigEntry) -> None:
         options = OffloadOptions.from_entry(entry.data, entry.options)
-        before, self.options = self.options, options
-        self._settings = options
+        before, self.options, self._settings = self.options, options, options
         self.build_services.builder.slots.set_count(options.parallel_builds)
         if before is None or before.config_dir != options.config_dir:
             folder = options.config_dir
@@ -351,8 +349,9 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if not known:
             # Not scanned yet, or the mount point of a share that is not mounted.
             return None
-        active = (job.request.configuration for job in self.queue.jobs() if not job.terminal)
-        return known.union(active)
+        return known.union(
+            job.request.configuration for job in self.queue.jobs() if not job.terminal
+        )
 
     def _note_flashed(self, job: FirmwareJob) -> None:
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
@@ -371,7 +370,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             if (version := self._flashed.pop(old, None)) is not None:
                 self._flashed[new] = version
         self._remove_stale(self._entry)
-        for configuration in changes.gone:
+        for configuration in changes.removed:
             job = self.queue.active(configuration)
             if job is not None and job.waiting:
                 self.logs.append(job.job_id, (f"{configuration} was removed",))
@@ -393,10 +392,3 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if self._entry is not None:
             registry.async_relink(self.hass, self._entry.entry_id, self._tracker.devices)
         self._listeners.notify(configurations)
-
-
-async def _stop(*parts: Awaitable[object]) -> None:
-    """Stop all parts at the same time; what fails is logged and keeps no other from stopping."""
-    for result in await asyncio.gather(*parts, return_exceptions=True):
-        if isinstance(result, Exception):
-            _LOGGER.error("A part could not be stopped", exc_info=result)

@@ -1,4 +1,4 @@
-"""What helps to find a fault, without secrets and addresses."""
+"""Diagnostics, without secrets and addresses."""
 
 from dataclasses import asdict
 from typing import Any, Final
@@ -20,7 +20,7 @@ from .peering.entry import Peer, is_peer
 
 _JOBS = 50
 
-# What a person reads may quote the configuration with its passwords, or name an address.
+# Texts for people may quote the configuration with its passwords, or name an address.
 _TO_REDACT: Final = {"address", "config_dir", "detail", "error", "user_id", "waiting_for"}
 
 
@@ -65,7 +65,7 @@ def _builder(builder: Builder) -> dict[str, Any]:
 
 
 def _lending(lender: Lender, slots: Slots) -> dict[str, Any]:
-    """Return whom this machine builds for; of a pairing window no more than whether it is open."""
+    """Return the state of lending; of a pairing window only whether it is open."""
     host = None if lender.lending is Lending.OFF else lender.host
     end = lender.window_end
     return {
@@ -95,7 +95,7 @@ def _guest(lender: Lender, guest: Guest) -> dict[str, Any]:
 
 
 def _peer(peer: Peer) -> dict[str, Any]:
-    """Return what is known of a peer; of its address no more than the host."""
+    """Return what is known of a peer; of its address only the host."""
     link = peer.link
     agreement = link.agreement
     return {

@@ -1,4 +1,4 @@
-"""What people are told when something cannot be done as asked."""
+"""Translated errors for requests that cannot be served."""
 
 from homeassistant.exceptions import ServiceValidationError
 

@@ -1,4 +1,4 @@
-"""What the owner of "this instance" chose, in the form that the rest of the code uses."""
+"""The options of "this instance", as the rest of the code uses them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class EntryKey(StrEnum):
 
 
 class VersionChannel(StrEnum):
-    """Which ESPHome version firmware is built with when nobody asks for a certain one."""
+    """The source of the ESPHome version for requests that name none."""
 
     STABLE = "stable"
     PRERELEASE = "prerelease"
@@ -43,7 +43,7 @@ class VersionChannel(StrEnum):
 
 
 class NoBuilder(StrEnum):
-    """What becomes of a job while no paired builder can take it."""
+    """What happens to a job while no paired builder can take it."""
 
     LOCAL = "local"
     WAIT_THEN_LOCAL = "wait_then_local"
@@ -52,12 +52,12 @@ class NoBuilder(StrEnum):
 
     @property
     def waits(self) -> bool:
-        """Whether a builder is waited for."""
+        """Return whether a job waits for a builder."""
         return self in (NoBuilder.WAIT_THEN_LOCAL, NoBuilder.WAIT_THEN_FAIL)
 
     @property
     def builds_here(self) -> bool:
-        """Whether this machine builds in the end."""
+        """Return whether this machine builds if no builder does."""
         return self in (NoBuilder.LOCAL, NoBuilder.WAIT_THEN_LOCAL)
 
 
@@ -65,9 +65,9 @@ class NoBuilder(StrEnum):
 class OffloadOptions:
     """The options of "this instance".
 
-    ``config_dir`` is as the owner typed it: absolute, or relative to Home Assistant's own
+    ``config_dir`` is as the user entered it: absolute, or relative to Home Assistant's own
     configuration folder (``Path(hass.config.path(options.config_dir))`` is right for both);
-    None on an instance that only lends. ``fixed_version`` is set when, and only when, the
+    None on an instance that only builds for others. ``fixed_version`` is set when, and only when, the
     channel is FIXED. ``wait_hours`` is how long built firmware waits for its device, 0 for
     without limit. ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
     ``run_uncontained``: also where the system cannot contain what they run.
@@ -88,14 +88,14 @@ class OffloadOptions:
 
     @property
     def device_patience(self) -> float | None:
-        """For how many seconds built firmware waits for its device; None for ever."""
+        """Return for how many seconds built firmware waits for its device; None: without limit."""
         if not self.wait_for_device:
             return 0.0
         return None if self.wait_hours == 0 else self.wait_hours * 3600.0
 
     @classmethod
     def from_entry(cls, data: Mapping[str, object], options: Mapping[str, object]) -> Self:
-        """Read a config entry; what is missing or makes no sense gets its default."""
+        """Read a config entry; a missing or invalid option gets its default."""
         folder = data.get(EntryKey.CONFIG_DIR)
         channel = _channel(options.get(EntryKey.VERSION_CHANNEL))
         version = options.get(EntryKey.FIXED_VERSION)

@@ -1,4 +1,4 @@
-"""Our entities and devices in Home Assistant's registries."""
+"""The entities and devices of this integration in Home Assistant's registries."""
 
 from collections.abc import Container, Mapping
 
@@ -12,7 +12,7 @@ _UPDATE_DOMAIN = "update"
 
 
 def own_device_info(device: OffloadDevice) -> dr.DeviceInfo:
-    """Return the device that stands for a configuration which core's esphome does not know."""
+    """Return the device of a configuration that has none in core's esphome."""
     configuration = device.configuration
     return dr.DeviceInfo(
         identifiers={(DOMAIN, configuration.node_name)},
@@ -31,14 +31,14 @@ def async_entity(hass: HomeAssistant, configuration: str) -> er.RegistryEntry | 
 
 @callback
 def async_rename(hass: HomeAssistant, old: str, new: str) -> None:
-    """Hand the entity of a renamed configuration file on."""
+    """Keep the entity of a configuration file that was renamed."""
     if (entity := async_entity(hass, old)) and async_entity(hass, new) is None:
         er.async_get(hass).async_update_entity(entity.entity_id, new_unique_id=new)
 
 
 @callback
 def async_remove_stale(hass: HomeAssistant, entry_id: str, keep: Container[str]) -> None:
-    """Remove the entities of configurations that are gone."""
+    """Remove the entities of removed configurations."""
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, entry_id):
         if entity.domain == _UPDATE_DOMAIN and entity.unique_id not in keep:
@@ -48,7 +48,7 @@ def async_remove_stale(hass: HomeAssistant, entry_id: str, keep: Container[str])
 
 @callback
 def async_relink(hass: HomeAssistant, entry_id: str, devices: Mapping[str, OffloadDevice]) -> None:
-    """Hang every entity on the device that core's esphome has now, else on one of our own."""
+    """Link every entity to its device in core's esphome, else to one of our own."""
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, entry_id):
         if (device := devices.get(entity.unique_id)) is None:

@@ -1,4 +1,4 @@
-"""Actions: install and its siblings, for admins."""
+"""The actions, all for administrators."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -122,7 +122,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceResponse:
-    """Start one job per target: all of them, or none when any cannot be started."""
+    """Start a job for each target, or none if one of them cannot be started."""
     coordinator = call.hass.data[DATA_COORDINATOR]
     configurations = _configurations(call, coordinator)
     address = _address(call, coordinator, configurations)
@@ -139,8 +139,8 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
         )
         for configuration in configurations
     ]
-    # From here to the last submit nothing is awaited, so nothing can get in between.
-    _refuse_gone(coordinator, configurations)
+    # Nothing is awaited from here to the last submit, so that nothing changes in between.
+    _refuse_removed(coordinator, configurations)
     _refuse_running(coordinator, configurations)
     jobs = [coordinator.submit(request, call.context) for request in requests]
     if call.data[ServiceField.WAIT]:
@@ -150,7 +150,7 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
 
 
 async def _async_cancel(call: ServiceCall) -> ServiceResponse:
-    """Cancel one job, or whatever has not ended of the targets."""
+    """Cancel one job, or the jobs of the targets that have not ended."""
     coordinator = call.hass.data[DATA_COORDINATOR]
     job_id: str | None = call.data.get(ServiceField.JOB_ID)
     if (job_id is not None) == has_target(call.data):
@@ -160,7 +160,7 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
 
     configurations = _configurations(call, coordinator)
     jobs = [job for name in configurations if (job := coordinator.queue.active(name)) is not None]
-    # A job may end by itself in between; that is no reason not to cancel the others.
+    # A job may end in between; the others are cancelled nevertheless.
     results = await asyncio.gather(
         *(coordinator.async_cancel(job.job_id) for job in jobs), return_exceptions=True
     )
@@ -246,7 +246,7 @@ def _address(
 
 
 def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
-    """Return "auto" or a builder's id; people name builders by their label."""
+    """Return "auto" or a builder's id, for one of these, a pin or a label."""
     given: str = call.data.get(ServiceField.SOURCE, REQUESTED_AUTO).strip()
     if given.lower() in (REQUESTED_AUTO, REQUESTED_LOCAL):
         return given.lower()
@@ -262,8 +262,8 @@ def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
     return matching[0] if matching else given
 
 
-def _refuse_gone(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
-    """Refuse what went away while versions were looked up."""
+def _refuse_removed(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
+    """Refuse configurations that were removed while versions were looked up."""
     for configuration in configurations:
         if configuration not in coordinator.devices:
             raise validation_error("unknown_configuration", configuration=configuration)
@@ -322,7 +322,7 @@ def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> Firmware
 
 
 def _names(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> str:
-    """Return how people know the configurations; one that has just gone keeps its file name."""
+    """Return the node names of configurations; for a removed one its file name."""
     devices = coordinator.devices
     return ", ".join(
         devices[name].configuration.node_name if name in devices else name

@@ -1,4 +1,4 @@
-"""What survives a restart of Home Assistant, in its own storage folder."""
+"""Stores in Home Assistant's storage folder."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -28,16 +28,16 @@ class _StoredJobs(TypedDict):
 
 
 class StoredVersions(TypedDict):
-    """The newest ESPHome versions seen, by version channel."""
+    """The newest known ESPHome versions, by version channel."""
 
     newest: dict[str, str]
 
 
 class _SoonStore[T: Mapping[str, object]]:
-    """A Store whose first wish for a save starts the clock.
+    """A Store that saves within a time limit of the first request.
 
-    Store's own delayed save waits anew at each call, so that steady changes would keep
-    everything off the disk.
+    Each request restarts the delay of Store's own delayed save, so that steady changes would
+    never be written.
     """
 
     def __init__(self, hass: HomeAssistant, name: str) -> None:
@@ -78,10 +78,9 @@ class _SoonStore[T: Mapping[str, object]]:
 
 
 class JobPersistence(Persistence):
-    """Keeps the jobs in ``.storage/esphome_offload.jobs``."""
+    """Stores the jobs in ``.storage/esphome_offload.jobs``."""
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Touch nothing yet."""
         self._store = _SoonStore[_StoredJobs](hass, "jobs")
 
     @override
@@ -99,10 +98,10 @@ class JobPersistence(Persistence):
 
 
 class StatePersistence(_SoonStore[dict[str, object]], StateStore):
-    """Keeps one state in ``.storage/esphome_offload.<name>``, readable by us alone.
+    """Stores one state in ``.storage/esphome_offload.<name>``, with file mode 0600.
 
-    Each save has a number, by which one that has to be on disk is found there: Store only logs
-    that it could not write.
+    Store only logs that it could not write. Each save has a number, by which a durable one is
+    looked for on disk.
     """
 
     _number = 0

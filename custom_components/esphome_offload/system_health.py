@@ -1,4 +1,4 @@
-"""The state of the integration on Home Assistant's system information page."""
+"""The state of the integration on the system information page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Commands for our own web page: follow one job, list and follow all."""
+"""Websocket commands for administrators: follow one job, list and follow all."""
 
 import asyncio
 from contextlib import aclosing
@@ -39,7 +39,7 @@ def async_setup_websocket_api(hass: HomeAssistant) -> None:
 def follow_job(
     hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
 ) -> None:
-    """Send a job and its output from a line on, then what changes, until it has ended."""
+    """Send a job and its output from a line on, then the changes, until it has ended."""
     coordinator = hass.data[DATA_COORDINATOR]
     if (job := coordinator.queue.get(msg["job_id"])) is None:
         connection.send_error(
@@ -51,9 +51,9 @@ def follow_job(
             translation_placeholders={"job_id": msg["job_id"]},
         )
         return
-    outlet = ThrottledSubscription(connection, msg["id"], _MESSAGE_INTERVAL)
+    subscription = ThrottledSubscription(connection, msg["id"], _MESSAGE_INTERVAL)
     connection.send_result(msg["id"])
-    outlet.own(hass, _follow(coordinator, job, msg["from_line"], outlet))
+    subscription.own(hass, _follow(coordinator, job, msg["from_line"], subscription))
 
 
 @websocket_api.websocket_command(
@@ -67,7 +67,7 @@ def follow_job(
 def list_jobs(
     hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
 ) -> None:
-    """Answer with the newest jobs, newest first."""
+    """Send the newest jobs, newest first."""
     connection.send_result(msg["id"], {"jobs": _newest(hass.data[DATA_COORDINATOR], msg["limit"])})
 
 
@@ -82,14 +82,17 @@ def list_jobs(
 def subscribe_jobs(
     hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
 ) -> None:
-    """Send the newest jobs, newest first, then those that changed, as they are by then."""
-    outlet = ThrottledSubscription(connection, msg["id"], _LIST_INTERVAL)
+    """Send the newest jobs, newest first, then each job that changes."""
+    subscription = ThrottledSubscription(connection, msg["id"], _LIST_INTERVAL)
     connection.send_result(msg["id"])
-    outlet.own(hass, _follow_all(hass.data[DATA_COORDINATOR], msg["limit"], outlet))
+    subscription.own(hass, _follow_all(hass.data[DATA_COORDINATOR], msg["limit"], subscription))
 
 
 async def _follow(
-    coordinator: OffloadCoordinator, job: FirmwareJob, next_line: int, outlet: ThrottledSubscription
+    coordinator: OffloadCoordinator,
+    job: FirmwareJob,
+    next_line: int,
+    subscription: ThrottledSubscription,
 ) -> None:
     changed = asyncio.Event()
     unsubscribes = (
@@ -107,7 +110,7 @@ async def _follow(
     try:
         async with aclosing(pages):
             async for page in pages:
-                outlet.send(
+                subscription.send(
                     {
                         "job": coordinator.job_details(job),
                         "first_line": page.first_line,
@@ -117,32 +120,32 @@ async def _follow(
                     }
                 )
                 if not page.last:
-                    await outlet.ready()
+                    await subscription.ready()
     finally:
         for unsubscribe in unsubscribes:
             unsubscribe()
 
 
 async def _follow_all(
-    coordinator: OffloadCoordinator, limit: int, outlet: ThrottledSubscription
+    coordinator: OffloadCoordinator, limit: int, subscription: ThrottledSubscription
 ) -> None:
     changed = asyncio.Event()
     jobs: dict[str, FirmwareJob] = {}
 
-    def take(_event: object, job: FirmwareJob) -> None:
+    def collect(_event: object, job: FirmwareJob) -> None:
         jobs[job.job_id] = job
         changed.set()
 
-    unsubscribe = coordinator.queue.subscribe(None, take)
+    unsubscribe = coordinator.queue.subscribe(None, collect)
     try:
-        outlet.send({"jobs": _newest(coordinator, limit), "snapshot": True})
+        subscription.send({"jobs": _newest(coordinator, limit), "snapshot": True})
         while True:
-            await outlet.ready()
+            await subscription.ready()
             await changed.wait()
             changed.clear()
             details = [coordinator.job_details(job) for job in jobs.values()]
             jobs.clear()
-            outlet.send({"jobs": details, "snapshot": False})
+            subscription.send({"jobs": details, "snapshot": False})
     finally:
         unsubscribe()
 

@@ -1,4 +1,4 @@
-"""Events to one client of Home Assistant's websocket API, no faster than it reads them."""
+"""Subscriptions of websocket clients that send no faster than the client reads."""
 
 import asyncio
 from collections.abc import Coroutine, Sized
@@ -10,10 +10,10 @@ from homeassistant.core import HomeAssistant
 from .const import DOMAIN
 
 # Home Assistant disconnects a client with 4096 unread messages, or 1024 for 10 seconds. With
-# this many unread, nothing more is sent; what was not sent is read from the log later.
+# this many unread nothing more is sent; the rest is read from the log later.
 _MAX_UNREAD: Final = 16
 
-# How often to look whether a slow client has read.
+# How often the unread messages of a slow client are counted.
 _LOOK_EVERY: Final = 0.05
 
 # When the unread messages cannot be counted any more: Home Assistant's heartbeat cuts a client
@@ -33,7 +33,7 @@ class ThrottledSubscription:
         self._interval = interval
 
     def own(self, hass: HomeAssistant, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` until it is done, or the subscription or the connection ends."""
+        """Run ``work`` until it ends, or the subscription or the connection does."""
         task = hass.async_create_background_task(work, f"{DOMAIN} websocket subscription")
         self._connection.subscriptions[self._msg_id] = task.cancel
 

@@ -1,4 +1,4 @@
-"""A real Home Assistant core with the real coordinator; only what compiles and flashes is played."""
+"""A real Home Assistant core with the real coordinator and scripted build services."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
 from dataclasses import dataclass, field
@@ -48,7 +48,7 @@ type Pass = Callable[[float], Awaitable[None]]
 
 @dataclass
 class ScriptedVersions:
-    """Knows versions without a network; ``error`` is what asking ends with."""
+    """Versions without a network; with ``error``, every question fails with it."""
 
     newest_stable: str = NEWEST
     newest_prerelease: str = NEWEST_PRERELEASE
@@ -74,7 +74,7 @@ class ScriptedToolchains:
 
 @dataclass
 class Stage:
-    """Stands for BuildServices: the scripted outside, and what the coordinator did with it."""
+    """Scripted build services, and the calls of the coordinator to them."""
 
     builder: ScriptedBuilder
     flasher: ScriptedFlasher
@@ -112,7 +112,7 @@ def _custom_integrations(enable_custom_integrations: None) -> None:
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Generator[Stage]:
-    """What compiles and flashes, under the control of the test."""
+    """Replace the build services by scripted ones."""
     keeper = ScriptedKeeper()
     builder = ScriptedBuilder(keeper=keeper)
     builder.slots = Slots()
@@ -182,7 +182,7 @@ async def lent(
 
 @pytest.fixture
 async def client(hass_client_no_auth: ClientSessionGenerator) -> TestClient:
-    """Return what reaches Home Assistant over HTTP."""
+    """Return an HTTP client of Home Assistant."""
     return await hass_client_no_auth()
 
 

@@ -1,4 +1,4 @@
-"""What the files of the integration say, read for the tests that compare them."""
+"""The sources and texts of the integration, read for the tests that compare them."""
 
 import ast
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def composed_keys() -> set[str]:
 
 
 class Code:
-    """What the sources say about translations.
+    """The translation keys in the sources.
 
     A key is the literal value of a ``translation_key`` argument, or of the argument in the place
     of a parameter of that name, or of one called ``key`` of a helper called ``validation_error``.
@@ -144,7 +144,7 @@ class Code:
 
 
 def _constants(node: ast.expr, constants: dict[str, Any]) -> set[str]:
-    """Return the texts that an expression can have, as far as they are written there."""
+    """Return the literal texts that an expression can have."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return {node.value}
     if isinstance(node, ast.Name) and isinstance(constants.get(node.id), str):

@@ -62,7 +62,7 @@ def _proposal(result: dict[str, object]) -> object:
     return get_schema_suggested_value(result["data_schema"].schema, "config_dir")
 
 
-async def test_the_folder_in_home_assistants_own_is_proposed_and_taken(
+async def test_the_folder_in_home_assistants_own_is_proposed_and_accepted(
     hass: HomeAssistant, config_dir: Path
 ) -> None:
     form = await _start(hass)
@@ -103,7 +103,7 @@ async def test_an_instance_that_only_lends_needs_no_folder(
     assert done["data"] == {"kind": "instance", "config_dir": ""}
 
 
-async def test_an_absolute_folder_is_taken_as_it_is(hass: HomeAssistant, tmp_path: Path) -> None:
+async def test_an_absolute_folder_is_kept_as_entered(hass: HomeAssistant, tmp_path: Path) -> None:
     form = await _start(hass)
     done = await hass.config_entries.flow.async_configure(
         form["flow_id"], {"config_dir": f" {tmp_path} "}
@@ -120,7 +120,7 @@ async def test_an_absolute_folder_is_taken_as_it_is(hass: HomeAssistant, tmp_pat
         ("nul\0", "folder_not_readable"),
     ],
 )
-async def test_a_folder_that_is_wrong_is_said_to_be_and_can_be_corrected(
+async def test_a_wrong_folder_shows_an_error_and_can_be_corrected(
     hass: HomeAssistant, config_dir: Path, typed: str, error: str
 ) -> None:
     loop = config_dir.parent / "loop"
@@ -195,7 +195,7 @@ async def test_a_wrong_folder_leaves_the_entry_as_it_was_and_can_be_corrected(
     assert entry.data["config_dir"] == ""
 
 
-async def test_the_options_show_what_counts_now(
+async def test_the_options_show_the_current_values(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
     form = await _settings(hass, entry)
@@ -293,7 +293,7 @@ async def test_a_fixed_version_is_asked_for_with_the_newest_proposed(
         ("2020.1.0", VersionProblem.UNSUPPORTED_PYTHON, "version_unsupported"),
     ],
 )
-async def test_a_version_that_cannot_be_used_is_said_to_be_and_can_be_corrected(
+async def test_an_unusable_version_shows_an_error_and_can_be_corrected(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     entry: MockConfigEntry,

@@ -1,4 +1,4 @@
-"""What is known of versions, what is refused, what is stored."""
+"""The versions, refusals and stores of the coordinator."""
 
 import logging
 
@@ -26,7 +26,7 @@ ENTITY = "update.desk_lamp_esphome"
 
 
 class TestVersions:
-    """What the channel offers."""
+    """The version of the channel."""
 
     async def test_the_channel_decides(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
@@ -36,7 +36,7 @@ class TestVersions:
         await hass.async_block_till_done(wait_background_tasks=True)
         assert hass.states.get(ENTITY).attributes["latest_version"] == NEWEST_PRERELEASE
 
-    async def test_a_new_version_is_seen_within_six_hours(
+    async def test_a_new_version_shows_within_six_hours(
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
@@ -47,7 +47,7 @@ class TestVersions:
         await pass_time(6 * 3600 + 1)
         assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.10.1"
 
-    async def test_a_failure_keeps_what_is_known_and_is_logged_once(
+    async def test_a_failure_keeps_the_known_version_and_is_logged_once(
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
@@ -67,7 +67,7 @@ class TestVersions:
         await pass_time(6 * 3600 + 1)
         assert caplog.text.count("can be asked for again") == 1
 
-    async def test_what_was_known_is_known_after_a_restart_without_network(
+    async def test_the_known_version_survives_a_restart_without_network(
         self,
         hass: HomeAssistant,
         stage: Stage,
@@ -86,7 +86,7 @@ class TestVersions:
 
 
 class TestRefusals:
-    """What is not possible is said in words, before anything is queued."""
+    """Impossible requests are refused before anything is queued."""
 
     @pytest.mark.parametrize(
         ("problem", "key"),
@@ -117,7 +117,7 @@ class TestRefusals:
         with pytest.raises(ServiceValidationError, match="no builder cellar to build lamp"):
             await coordinator.async_submit("lamp.yaml", Operation.INSTALL, source="cellar")
 
-    async def test_an_upload_of_what_was_never_built(self, coordinator: OffloadCoordinator) -> None:
+    async def test_an_upload_without_a_build(self, coordinator: OffloadCoordinator) -> None:
         with pytest.raises(ServiceValidationError, match="no firmware of lamp to upload"):
             await coordinator.async_submit("lamp.yaml", Operation.UPLOAD)
 
@@ -156,7 +156,7 @@ class TestRefusals:
         with pytest.raises(ServiceValidationError, match="No ESPHome configuration folder"):
             await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
 
-    async def test_cancelling_what_has_ended_or_never_was(
+    async def test_cancelling_an_ended_or_unknown_job(
         self, coordinator: OffloadCoordinator
     ) -> None:
         job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
@@ -185,7 +185,7 @@ async def test_a_job_is_stored_soon_although_others_keep_changing(
     await coordinator.async_wait(job)
 
 
-async def test_an_interrupted_job_is_taken_up_when_this_instance_is_attached(
+async def test_an_interrupted_job_continues_when_this_instance_is_attached(
     hass: HomeAssistant,
     stage: Stage,
     coordinator: OffloadCoordinator,

@@ -36,7 +36,7 @@ MAC = "aa:bb:cc:00:11:22"
 
 
 class LiveLamp:
-    """What core's esphome keeps of its connection to the lamp."""
+    """The runtime data of core's esphome for the lamp."""
 
     def __init__(self, available: bool) -> None:
         self.available = available
@@ -49,7 +49,7 @@ class LiveLamp:
         return lambda: self._listeners.remove(listener)
 
     def runs(self, version: str, build_time: str) -> None:
-        """Connect anew, to a lamp that runs this build."""
+        """Reconnect, to a lamp that runs this build."""
         self.device_info = SimpleNamespace(
             name="lamp", mac_address=MAC, esphome_version=version, compilation_time=build_time
         )
@@ -83,7 +83,7 @@ def core_device(
 class TestFiles:
     """Configurations come, change and go."""
 
-    async def test_a_new_file_is_seen_within_30_seconds(
+    async def test_a_new_file_is_found_within_30_seconds(
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
@@ -94,7 +94,7 @@ class TestFiles:
         await pass_time(31)
         assert hass.states.get("update.desk_plug_esphome") is not None
 
-    async def test_a_file_that_goes_away_takes_its_entity_and_device_along(
+    async def test_a_removed_file_removes_its_entity_and_device(
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
@@ -111,7 +111,7 @@ class TestFiles:
         assert entity_registry.async_get(ENTITY) is None
         assert not dr.async_entries_for_config_entry(device_registry, entry.entry_id)
 
-    async def test_what_went_away_while_home_assistant_was_off_is_cleaned_up(
+    async def test_files_removed_while_home_assistant_was_off_are_cleaned_up(
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
@@ -208,7 +208,7 @@ class TestFiles:
         assert not [key for key in issue_registry.issues if key[0] == DOMAIN]
         assert hass.states.get(ENTITY) is not None
 
-    async def test_a_folder_that_is_not_there_takes_no_entity_with_it(
+    async def test_a_missing_folder_removes_no_entity(
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
@@ -351,7 +351,7 @@ class TestCoreDevices:
         await hass.async_block_till_done()
         assert written == [ENTITY]
 
-    async def test_a_job_begins_from_the_version_that_was_verified_a_moment_ago(
+    async def test_a_job_starts_from_the_version_that_was_just_verified(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass
     ) -> None:
         entry, _ = core_device(hass, available=True)

@@ -22,7 +22,7 @@ from .conftest import NEWEST, Stage
 from .guest_client import Offloader
 
 
-async def test_diagnostics_hold_what_helps_but_no_secrets_and_addresses(
+async def test_diagnostics_have_the_state_without_secrets_and_addresses(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     entry: MockConfigEntry,
@@ -50,7 +50,7 @@ async def test_diagnostics_hold_what_helps_but_no_secrets_and_addresses(
     assert diagnostics["jobs"][0]["attempts"][0]["failure"] == "config_invalid"
 
 
-async def test_diagnostics_say_how_this_machine_is_lent_but_neither_code_nor_whole_pins(
+async def test_diagnostics_have_the_state_of_lending_without_code_and_whole_pins(
     hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry, pi: Offloader
 ) -> None:
     wire = await pi.connect()
@@ -72,7 +72,7 @@ async def test_diagnostics_say_how_this_machine_is_lent_but_neither_code_nor_who
     await wire.socket.close()
 
 
-async def test_diagnostics_of_a_machine_that_is_not_lent_say_so(
+async def test_diagnostics_of_a_machine_that_is_not_lent(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
     lending = (await async_get_config_entry_diagnostics(hass, entry))["lending"]
@@ -86,7 +86,7 @@ async def test_diagnostics_of_a_machine_that_is_not_lent_say_so(
         (BuilderStatus(available=False, why_not="no compiler"), "no compiler"),
     ],
 )
-async def test_system_health_counts_jobs_and_says_whether_this_machine_builds(
+async def test_system_health_counts_jobs_and_shows_whether_this_machine_builds(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     stage: Stage,

@@ -19,7 +19,7 @@ from .conftest import LAMP, NEWEST, Stage
 ENTITY = "update.desk_lamp_esphome"
 
 
-async def test_every_entity_has_a_live_state_after_setup_reload_and_setup_anew(
+async def test_every_entity_has_a_live_state_after_setup_reload_and_another_setup(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
     def live() -> bool:
@@ -139,7 +139,7 @@ async def test_an_instance_without_a_folder_has_no_devices(
     assert not hass.data[DATA_COORDINATOR].devices
 
 
-async def test_a_folder_that_was_taken_away_can_be_given_back(
+async def test_a_removed_folder_can_be_set_again(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
     before = entry.data

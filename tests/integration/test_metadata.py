@@ -97,7 +97,7 @@ def test_home_assistant_loads_the_manifest(hass: HomeAssistant) -> None:
     assert AwesomeVersion(integration.version).strategy is AwesomeVersionStrategy.SEMVER
 
 
-def test_what_is_imported_from_other_components_is_a_dependency() -> None:
+def test_imports_from_other_components_are_dependencies() -> None:
     manifest = json.loads((ROOT / "manifest.json").read_text())
     declared = {*manifest["dependencies"], *manifest["after_dependencies"], DOMAIN}
     # Platforms that every integration may offer need no declaration.

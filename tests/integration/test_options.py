@@ -1,4 +1,4 @@
-"""What an entry's data and options mean."""
+"""The options of an entry."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def test_a_fresh_entry_means_the_defaults() -> None:
     )
 
 
-def test_everything_that_was_chosen_is_heeded() -> None:
+def test_every_option_is_read() -> None:
     chosen = {
         "version_channel": "fixed",
         "fixed_version": "2026.10.0",
@@ -92,7 +92,9 @@ def test_a_wait_that_is_no_boolean_is_ignored() -> None:
         ("something of a later version", 0, True),
     ],
 )
-def test_what_happens_without_a_builder(chosen: str, minutes: int, *, builds_here: bool) -> None:
+def test_the_option_for_jobs_without_a_builder(
+    chosen: str, minutes: int, *, builds_here: bool
+) -> None:
     options = OffloadOptions.from_entry(
         DATA, {"no_builder": chosen, "wait_for_builder_minutes": 5.0}
     )

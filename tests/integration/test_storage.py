@@ -1,4 +1,4 @@
-"""What has to be on disk before anything goes on."""
+"""Durable and delayed saves."""
 
 from collections.abc import Iterator
 from typing import Any

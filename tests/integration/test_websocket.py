@@ -42,7 +42,7 @@ class Printer(Block):
 
 
 class Follower:
-    """What one client was told."""
+    """The messages to one client."""
 
     def __init__(self, client: MockHAClientWebSocket) -> None:
         self.client = client
@@ -70,7 +70,7 @@ async def follow(client: MockHAClientWebSocket, job_id: str, from_line: int = 0)
     return Follower(client)
 
 
-async def test_a_follower_gets_what_is_there_then_what_comes_then_the_end(
+async def test_a_subscriber_gets_the_log_so_far_then_new_lines_then_the_end(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     stage: Stage,
@@ -134,7 +134,7 @@ async def test_output_comes_in_at_most_ten_messages_a_second(
 async def narrow_client(
     hass: HomeAssistant, hass_ws_client: WebSocketGenerator, hass_access_token: str
 ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse]:
-    """Return a client that buffers next to nothing of what it does not read."""
+    """Return a client that buffers almost nothing that it has not read."""
     url = (await hass_ws_client()).client.make_url("/api/websocket")
 
     def narrow_socket(address: tuple[Any, ...]) -> socket.socket:

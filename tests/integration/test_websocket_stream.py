@@ -13,7 +13,7 @@ from custom_components.esphome_offload import websocket_stream as stream
 
 
 class Handler:
-    """What Home Assistant keeps behind a connection."""
+    """The handler of a connection in Home Assistant."""
 
     def __init__(self) -> None:
         self._message_queue: deque[bytes] = deque([b"unread"])
@@ -61,7 +61,7 @@ async def connection(
     return found[0], client
 
 
-async def test_what_a_real_client_has_not_read_is_counted(
+async def test_unread_messages_of_a_real_client_are_counted(
     connection: tuple[websocket_api.ActiveConnection, aiohttp.ClientWebSocketResponse],
 ) -> None:
     ours, _client = connection

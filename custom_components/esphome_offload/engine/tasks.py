@@ -1,7 +1,7 @@
 """The one owner of tasks that run in the background."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 import logging
 
 _LOGGER = logging.getLogger(__name__)
@@ -76,3 +76,10 @@ class CoalescedTask:
                 await self._work()
         finally:
             self._running = False
+
+
+async def stop_all(*parts: Awaitable[object]) -> None:
+    """Stop parts at the same time; one that fails is logged, and keeps no other from stopping."""
+    for result in await asyncio.gather(*parts, return_exceptions=True):
+        if isinstance(result, Exception):
+            _LOGGER.error("A part could not be stopped", exc_info=result)

@@ -1,4 +1,4 @@
-"""Fields that several forms have."""
+"""Fields of several forms."""
 
 from homeassistant.helpers.selector import (
     NumberSelector,

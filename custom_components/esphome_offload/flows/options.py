@@ -1,4 +1,4 @@
-"""Options flow: what the owner of "this instance" may change at any time."""
+"""Options flow of "this instance"."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ SECTION_PARALLEL = "parallel"
 SECTION_WAITING = "waiting"
 SECTION_BUILDERS = "builders"
 
-# Without a network nobody can say whether a version exists; then the owner is believed.
+# Without a network a version cannot be checked; it is then accepted.
 _VERSION_ERRORS = {
     VersionProblem.UNKNOWN: "version_not_found",
     VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
@@ -45,10 +45,9 @@ FIXED_VERSION_SCHEMA = probatio.Schema({probatio.Required(EntryKey.FIXED_VERSION
 
 
 class OffloadOptionsFlow(LendingSteps):
-    """Changes the options; the entry's update listener applies them to what runs."""
+    """Changes the options; the entry's update listener applies them at once."""
 
     def __init__(self) -> None:
-        """Start with nothing chosen."""
         self._chosen: dict[str, Any] = {}
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -58,7 +57,7 @@ class OffloadOptionsFlow(LendingSteps):
     async def async_step_settings(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for everything about our own builds but a fixed version."""
+        """Ask for the options of own devices, except for a fixed version."""
         if user_input is None:
             return self.async_show_form(
                 step_id="settings",
@@ -74,7 +73,7 @@ class OffloadOptionsFlow(LendingSteps):
     async def async_step_fixed_version(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for the version to stay at."""
+        """Ask for the fixed version."""
         errors: dict[str, str] = {}
         if user_input is None:
             version = self.current.fixed_version or self._latest_version
@@ -98,7 +97,7 @@ class OffloadOptionsFlow(LendingSteps):
         )
 
     def _save(self, chosen: Mapping[str, Any]) -> ConfigFlowResult:
-        """Keep what other steps ask for."""
+        """Store the chosen options beside those of other steps."""
         others = {
             key: value
             for key, value in self.config_entry.options.items()
@@ -112,7 +111,7 @@ class OffloadOptionsFlow(LendingSteps):
         return (coordinator and coordinator.latest_version) or ""
 
     async def _version_errors(self, version: str) -> dict[str, str]:
-        """Check that a version exists, as far as that can be known just now."""
+        """Return an error if a version is known not to exist or not to run here."""
         if (coordinator := self.hass.data.get(DATA_COORDINATOR)) is None:
             return {}
         try:

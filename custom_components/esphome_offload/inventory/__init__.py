@@ -1,1 +1,1 @@
-"""Home Assistant's side of owning devices: which there are, where, and which versions they may get."""
+"""Home Assistant's side of owning devices: their configurations, links and versions."""

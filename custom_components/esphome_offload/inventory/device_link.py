@@ -1,4 +1,4 @@
-"""The live devices as jobs see them: can it be flashed, where is it, did it come back."""
+"""The link of a job to its device: presence, address, and the return after a flash."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from ..engine.jobs.ports import (
     Verdict,
 )
 
-# A small device needs some ten seconds to start; one that has to look for a far access point,
-# or that Home Assistant only finds again by its next attempt, a minute and more.
+# A small device starts in some ten seconds; one with a distant access point, or one that Home
+# Assistant only finds at its next attempt, takes a minute and more.
 RETURN_TIMEOUT: Final = 120.0
 
 _MONTHS: Final = [
@@ -43,13 +43,13 @@ _WIDEST_ZONE: Final = timedelta(hours=14)
 
 
 class LiveDevices(Protocol):
-    """What knows the live devices: ``CoreEsphome``."""
+    """The devices of core's esphome; implemented by ``CoreEsphome``."""
 
     def find(self, node_name: str) -> CoreDevice | None:
         """Return a device by its node name."""
 
     def updating(self, device: CoreDevice) -> bool:
-        """Return whether somebody else updates it."""
+        """Return whether core itself is updating it."""
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` whenever any device may have changed; returns unsubscribe."""
@@ -59,7 +59,7 @@ class CoreDeviceLink(DeviceLink):
     """The devices that Home Assistant's own ``esphome`` integration is connected to."""
 
     def __init__(self, devices: LiveDevices, *, return_timeout: float = RETURN_TIMEOUT) -> None:
-        """Look at ``devices``; ``return_timeout`` is how many seconds a restart may take."""
+        """``return_timeout`` is how many seconds a restart may take."""
         self._devices = devices
         self._return_timeout = return_timeout
 
@@ -93,7 +93,7 @@ class CoreDeviceLink(DeviceLink):
 
 
 class _Watch(RestartWatch):
-    """Watches one device from before a flash until it is back."""
+    """Watches one device from before a flash until it has returned."""
 
     def __init__(self, devices: LiveDevices, node_name: str, timeout: float) -> None:
         self._devices = devices
@@ -107,9 +107,9 @@ class _Watch(RestartWatch):
     async def confirm(self, build_info: BuildInfo) -> Verdict:
         """Wait until the device is back with ``build_info``.
 
-        A device that shows up with another build may only have reconnected before it restarts,
-        so that this is believed the second time, or when the time is over. Identical builds
-        cannot be told apart, so one that already ran before has to be seen to reconnect.
+        A device with another build may only have reconnected before its restart; this counts
+        the second time, or at the time limit. Identical builds cannot be distinguished, so that
+        a device that already ran this one has to reconnect.
         """
         flashed = self._devices.find(self._node_name)
         if flashed is None:
@@ -148,17 +148,17 @@ class _Watch(RestartWatch):
 
     @staticmethod
     def _reconnects(since: CoreDevice | None, device: CoreDevice) -> int:
-        """Return how often it connected since; another entry for it is a new beginning."""
+        """Return how often it has connected since; another entry starts at 0."""
         if since is None or since.entry_id != device.entry_id:
             return device.connections
         return device.connections - since.connections
 
 
 def same_build(device: CoreDevice, build_info: BuildInfo) -> bool:
-    """Return whether a device runs this build, as far as it tells.
+    """Return whether a device runs this build.
 
-    Where the device or the build says nothing about its time (ESPHome before 2026 wrote it
-    nowhere), the version alone has to do.
+    Only the versions are compared where the device or the build has no build time, as before
+    ESPHome 2026.
     """
     if device.esphome_version != build_info.esphome_version:
         return False
@@ -168,10 +168,10 @@ def same_build(device: CoreDevice, build_info: BuildInfo) -> bool:
 
 
 def same_time(reported: str, built: str) -> bool:
-    """Return whether two texts in any of ESPHome's formats mean the same time.
+    """Return whether two texts in any of ESPHome's formats are the same time.
 
-    Older versions leave the zone out and mean that of the machine that built; then any zone
-    will do.
+    Older versions omit the zone, which is that of the machine that built; any zone is accepted
+    then.
     """
     if reported.strip() == built.strip():
         return True

@@ -39,7 +39,7 @@ class OffloadDevice:
 class DeviceChanges:
     """The changes that a scan found: removed files, and old names of renamed files by new name."""
 
-    gone: frozenset[str]
+    removed: frozenset[str]
     renamed: Mapping[str, str]
 
 
@@ -172,8 +172,8 @@ class DeviceInventory(ConfigurationSource):
         if now == before:
             return
         self._configurations = MappingProxyType(now)
-        gone = before.keys() - now.keys()
-        self._scanned(DeviceChanges(frozenset(gone), _renamed(before, now)))
+        removed = before.keys() - now.keys()
+        self._scanned(DeviceChanges(frozenset(removed), _renamed(before, now)))
         self._match()
 
     @callback
@@ -235,14 +235,14 @@ def _renamed(
     before: Mapping[str, Configuration], now: Mapping[str, Configuration]
 ) -> dict[str, str]:
     """Pair removed files with new ones by node name, where exactly one of each has it."""
-    gone: dict[str, list[str]] = {}
+    removed: dict[str, list[str]] = {}
     for name in before.keys() - now.keys():
-        gone.setdefault(before[name].node_name, []).append(name)
+        removed.setdefault(before[name].node_name, []).append(name)
     new: dict[str, list[str]] = {}
     for name in now.keys() - before.keys():
         new.setdefault(now[name].node_name, []).append(name)
     return {
         new[node][0]: names[0]
-        for node, names in gone.items()
+        for node, names in removed.items()
         if len(names) == 1 and len(new.get(node, ())) == 1
     }

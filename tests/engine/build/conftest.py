@@ -16,7 +16,7 @@ from custom_components.esphome_offload.engine.build.toolchain.uv import Uv
 from custom_components.esphome_offload.engine.build.toolchain.versions import Versions
 from custom_components.esphome_offload.engine.const import Stage
 
-from .lending_house import House
+from .containment_harness import ContainmentHarness
 from .package_index import write_index
 
 
@@ -105,7 +105,7 @@ def versions(layout: CacheLayout, processes: Processes, toolchains: Toolchains) 
 
 
 @pytest.fixture
-def house(tmp_path: Path, processes: Processes) -> Iterator[House]:
-    house = House(tmp_path, processes)
-    yield house
-    house.close()
+def harness(tmp_path: Path, processes: Processes) -> Iterator[ContainmentHarness]:
+    harness = ContainmentHarness(tmp_path, processes)
+    yield harness
+    harness.close()

@@ -20,7 +20,7 @@ from custom_components.esphome_offload.engine.build.process.processes import Pro
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 
 from .conftest import Sink, uv_of
-from .lending_house import House
+from .containment_harness import ContainmentHarness
 from .processes import LONG, alive
 
 HERE = containment_here()
@@ -107,17 +107,17 @@ async def to_code(config):
 """
 
 
-class GuestOfHouse:
+class Guest:
     """One guest's builder, with the toolchain of all."""
 
-    def __init__(self, house: House, processes: Processes) -> None:
+    def __init__(self, harness: ContainmentHarness, processes: Processes) -> None:
         shared = CacheLayout(CACHE)
         shared.make()
-        self.layout = house.layout
+        self.layout = harness.layout
         self.processes = processes
         self.toolchains = Toolchains(shared, processes, uv_of(shared))
         self.toolchain = shared.toolchain(VERSION)
-        self.sources = house.sources
+        self.sources = harness.sources
 
     async def build(self, containment: Containment | None) -> Firmware:
         builder = LocalBuilder(
@@ -146,17 +146,17 @@ class GuestOfHouse:
 
 
 async def test_an_attack_is_denied_and_the_build_succeeds(
-    house: House, processes: Processes
+    harness: ContainmentHarness, processes: Processes
 ) -> None:
-    guest = GuestOfHouse(house, processes)
+    guest = Guest(harness, processes)
     poison = guest.toolchain / "lib" / "poison.pth"
-    component = house.sources / "components" / "evil"
+    component = harness.sources / "components" / "evil"
     component.mkdir(parents=True)
-    (house.sources / "lamp.yaml").write_text(YAML)
+    (harness.sources / "lamp.yaml").write_text(YAML)
     (component / "__init__.py").write_text(EVIL)
-    (component / "targets.json").write_text(json.dumps({**house.at, "poison": str(poison)}))
+    (component / "targets.json").write_text(json.dumps({**harness.at, "poison": str(poison)}))
 
-    firmware = await guest.build(GuestContainment(house.layout, (house.config,)))
+    firmware = await guest.build(GuestContainment(harness.layout, (harness.config,)))
     assert firmware.ota.stat().st_size > 100_000
     report = guest.report()
     daemon = report.pop("daemon")
@@ -171,7 +171,7 @@ async def test_an_attack_is_denied_and_the_build_succeeds(
     }
     assert isinstance(daemon, int)
     assert not alive(daemon)
-    assert house.victim.poll() is None
+    assert harness.victim.poll() is None
     assert not poison.exists()
 
     # The attack is a real one: nothing but the containment stopped it.
@@ -182,4 +182,4 @@ async def test_an_attack_is_denied_and_the_build_succeeds(
     report = guest.report()
     del report["daemon"]
     assert set(report.values()) == {"done"}
-    assert await asyncio.to_thread(house.victim.wait, 30) == -9
+    assert await asyncio.to_thread(harness.victim.wait, 30) == -9

@@ -13,7 +13,10 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.launcher import landlock, seccomp
-from custom_components.esphome_offload.engine.build.process import processes as process
+from custom_components.esphome_offload.engine.build.process import (
+    containment,
+    processes as process,
+)
 from custom_components.esphome_offload.engine.build.process.containment import (
     Contained,
     ContainmentError,
@@ -25,7 +28,7 @@ from custom_components.esphome_offload.engine.build.process.containment import (
 )
 from custom_components.esphome_offload.engine.build.process.processes import LaunchError
 
-from .lending_house import House
+from .containment_harness import ContainmentHarness
 
 NEWEST = 7
 HERE = containment_here()
@@ -66,23 +69,23 @@ class Kernel:
 @can_contain
 @by_version
 async def test_every_version_of_landlock_protects_files_and_newer_ones_more(
-    house: House, monkeypatch: pytest.MonkeyPatch, version: int
+    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     launcher_that(monkeypatch, f"landlock.abi = lambda: {version}")
-    said = await house.tries(
+    said = await harness.tries(
         "open(at['storage']).read()",
         "os.truncate(at['storage'], 0)",
         "open(at['ours'], 'w').write('x')",
         "os.rename(at['ours'], at['home'] + '/moved')",
         "os.kill(at['victim'], signal.SIGKILL)",
     )
-    assert house.files["storage"].read_text() == "content"
+    assert harness.files["storage"].read_text() == "content"
     assert said.split() == [
         "EACCES",
         "EACCES",
         "done",
         "done" if version >= 2 else "EXDEV",
-        "EPERM" if version >= landlock.SIGNALS_ABI else "done",
+        "EPERM" if version >= landlock.SIGNALS_ABI or HERE.guest_users else "done",
     ]
 
 
@@ -102,58 +105,61 @@ async def test_every_version_of_landlock_protects_files_and_newer_ones_more(
     ids=["no Landlock", "switched off", "forbidden", "unknown machine"],
 )
 async def test_what_cannot_be_contained_does_not_run(
-    house: House, monkeypatch: pytest.MonkeyPatch, prelude: str
+    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, prelude: str
 ) -> None:
     launcher_that(monkeypatch, prelude)
     with pytest.raises(LaunchError, match="contain"):
-        await house.tries("open(at['ours'], 'w')")
-    assert house.files["ours"].read_text() == "content"
+        await harness.tries("open(at['ours'], 'w')")
+    assert harness.files["ours"].read_text() == "content"
 
 
 @can_contain
 @pytest.mark.parametrize("call", ["landlock.restrict", "landlock._allow", "seccomp.restrict"])
 async def test_a_command_that_is_half_contained_does_not_run(
-    house: House, monkeypatch: pytest.MonkeyPatch, call: str
+    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     launcher_that(monkeypatch, f"def refuse(*_, **__): raise OSError(22, 'no')\n{call} = refuse")
     with pytest.raises(LaunchError, match="no"):
-        await house.tries("open(at['ours'], 'w')")
-    assert house.files["ours"].read_text() == "content"
+        await harness.tries("open(at['ours'], 'w')")
+    assert harness.files["ours"].read_text() == "content"
 
 
 @can_contain
-async def test_a_folder_to_write_that_is_missing_is_named(house: House) -> None:
-    house.layout.tools.rmdir()
-    with pytest.raises(LaunchError, match=str(house.layout.tools)):
-        await house.tries("pass")
+async def test_a_folder_to_write_that_is_missing_is_named(harness: ContainmentHarness) -> None:
+    rules = harness.rules()
+    harness.layout.tools.rmdir()
+    with pytest.raises(LaunchError, match=str(harness.layout.tools)):
+        await harness.run(rules, "-c", "")
 
 
 async def test_rules_that_are_not_known_start_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = {**house.rules().spec(), "network": []}
+    spec = {**harness.rules().spec(), "network": []}
     monkeypatch.setattr(Rules, "spec", lambda _self: spec)
     with pytest.raises(LaunchError, match="network"):
-        await house.tries("open(at['ours'], 'w')")
-    assert house.files["ours"].read_text() == "content"
+        await harness.tries("open(at['ours'], 'w')")
+    assert harness.files["ours"].read_text() == "content"
 
 
 @pytest.mark.parametrize(
-    ("kernel", "key"),
+    ("kernel", "users", "key"),
     [
-        (Kernel(errno.ENOSYS), "uncontained_kernel"),
-        (Kernel(errno.EOPNOTSUPP), "uncontained_switched_off"),
-        (Kernel(errno.EPERM), "uncontained_forbidden"),
-        (Kernel(0, 1), "signals_open"),
-        (Kernel(0, 5), "signals_open"),
-        (Kernel(0, 6), "contained"),
-        (Kernel(0, 99), "contained"),
+        (Kernel(errno.ENOSYS), True, "uncontained_kernel"),
+        (Kernel(errno.EOPNOTSUPP), True, "uncontained_switched_off"),
+        (Kernel(errno.EPERM), False, "uncontained_forbidden"),
+        (Kernel(0, 1), False, "signals_open"),
+        (Kernel(0, 5), False, "signals_open"),
+        (Kernel(0, 5), True, "contained"),
+        (Kernel(0, 6), False, "contained"),
+        (Kernel(0, 99), True, "contained"),
     ],
 )
-def test_how_far_a_machine_contains_is_said(
-    monkeypatch: pytest.MonkeyPatch, kernel: Kernel, key: str
+def test_the_degree_depends_on_landlock_and_on_users_for_guests(
+    monkeypatch: pytest.MonkeyPatch, kernel: Kernel, users: bool, key: str
 ) -> None:
     monkeypatch.setattr(landlock, "_libc", kernel)
+    monkeypatch.setattr(containment, "guest_users", lambda: range(1) if users else None)
     here = containment_here()
     assert here.key == key
     assert here.placeholders == {
@@ -171,6 +177,8 @@ def test_an_unknown_machine_and_system_are_said(monkeypatch: pytest.MonkeyPatch)
 
 
 def contained(folder: Path) -> Contained:
+    for path in (folder / "toolchain", folder / "sources"):
+        path.mkdir(exist_ok=True)
     return Contained(
         python=Path(sys.executable),
         toolchain=folder / "toolchain",
@@ -182,21 +190,21 @@ def contained(folder: Path) -> Contained:
 
 @pytest.mark.parametrize("private", [".", "toolchain", "toolchain/share", "home"])
 def test_rules_that_would_show_a_private_folder_are_refused(tmp_path: Path, private: str) -> None:
-    containment = GuestContainment(CacheLayout(tmp_path), (tmp_path / "toolchain" / "private",))
+    rules = GuestContainment(CacheLayout(tmp_path), (tmp_path / "toolchain" / "private",))
     if private == ".":
         call = replace(contained(tmp_path), config_dir=tmp_path)
     else:
-        containment = replace(containment, private=(tmp_path / private,))
+        rules = replace(rules, private=(tmp_path / private,))
         call = contained(tmp_path)
     with pytest.raises(ContainmentError, match=str(tmp_path)):
-        containment(call)
+        rules(call)
 
 
 def test_a_private_folder_behind_a_link_is_recognised(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "toolchain")
-    containment = GuestContainment(CacheLayout(tmp_path), (tmp_path / "link" / "config",))
+    rules = GuestContainment(CacheLayout(tmp_path), (tmp_path / "link" / "config",))
     with pytest.raises(ContainmentError):
-        containment(contained(tmp_path))
+        rules(contained(tmp_path))
 
 
 def test_nothing_that_builds_could_replace_by_a_link_is_granted(tmp_path: Path) -> None:
@@ -236,6 +244,8 @@ def verdict(code: bytes, number: int, architecture: int, *arguments: int) -> int
             at += if_true if accumulator == operand else if_false
         elif operation == 0x35:
             at += if_true if accumulator >= operand else if_false
+        elif operation == 0x45:
+            at += if_true if accumulator & operand else if_false
         else:
             assert operation == 0x06
             return ALLOWED if operand == 0x7FFF0000 else operand & 0xFFFF
@@ -259,7 +269,38 @@ CALLS = {
     "socket with a path, upper half set": (41, 198, (1 << 32 | 1, 1, 0), errno.EACCES),
     "pair of streams that closes on exec": (53, 199, (1, 0o2000001, 0), ALLOWED),
     "pair of datagrams": (53, 199, (1, 0o2000002, 0), errno.EACCES),
+    "virtual machine socket": (41, 198, (40, 1, 0), errno.EAFNOSUPPORT),
+    "routes of the kernel": (41, 198, (16, 3, 0), ALLOWED),
+    "events of the kernel": (41, 198, (16, 3, 15), errno.EAFNOSUPPORT),
     "ring": (425, 425, (1, 0), errno.ENOSYS),
+    "clone whose flags are in memory": (435, 435, (), errno.ENOSYS),
+    "open whose mode is in memory": (437, 437, (), errno.ENOSYS),
+    "thread": (56, 220, (0x3D0F00,), ALLOWED),
+    "child": (56, 220, (0x01200011,), ALLOWED),
+    "child in a user namespace": (56, 220, (0x10000011,), errno.EPERM),
+    "child in a network namespace": (56, 220, (0x40000011,), errno.EPERM),
+    "unshare": (272, 97, (0x10000000,), errno.EPERM),
+    "enter a namespace": (308, 268, (3, 0), errno.EPERM),
+    "mode": (91, 52, (3, 0o755), ALLOWED),
+    "set-user-id": (91, 52, (3, 0o4755), errno.EPERM),
+    "set-group-id by path": (268, 53, (-100 % 2**64, 0, 0o2755), errno.EPERM),
+    "set-user-id by the newest call": (452, 452, (3, 0, 0o4755), errno.EPERM),
+    "set-user-id when made": (257, 56, (3, 0, 0o101, 0o4755), errno.EPERM),
+    "set-user-id when made without a name": (257, 56, (3, 0, 0o20200001, 0o4755), errno.EPERM),
+    "anything for a mode that is not looked at": (257, 56, (3, 0, 0, 0o6777), ALLOWED),
+    "set-user-id of a node": (259, 33, (3, 0, 0o104755), errno.EPERM),
+    "keyring": (250, 219, (), errno.EPERM),
+    "add to a keyring": (248, 217, (), errno.EPERM),
+    "shared memory": (29, 194, (), errno.EPERM),
+    "shared memory of others": (31, 195, (), errno.EPERM),
+    "semaphores": (64, 190, (), errno.EPERM),
+    "messages": (68, 186, (), errno.EPERM),
+    "message queue": (240, 180, (), errno.EPERM),
+    "trace": (101, 117, (), errno.EPERM),
+    "memory of another": (310, 270, (), errno.EPERM),
+    "files of another": (438, 438, (), errno.EPERM),
+    "program in the kernel": (321, 280, (), errno.EPERM),
+    "mount": (165, 40, (), errno.EPERM),
     "truncate": (76, 45, (0, 0), ALLOWED),
     "open": (257, 56, (0, 0), ALLOWED),
 }

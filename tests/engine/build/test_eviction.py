@@ -1,24 +1,29 @@
-"""Disk budgets: what goes, and what never does."""
+"""Disk budgets: what is removed, and what never is."""
 
 import asyncio
+from collections.abc import Collection
 import os
 from pathlib import Path
 import threading
 import time
+import tracemalloc
 from typing import Any, override
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.cache import eviction
 from custom_components.esphome_offload.engine.build.cache.eviction import (
     IN_USE,
+    UNMEASURABLE,
     CacheEntry,
     CacheFolder,
+    cache_entries,
     disk_usage,
+    evict,
     make_room,
-    occupants,
-    select_for_eviction,
 )
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.cache.removal import remove
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain import toolchains as toolchains_module
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
@@ -30,37 +35,76 @@ NOW = 1_000_000_000.0
 LONG_AGO = NOW - 10 * IN_USE
 
 
-def names(going: list[CacheEntry]) -> list[str]:
-    return [occupant.path.name for occupant in going]
+class Cache:
+    """Entries in memory; those in ``in_use`` cannot be discarded."""
+
+    def __init__(self, *entries: CacheEntry, in_use: Collection[str] = ()) -> None:
+        self.entries = entries
+        self.in_use = in_use
+        self.discarded: list[str] = []
+
+    async def evict(self, budget: int) -> int:
+        return await evict(self.entries, budget, self._discard, unused_since=NOW - IN_USE)
+
+    async def _discard(self, entry: CacheEntry) -> bool:
+        if entry.path.name in self.in_use:
+            return False
+        self.discarded.append(entry.path.name)
+        return True
 
 
-def test_nothing_goes_within_the_budget() -> None:
-    assert select_for_eviction([CacheEntry(Path("a"), 10, LONG_AGO)], 10, NOW) == []
+def entry(name: str, size: int, used: float) -> CacheEntry:
+    return CacheEntry(Path(name), size, used)
 
 
-def test_the_least_recently_used_go_first_and_no_more_than_needed() -> None:
-    there = [
-        CacheEntry(Path("newest"), 10, LONG_AGO + 3),
-        CacheEntry(Path("oldest"), 10, LONG_AGO + 1),
-        CacheEntry(Path("middle"), 10, LONG_AGO + 2),
-    ]
-    assert names(select_for_eviction(there, 25, NOW)) == ["oldest"]
-    assert names(select_for_eviction(there, 11, NOW)) == ["oldest", "middle"]
+async def test_nothing_is_removed_within_the_budget() -> None:
+    cache = Cache(entry("a", 10, LONG_AGO))
+    assert await cache.evict(10) == 10
+    assert cache.discarded == []
 
 
-def test_what_may_be_in_use_stays_even_beyond_the_budget() -> None:
-    there = [CacheEntry(Path("used"), 10, NOW - IN_USE + 1), CacheEntry(Path("old"), 10, LONG_AGO)]
-    assert names(select_for_eviction(there, 0, NOW)) == ["old"]
+async def test_the_least_recently_used_are_removed_first_and_no_more_than_needed() -> None:
+    cache = Cache(
+        entry("newest", 10, LONG_AGO + 3),
+        entry("oldest", 10, LONG_AGO + 1),
+        entry("middle", 10, LONG_AGO + 2),
+    )
+    assert await cache.evict(25) == 20
+    assert cache.discarded == ["oldest"]
+    cache.discarded.clear()
+    assert await cache.evict(11) == 10
+    assert cache.discarded == ["oldest", "middle"]
 
 
-def test_a_folder_without_its_mark_counts_as_never_used(tmp_path: Path) -> None:
+async def test_what_was_used_lately_stays_even_beyond_the_budget() -> None:
+    cache = Cache(entry("used", 10, NOW - IN_USE + 1), entry("old", 10, LONG_AGO))
+    assert await cache.evict(0) == 10
+    assert cache.discarded == ["old"]
+
+
+async def test_the_next_one_is_removed_in_place_of_one_that_is_in_use() -> None:
+    cache = Cache(entry("busy", 10, LONG_AGO), entry("old", 10, LONG_AGO + 1), in_use={"busy"})
+    assert await cache.evict(10) == 10
+    assert cache.discarded == ["old"]
+
+
+async def test_what_is_too_large_by_itself_costs_no_other_its_place() -> None:
+    small = entry("small", 10, LONG_AGO)
+    huge = entry("huge", UNMEASURABLE, LONG_AGO + 1)
+    cache = Cache(small, huge)
+    assert await cache.evict(10) == 10
+    assert cache.discarded == ["huge"]
+    cache = Cache(small, huge, in_use={"huge"})
+    await cache.evict(10)
+    assert cache.discarded == []
+
+
+def test_a_folder_without_its_stamp_counts_as_never_used(tmp_path: Path) -> None:
     (tmp_path / "half-made").mkdir()
     (tmp_path / "made").mkdir()
-    (tmp_path / "made" / "mark").touch()
-    used = {
-        occupant.path.name: occupant.used
-        for occupant in occupants(tmp_path, threading.Event(), "mark")
-    }
+    (tmp_path / "made" / "stamp").touch()
+    entries = cache_entries(tmp_path, threading.Event(), "stamp")
+    used = {each.path.name: each.used for each in entries}
     assert used["half-made"] == 0.0
     assert used["made"] == pytest.approx(time.time(), abs=60)
 
@@ -72,8 +116,60 @@ def test_links_are_not_followed_when_measuring(tmp_path: Path) -> None:
     assert disk_usage(tmp_path / "tree", threading.Event()) < 100_000
 
 
+def test_folders_themselves_are_counted(tmp_path: Path) -> None:
+    """A folder of many names takes more blocks than its files, if they are empty."""
+    inner = tmp_path / "tree" / "inner"
+    inner.mkdir(parents=True)
+    for number in range(2000):
+        (inner / f"{number:0200}").touch()
+    blocks = sum(folder.stat().st_blocks for folder in (inner, inner.parent))
+    assert disk_usage(tmp_path / "tree", threading.Event()) == blocks * 512
+
+
+@pytest.mark.parametrize("act", ["measure", "remove"])
+def test_many_names_take_no_memory(tmp_path: Path, act: str) -> None:
+    tree = tmp_path / "tree"
+    for folder in (tree, tree / "folders"):
+        folder.mkdir()
+    here = os.open(tree, os.O_RDONLY)
+    for number in range(8_000):
+        os.close(os.open(f"{number:032}", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+        if number < 2_000:
+            os.mkdir(f"folders/{number:032}", dir_fd=here)
+    os.close(here)
+    tracemalloc.start()
+    try:
+        if act == "measure":
+            assert disk_usage(tree, threading.Event()) > 0
+        else:
+            remove(tree)
+            assert not tree.exists()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 200_000
+
+
+def test_what_is_too_deep_or_too_large_to_be_measured_is_unmeasurable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / "deep" / Path(*"d" * 150)
+    deep.mkdir(parents=True)
+    assert disk_usage(tmp_path / "deep", threading.Event()) == UNMEASURABLE
+    monkeypatch.setattr(eviction, "_MOST_NAMES", 10)
+    (tmp_path / "wide").mkdir()
+    for number in range(11):
+        (tmp_path / "wide" / str(number)).touch()
+    assert disk_usage(tmp_path / "wide", threading.Event()) == UNMEASURABLE
+
+
+def test_what_is_not_there_takes_nothing(tmp_path: Path) -> None:
+    assert disk_usage(tmp_path / "nothing", threading.Event()) == 0
+    assert cache_entries(tmp_path / "nothing", threading.Event()) == []
+
+
 class Plain(CacheFolder):
-    """Folders that nobody uses."""
+    """Folders that are not in use."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -84,9 +180,10 @@ class Plain(CacheFolder):
         return self._folder
 
     @override
-    async def discard(self, key: str) -> None:
+    async def discard(self, key: str) -> bool:
         (self._folder / key / "big").unlink()
         (self._folder / key).rmdir()
+        return True
 
     def put(self, name: str, unused_for: float) -> None:
         folder = self._folder / name
@@ -110,7 +207,7 @@ async def test_several_kinds_of_folders_share_one_budget(tmp_path: Path) -> None
     assert (trees.names, bundles.names) == ({"b"}, {"b"})
 
 
-async def test_work_that_nobody_waits_for_any_more_has_ended_when_that_is_known() -> None:
+async def test_a_cancelled_thread_has_ended_when_the_cancellation_is_raised() -> None:
     begun, ended = threading.Event(), threading.Event()
 
     def work(stop: threading.Event) -> None:
@@ -144,7 +241,7 @@ def layout(tmp_path: Path) -> CacheLayout:
 
 
 def toolchain(layout: CacheLayout, version: str, *, unused_for: float) -> Path:
-    """Pretend that there is one: making room looks at nothing but the stamp."""
+    """Make the folder of one: eviction looks at nothing but the stamp."""
     stamp = layout.toolchain(version) / ".complete"
     stamp.parent.mkdir()
     stamp.write_text(version)
@@ -153,7 +250,7 @@ def toolchain(layout: CacheLayout, version: str, *, unused_for: float) -> Path:
     return stamp.parent
 
 
-async def test_only_toolchains_that_nobody_uses_make_room(
+async def test_only_toolchains_that_are_not_in_use_are_removed(
     layout: CacheLayout, processes: Processes
 ) -> None:
     old = toolchain(layout, "2026.9.0", unused_for=2 * IN_USE)
@@ -166,7 +263,7 @@ async def test_only_toolchains_that_nobody_uses_make_room(
     assert toolchains.installed() == ("2026.10.0",)
 
 
-async def test_a_toolchain_taken_into_use_while_room_is_made_stays(
+async def test_a_toolchain_taken_into_use_while_others_are_measured_stays(
     layout: CacheLayout, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = toolchain(layout, "2026.9.0", unused_for=2 * IN_USE)
@@ -174,11 +271,11 @@ async def test_a_toolchain_taken_into_use_while_room_is_made_stays(
     await toolchains.load()
 
     def taken_meanwhile(*args: Any) -> list[CacheEntry]:
-        measured = occupants(*args)
+        measured = cache_entries(*args)
         os.utime(folder / ".complete")
         return measured
 
-    monkeypatch.setattr(toolchains_module, "occupants", taken_meanwhile)
+    monkeypatch.setattr(toolchains_module, "cache_entries", taken_meanwhile)
     await toolchains.make_room(budget=0)
     assert folder.exists()
     assert toolchains.installed() == ("2026.9.0",)

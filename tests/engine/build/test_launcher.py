@@ -1,6 +1,7 @@
 """The launcher as a program of its own, and what happens when somebody is killed."""
 
 import asyncio
+from collections.abc import Iterator
 import io
 import json
 import os
@@ -14,14 +15,12 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.launcher import descendants, program
 from custom_components.esphome_offload.engine.build.process import processes as process
-from custom_components.esphome_offload.engine.build.process.processes import (
-    Processes,
-    end_leftovers,
-)
+from custom_components.esphome_offload.engine.build.process.processes import Processes
 
 from .processes import (
     FAMILY,
     LEAVES_A_FAMILY,
+    LONG,
     STAYS,
     STUBBORN,
     alive,
@@ -59,6 +58,7 @@ def spec(folder: Path, *arguments: str, **changes: Any) -> str:
             "oom_score_adj": 0,
             "lock_path": None,
             "lock_timeout": 10,
+            "lease_path": None,
             "containment": None,
             **changes,
         }
@@ -170,7 +170,7 @@ def remove_first(handle, operation):
         os.replace(lock + ".new", lock)
     flock(handle, operation)
 fcntl.flock = remove_first
-taken = program.Launcher()._lock(lock, 10)
+taken = program.Launcher()._lock(lock, fcntl.LOCK_EX, 10)
 print(taken, files[-1] == os.stat(lock).st_ino, len(files))
 """
     control, held = os.pipe()
@@ -239,49 +239,94 @@ def _parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-async def _orphaned_family(folder: Path, tree: Path) -> list[int]:
-    """Return a family whose launcher and parent were killed; its main program went with them."""
-    parent = _parent(folder, spec(folder, lock_path=str(tree)))
-    family = await pids(folder)
-    os.kill(_parent_of(family[0]), signal.SIGKILL)
-    parent.kill()
-    parent.wait()
-    await gone(family[0])
-    return family[1:]
-
-
-async def test_leftovers_below_a_folder_are_ended_and_no_others(tmp_path: Path) -> None:
-    ours, others = tmp_path / "cache", tmp_path / "cache-of-somebody-else"
-    ours.mkdir()
-    others.mkdir()
-    left = await _orphaned_family(ours, ours / "trees" / "a.lock")
-    foreign = await _orphaned_family(others, others / "trees" / "a.lock")
-    assert all(map(alive, (*left, *foreign)))
-    assert await end_leftovers(ours) == len(left)
-    assert not any(map(alive, left))
-    assert all(map(alive, foreign))
-    assert await end_leftovers(others) == len(foreign)
-    assert await end_leftovers(tmp_path) == 0
-
-
-async def test_what_still_has_its_launcher_is_no_leftover(tmp_path: Path) -> None:
-    launcher = launch_with(spec(tmp_path))
+@pytest.mark.parametrize("victim", ["guard", "launcher"])
+async def test_whichever_of_the_two_is_killed_the_other_ends_everything(
+    tmp_path: Path, victim: str
+) -> None:
+    guard = launch_with(spec(tmp_path))
     family = await pids(tmp_path)
-    assert await end_leftovers(tmp_path) == 0
-    assert all(map(alive, family))
-    report_of(launcher)
+    launcher = _parent_of(family[0])
+    assert _parent_of(launcher) == guard.pid
+    os.kill(guard.pid if victim == "guard" else launcher, signal.SIGKILL)
+    report = report_of(guard)
+    assert report["terminated"]
+    assert report["exit_code"] == (143 if victim == "guard" else 137)
+    assert not any(map(alive, family))
+    await gone(launcher)
 
 
-async def test_a_locked_tree_has_no_leftovers_in_it(tmp_path: Path) -> None:
-    """The lock went with the launcher that was killed, its compilers did not."""
+async def test_a_tree_is_locked_until_nothing_of_a_killed_launcher_is_left(
+    tmp_path: Path, impatient: None
+) -> None:
     tree = tmp_path / "tree.lock"
-    left = await _orphaned_family(tmp_path, tree)
-    assert all(map(alive, left))
+    guard = launch_with(spec(tmp_path, STUBBORN, lock_path=str(tree)))
+    family = await pids(tmp_path, (*FAMILY, STUBBORN))
+    os.kill(_parent_of(family[0]), signal.SIGKILL)
     processes = Processes()
     program = "import os, sys; print([os.path.exists(f'/proc/{pid}/exe') for pid in sys.argv[1:]])"
-    command = python(program, *map(str, left), cwd=tmp_path, lock=tree)
+    command = python(program, *map(str, family), cwd=tmp_path, lock=tree)
     _, output = await processes.capture(command, timeout=30)
-    assert output == f"{[False] * len(left)}\n"
+    assert output == f"{[False] * len(family)}\n"
+    report_of(guard)
+
+
+async def test_a_start_waits_for_what_a_killed_home_assistant_left(
+    tmp_path: Path, impatient: None
+) -> None:
+    lease = tmp_path / "running.lock"
+    line = spec(tmp_path, STUBBORN, lease_path=str(lease))
+    parent = _parent(tmp_path, line)
+    family = await pids(tmp_path, (*FAMILY, STUBBORN))
+    assert not await Processes(lease).wait_for_leftovers(timeout=0.1)
+    parent.kill()
+    parent.wait()
+    assert await Processes(lease).wait_for_leftovers()
+    assert not any(map(alive, family))
+
+
+async def test_commands_of_one_home_assistant_share_the_lease(tmp_path: Path) -> None:
+    processes = Processes(tmp_path / "running.lock")
+    assert await processes.wait_for_leftovers()
+    first = asyncio.create_task(
+        processes.run(python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path))
+    )
+    await pids(tmp_path)
+    result, output = await processes.capture(python("print('too')", cwd=tmp_path), timeout=30)
+    assert (result.exit_code, output) == (0, "too\n")
+    await processes.aclose()
+    await first
+    assert await processes.wait_for_leftovers(timeout=0)
+
+
+FORGED = {
+    "a tree of others": {"ESPHOME_OFFLOAD_TREE": "{tree}"},
+    "a malformed owner": {"ESPHOME_OFFLOAD_TREE": "{tree}", "ESPHOME_OFFLOAD_OWNERS": "x:y,\udcff"},
+    "an owner that has ended": {
+        "ESPHOME_OFFLOAD_TREE": "{tree}",
+        "ESPHOME_OFFLOAD_OWNERS": "1:1,2:2",
+    },
+}
+
+
+@pytest.fixture(params=FORGED.values(), ids=FORGED)
+def forger(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process with the markers that leftovers were once recognised by."""
+    env = {name: value.format(tree=tmp_path / "tree.lock") for name, value in request.param.items()}
+    process = subprocess.Popen(["/bin/sleep", str(LONG)], env=env)
+    yield process
+    process.kill()
+    process.wait()
+
+
+async def test_what_a_process_claims_in_its_environment_has_no_effect(
+    tmp_path: Path, forger: subprocess.Popen[bytes]
+) -> None:
+    processes = Processes(tmp_path / "running.lock")
+    assert await processes.wait_for_leftovers()
+    command = python("print('built')", cwd=tmp_path, lock=tmp_path / "tree.lock")
+    result, output = await processes.capture(command, timeout=30)
+    assert (result.exit_code, output) == (0, "built\n")
+    assert forger.poll() is None
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_signalled() -> None:
@@ -289,7 +334,7 @@ def test_a_pid_that_was_given_to_another_process_is_not_signalled() -> None:
     try:
         stat = descendants._stat(bystander.pid)
         assert stat is not None
-        start = int(stat[2])
+        start = int(stat[1])
         descendants._send((bystander.pid, str(start - 1)), signal.SIGKILL)
         descendants._send((bystander.pid, str(start)), signal.SIGTERM)
         assert bystander.wait(timeout=30) == -signal.SIGTERM
@@ -308,7 +353,7 @@ def test_processes_are_ended_also_where_the_kernel_has_no_pidfd(
     child = subprocess.Popen([sys.executable, "-I", "-S", "-c", f"import time; {STAYS}"])
     stat = descendants._stat(child.pid)
     assert stat is not None
-    descendants._send((child.pid, stat[2]), signal.SIGTERM)
+    descendants._send((child.pid, stat[1]), signal.SIGTERM)
     assert child.wait(timeout=30) == -signal.SIGTERM
 
 

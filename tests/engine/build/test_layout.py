@@ -51,7 +51,7 @@ def test_a_discarded_folder_is_gone_and_leaves_nothing(layout: CacheLayout) -> N
     (tree / "build").mkdir(parents=True)
     layout.discard(tree)
     assert not tree.exists()
-    assert list(layout.staging.iterdir()) == []
+    assert list(layout.trash.iterdir()) == []
 
 
 def test_discarding_what_is_not_there_is_no_error(layout: CacheLayout) -> None:

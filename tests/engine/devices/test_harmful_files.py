@@ -45,9 +45,17 @@ def test_values_that_multiply_cost_nothing_while_they_are_not_needed(
         ("${ 10 ** 10 ** 10 }", "cannot be evaluated"),
         ("${ ''.__class__.__mro__[1].__subclasses__() }", "cannot be evaluated"),
         ("${ s0.__class__ }", "cannot be evaluated"),
+        ("${ 2 * 3 }", "its name is 6, which is not a text"),
+        ("${ [1] * 10 ** 9 }", "cannot be evaluated"),
+        ("${ {1, 2} }", "is not valid"),
+        ("<% set y = 'A' %><% macro m() %>${ y }<% endmacro %>${ m() }", "'A' is not valid"),
+        ("${ ['', ''] | join | trim or none }", "has no 'name:'"),
+        ("<% for n in [1] %>${ n }${ s0 }<% endfor %>!", "is not valid"),
     ],
 )
-def test_names_that_do_harm_are_refused(folder: Folder, name: str, reason: str) -> None:
+def test_an_expression_that_does_harm_or_gives_no_name_is_a_problem(
+    folder: Folder, name: str, reason: str
+) -> None:
     doubling = "".join(f"  s{i}: '${{s{i - 1}}}${{s{i - 1}}}'\n" for i in range(1, 60))
     folder.write("a.yaml", f'substitutions:\n  s0: x\n{doubling}esphome:\n  name: "{name}"\n')
 
@@ -105,3 +113,19 @@ def test_a_defect_that_one_file_reveals_hides_no_other(folder: Folder) -> None:
     ):
         assert "cannot be read (ZeroDivisionError)" in folder.reason()
         assert folder.device("kitchen.yaml")
+
+
+def test_merges_that_copy_keys_again_and_again_are_a_problem(folder: Folder) -> None:
+    keys = ", ".join(f"k{number}: 1" for number in range(1000))
+    merges = "".join(f"m{number}: {{<<: *keys}}\n" for number in range(101))
+    folder.write("a.yaml", f"{KITCHEN}keys: &keys {{{keys}}}\n{merges}")
+
+    assert "too much is merged" in folder.reason()
+
+
+def test_an_included_folder_with_too_many_files_is_a_problem(folder: Folder) -> None:
+    for number in range(501):
+        folder.write(f"parts/{number}.yaml", "")
+    folder.write("a.yaml", f"{KITCHEN}sensor: !include_dir_list parts\n")
+
+    assert "parts holds more than 500 files" in folder.reason()

@@ -22,6 +22,8 @@ from .folder import KITCHEN, Folder
         ("esphome: {name: !include }\n", "needs the name of a file"),
         ("<<: !include $x.yaml\n", "cannot use substitutions"),
         ("<<: 5\n", "needs a mapping"),
+        ("<<: !include missing.yaml\n", "line 1: it includes missing.yaml, which does not exist"),
+        ("esphome: !!map x\n", "expected a mapping"),
         ("a: !!int x\nesphome: {name: x}\n", "does not fit its tag"),
         ("a: 2026-13-99\nesphome: {name: x}\n", "does not fit its tag"),
         ("a: &a [*a]\n", "line 1"),

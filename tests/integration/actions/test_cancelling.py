@@ -55,7 +55,7 @@ async def test_a_job_is_cancelled_by_its_id(
     assert "lamp" in str(error)
 
 
-async def test_where_there_is_nothing_to_cancel_the_call_says_so(
+async def test_a_call_with_nothing_to_cancel_is_refused(
     hass: HomeAssistant, home: OffloadCoordinator
 ) -> None:
     error = await refused(hass, "cancel", entity_id="all")
@@ -66,7 +66,7 @@ async def test_where_there_is_nothing_to_cancel_the_call_says_so(
 
 
 @pytest.mark.parametrize("what", [{}, {"job_id": "1", "entity_id": LAMP_ENTITY}])
-async def test_what_to_cancel_is_said_in_exactly_one_way(
+async def test_jobs_to_cancel_are_named_in_exactly_one_way(
     hass: HomeAssistant, home: OffloadCoordinator, what: Response
 ) -> None:
     assert (await refused(hass, "cancel", **what)).translation_key == "cancel_needs_one_way"

@@ -1,4 +1,4 @@
-"""What is asked for."""
+"""The fields of the actions."""
 
 from homeassistant.core import HomeAssistant
 import probatio
@@ -23,7 +23,7 @@ from .calling import (
 )
 
 
-async def test_what_the_fields_say_is_in_the_job(
+async def test_the_fields_are_in_the_job(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
 ) -> None:
     response = await call(
@@ -61,7 +61,7 @@ async def test_the_newest_version_is_installed_also_when_it_is_there_already(
 @pytest.mark.parametrize(
     "operation", [Operation.INSTALL, Operation.COMPILE, Operation.CLEAN, Operation.UPLOAD]
 )
-async def test_each_action_does_what_its_name_says(
+async def test_each_action_starts_its_operation(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage, operation: Operation
 ) -> None:
     await call(hass, "compile", entity_id=PLUG_ENTITY, wait=True)

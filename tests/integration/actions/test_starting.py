@@ -40,7 +40,7 @@ async def test_only_administrators_may_call(
     assert home.lender.window is None
 
 
-async def test_the_job_knows_who_asked_and_so_do_its_events(
+async def test_the_job_and_its_events_have_the_user_of_the_call(
     hass: HomeAssistant, home: OffloadCoordinator, hass_admin_user: MockUser
 ) -> None:
     queued = async_capture_events(hass, "esphome_offload_job_queued")
@@ -50,7 +50,7 @@ async def test_the_job_knows_who_asked_and_so_do_its_events(
     assert [event.context for event in queued] == [context]
 
 
-async def test_a_response_is_given_to_those_who_ask_for_one(
+async def test_a_response_is_returned_only_if_requested(
     hass: HomeAssistant, home: OffloadCoordinator
 ) -> None:
     for action in ("install", "compile"):
@@ -145,7 +145,7 @@ async def test_without_wait_the_call_returns_while_the_job_goes_on(
     block.release.set()
 
 
-async def test_with_wait_one_failure_is_told_with_device_and_reason(
+async def test_with_wait_one_failure_is_raised_with_device_and_reason(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
 ) -> None:
     stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "lamp.cpp:3: error: no")]
@@ -156,7 +156,7 @@ async def test_with_wait_one_failure_is_told_with_device_and_reason(
     assert [job.status for job in home.queue.jobs()] == [JobStatus.FAILED, JobStatus.COMPLETED]
 
 
-async def test_with_wait_several_failures_are_all_told(
+async def test_with_wait_several_failures_are_all_raised(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
 ) -> None:
     stage.builder.script = [
@@ -169,7 +169,7 @@ async def test_with_wait_several_failures_are_all_told(
     assert "lamp: first; plug: second" in str(raised.value)
 
 
-async def test_with_wait_a_job_that_somebody_cancels_is_told_as_not_done(
+async def test_with_wait_a_cancelled_job_is_raised_as_a_failure(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
 ) -> None:
     block = Block()

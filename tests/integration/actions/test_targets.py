@@ -253,7 +253,7 @@ async def test_of_a_group_the_members_that_are_ours_are_meant(
         ({}, "no_target", "no device"),
     ],
 )
-async def test_what_is_missing_or_foreign_is_named_and_nothing_starts(
+async def test_a_missing_or_foreign_target_is_named_and_nothing_starts(
     hass: HomeAssistant,
     home: OffloadCoordinator,
     *,
@@ -301,7 +301,7 @@ async def test_a_disabled_entity_is_not_meant_by_more_general_targets(
     assert (await refused(hass, "install", **target)).translation_key == "no_target"
 
 
-async def test_a_configuration_that_is_gone_is_named(
+async def test_a_removed_configuration_is_named(
     hass: HomeAssistant, home: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
     old = er.async_get(hass).async_get_or_create(
@@ -312,7 +312,7 @@ async def test_a_configuration_that_is_gone_is_named(
     assert "old.yaml" in str(error)
 
 
-async def test_without_the_entry_or_its_folder_the_call_says_so(
+async def test_a_call_without_the_entry_or_its_folder_is_refused(
     hass: HomeAssistant, home: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
     hass.config_entries.async_update_entry(entry, data={"kind": "instance", "config_dir": ""})

@@ -35,7 +35,7 @@ def info(name: str = "kitchen", mac: str = MAC, **changes: object) -> DeviceInfo
 
 
 class Core:
-    """What core's esphome does to its entries."""
+    """Changes the entries of core's esphome as it does."""
 
     def __init__(self, hass: HomeAssistant) -> None:
         self.hass = hass
@@ -155,7 +155,7 @@ async def test_a_connected_device(core: Core, adapter: CoreEsphome) -> None:
     ]
 
 
-async def test_a_device_that_is_not_connected_keeps_what_it_told(
+async def test_a_disconnected_device_keeps_its_information(
     core: Core, adapter: CoreEsphome
 ) -> None:
     entry = core.entry()
@@ -178,7 +178,7 @@ async def test_a_device_that_never_connected(core: Core, adapter: CoreEsphome) -
     assert (device.esphome_version, device.build_time, device.device_id) == (None, None, None)
 
 
-async def test_an_entry_that_is_not_loaded_shows_what_the_registry_knows(
+async def test_an_entry_that_is_not_loaded_is_read_from_the_registry(
     core: Core, adapter: CoreEsphome, caplog: pytest.LogCaptureFixture
 ) -> None:
     entry = core.entry(state=ConfigEntryState.SETUP_RETRY)
@@ -228,7 +228,7 @@ async def test_versions_as_the_registry_writes_them(
     ],
     ids=["another type", "nothing", "other types", "other information"],
 )
-async def test_internals_that_changed_leave_what_the_registries_know(
+async def test_with_changed_internals_the_registries_are_read(
     core: Core, adapter: CoreEsphome, runtime_data: object, calls: list[None]
 ) -> None:
     entry = core.entry(data=runtime_data)
@@ -330,7 +330,7 @@ async def test_listeners_hear_of_connections(
     assert found(adapter).connections == 2
 
 
-async def test_a_connection_whose_loss_went_by_unseen_counts(
+async def test_a_connection_after_an_unnoticed_loss_counts(
     core: Core, adapter: CoreEsphome
 ) -> None:
     entry = core.entry()
@@ -355,7 +355,7 @@ async def test_an_update_without_a_new_connection_does_not_count(
     assert found(adapter).connections == 1
 
 
-async def test_a_reloaded_entry_is_followed_anew(
+async def test_a_reloaded_entry_is_followed_again(
     core: Core, adapter: CoreEsphome, calls: list[None]
 ) -> None:
     entry = core.entry()
@@ -372,7 +372,7 @@ async def test_a_reloaded_entry_is_followed_anew(
     assert found(adapter).connections == 2
 
 
-async def test_entries_that_come_and_go_are_told(
+async def test_added_and_removed_entries_are_notified(
     hass: HomeAssistant, core: Core, adapter: CoreEsphome, calls: list[None]
 ) -> None:
     entry = MockConfigEntry(domain="esphome", title="x", data={"device_name": "kitchen"})
@@ -388,7 +388,7 @@ async def test_entries_that_come_and_go_are_told(
     assert adapter.find("kitchen") is None
 
 
-async def test_a_device_that_is_registered_is_told(
+async def test_a_registered_device_is_notified(
     core: Core, adapter: CoreEsphome, calls: list[None]
 ) -> None:
     entry = core.entry()
@@ -408,7 +408,7 @@ async def test_a_device_that_is_registered_is_told(
     assert found(adapter).device_id is None
 
 
-async def test_cores_own_update_makes_a_device_busy_and_is_told(
+async def test_cores_own_update_makes_a_device_busy_and_is_notified(
     core: Core, adapter: CoreEsphome, calls: list[None]
 ) -> None:
     entry = core.entry()

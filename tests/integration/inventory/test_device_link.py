@@ -1,4 +1,4 @@
-"""Presence, and what becomes of a device after a flash."""
+"""Presence, and the return of a device after a flash."""
 
 import asyncio
 from collections.abc import Callable
@@ -126,7 +126,7 @@ async def test_a_device_that_was_back_before_anybody_asked_is_confirmed(devices:
     assert await watch.confirm(NEW) is Verdict.CONFIRMED
 
 
-async def test_a_build_that_says_nothing_about_its_time_is_known_by_its_version(
+async def test_a_build_without_a_time_is_identified_by_its_version(
     devices: Devices,
 ) -> None:
     watch = patient(devices).watch_restart("kitchen")
@@ -227,7 +227,7 @@ async def test_a_device_that_is_removed_meanwhile_is_unknown(devices: Devices) -
     assert await confirming is Verdict.UNKNOWN
 
 
-async def test_what_core_does_not_tell_is_unknown_but_a_new_build_shows(devices: Devices) -> None:
+async def test_presence_is_unknown_without_core_but_a_new_build_shows(devices: Devices) -> None:
     devices.change(online=None, connections=0)
     watch = impatient(devices).watch_restart("kitchen")
     assert await watch.confirm(OLD) is Verdict.UNKNOWN

@@ -151,21 +151,24 @@ class Bundles:
         """Where the bundles are."""
         return self._layout.bundles
 
-    async def discard(self, key: str) -> None:
-        """Remove a bundle, by ``configuration_key``, unless it may be on its way to a builder."""
+    async def discard(self, key: str) -> bool:
+        """Remove a bundle, by ``configuration_key``; returns False if it may be on its way."""
         lock = self._locks[key]
-        if not lock.locked():
-            async with lock:
-                await asyncio.to_thread(self._discard_unused, self.folder / key)
+        if lock.locked():
+            return False
+        async with lock:
+            return await asyncio.to_thread(self._discard_unused, self.folder / key)
 
     def _lock(self, configuration: str) -> asyncio.Lock:
         return self._locks[configuration_key(configuration)]
 
-    def _discard_unused(self, folder: Path) -> None:
-        # While room was made it may have been taken into use.
-        if time.time() - folder.stat().st_mtime >= IN_USE:
-            _LOGGER.debug("The bundle %s makes room", folder.name)
-            self._layout.discard(folder)
+    def _discard_unused(self, folder: Path) -> bool:
+        # While folders were measured it may have been taken into use.
+        if time.time() - folder.stat().st_mtime < IN_USE:
+            return False
+        _LOGGER.debug("Removed the bundle %s to free disk space", folder.name)
+        self._layout.discard(folder)
+        return True
 
     async def _run(
         self, request: BuildRequest, toolchain: Toolchain, lines: Callable[[Sequence[str]], None]

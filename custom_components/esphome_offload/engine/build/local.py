@@ -150,13 +150,15 @@ class LocalBuilder(Builder):
         """Where the trees are."""
         return self._layout.trees
 
-    async def discard(self, key: str) -> None:
-        """Remove a tree, by ``configuration_key``, unless it is being built in."""
+    async def discard(self, key: str) -> bool:
+        """Remove a tree, by ``configuration_key``; returns False while it is being built in."""
         lock = self._locks.setdefault(key, asyncio.Lock())
-        if not lock.locked():
-            async with lock:
-                _LOGGER.debug("The build tree %s makes room", key)
-                await asyncio.to_thread(self._layout.discard, self.folder / key)
+        if lock.locked():
+            return False
+        async with lock:
+            _LOGGER.debug("Removed the build tree %s to free disk space", key)
+            await asyncio.to_thread(self._layout.discard, self.folder / key)
+            return True
 
     async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         sink.stage(Stage.PREPARING)

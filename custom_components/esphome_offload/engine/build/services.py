@@ -7,6 +7,7 @@ from pathlib import Path
 import sys
 import time
 
+from ..tasks import BackgroundTasks
 from ..threads import in_thread
 from .bundle import Bundles
 from .cache.eviction import TREES_BUDGET, make_room
@@ -17,10 +18,13 @@ from .flasher import FirmwareFlasher
 from .local import LocalBuilder
 from .model import Builder
 from .process.containment import Degree, GuestContainment, containment_here
-from .process.processes import Processes, end_leftovers
+from .process.processes import Processes
 from .toolchain.toolchains import Toolchains
 from .toolchain.uv import Uv
 from .toolchain.versions import Versions
+
+_STOP_TIMEOUT = 10.0
+"""Seconds for a thread to notice that it is no longer wanted; a slow disk may hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,8 @@ class BuildServices:
         """
         self.layout = layout
         self._private = private
-        self._processes = Processes()
+        self._processes = Processes(layout.lease)
+        self._background = BackgroundTasks()
         uv = Uv(layout, (sys.executable, "-m", "uv"), Path(sys.executable))
         self.toolchains = Toolchains(layout, self._processes, uv)
         self.versions = Versions(self._processes, uv, self.toolchains.installed)
@@ -59,12 +64,14 @@ class BuildServices:
         self.containment = containment_here()
 
     async def start(self) -> None:
-        """End what a killed Home Assistant left running, then look at what is in the cache."""
+        """Wait for the end of what a killed Home Assistant left running, then read the cache."""
         try:
-            await end_leftovers(self.layout.root)
+            await self._processes.wait_for_leftovers()
         finally:
             await asyncio.to_thread(self.layout.make)
+            await asyncio.to_thread(self.layout.share)
             await asyncio.to_thread(self.layout.empty_tmp)
+            self._background.start(in_thread(self.layout.empty_trash), "empty the trash")
             await self.toolchains.load()
             await self.builder.refresh()
 
@@ -95,5 +102,5 @@ class BuildServices:
         await self.builder.refresh()
 
     async def aclose(self) -> None:
-        """End all processes."""
-        await self._processes.aclose()
+        """End all processes, and what runs in the background."""
+        await asyncio.gather(self._processes.aclose(), self._background.cancel(_STOP_TIMEOUT))

@@ -80,7 +80,8 @@ def unpack(bundle: Path, folder: Path, stop: threading.Event) -> None:
     (bundle_incomplete) for a bundle that is not as it should be, OSError, and UnpackStopped once
     ``stop`` is set; ``folder`` is then gone.
     """
-    folder.mkdir(mode=0o700, parents=True)
+    # For the user that the guest's builds run as; the guest's folder is closed to all others.
+    folder.mkdir(parents=True)
     try:
         # A stream does not remember its members: there may be many before one is refused.
         with (
@@ -110,7 +111,7 @@ class _Unpacking:
                 raise _refused("it holds too many files")
             path = self._folder.joinpath(*_parts(member.name))
             if member.isdir():
-                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
             elif member.isreg():
                 # As a second opinion; it raises for whatever it does not like.
                 tarfile.data_filter(member, str(self._folder))
@@ -125,10 +126,10 @@ class _Unpacking:
         source = archive.extractfile(member)
         if source is None:
             raise _refused(f"{member.name!r} has no content")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            descriptor = os.open(path, flags, 0o600)
+            descriptor = os.open(path, flags, 0o644)
         except FileExistsError as err:
             raise _refused(f"{member.name!r} is in it twice") from err
         with os.fdopen(descriptor, "wb") as target, source:

@@ -1,6 +1,6 @@
-"""How much disk a kind of folder may take, and which of them go when it is too much."""
+"""How much disk a kind of folder may take, and which are removed when it is too much."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -8,22 +8,42 @@ import threading
 import time
 from typing import Final, Protocol
 
+from ...const import GIB
 from ...threads import in_thread
+from .removal import open_folder
 
-_GIB: Final = 1024**3
-TOOLCHAINS_BUDGET: Final = 4 * _GIB
-"""Some fifteen versions; whoever tries more of them does not go back to all."""
-TREES_BUDGET: Final = 20 * _GIB
+TOOLCHAINS_BUDGET: Final = 4 * GIB
+"""Some fifteen versions; who tries more of them does not go back to all."""
+TREES_BUDGET: Final = 20 * GIB
 """A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental. Bundles, and what
 ESPHome fetches to make them, count as well."""
 
 IN_USE: Final = 4 * 3600.0
-"""Seconds; longer than any build or upload may take, so what was used before is used no more."""
+"""Seconds; longer than any build or upload may take, so what was used before is not in use."""
+
+UNMEASURABLE: Final = 1024**2 * GIB
+"""The size of a folder that is too deep or has too many names to be measured; no build needs it."""
+_DEEPEST: Final = 100
+"""Levels, each of which has two descriptors open while it is measured."""
+_MOST_NAMES: Final = 2_000_000
+"""Tools of all platforms together have about 300,000."""
+
+
+class Evictable(Protocol):
+    """Something on disk that is removed as a whole; ``size`` in bytes, ``used`` in Unix time."""
+
+    @property
+    def size(self) -> int:
+        """The bytes that it takes."""
+
+    @property
+    def used(self) -> float:
+        """When it was used last; 0 if it was never finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry:
-    """A folder that goes as a whole; ``size`` in bytes, ``used`` in Unix time."""
+    """A folder that can be evicted."""
 
     path: Path
     size: int
@@ -31,73 +51,126 @@ class CacheEntry:
 
 
 class CacheFolder(Protocol):
-    """Folders of one kind, each of which goes as a whole."""
+    """Folders of one kind, each of which is removed as a whole."""
 
     @property
     def folder(self) -> Path:
         """Where they are."""
 
-    async def discard(self, key: str) -> None:
-        """Remove the folder with this name, unless it is in use."""
+    async def discard(self, key: str) -> bool:
+        """Remove the folder with this name; returns False if it is in use."""
 
 
-async def make_room(shelves: Iterable[CacheFolder], budget: int) -> None:
-    """Remove folders until those of all shelves together take no more than ``budget`` bytes."""
-    shelf_of = {shelf.folder: shelf for shelf in shelves}
+async def evict[E: Evictable](
+    entries: Iterable[E],
+    budget: int,
+    discard: Callable[[E], Awaitable[bool]],
+    *,
+    unused_since: float | None = None,
+) -> int:
+    """Remove entries until the rest takes at most ``budget`` bytes; returns what the rest takes.
+
+    First those that are larger than the budget alone, then the least recently used. ``discard``
+    returns False for one that is in use. Those used after ``unused_since`` stay, too.
+    """
+    by_use = sorted(entries, key=lambda entry: entry.used)
+    left = sum(entry.size for entry in by_use)
+    # One that is too large by itself must not cost all others their place while it is in use.
+    too_large = [entry for entry in by_use if entry.size > budget]
+    others = [entry for entry in by_use if entry.size <= budget]
+    over = sum(entry.size for entry in others) - budget
+    for entry in (*too_large, *others):
+        if entry.size <= budget and over <= 0:
+            break
+        if unused_since is not None and entry.used > unused_since:
+            continue
+        if await discard(entry):
+            left -= entry.size
+            if entry.size <= budget:
+                over -= entry.size
+    return left
+
+
+async def make_room(folders: Iterable[CacheFolder], budget: int) -> None:
+    """Evict from folders of several kinds that share one budget, in bytes."""
+    by_path = {each.folder: each for each in folders}
 
     def measure(stop: threading.Event) -> list[CacheEntry]:
-        return [each for folder in shelf_of for each in occupants(folder, stop)]
+        return [entry for path in by_path for entry in cache_entries(path, stop)]
 
-    for going in select_for_eviction(await in_thread(measure), budget, time.time()):
-        await shelf_of[going.path.parent].discard(going.path.name)
-
-
-def select_for_eviction(
-    occupants: Iterable[CacheEntry], budget: int, now: float
-) -> list[CacheEntry]:
-    """Return what has to go, least recently used first, never what may be in use."""
-    by_use = sorted(occupants, key=lambda occupant: occupant.used)
-    over = sum(occupant.size for occupant in by_use) - budget
-    going: list[CacheEntry] = []
-    for occupant in by_use:
-        if over <= 0 or now - occupant.used < IN_USE:
-            break
-        going.append(occupant)
-        over -= occupant.size
-    return going
+    await evict(
+        await in_thread(measure),
+        budget,
+        lambda entry: by_path[entry.path.parent].discard(entry.path.name),
+        unused_since=time.time() - IN_USE,
+    )
 
 
-def occupants(parent: Path, stop: threading.Event, mark: str = ".") -> list[CacheEntry]:
-    """Measure the folders in ``parent``; ``mark`` is the file whose time says when it was used.
+def cache_entries(parent: Path, stop: threading.Event, stamp: str = ".") -> list[CacheEntry]:
+    """Measure the folders in ``parent``; ``stamp`` is the file whose time says when it was used.
 
-    One without its mark was never finished and counts as unused for ever. Blocks; when ``stop``
-    is set it returns at once.
+    One without its stamp was never finished and counts as never used. Blocks; when ``stop`` is
+    set it returns at once.
     """
-    found: list[CacheEntry] = []
+    entries: list[CacheEntry] = []
     if not parent.is_dir():
-        return found
+        return entries
     for path in parent.iterdir():
         if path.is_dir() and not path.is_symlink():
             try:
-                used = (path / mark).stat().st_mtime
+                used = (path / stamp).stat().st_mtime
             except FileNotFoundError:
                 used = 0.0
-            found.append(CacheEntry(path, disk_usage(path, stop), used))
-    return found
+            entries.append(CacheEntry(path, disk_usage(path, stop), used))
+    return entries
 
 
 def disk_usage(path: Path, stop: threading.Event) -> int:
-    """Return the bytes that a folder takes on disk; follows no links.
+    """Return the bytes that a folder takes on disk, its own included; follows no links.
 
-    Blocks; when ``stop`` is set it returns at once, with too little.
+    Names are handled one by one, so that memory stays bounded. ``UNMEASURABLE`` if it is too deep
+    or has too many. Blocks; when ``stop`` is set it returns at once, with too little.
     """
-    total = 0
-    for folder, _, names in os.walk(path):
-        if stop.is_set():
-            break
-        for name in names:
+    total = names = 0
+    try:
+        levels = [_Level(str(path), None)]
+    except OSError:
+        return 0
+    try:
+        while levels:
+            level = levels[-1]
+            if (entry := next(level.entries, None)) is None:
+                levels.pop().close()
+                total += level.size
+                continue
+            names += 1
+            if names > _MOST_NAMES:
+                return UNMEASURABLE
+            if stop.is_set():
+                break
             try:
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512  # noqa: PTH118 - much faster than Path, and there may be 100,000
+                if not entry.is_dir(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                elif len(levels) == _DEEPEST:
+                    return UNMEASURABLE
+                else:
+                    levels.append(_Level(entry.name, level.handle))
             except OSError:
-                continue  # gone meanwhile
+                continue  # removed meanwhile, or closed to us
+    finally:
+        for level in levels:
+            level.close()
     return total
+
+
+class _Level:
+    """A folder that is being read."""
+
+    def __init__(self, name: str, parent: int | None) -> None:
+        self.handle = open_folder(name, parent)
+        self.size = os.fstat(self.handle).st_blocks * 512
+        self.entries = os.scandir(self.handle)
+
+    def close(self) -> None:
+        self.entries.close()
+        os.close(self.handle)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import hashlib
 from pathlib import Path
 import re
+import threading
 import uuid
 
+from .ownership import guest_users
 from .removal import remove
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -21,7 +23,7 @@ def configuration_key(configuration: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CacheLayout:
-    """Paths below ``root``. Nothing here is needed to be in a backup: all can be made again."""
+    """Paths below ``root``. Nothing here needs to be in a backup: all can be made again."""
 
     root: Path
 
@@ -37,11 +39,18 @@ class CacheLayout:
 
     @property
     def staging(self) -> Path:
-        """Where we put things together, and take them apart, out of reach of builds.
-
-        Emptied at each start.
-        """
+        """Where we put things together, out of reach of builds; emptied at each start."""
         return self.root / "staging"
+
+    @property
+    def trash(self) -> Path:
+        """What is being deleted; ``empty_trash`` deletes what an earlier start left there."""
+        return self.root / "trash"
+
+    @property
+    def lease(self) -> Path:
+        """What is locked as long as anything of a command is left."""
+        return self.root / "running.lock"
 
     @property
     def logs(self) -> Path:
@@ -121,7 +130,7 @@ class CacheLayout:
 
     @property
     def gone(self) -> Path:
-        """One empty file per configuration that is gone; its time says since when."""
+        """One empty file per configuration that was removed; its time says when."""
         return self.root / "gone"
 
     @property
@@ -140,7 +149,7 @@ class CacheLayout:
         return self.root / "inbox"
 
     def guest(self, pin_sha256: str) -> CacheLayout:
-        """Return where everything that a guest's builds write is; toolchains are not."""
+        """Return the layout of all that a guest's builds write; toolchains are not there."""
         return CacheLayout(self.guests / pin_sha256[:32])
 
     @property
@@ -157,25 +166,70 @@ class CacheLayout:
         return self.sources / f"{key}.sha256"
 
     def make(self) -> None:
-        """Make the folders that processes expect to be there; blocks."""
-        for folder in (self.home, self.tmp, self.tools, self.toolchains, self.trees):
-            folder.mkdir(parents=True, exist_ok=True)
+        """Make the folders that processes expect to be there. Blocks."""
         # Trees hold secrets in plain text, as ESPHome's own data directory does.
-        self.root.chmod(0o700)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.home, self.tmp, self.tools, self.toolchains, self.trees):
+            folder.mkdir(exist_ok=True)
+
+    def share(self) -> None:
+        """Let users of guests reach toolchains and their own folders, and nothing else. Blocks."""
+        if guest_users() is None:
+            return
+        for folder in (
+            self.home,
+            self.tmp,
+            self.staging,
+            self.trash,
+            self.logs,
+            self.uv_cache,
+            self.tools,
+            self.trees,
+            self.all_flash,
+            self.bundles,
+            self.all_firmware,
+            self.gone,
+            self.guest_logs,
+            self.inbox,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        for folder in (self.guests, self.toolchains):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o711)
+        self.root.chmod(0o711)
 
     def empty_tmp(self) -> None:
-        """Remove what earlier processes left behind; only while none of ours runs; blocks."""
-        remove(self.staging)
-        remove(self.tmp)
+        """Take away what earlier processes left behind; only while none of ours runs.
+
+        Fast: ``empty_trash`` deletes it.
+        """
+        for folder in (self.staging, self.tmp):
+            self._to_trash(folder)
         self.tmp.mkdir(parents=True, exist_ok=True)
 
-    def discard(self, path: Path) -> None:
-        """Remove a folder, if it is there: from its place at once, then from the disk; blocks.
+    def empty_trash(self, stop: threading.Event) -> None:
+        """Delete what an earlier start did not delete, also of guests. Blocks until ``stop``."""
+        layouts = [self]
+        if self.guests.is_dir():
+            layouts.extend(CacheLayout(folder) for folder in self.guests.iterdir())
+        for layout in layouts:
+            if layout.trash.is_dir():
+                for doomed in layout.trash.iterdir():
+                    remove(doomed, stop)
 
-        Whatever stops this half-way leaves nothing behind that looks usable.
+    def discard(self, path: Path) -> None:
+        """Remove a folder, if it is there: from its place at once, then from the disk. Blocks.
+
+        What is interrupted half-way leaves nothing behind that looks usable.
         """
-        self.staging.mkdir(parents=True, exist_ok=True)
-        doomed = self.staging / uuid.uuid4().hex
+        if (doomed := self._to_trash(path)) is not None:
+            remove(doomed)
+
+    def _to_trash(self, path: Path) -> Path | None:
+        self.trash.mkdir(parents=True, exist_ok=True)
+        doomed = self.trash / uuid.uuid4().hex
         with contextlib.suppress(FileNotFoundError):
             path.rename(doomed)
-            remove(doomed)
+            return doomed
+        return None

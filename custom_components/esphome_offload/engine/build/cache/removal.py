@@ -1,74 +1,84 @@
-"""Remove folders that builds wrote: however deep they are, and whatever rights they took away."""
+"""Remove folders that builds wrote: however deep or large, and whatever rights they took away."""
 
 from contextlib import suppress
 import os
 from pathlib import Path
+import threading
 import uuid
 
 
-def remove(folder: Path) -> None:
-    """Delete a folder with all that is in it, as far as that can be done; blocks.
+def remove(folder: Path, stop: threading.Event | None = None) -> None:
+    """Delete a folder with all that is in it, as far as that can be done. Blocks.
 
-    No link is followed. ``shutil.rmtree`` has each level open at the same time: a build that
-    makes folders in folders without end would take all descriptors of Home Assistant, and stay.
-    Here the folders of a folder move up to the first level before it goes.
+    When ``stop`` is set it returns at once, with the rest still there. No link is followed.
+    ``shutil.rmtree`` has each level open at the same time and all names of a folder in memory: a
+    build that makes folders in folders, or names, without end would take all descriptors and the
+    memory of Home Assistant. Here the folders of a folder move up to the first level before it is
+    removed, and names are handled one by one.
     """
     with suppress(OSError):
-        top = _open(str(folder), None)
+        top = open_folder(str(folder), None)
         try:
-            _remove_content(top)
+            while _remove_some(top, stop or threading.Event()):
+                pass
         finally:
             os.close(top)
         folder.rmdir()
 
 
-def _remove_content(top: int) -> None:
+def _remove_some(top: int, stop: threading.Event) -> bool:
+    """Delete what is found in a folder; return whether more may have come up from below."""
     # Names that nothing in there can have.
-    prefix, number = uuid.uuid4().hex, 0
-    names = _remove_files(top)
-    while names:
-        name = names.pop()
-        with suppress(OSError):
-            inner = _open(name, top)
-            try:
-                for each in _remove_files(inner):
-                    number += 1
-                    if _move(each, inner, f"{prefix}-{number}", top):
-                        names.append(f"{prefix}-{number}")
-            finally:
-                os.close(inner)
-            os.rmdir(name, dir_fd=top)
+    prefix, moved = uuid.uuid4().hex, 0
+    with os.scandir(top) as entries:
+        for entry in entries:
+            if stop.is_set():
+                return False
+            if not entry.is_dir(follow_symlinks=False):
+                _unlink(entry.name, top)
+                continue
+            with suppress(OSError):
+                inner = open_folder(entry.name, top)
+                try:
+                    with os.scandir(inner) as below:
+                        for each in below:
+                            if stop.is_set():
+                                return False
+                            if not each.is_dir(follow_symlinks=False):
+                                _unlink(each.name, inner)
+                            elif _move(each.name, inner, f"{prefix}-{moved}", top):
+                                moved += 1
+                finally:
+                    os.close(inner)
+                os.rmdir(entry.name, dir_fd=top)
+    return moved > 0
 
 
-def _remove_files(folder: int) -> list[str]:
-    """Delete all but folders, and return the names of those."""
-    folders: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in tuple(entries):
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(entry.name)
-            else:
-                with suppress(OSError):
-                    os.unlink(entry.name, dir_fd=folder)
-    return folders
+def _unlink(name: str, folder: int) -> None:
+    with suppress(OSError):
+        os.unlink(name, dir_fd=folder)
 
 
 def _move(name: str, source: int, new: str, target: int) -> bool:
     with suppress(OSError):
         # For its entry "..", which changes, it must be ours to write.
-        os.close(_open(name, source))
+        os.close(open_folder(name, source))
         os.rename(name, new, src_dir_fd=source, dst_dir_fd=target)
         return True
     return False
 
 
-def _open(name: str, parent: int | None) -> int:
-    """Open a folder, with all rights of its owner; raises OSError, also for a link."""
+def open_folder(name: str, parent: int | None) -> int:
+    """Open a folder, even if its owner took the rights from itself. Raises OSError, also for a link.
+
+    A build could hide or keep what it wrote that way.
+    """
     handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
     try:
-        if os.fstat(handle).st_mode & 0o700 != 0o700:
+        mode = os.fstat(handle).st_mode
+        if mode & 0o700 != 0o700 and os.geteuid() != 0:
             # By this name, because only so it is the one that was opened.
-            os.chmod(f"/proc/self/fd/{handle}", 0o700)  # noqa: PTH101 - as it is
+            os.chmod(f"/proc/self/fd/{handle}", mode & 0o777 | 0o700)  # noqa: PTH101 - as it is
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=handle)
     finally:
         os.close(handle)

@@ -1,8 +1,8 @@
-"""Ender: a process that ends all that a contained command started, at one blow.
+"""DomainKiller: a process that kills everything a contained command started in one step.
 
-Looking for processes and ending what was found loses against a build whose processes fork and
+Searching for processes and killing what was found loses against a build whose processes fork and
 exit all the time: each is gone before its turn comes. ``kill(-1)`` misses none, since the kernel
-lets no process fork meanwhile, and Landlock keeps it to those in the domain of who calls it.
+lets no process fork meanwhile, and Landlock limits it to the domain of the caller.
 """
 
 import os
@@ -14,22 +14,21 @@ _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class DomainKiller:
-    """Shared by the launcher, who makes it before it forks, and the command to be.
+    """Shared by the launcher, which makes it before it forks, and the command to be.
 
-    It waits until it is told, or until the launcher is gone.
+    It waits until it is triggered, or until the launcher has ended.
     """
 
     def __init__(self) -> None:
-        """Open the pipes; nothing runs yet."""
         self.pid = 0
-        self._told, self._tell = os.pipe()
-        self._ready, self._say_ready = os.pipe()
+        self._triggered, self._trigger = os.pipe()
+        self._ready, self._report_ready = os.pipe()
 
     def fork(self, launcher: int) -> None:
         """Start it, out of reach of this process from then on. Raises OSError.
 
-        To be called in the command to be, once its Landlock domain limits signals. It becomes a
-        child of the launcher: commands would take notice of a child that they did not start.
+        Call it in the command to be, once its Landlock domain limits signals. It becomes a child
+        of the launcher: commands would notice a child that they did not start.
         """
         between = os.fork()
         if between == 0:
@@ -42,17 +41,22 @@ class DomainKiller:
         landlock.limit_signals()
 
     def forked(self) -> None:
-        """Take notice of it, in the launcher, when the command runs or could not be started."""
-        os.close(self._told)
-        os.close(self._say_ready)
+        """Learn its pid, in the launcher, when the command runs or could not be started."""
+        os.close(self._triggered)
+        os.close(self._report_ready)
         self.pid = int(os.read(self._ready, 32) or 0)
         os.close(self._ready)
 
-    def tell(self) -> None:
-        """Have it end everything, and itself."""
-        if self._tell >= 0:
-            os.close(self._tell)
-            self._tell = -1
+    def release(self) -> None:
+        """Close the pipes in a process that has no part in this: their end would not be noticed."""
+        for handle in (self._triggered, self._trigger, self._ready, self._report_ready):
+            os.close(handle)
+
+    def trigger(self) -> None:
+        """Kill everything in the domain, itself included."""
+        if self._trigger >= 0:
+            os.close(self._trigger)
+            self._trigger = -1
 
     def _run(self, launcher: int) -> None:
         os.setsid()
@@ -63,14 +67,14 @@ class DomainKiller:
         except PermissionError:
             pass
         else:
-            # It would end far more than this command.
+            # It would kill far more than this command.
             return
-        os.write(self._say_ready, str(os.getpid()).encode())
+        os.write(self._report_ready, str(os.getpid()).encode())
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
-        told = os.dup2(self._told, 3)
-        # Of all pipes that others wait for the end of, the one to hear the launcher included.
+        triggered = os.dup2(self._triggered, 3)
+        # Of all pipes whose end others wait for, including the trigger's.
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-        os.read(told, 1)
+        os.read(triggered, 1)
         os.kill(-1, signal.SIGKILL)

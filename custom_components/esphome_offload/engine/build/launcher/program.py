@@ -4,7 +4,12 @@
 one JSON object on one line says what to run (``Spec``), and after that its end, or any further
 byte, ends everything. So do SIGTERM, SIGINT, SIGHUP and the death of the program that started
 this one. Whatever is still there when the command itself has ended is ended too, also what left
-the session or was orphaned: this program is its subreaper.
+the session or was orphaned.
+
+It is two processes: the launcher starts the command, the guard started the launcher. Both are
+subreapers, and either ends everything when the other is killed. Both hold the locks, so a lock is
+free only when nothing of the command is left: the kernel says so, not anything a command can
+write.
 
 The command writes to standard output; standard error carries one JSON object when all is over:
 ``{"exit_code", "signal", "terminated", "out_of_memory"}``, or ``{"error", "message"}`` with
@@ -23,18 +28,12 @@ import select
 import signal
 import time
 
-from .descendants import (
-    OWNERS_VARIABLE,
-    TREE_VARIABLE,
-    WALK_POLL,
-    Ending,
-    descendants,
-    identity,
-    sweep,
-)
+from .descendants import POLL, Ending, descendants
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from .domain_killer import DomainKiller
 
 _PR_SET_PDEATHSIG = 1
@@ -62,7 +61,6 @@ class LauncherError(Exception):
     """Nothing was run; ``kind`` is "spec", "lock" or "start"."""
 
     def __init__(self, kind: str, message: str) -> None:
-        """Keep the kind beside the message for people."""
         super().__init__(message)
         self.kind = kind
 
@@ -70,7 +68,7 @@ class LauncherError(Exception):
 class Spec:
     """What to run, and its limits.
 
-    A missing or unknown key is refused: no limit may be left out because nobody knew it.
+    A missing or unknown key is refused: no limit may be left out because it is not known here.
     """
 
     def __init__(
@@ -83,11 +81,13 @@ class Spec:
         oom_score_adj: int,
         lock_path: str | None,
         lock_timeout: float,
-        containment: dict[str, list[str]] | None,
+        lease_path: str | None,
+        containment: dict[str, Any] | None,
     ) -> None:
-        """Take what the control pipe said; paths are absolute, ``lock_timeout`` in seconds.
+        """Paths are absolute, ``lock_timeout`` is in seconds.
 
-        ``containment`` holds the lists of ``containment.Rules``; none: not contained.
+        ``lock_path`` is locked for this command alone, ``lease_path`` together with others.
+        ``containment`` holds the arguments of ``confinement.contain``; None: not contained.
         """
         self.argv = argv
         self.cwd = cwd
@@ -96,15 +96,16 @@ class Spec:
         self.oom_score_adj = oom_score_adj
         self.lock_path = lock_path
         self.lock_timeout = lock_timeout
+        self.lease_path = lease_path
         self.contain: Callable[[], bool] | None = None
-        self.ender: DomainKiller | None = None
+        self.killer: DomainKiller | None = None
         if containment is not None:
             # Here, because only builds of guests pay for it.
-            from .confinement import Rules, contain  # noqa: PLC0415
+            from .confinement import contain  # noqa: PLC0415
             from .domain_killer import DomainKiller  # noqa: PLC0415
 
-            self.contain = partial(contain, Rules(**containment))
-            self.ender = DomainKiller()
+            self.contain = partial(contain, **containment)
+            self.killer = DomainKiller()
 
     @classmethod
     def parse(cls, line: bytes) -> Spec:
@@ -137,43 +138,70 @@ class Launcher:
     """One command from its spec to its report."""
 
     def __init__(self) -> None:
-        """Become what signals and orphans below come to."""
         self._ending = False
         self._status: int | None = None
         self._main = 0
-        self._ender: DomainKiller | None = None
+        self._killer: DomainKiller | None = None
         self._prctl = ctypes.CDLL(None).prctl
         self._prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
-        self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if os.getsid(0) != os.getpid():
             os.setsid()
-        self._wake, wakeup = os.pipe()
-        os.set_blocking(self._wake, False)
-        os.set_blocking(wakeup, False)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        for number in _ENDING_SIGNALS:
-            signal.signal(number, self._on_ending_signal)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-        parent = os.getppid()
-        self._owners = f"{identity(os.getpid())},{identity(parent)}"
         self._watched = [0]
         try:
             # The control pipe alone is not enough: a fork of the parent may hold its other end.
-            self._watched.append(os.pidfd_open(parent))
+            self._watched.append(os.pidfd_open(os.getppid()))
         except OSError:
             pass
+        self._listen()
+        for number in _ENDING_SIGNALS:
+            signal.signal(number, self._on_ending_signal)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
-    def run(self) -> dict[str, object]:
-        """Run the command and return the report."""
+    def run(self) -> dict[str, object] | None:
+        """Run the command and return the report; None in the guard, if the launcher wrote it."""
         line = self._read_line()
         if line is None:
             return _ENDED_BEFORE_START
         spec = Spec.parse(line)
-        if spec.lock_path is not None:
-            if not self._lock(spec.lock_path, spec.lock_timeout):
-                return _ENDED_BEFORE_START
-            # Who holds the lock is alone here, unless a launcher was killed before its command.
-            sweep(spec.lock_path)
+        if not self._lock(spec.lease_path, fcntl.LOCK_SH, spec.lock_timeout) or not self._lock(
+            spec.lock_path, fcntl.LOCK_EX, spec.lock_timeout
+        ):
+            return _ENDED_BEFORE_START
+        guard = os.getpid()
+        launcher = os.fork()
+        return self._guard(launcher, spec.killer) if launcher else self._launch(spec, guard)
+
+    def _guard(self, launcher: int, killer: DomainKiller | None) -> dict[str, object] | None:
+        """Wait for the launcher; end everything if it was killed."""
+        self._main = launcher
+        # Control pipe and parent are the launcher's to watch, the output is the command's to end.
+        self._watched = []
+        _to_null(1)
+        if killer is not None:
+            killer.release()
+        while self._status is None:
+            if self._ending:
+                # It is not reaped yet, so the pid is its own.
+                os.kill(launcher, signal.SIGTERM)
+            self._wait(None)
+            self._reap()
+        code = os.waitstatus_to_exitcode(self._status)
+        if code >= 0:
+            return None
+        self._end_descendants()
+        return {
+            "exit_code": 128 - code,
+            "signal": -code,
+            "terminated": True,
+            "out_of_memory": False,
+        }
+
+    def _launch(self, spec: Spec, guard: int) -> dict[str, object]:
+        """Run the command, ended early if told to or if the guard is killed."""
+        self._listen()
+        self._prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != guard:
+            return _ENDED_BEFORE_START
         oom_kills = _oom_kills()
         self._start(spec)
         while self._status is None and not self._ending:
@@ -188,6 +216,14 @@ class Launcher:
             "terminated": terminated,
             "out_of_memory": not terminated and code != 0 and _oom_kills() > oom_kills,
         }
+
+    def _listen(self) -> None:
+        """Have signals and orphans below come to this process."""
+        self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._wake, wakeup = os.pipe()
+        os.set_blocking(self._wake, False)
+        os.set_blocking(wakeup, False)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
 
     def _on_ending_signal(self, _number: int, _frame: object) -> None:
         self._ending = True
@@ -212,15 +248,17 @@ class Launcher:
         if (ending and 0 in ready) or (set(ready) - {0, self._wake}):
             self._ending = True
 
-    def _lock(self, path: str, timeout: float) -> bool:
-        """Lock a tree until this program ends; False when told to end meanwhile."""
+    def _lock(self, path: str | None, kind: int, timeout: float) -> bool:
+        """Lock a file until this program and its forks end; False when told to end meanwhile."""
+        if path is None:
+            return True
         give_up = time.monotonic() + timeout
         os.makedirs(os.path.dirname(path), exist_ok=True)
         while not self._ending:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Whoever held it may have removed the file; another one is then locked by now.
+                fcntl.flock(handle, kind | fcntl.LOCK_NB)
+                # Who held it may have removed the file; another one is then locked by now.
                 if os.path.samestat(os.fstat(handle), os.stat(path)):
                     return True
             except BlockingIOError, FileNotFoundError:
@@ -247,23 +285,19 @@ class Launcher:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEFAULTED_SIGNALS)
         os.close(failure)
         # From here on only the command holds the output, so its end is the end of the output.
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 1)
-        os.close(null)
+        _to_null(1)
         message = os.read(failed, 4096)
         os.close(failed)
-        if spec.ender is not None:
-            self._ender = spec.ender
-            self._ender.forked()
+        if spec.killer is not None:
+            self._killer = spec.killer
+            self._killer.forked()
         if message:
             self._end_descendants()
             raise LauncherError("start", message.decode(errors="replace"))
 
     def _become(self, spec: Spec, launcher: int) -> None:
         """Turn the forked child into the command; limits of any kind are set here."""
-        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != launcher:
-            os._exit(127)
+        self._end_with(launcher)
         os.setsid()
         for number in _DEFAULTED_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -271,16 +305,24 @@ class Launcher:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.nice(spec.nice)
         _raise_oom_score(spec.oom_score_adj)
+        # What one command makes others may have to read: a toolchain, the builds of guests.
+        os.umask(0o022)
         os.chdir(spec.cwd)
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
+        _to_null(0)
         os.dup2(1, 2)
-        if spec.contain is not None and spec.contain() and spec.ender is not None:
-            spec.ender.fork(launcher)
-        tree = spec.lock_path or spec.cwd
-        env = {**spec.env, TREE_VARIABLE: tree, OWNERS_VARIABLE: self._owners}
+        if spec.contain is not None:
+            if spec.contain() and spec.killer is not None:
+                spec.killer.fork(launcher)
+            # A change of user resets it.
+            self._end_with(launcher)
         # Every other descriptor of this program is closed by exec.
-        os.execvpe(spec.argv[0], spec.argv, env)  # noqa: S606 - no shell is wanted
+        os.execvpe(spec.argv[0], spec.argv, spec.env)  # noqa: S606 - no shell is wanted
+
+    def _end_with(self, launcher: int) -> None:
+        """Have this process killed when the launcher ends."""
+        self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != launcher:
+            os._exit(127)
 
     def _reap(self) -> bool:
         """Collect ended children and adopted orphans; return whether any is left."""
@@ -299,14 +341,21 @@ class Launcher:
         ending = Ending()
         while self._reap():
             left = descendants(os.getpid())
-            if self._ender is not None:
-                left = [process for process in left if process[0] != self._ender.pid]
+            if self._killer is not None:
+                left = [process for process in left if process[0] != self._killer.pid]
                 if ending.killing or not left:
-                    self._ender.tell()
+                    self._killer.trigger()
             ending.send(left)
             # Without the control pipe, which has nothing more to say.
-            if select.select([self._wake], (), (), WALK_POLL)[0]:
+            if select.select([self._wake], (), (), POLL)[0]:
                 os.read(self._wake, 4096)
+
+
+def _to_null(standard: int) -> None:
+    """Have a standard descriptor read nothing and drop what is written to it."""
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, standard)
+    os.close(null)
 
 
 def _raise_oom_score(score: int) -> None:
@@ -323,6 +372,7 @@ def _raise_oom_score(score: int) -> None:
 
 def main() -> None:
     """Run as a program; never returns."""
+    report: dict[str, object] | None
     try:
         report = Launcher().run()
     except LauncherError as error:
@@ -330,7 +380,8 @@ def main() -> None:
     except OSError as error:
         report = {"error": "start", "message": str(error)}
     try:
-        os.write(2, json.dumps(report).encode())
+        if report is not None:
+            os.write(2, json.dumps(report).encode())
     except BrokenPipeError:
         pass
     # Nothing is buffered or to be cleaned up, and taking the interpreter down costs time.

@@ -1,7 +1,7 @@
-"""Containment: what a guest's build may use of this machine, and how far it can be held to that.
+"""Containment: what a guest's build may use of this machine, and how far that is enforced here.
 
-A YAML configuration may hold Python and C++, so building it runs its author's code as the user
-that Home Assistant runs as. Contained, such a build and all that it starts
+A YAML configuration may hold Python and C++, so building it runs its author's code. Contained,
+such a build and all that it starts
 
 - read and write its own tree and its guest's HOME, TMPDIR and tools;
 - read its YAML, and read and run its toolchain, that toolchain's Python and the system's programs;
@@ -9,19 +9,27 @@ that Home Assistant runs as. Contained, such a build and all that it starts
   nothing that belongs to a process, not even to itself;
 - neither trace processes outside nor change their limits, their priority or where they run, and
   from Landlock's sixth version on neither signal them nor reach their abstract sockets;
-- connect to no socket that has a path (container engines, D-Bus);
-- gain no privilege, keep none of root's but reading its guest's files, and dump no core.
+- connect to no socket that has a path (container engines, D-Bus), and to none but the internet's;
+- leave nothing in the kernel that outlives it (keyrings, System V objects, message queues);
+- enter no namespace, gain no privilege, set no set-user-id or set-group-id bit, and dump no core;
+- have limits for processes, open files and the size of a file.
+
+Where Home Assistant runs as root, each guest's builds run as a user of their own, which owns
+nothing else, and have no capability but, where a folder on the way to what they may read is closed
+to all but root, the one to pass and read. Without such users root's builds keep the one to pass
+over the owners of files.
 
 Not contained: the network, so it can reach whatever this machine can, Home Assistant's own port
 included; how much CPU, memory and disk it takes (it is nice, and the first to go when memory
-ends); that other files exist, how large they are, and the mode, owner, times and extended
-attributes of those that belong to Home Assistant's user, which Landlock knows no right for. Before
-Landlock's sixth version (Linux 6.12) it can end processes of that user, and before the second
-(Linux 5.19) no program in it can move a file from one folder to another.
+ends); that other files exist, how large they are, and, where guests have no users of their own,
+the mode, owner, times and extended attributes of those that belong to Home Assistant's user, which
+Landlock knows no right for. Before Landlock's sixth version (Linux 6.12) it can end processes of
+its user, which is Home Assistant's or the guest's; before the second (Linux 5.19) no program in it
+can move a file from one folder to another.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 import errno
 import os
@@ -31,10 +39,11 @@ import sys
 from typing import Protocol, TypedDict
 
 from ..cache.layout import CacheLayout
+from ..cache.ownership import give, guest_user, guest_users, may_read
 from ..launcher import landlock, seccomp
 
 _INSTALLED_IN = ("/", "/usr", "/usr/local")
-# With `lib64` and its like; not `etc`, `src`, `var` or whatever else somebody keeps there.
+# With `lib64` and its like; not `etc`, `src`, `var` or what else may be kept there.
 _PROGRAMS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "include", "share")
 # Where all programs of such systems are.
 _STORES = ("/nix/store", "/gnu/store")
@@ -114,6 +123,8 @@ class ContainmentSpec(TypedDict):
     run: list[str]
     read: list[str]
     devices: list[str]
+    uid: int | None
+    search: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +133,16 @@ class Rules:
 
     ``write``: folders that must exist, to do anything in but make devices. ``run``: to read and
     run. ``read``: to read. ``devices``: to read and write. What is missing of these three is not
-    granted. A command with rules runs contained or not at all.
+    granted. ``user``: the user and group to run as; None: our own. ``search``: that user may pass
+    folders that are closed to it. A command with rules runs contained or not at all.
     """
 
     write: tuple[Path, ...] = ()
     run: tuple[Path, ...] = ()
     read: tuple[Path, ...] = ()
     devices: tuple[Path, ...] = ()
+    user: int | None = None
+    search: bool = False
 
     def spec(self) -> ContainmentSpec:
         """Return them for the launcher."""
@@ -137,6 +151,8 @@ class Rules:
             "run": [str(path) for path in self.run],
             "read": [str(path) for path in self.read],
             "devices": [str(path) for path in self.devices],
+            "uid": self.user,
+            "search": self.search,
         }
 
 
@@ -152,10 +168,10 @@ class Contained:
 
 
 class Containment(Protocol):
-    """Says what a call may use."""
+    """The rules for each call of ESPHome."""
 
     def __call__(self, call: Contained) -> Rules:
-        """Return the rules; blocks for a moment. Raises ContainmentError."""
+        """Return the rules; blocks for a moment. Raises ContainmentError and OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +179,8 @@ class GuestContainment:
     """The rules for builds of one guest, whose ``layout`` holds all that they may write.
 
     ``private``: folders that no rule may cover as a whole, at least Home Assistant's configuration
-    folder. A cache below one of them is fine.
+    folder. A cache below one of them is fine. Where guests have users of their own, calling it
+    also makes this guest's folder, and those that the call may write, belong to its user.
     """
 
     layout: CacheLayout
@@ -198,7 +215,24 @@ class GuestContainment:
             devices=tuple(map(Path, _DEVICES)),
         )
         self._check(rules)
-        return rules
+        return self._with_user(rules, call)
+
+    def _with_user(self, rules: Rules, call: Contained) -> Rules:
+        """Add the guest's user, which gets what it may write."""
+        if (user := guest_user(self.layout.root)) is None:
+            return rules
+        for folder in rules.write:
+            if not folder.is_relative_to(self.layout.root):
+                raise ContainmentError(f"{folder} is not in the guest's folder")
+            give(folder, user)
+        needed = (
+            call.data_dir,
+            call.config_dir,
+            call.toolchain,
+            call.python.resolve().parent,
+        )
+        search = not all(may_read(folder, user) for folder in needed)
+        return replace(rules, user=user, search=search)
 
     def _check(self, rules: Rules) -> None:
         private = [folder.resolve() for folder in self.private]
@@ -207,7 +241,7 @@ class GuestContainment:
             for folder in private:
                 if folder.is_relative_to(real):
                     raise ContainmentError(
-                        f"builds need {path}, and {folder} is in it, which they must not see"
+                        f"builds need {path}, which holds {folder}, and that is private"
                     )
 
 
@@ -244,13 +278,18 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContainmentHere:
-    """What a person who lends this machine should know. ``abi``: Landlock's version, 0 if none."""
+    """What a person who lends this machine should know.
+
+    ``abi``: Landlock's version, 0 if none. ``guest_users``: whether each guest's builds run as a
+    user of their own.
+    """
 
     degree: Degree
     abi: int
     kernel: str
     machine: str
     obstacle: Obstacle | None = None
+    guest_users: bool = False
 
     @property
     def key(self) -> str:
@@ -264,7 +303,7 @@ class ContainmentHere:
 
 
 def containment_here() -> ContainmentHere:
-    """Ask this machine; takes microseconds and is safe on the event loop."""
+    """Ask the kernel; takes microseconds and is safe on the event loop."""
     kernel, machine = platform.release(), platform.machine()
 
     def cannot(obstacle: Obstacle) -> ContainmentHere:
@@ -279,5 +318,8 @@ def containment_here() -> ContainmentHere:
     except OSError as error:
         known = {errno.ENOSYS: Obstacle.KERNEL, errno.EOPNOTSUPP: Obstacle.SWITCHED_OFF}
         return cannot(known.get(error.errno or 0, Obstacle.FORBIDDEN))
-    degree = Degree.CONTAINED if abi >= landlock.SIGNALS_ABI else Degree.SIGNALS_OPEN
-    return ContainmentHere(degree, abi, kernel, machine)
+    users = guest_users() is not None
+    # Other users' processes get no signal from a guest's.
+    contained = users or abi >= landlock.SIGNALS_ABI
+    degree = Degree.CONTAINED if contained else Degree.SIGNALS_OPEN
+    return ContainmentHere(degree, abi, kernel, machine, guest_users=users)

@@ -1,16 +1,21 @@
 """The one place that runs a subprocess, always through the launcher."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+import fcntl
 import json
 import logging
 import os
 from pathlib import Path
 import sys
+import threading
+import time
 from typing import TypedDict, cast
 
-from ..launcher.descendants import sweep
+from ...const import MIB
+from ...tasks import BackgroundTasks
+from ...threads import in_thread
 from .containment import Rules
 from .output import OutputParser
 
@@ -19,18 +24,24 @@ _LOGGER = logging.getLogger(__name__)
 _LAUNCHER = "import sys; sys.path.append(sys.argv[1]); from launcher.program import main; main()"
 """Imported, not run as a script, because only that uses the bytecode that is there already."""
 _CHUNK = 16 * 1024
-"""Bytes handled between two turns of the event loop: about 200 lines, well under 10 ms."""
+_LINES = 500
+"""Bytes and lines handled in one turn of the event loop, at most: a few milliseconds."""
 _BUFFER = 64 * 1024
 """asyncio stops reading at twice this, the pipe fills, and the command waits for us."""
-_END_TIMEOUT = 10.0
-"""The launcher needs 3 s, 5 at most; one that takes twice that is stuck and is killed."""
+_END_TIMEOUT = 7.0
+"""The launcher needs 3 s, 5 at most; one that takes longer is stuck and is killed."""
+_KILL_TIMEOUT = 4.0
+"""With it, 11 s until ``aclose`` returns; Home Assistant gives 20 s to all that stops."""
 _LAST_OUTPUT_TIMEOUT = 2.0
-"""All writers are gone with the launcher; only one that escaped it could hold the pipe open."""
+"""All writers end before the launcher; only one that escaped it could hold the pipe open."""
+_LEFTOVERS_TIMEOUT = 15.0
+"""Launchers whose Home Assistant was killed end within 5 s; on a busy board a little later."""
+_LEFTOVERS_POLL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. ``env`` is the whole environment, but for the launcher's two markers.
+    """One command. ``env`` is its whole environment.
 
     ``lock`` is a file: two commands with the same one never run at the same time, the second
     waits up to ``lock_timeout`` seconds. ``nice`` is added to ours; ``oom_score_adj`` is 0 to 1000.
@@ -78,18 +89,30 @@ class _Report(TypedDict, total=False):
     message: str
 
 
-async def end_leftovers(root: Path) -> int:
-    """End what commands of a killed Home Assistant left below ``root``; return how many."""
-    return await asyncio.to_thread(sweep, str(root))
-
-
 class Processes:
-    """Runs commands and owns them until nothing of them is left."""
+    """Runs commands and owns them until nothing of them is left.
 
-    def __init__(self) -> None:
-        """Start with nothing running."""
+    ``lease``: a file that no build can open, locked as long as anything of a command is left.
+    """
+
+    def __init__(self, lease: Path | None = None) -> None:
+        self._lease = lease
         self._running: dict[asyncio.Task[ProcessResult], _Running] = {}
-        self._endings: set[asyncio.Task[None]] = set()
+        self._endings = BackgroundTasks()
+
+    async def wait_for_leftovers(self, timeout: float = _LEFTOVERS_TIMEOUT) -> bool:
+        """Wait until nothing is left of the commands of a killed Home Assistant; before any other.
+
+        Their launchers notice its death and end them. Returns False when ``timeout`` seconds pass
+        first. Raises OSError.
+        """
+        if self._lease is None:
+            return True
+        lease = self._lease
+        ended = await in_thread(lambda stop: _wait_for_lease(lease, timeout, stop))
+        if not ended:
+            _LOGGER.warning("Processes of an earlier start of Home Assistant still run")
+        return ended
 
     async def run(
         self,
@@ -126,8 +149,8 @@ class Processes:
     ) -> ProcessResult:
         """Run a command and hand on its lines, in batches, and its progress (0 to 100).
 
-        When ``until`` accepts a line, this returns at once as if the command had ended well; it
-        is ended and waited for in the background. Otherwise like ``run``.
+        Batches and lines are bounded. When ``until`` accepts a line, this returns at once as if the
+        command had ended well; it is ended in the background. Otherwise like ``run``.
         """
         lines = _Lines(sink_lines, sink_progress, until)
         task = await self._start(command, lines.feed)
@@ -152,7 +175,7 @@ class Processes:
         return task.result()
 
     async def capture(
-        self, command: Command, *, timeout: float, limit: int = 1024 * 1024
+        self, command: Command, *, timeout: float, limit: int = MIB
     ) -> tuple[ProcessResult, str]:
         """Run a command and return its output, of a longer one the last ``limit`` bytes."""
         output = bytearray()
@@ -165,11 +188,10 @@ class Processes:
         return result, output.decode(errors="replace")
 
     async def aclose(self) -> None:
-        """End everything that still runs and wait for it."""
+        """End everything that still runs and wait for it, 11 s at most."""
         for task in self._running:
             self._end_in_background(task)
-        while self._endings:
-            await asyncio.wait(self._endings)
+        await self._endings.wait()
 
     async def _start(
         self, command: Command, on_output: Callable[[bytes], None] | None
@@ -185,10 +207,10 @@ class Processes:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             limit=_BUFFER,
-            # Ours may hold tokens, and every process of this user could read them there.
+            # Ours may hold tokens, which every process of this user could read there.
             env={key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ},
         )
-        # No await from here on: what has been started must come to be owned.
+        # No await from here on: what was started must get an owner.
         spec = {
             "argv": command.argv,
             "cwd": str(command.cwd),
@@ -197,6 +219,7 @@ class Processes:
             "oom_score_adj": command.oom_score_adj,
             "lock_path": None if command.lock is None else str(command.lock),
             "lock_timeout": command.lock_timeout,
+            "lease_path": None if self._lease is None else str(self._lease),
             "containment": None if command.rules is None else command.rules.spec(),
         }
         running = _Running(process)
@@ -209,14 +232,11 @@ class Processes:
     def _ended(self, task: asyncio.Task[ProcessResult]) -> None:
         del self._running[task]
         if not task.cancelled():
-            # Read here, because nobody else reads that of a command ended in the background.
+            # Read here, because of a command ended in the background it is read nowhere else.
             task.exception()
 
     def _end_in_background(self, task: asyncio.Task[ProcessResult]) -> asyncio.Task[None]:
-        ending = asyncio.create_task(self._end(task))
-        self._endings.add(ending)
-        ending.add_done_callback(self._endings.discard)
-        return ending
+        return self._endings.start(self._end(task), "end a command")
 
     async def _end_now(self, task: asyncio.Task[ProcessResult]) -> None:
         """Return when nothing is left; a cancellation meanwhile is raised only then."""
@@ -239,8 +259,7 @@ class Processes:
         if not task.done():
             _LOGGER.warning("Launcher %s did not end in time and is killed", running.process.pid)
             running.process.kill()
-            # Its processes are then ended as those of any launcher that was killed.
-            await asyncio.wait({task}, timeout=_END_TIMEOUT)
+            await asyncio.wait({task}, timeout=_KILL_TIMEOUT)
 
 
 class _Lines:
@@ -295,7 +314,7 @@ class _Running:
 async def _supervise(
     command: Command, running: _Running, on_output: Callable[[bytes], None] | None
 ) -> ProcessResult:
-    """Hand output on until the launcher has ended, then say how the command did."""
+    """Hand output on until the launcher has ended; return how the command ended."""
     output = asyncio.create_task(_read(running.output, on_output))
     report = asyncio.create_task(running.report.read())
     ended = asyncio.create_task(running.process.wait())
@@ -304,10 +323,9 @@ async def _supervise(
         running.control.close()
     code = await ended
     running.control.close()
-    if code < 0:
-        # Somebody killed the launcher; what it guarded is still there.
-        await end_leftovers(command.lock or command.cwd)
-    await asyncio.wait({output, report}, timeout=_LAST_OUTPUT_TIMEOUT)
+    # Of two processes the first was killed: the other ends the command, and then the report.
+    await asyncio.wait({report}, timeout=_LAST_OUTPUT_TIMEOUT if code >= 0 else _END_TIMEOUT)
+    await asyncio.wait({output}, timeout=_LAST_OUTPUT_TIMEOUT)
     for task in (output, report):
         if not task.done():
             _LOGGER.warning("Something that %s started still holds its output", command.argv[0])
@@ -320,20 +338,46 @@ async def _supervise(
 
 async def _read(reader: asyncio.StreamReader, on_output: Callable[[bytes], None] | None) -> None:
     while chunk := await reader.read(_CHUNK):
-        if on_output is not None:
-            on_output(chunk)
-        # A read of what is buffered already does not suspend; a flood would block the loop.
-        await asyncio.sleep(0)
+        for piece in _pieces(chunk):
+            if on_output is not None:
+                on_output(piece)
+            # A read of what is buffered already does not suspend; a flood would block the loop.
+            await asyncio.sleep(0)
 
 
-def _result(code: int, said: bytes) -> ProcessResult:
-    """Read the launcher's report; ``code`` is its own, negative when a signal ended it."""
+def _pieces(chunk: bytes) -> Iterator[bytes]:
+    """Cut a chunk into pieces of at most ``_LINES`` lines."""
+    while chunk:
+        rest = chunk.split(b"\n", _LINES)[_LINES:]
+        piece = chunk[: len(chunk) - len(rest[0])] if rest else chunk
+        yield piece
+        chunk = chunk[len(piece) :]
+
+
+def _wait_for_lease(lease: Path, timeout: float, stop: threading.Event) -> bool:
+    give_up = time.monotonic() + timeout
+    lease.parent.mkdir(parents=True, exist_ok=True)
+    with lease.open("ab") as file:
+        while not stop.is_set():
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= give_up:
+                    return False
+                stop.wait(_LEFTOVERS_POLL)
+            else:
+                return True
+    return False
+
+
+def _result(code: int, text: bytes) -> ProcessResult:
+    """Return what the launcher reports; ``code`` is its own, negative when a signal ended it."""
     if code < 0:
         return ProcessResult(exit_code=128 - code, signal=-code, terminated=True)
     try:
-        report: _Report = json.loads(said)
+        report: _Report = json.loads(text)
     except ValueError as error:
-        raise LaunchError(said.decode(errors="replace").strip()) from error
+        raise LaunchError(text.decode(errors="replace").strip()) from error
     if "error" in report:
         if report["error"] == "lock":
             raise TreeLockedError(report["message"])

@@ -75,6 +75,8 @@ def esphome_command(
         },
     )
     environment["PATH"] = os.pathsep.join((str(toolchain.bin), environment["PATH"]))
+    # Some tools ask for a name, which the user of a guest has not.
+    environment["USER"] = environment["LOGNAME"] = "esphome"
     rules = None
     if containment is not None:
         rules = containment(

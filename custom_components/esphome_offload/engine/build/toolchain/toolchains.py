@@ -19,8 +19,9 @@ from ...threads import in_thread
 from ..cache.eviction import (
     IN_USE,
     TOOLCHAINS_BUDGET,
-    occupants,
-    select_for_eviction,
+    CacheEntry,
+    cache_entries,
+    evict,
 )
 from ..cache.layout import CacheLayout
 from ..model import BuildError
@@ -50,6 +51,11 @@ _CHECK_TIMEOUT = 120.0
 """0.1 s here; a small board that reads it from an SD card for the first time needs many."""
 _TAIL = 12
 """Lines of uv that say why it failed; more would not fit into a message."""
+_SHORTAGE = re.compile(
+    r"MemoryError|Cannot allocate memory|Resource temporarily unavailable|Too many open files"
+    r"|No space left on device|Disk quota exceeded|Input/output error|can't start new thread"
+)
+"""What a healthy toolchain prints on a machine that has run out of something."""
 _VERSION_LINE = re.compile(r"^Version: (\S+)", re.MULTILINE)
 
 _NOT_FOR_THIS_PYTHON = (
@@ -129,14 +135,21 @@ class Toolchains:
     async def make_room(self, budget: int = TOOLCHAINS_BUDGET) -> None:
         """Remove toolchains until the rest takes no more than ``budget`` bytes."""
         folder = self._layout.toolchains
-        there = await in_thread(lambda stop: occupants(folder, stop, _STAMP))
-        for going in select_for_eviction(there, budget, time.time()):
-            version = going.path.name
-            async with self._locks.setdefault(version, asyncio.Lock()):
-                if await asyncio.to_thread(self._discard_unused, going.path):
-                    _LOGGER.debug("The toolchain of ESPHome %s makes room", version)
-                    self._healthy.discard(version)
-                    self._installed = tuple(v for v in self._installed if v != version)
+        entries = await in_thread(lambda stop: cache_entries(folder, stop, _STAMP))
+        await evict(entries, budget, self._evict, unused_since=time.time() - IN_USE)
+
+    async def _evict(self, entry: CacheEntry) -> bool:
+        version = entry.path.name
+        async with self._locks.setdefault(version, asyncio.Lock()):
+            if not await asyncio.to_thread(self._discard_unused, entry.path):
+                return False
+            _LOGGER.debug("Removed the toolchain of ESPHome %s to free disk space", version)
+            self._forget(version)
+            return True
+
+    def _forget(self, version: str) -> None:
+        self._healthy.discard(version)
+        self._installed = tuple(each for each in self._installed if each != version)
 
     def _discard_unused(self, folder: Path) -> bool:
         stamp = folder / _STAMP
@@ -259,9 +272,14 @@ class Toolchains:
         return _never(version, f"uv ended with {result.exit_code}: {said}")
 
     async def _works(self, toolchain: Toolchain) -> bool:
-        """Ask the toolchain for its version, which imports what every call of ESPHome does."""
+        """Ask the toolchain for its version, which imports what every call of ESPHome does.
+
+        Runs alone, uncontained, and reads nothing that a build can write. Returns False only for a
+        wrong answer; raises BuildError (builder_environment) if there is none, for which the
+        toolchain may not be the cause.
+        """
         command = Command(
-            argv=(str(toolchain.python), "-P", "-m", "esphome", "version"),
+            argv=(str(toolchain.python), "-P", "-s", "-m", "esphome", "version"),
             cwd=self._layout.root,
             env=process_environment(
                 os.environ, time_zone="UTC", home=self._layout.home, tmpdir=self._layout.tmp
@@ -270,13 +288,17 @@ class Toolchains:
         )
         try:
             result, output = await self._processes.capture(command, timeout=_CHECK_TIMEOUT)
-        except TimeoutError, LaunchError:
-            return False
-        said = _VERSION_LINE.search(output)
+        except (TimeoutError, LaunchError) as error:
+            raise _cannot_check(toolchain.version, str(error)) from error
+        if result.signal is not None or result.out_of_memory:
+            raise _cannot_check(toolchain.version, "the check was killed")
+        if result.exit_code != 0 and (shortage := _SHORTAGE.search(output)):
+            raise _cannot_check(toolchain.version, shortage[0])
+        answer = _VERSION_LINE.search(output)
         return (
             result.exit_code == 0
-            and said is not None
-            and Version(said[1]) == Version(toolchain.version)
+            and answer is not None
+            and Version(answer[1]) == Version(toolchain.version)
         )
 
     def _say(self, version: str, *lines: str) -> None:
@@ -316,6 +338,12 @@ def _never(version: str, why: str) -> BuildError:
 def _not_now(version: str, why: str) -> BuildError:
     return BuildError(
         FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be installed: {why}"
+    )
+
+
+def _cannot_check(version: str, why: str) -> BuildError:
+    return BuildError(
+        FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be started now: {why}"
     )
 
 

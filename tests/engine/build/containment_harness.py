@@ -1,4 +1,4 @@
-"""A machine that lends, and commands that try things there."""
+"""A builder with two guests, and commands that try things there."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.cache.ownership import guest_user
 from custom_components.esphome_offload.engine.build.process.containment import (
     Contained,
     GuestContainment,
@@ -35,8 +36,8 @@ for statement in sys.argv[2:]:
 """
 
 
-class House:
-    """A machine that lends: Home Assistant's folder, two guests, a toolchain, and a victim."""
+class ContainmentHarness:
+    """Home Assistant's folder, two guests, a toolchain, and a process that belongs to no guest."""
 
     def __init__(self, folder: Path, processes: Processes) -> None:
         self.processes = processes
@@ -61,6 +62,12 @@ class House:
         for path in self.files.values():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("content")
+        cache.share()
+        for layout in (self.layout, self.other):
+            if (user := guest_user(layout.root)) is not None:
+                tree = layout.trees / "lamp"
+                for path in (layout.home, layout.tmp, layout.tools, tree, *tree.iterdir()):
+                    os.chown(path, user, user)
         self.victim = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", f"import time; time.sleep({LONG})"],
             env={"TOKEN": "secret"},
@@ -87,30 +94,35 @@ class House:
         self.victim.kill()
         self.victim.wait()
 
-    def rules(self) -> Rules:
-        return GuestContainment(self.layout, (self.config,))(
+    def rules(self, layout: CacheLayout | None = None) -> Rules:
+        """Return the rules for a build of the first guest, or of the one with this layout."""
+        layout = layout or self.layout
+        return GuestContainment(layout, (self.config,))(
             Contained(
                 python=Path(sys.executable),
                 toolchain=self.toolchain,
                 config_dir=self.sources,
-                data_dir=self.tree,
+                data_dir=layout.trees / "lamp",
                 env={},
             )
         )
 
-    async def run(self, rules: Rules | None, *argv: str) -> tuple[ProcessResult, str]:
-        # Not that of the virtual environment that runs this, which is no build's business.
+    def command(self, rules: Rules | None, *argv: str, lock: Path | None = None) -> Command:
+        """Return a command of Python, not that of the virtual environment that runs this."""
         python = str(Path(sys.executable).resolve())
-        command = Command(
+        return Command(
             argv=(python, "-I", "-S", *argv),
             cwd=self.sources,
             env={
                 "PATH": "/usr/bin:/bin",
                 **{name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ},
             },
+            lock=lock,
             rules=rules,
         )
-        return await self.processes.capture(command, timeout=60)
+
+    async def run(self, rules: Rules | None, *argv: str) -> tuple[ProcessResult, str]:
+        return await self.processes.capture(self.command(rules, *argv), timeout=60)
 
     async def tries(self, *statements: str, contained: bool = True) -> str:
         """Return "done" or the name of the error for each, with blanks between."""

@@ -1,0 +1,227 @@
+"""Where Home Assistant runs as root, each guest's builds run as a user of their own."""
+
+import asyncio
+from dataclasses import replace
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache import ownership
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.cache.ownership import (
+    GUEST_USERS,
+    give,
+    guest_user,
+    guest_users,
+    may_read,
+)
+from custom_components.esphome_offload.engine.build.process import processes as process
+from custom_components.esphome_offload.engine.build.process.containment import (
+    Contained,
+    ContainmentError,
+    Degree,
+    GuestContainment,
+    containment_here,
+)
+
+from .containment_harness import ContainmentHarness
+from .processes import LONG, alive
+
+HERE = containment_here()
+pytestmark = pytest.mark.skipif(
+    not HERE.guest_users or HERE.degree is Degree.UNCONTAINED,
+    reason="guests have no users of their own here: this is not root, or it has not all of root",
+)
+
+IDENTITY = """
+import os
+status = dict(line.split() for line in open("/proc/self/status") if len(line.split()) == 2)
+print(os.getresuid(), os.getresgid(), os.getgroups(), status["CapPrm:"], status["CapEff:"],
+      status["CapAmb:"], status["NoNewPrivs:"])
+"""
+
+WAITING = f"""
+import os, sys, time
+open(sys.argv[1] + ".new", "w").write(str(os.getpid()))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep({LONG})
+"""
+
+
+def without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have launchers restrict nothing by Landlock, so that only the user protects."""
+    start = "from launcher.program import main"
+    assert start in process._LAUNCHER
+    patch = "from launcher import landlock; landlock.restrict = lambda *_: None;"
+    patch += "landlock.abi = lambda: 5;"
+    monkeypatch.setattr(process, "_LAUNCHER", process._LAUNCHER.replace(start, patch + start))
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["open folders", "closed folders"])
+async def test_a_build_is_a_user_of_its_guest_and_has_no_privileges(
+    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    without_landlock(monkeypatch)  # else it cannot read its own status
+    rules = replace(harness.rules(), search=closed)
+    user = harness.layout.root.stat().st_uid
+    assert user in GUEST_USERS[0]
+    # A folder that all can pass, since the launcher changes to it before anything else.
+    command = replace(harness.command(rules, "-c", IDENTITY), cwd=Path("/"))
+    _, output = await harness.processes.capture(command, timeout=60)
+    ids = f"({user}, {user}, {user})"
+    # CAP_DAC_READ_SEARCH, where folders on the way are closed to all but root.
+    kept = f"{1 << 2 if closed else 0:016x}"
+    assert output == f"{ids} {ids} [] {kept} {kept} {kept} 1\n"
+
+
+async def test_each_guest_has_a_user_that_stays(harness: ContainmentHarness) -> None:
+    first, second = guest_user(harness.layout.root), guest_user(harness.other.root)
+    assert first != second
+    assert guest_user(harness.layout.root) == first
+    for layout, user in ((harness.layout, first), (harness.other, second)):
+        status = layout.root.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (user, user, 0o700)
+
+
+@pytest.mark.parametrize("landlock", [True, False], ids=["with Landlock", "by users alone"])
+async def test_a_build_cannot_touch_another_guest(
+    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, landlock: bool
+) -> None:
+    if not landlock:
+        without_landlock(monkeypatch)
+        # Else a build keeps the right to pass closed folders, which is a right to read.
+        for folder in harness.config.parents:
+            folder.chmod(folder.stat().st_mode | 0o011)
+        if harness.rules().search:
+            pytest.skip("the Python of these tests is in a folder that is closed to others")
+    theirs = harness.other.tmp / "pid"
+    running = asyncio.create_task(
+        harness.run(harness.rules(harness.other), "-c", WAITING, str(theirs))
+    )
+    async with asyncio.timeout(30):
+        while not theirs.exists():  # noqa: ASYNC110 no event crosses
+            await asyncio.sleep(0.01)
+    victim = int(theirs.read_text())
+    harness.files["theirs"].chmod(0o600)
+    outcomes = await harness.tries(
+        f"os.kill({victim}, signal.SIGTERM)",
+        f"os.kill({victim}, 0)",
+        "open(at['theirs']).read()",
+        "open(at['theirs'], 'a')",
+        "os.chmod(at['theirs'], 0o777)",
+        "os.chmod(os.path.dirname(at['theirs']), 0o777)",
+        "os.utime(at['theirs'])",
+        "os.unlink(at['theirs'])",
+        "os.chmod(at['storage'], 0o777)",
+        "open(at['storage'], 'a')",
+        "open(at['module'], 'a')",
+        "open(at['yaml'], 'a')",
+    )
+    assert set(outcomes.split()) <= {"EPERM", "EACCES"}, outcomes
+    assert outcomes.split()[0] == "EPERM"
+    assert alive(victim)
+    assert all(path.read_text() == "content" for path in harness.files.values())
+    assert harness.files["theirs"].stat().st_mode & 0o777 == 0o600
+    assert (
+        await harness.tries("open(at['module']).read()", "open(at['yaml']).read()") == "done done"
+    )
+    running.cancel()
+    await asyncio.wait({running})
+    assert not alive(victim)
+
+
+async def test_what_a_guest_wrote_can_be_read_and_removed_by_us(
+    harness: ContainmentHarness,
+) -> None:
+    statement = (
+        "os.makedirs(at['tree'] + '/a/b'); open(at['tree'] + '/a/b/c', 'w').write('x');"
+        "os.chmod(at['tree'] + '/a/b/c', 0); os.chmod(at['tree'] + '/a', 0)"
+    )
+    assert await harness.tries(statement) == "done"
+    assert (harness.tree / "a" / "b" / "c").read_text() == "x"
+    harness.layout.discard(harness.tree)
+    assert not harness.tree.exists()
+    assert list(harness.layout.trash.iterdir()) == []
+
+
+def test_a_folder_of_another_owner_is_emptied_before_it_is_given(tmp_path: Path) -> None:
+    folder = tmp_path / "tools"
+    (folder / "inner").mkdir(parents=True)
+    give(folder, GUEST_USERS[0][0])
+    assert list(folder.iterdir()) == []
+    assert folder.stat().st_uid == GUEST_USERS[0][0]
+    (folder / "kept").touch()
+    give(folder, GUEST_USERS[0][0])
+    assert (folder / "kept").exists()
+
+
+def test_a_link_in_the_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "tools").symlink_to(tmp_path / "ours")
+    with pytest.raises(FileExistsError):
+        give(tmp_path / "tools", GUEST_USERS[0][0])
+    assert (tmp_path / "ours").stat().st_uid == 0
+
+
+def test_only_folders_of_the_guest_are_given(tmp_path: Path) -> None:
+    call = Contained(
+        python=Path("/usr/bin/python3"),
+        toolchain=tmp_path,
+        config_dir=tmp_path,
+        data_dir=tmp_path / "elsewhere",
+        env={},
+    )
+    layout = CacheLayout(tmp_path / "guests" / "one")
+    layout.make()
+    with pytest.raises(ContainmentError, match="elsewhere"):
+        GuestContainment(layout, ())(call)
+
+
+def test_folders_on_the_way_decide_what_may_be_read(tmp_path: Path) -> None:
+    user = GUEST_USERS[0][0]
+    way = tmp_path / "way"
+    folder = way / "folder"
+    folder.mkdir(parents=True)
+    readable = all(parent.stat().st_mode & 0o001 for parent in folder.parents)
+    assert may_read(folder, user) == readable
+    way.chmod(0o700)
+    assert not may_read(folder, user)
+    way.chmod(0o711)
+    folder.chmod(0o711)
+    assert not may_read(folder, user)
+    os.chown(folder, user, user)
+    folder.chmod(0o700)
+    assert may_read(folder, user) == readable
+
+
+@pytest.mark.parametrize(
+    ("user", "status", "uid_map", "expected"),
+    [
+        (1000, "CapEff:\t000001ffffffffff\n", "0 0 4294967295\n", None),
+        (0, "CapEff:\t00000000a80425fb\n", "0 0 4294967295\n", GUEST_USERS[0]),
+        (0, "CapEff:\t0000000000000000\n", "0 0 4294967295\n", None),
+        (0, "CapEff:\t000001ffffffffff\n", "0 100000 65536\n", GUEST_USERS[1]),
+        (0, "CapEff:\t000001ffffffffff\n", "0 1000 1\n1 100000 999\n", None),
+    ],
+    ids=["not root", "container", "no capabilities", "65536 users", "one user"],
+)
+def test_users_for_guests_depend_on_what_root_may_do(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    user: int,
+    status: str,
+    uid_map: str,
+    expected: range | None,
+) -> None:
+    (tmp_path / "status").write_text(status)
+    for name in ("uid_map", "gid_map"):
+        (tmp_path / name).write_text(uid_map)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(ownership, "_PROCESS", tmp_path)
+    assert guest_users() == expected
+
+
+def test_json_of_rules_names_the_user(harness: ContainmentHarness) -> None:
+    assert json.loads(json.dumps(harness.rules().spec()))["uid"] == guest_user(harness.layout.root)
