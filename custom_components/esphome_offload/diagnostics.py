@@ -104,7 +104,7 @@ def _peer(peer: Peer) -> dict[str, Any]:
         "verify_ssl": peer.settings.verify_ssl,
         "pin_sha256": peer.settings.public.pin_sha256,
         "state": link.state.value,
-        "why": link.why,
+        "why": None if link.why is None else str(link.why),
         "code": None if link.code is None else link.code.value,
         "protocol": None if agreement is None else agreement.protocol,
         "capabilities": [] if agreement is None else sorted(agreement.capabilities),

@@ -6,6 +6,9 @@ from homeassistant.components import system_health
 from homeassistant.core import HomeAssistant, callback
 
 from .coordinator import DATA_COORDINATOR
+from .engine.client.link import PeerLink
+from .engine.reason import Reason, ReasonKey
+from .reasons import reason_text
 
 
 @callback
@@ -26,8 +29,14 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         "toolchains": ", ".join(coordinator.build_services.toolchains.installed()) or "none",
         "local_builder": "available" if local.available else local.why_not,
         "peers": ", ".join(
-            f"{peer.settings.label}: {peer.link.why or 'connected'}"
+            f"{peer.settings.label}: {_link_text(hass, peer.link)}"
             for peer in coordinator.peering.peers
         )
         or "none",
     }
+
+
+def _link_text(hass: HomeAssistant, link: PeerLink) -> str:
+    if link.connected:
+        return "connected"
+    return reason_text(hass, link.why or Reason(ReasonKey.PEER_NOT_CONNECTED))

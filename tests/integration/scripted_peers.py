@@ -11,6 +11,7 @@ from custom_components.esphome_offload.engine.const import Source
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.identity import PublicKey
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..engine.jobs.fakes import ScriptedBuilder, ScriptedKeeper
 
@@ -37,7 +38,7 @@ class ScriptedLink:
         self.label = label
         self.wanted = wanted
         self.state = LinkState.STOPPED
-        self.why: str | None = None
+        self.why: Reason | None = None
         self.code: ErrorCode | None = None
         self.agreement = None
         self.silent = False
@@ -64,7 +65,7 @@ class ScriptedLink:
 
     async def stop(self) -> None:
         self.stopped += 1
-        self.become(LinkState.STOPPED, "stopped")
+        self.become(LinkState.STOPPED, ReasonKey.PEER_NOT_CONNECTED)
 
     def set_url(self, url: str) -> None:
         self.url = url
@@ -82,16 +83,17 @@ class ScriptedLink:
     def become(
         self,
         state: LinkState,
-        why: str | None = None,
+        why: ReasonKey | None = None,
         code: ErrorCode | None = None,
         **status: Any,
     ) -> None:
-        self.state, self.why, self.code = state, why, code
+        self.state, self.code = state, code
+        self.why = None if why is None else Reason(why)
         if self.builder is not None:
             self.builder.become(
                 BuilderStatus(
                     available=self.connected and not self.silent,
-                    why_not=None if self.connected else why or state.value,
+                    why_not=None if self.connected else str(self.why or state.value),
                     reachable=self.connected,
                     **status,
                 )

@@ -272,6 +272,26 @@ class ReasonKey(StrEnum):
         "peer_too_new",
         "It runs a version of ESPHome Offload that is too new; update it here",
     )
+    PEER_AWAY = "peer_away", "It cannot be reached"
+    PEER_CERTIFICATE = "peer_certificate", "Its certificate is not trusted here"
+    PEER_WITHOUT_OFFLOAD = "peer_without_offload", "ESPHome Offload does not run there"
+    PEER_WANTS_HTTPS = (
+        "peer_wants_https",
+        "It wants to be reached by https; change its address",
+    )
+    PEER_LOST = "peer_lost", "The connection to it was lost"
+    PEER_UNCLEAR = "peer_unclear", "Its answer makes no sense"
+    PEER_OVERLOADED = "peer_overloaded", "It is too busy to answer"
+    PEER_NOT_LENT = "peer_not_lent", "Its owner does not lend it now"
+    PEER_REPLACED = (
+        "peer_replaced",
+        "Another Home Assistant answers at its address; pair the two again",
+    )
+    PEER_COPIED = (
+        "peer_copied",
+        "It has the identity of this Home Assistant; make a new one and pair the two again",
+    )
+    PEER_UNPAIRED = "peer_unpaired", "Its owner ended the pairing; pair the two again"
     PEER_UNREACHABLE = "peer_unreachable", "{label} cannot be reached"
     PEER_MALFORMED = "peer_malformed", "{label} says something that makes no sense"
     PEER_LOST_BUILD = "peer_lost_build", "{label} has lost the build: it was restarted"

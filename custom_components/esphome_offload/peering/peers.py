@@ -22,6 +22,7 @@ from ..engine.protocol.channel import ChannelClosed
 from ..engine.protocol.errors import ProtocolError
 from ..engine.protocol.identity import IdentityError
 from ..engine.text import without_markup
+from ..reasons import reason_text
 from .caller import async_get_caller
 from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
 
@@ -220,7 +221,7 @@ class Peering:
                 translation_key="peer_incompatible",
                 translation_placeholders={
                     "label": without_markup(peer.settings.label),
-                    "reason": link.why or "",
+                    "reason": "" if link.why is None else reason_text(self._hass, link.why),
                 },
             )
         elif link.state in (LinkState.CONNECTED, LinkState.REFUSED):

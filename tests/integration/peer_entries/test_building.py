@@ -18,6 +18,7 @@ from custom_components.esphome_offload.engine.const import (
     Operation,
     Source,
 )
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 from ...engine.jobs.fakes import Block, failing
 from ..conftest import Pass
@@ -95,7 +96,7 @@ async def test_its_release_notes_say_who_builds(
     (entity,) = component.entities
     link.become(LinkState.CONNECTED)
     assert "The firmware will be built on attic." in await entity.async_release_notes()
-    link.become(LinkState.REFUSED, "it does not know this instance any more")
+    link.become(LinkState.REFUSED, ReasonKey.PEER_FORGOT)
     assert "The firmware will be built on This machine." in await entity.async_release_notes()
 
 
@@ -200,17 +201,19 @@ async def test_while_no_peer_can_be_reached_the_option_decides(
         entry, options={"no_builder": chosen, "wait_for_builder_minutes": 5}
     )
     await hass.async_block_till_done(wait_background_tasks=True)
-    link.become(LinkState.REFUSED, "pair again")
+    link.become(LinkState.REFUSED, ReasonKey.PEER_UNPAIRED)
     job = await submit(coordinator)
     if outcome == "waits":
-        await waits_for(coordinator, job, "a builder (attic: pair again)")
+        await waits_for(
+            coordinator, job, "a builder (attic: Its owner ended the pairing; pair the two again)"
+        )
         await coordinator.async_cancel(job.job_id)
         return
     job = await coordinator.async_wait(job)
     assert job.routing.source_label == outcome
     if outcome is None:
         assert job.outcome.error is not None
-        assert "attic: pair again" in job.outcome.error
+        assert "attic: Its owner ended the pairing; pair the two again" in job.outcome.error
 
 
 async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
@@ -221,7 +224,7 @@ async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
 ) -> None:
     hass.config_entries.async_update_entry(entry, options={"no_builder": "wait_then_fail"})
     await hass.async_block_till_done(wait_background_tasks=True)
-    link.become(LinkState.REFUSED, "pair again")
+    link.become(LinkState.REFUSED, ReasonKey.PEER_UNPAIRED)
     queued = asyncio.Event()
     coordinator.async_add_listener(queued.set)
     update = "update.desk_lamp_esphome"
@@ -231,13 +234,19 @@ async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
     await queued.wait()
     job = coordinator.queue.active("lamp.yaml")
     assert job is not None
-    await waits_for(coordinator, job, "a builder (attic: pair again)")
+    await waits_for(
+        coordinator, job, "a builder (attic: Its owner ended the pairing; pair the two again)"
+    )
 
     def shown() -> tuple[object, ...]:
         attributes = hass.states.get(update).attributes
         return tuple(attributes[key] for key in ("in_progress", "waiting_for", "source_label"))
 
-    assert shown() == (True, "a builder (attic: pair again)", None)
+    assert shown() == (
+        True,
+        "a builder (attic: Its owner ended the pairing; pair the two again)",
+        None,
+    )
     link.become(LinkState.CONNECTED)
     await install
     assert shown() == (False, None, "attic")

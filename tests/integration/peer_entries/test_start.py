@@ -13,6 +13,7 @@ from custom_components.esphome_offload.engine.client.dial import Caller
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import Source
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.peering.caller import async_get_caller
 
 from ..conftest import Stage
@@ -45,7 +46,7 @@ async def test_a_peer_that_will_not_come_is_not_waited_for(
 ) -> None:
     job = await submit(coordinator)
     await waits_for(coordinator, job, "builders to connect")
-    link.become(LinkState.CONNECTING, "its owner does not lend it now", ErrorCode.NOT_LENDING)
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_NOT_LENT, ErrorCode.NOT_LENDING)
     job = await coordinator.async_wait(job)
     assert job.routing.source is Source.LOCAL
 

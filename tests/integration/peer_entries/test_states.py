@@ -13,6 +13,7 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 from ..scripted_peers import ScriptedLink
 from .entries import reauths
@@ -43,7 +44,7 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
     }
     link.become(LinkState.CONNECTED, slots=2, busy=2, queue_length=3)
     assert states() == {"connected": "on", "builds_running": "2", "builds_queued": "3"}
-    link.become(LinkState.CONNECTING, "it cannot be reached")
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     assert states()["connected"] == "off"
     assert states()["builds_running"] == "unavailable"
 
@@ -51,7 +52,7 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
 async def test_diagnostics_of_a_peer_name_its_host_and_no_keys(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
-    link.become(LinkState.CONNECTING, "it cannot be reached", ErrorCode.BUSY)
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY, ErrorCode.BUSY)
     diagnostics = await async_get_config_entry_diagnostics(hass, peer)
     assert diagnostics["scheme"] == "http"
     assert diagnostics["host"] == "attic.example"
@@ -73,9 +74,9 @@ async def test_system_health_lists_peers(
 ) -> None:
     assert await async_setup_component(hass, "system_health", {})
     await hass.async_block_till_done()
-    link.become(LinkState.CONNECTING, "it cannot be reached")
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     info = await get_system_health_info(hass, DOMAIN)
-    assert info["peers"] == "attic: it cannot be reached"
+    assert info["peers"] == "attic: It cannot be reached"
     link.become(LinkState.CONNECTED)
     info = await get_system_health_info(hass, DOMAIN)
     assert info["peers"] == "attic: connected"
@@ -92,8 +93,8 @@ async def test_a_peer_that_goes_and_comes_is_logged_once_each(
 ) -> None:
     link.become(LinkState.CONNECTED)
     link.become(LinkState.CONNECTED, busy=1)
-    link.become(LinkState.CONNECTING, "the connection was closed")
-    link.become(LinkState.CONNECTING, "it cannot be reached")
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_LOST)
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     link.become(LinkState.CONNECTED)
     link.become(LinkState.CONNECTED, busy=1)
     assert [
@@ -101,7 +102,7 @@ async def test_a_peer_that_goes_and_comes_is_logged_once_each(
         for record in (*caplog.get_records("setup"), *caplog.records)
         if record.levelno >= logging.INFO and record.getMessage().startswith("attic ")
     ] == [
-        "attic is not connected: the connection was closed",
+        "attic is not connected: The connection to it was lost",
         "attic is connected",
     ]
 
@@ -112,17 +113,17 @@ async def test_a_peer_that_is_away_at_the_start_is_logged_once(
     link: ScriptedLink,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for why in ("it cannot be reached", "the connection broke"):
+    for why in (ReasonKey.PEER_AWAY, ReasonKey.PEER_LOST):
         link.become(LinkState.CONNECTING, why)
     lines = [line for line in caplog.text.splitlines() if "attic is not connected" in line]
     assert len(lines) == 1
-    assert lines[0].endswith("it cannot be reached")
+    assert lines[0].endswith("It cannot be reached")
 
 
 async def test_a_refused_link_that_recovers_needs_no_pairing(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
-    link.become(LinkState.REFUSED, "it does not know this instance any more; pair again")
+    link.become(LinkState.REFUSED, ReasonKey.PEER_REPLACED)
     await hass.async_block_till_done()
     assert reauths(hass, peer) == 1
     link.become(LinkState.CONNECTED)
@@ -132,8 +133,8 @@ async def test_a_refused_link_that_recovers_needs_no_pairing(
 async def test_a_refused_key_asks_once_to_pair_again(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
-    link.become(LinkState.REFUSED, "it does not know this instance any more")
-    link.become(LinkState.REFUSED, "it does not know this instance any more; pair again")
+    link.become(LinkState.REFUSED, ReasonKey.PEER_FORGOT)
+    link.become(LinkState.REFUSED, ReasonKey.PEER_REPLACED)
     await hass.async_block_till_done()
     assert reauths(hass, peer) == 1
     assert peer.state is ConfigEntryState.LOADED
@@ -142,13 +143,15 @@ async def test_a_refused_key_asks_once_to_pair_again(
 async def test_a_peer_of_another_protocol_says_which_side_to_update_until_that_was_done(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
-    why = "attic runs a version of ESPHome Offload that is too old: update it there."
-    link.become(LinkState.INCOMPATIBLE, why, ErrorCode.TOO_OLD)
+    link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_OLD, ErrorCode.TOO_OLD)
     issues = ir.async_get(hass)
     issue = issues.async_get_issue(DOMAIN, f"peer_incompatible_{peer.entry_id}")
     assert issue is not None
-    assert issue.translation_placeholders == {"label": "attic", "reason": why}
-    link.become(LinkState.CONNECTING, "not connected")
+    assert issue.translation_placeholders == {
+        "label": "attic",
+        "reason": ReasonKey.PEER_TOO_OLD.text,
+    }
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     assert issues.async_get_issue(DOMAIN, issue.issue_id) is not None
     link.become(LinkState.CONNECTED)
     assert issues.async_get_issue(DOMAIN, issue.issue_id) is None
@@ -157,8 +160,8 @@ async def test_a_peer_of_another_protocol_says_which_side_to_update_until_that_w
 async def test_what_was_wrong_goes_with_the_entry(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
-    link.become(LinkState.INCOMPATIBLE, "too new")
+    link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_NEW)
     assert await hass.config_entries.async_unload(peer.entry_id)
     assert not ir.async_get(hass).issues
-    link.become(LinkState.INCOMPATIBLE, "too new")
+    link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_NEW)
     assert not ir.async_get(hass).issues, "a former connection has no listeners"

@@ -16,7 +16,7 @@ from ..listeners import Listeners
 from ..protocol.bodies import IncomingFile
 from ..protocol.calls import CommandRefused
 from ..protocol.channel import ChannelClosed
-from ..protocol.errors import ErrorCode, ProtocolError, said_of_other, update_sentence
+from ..protocol.errors import ErrorCode, ProtocolError, said_of_other
 from ..protocol.hello import Opened, Refused, open_link
 from ..protocol.identity import PublicKey
 from ..protocol.limits import WANTED_LIMIT
@@ -39,6 +39,7 @@ from ..protocol.messages import (
 from ..protocol.negotiation import Agreement
 from ..protocol.parsing import parse_one_of
 from ..protocol.session import COMMAND_TIMEOUT, Session
+from ..reason import Reason, ReasonKey
 from ..tasks import BackgroundTasks
 from .back_off import BackOff
 from .dial import Caller, DialError, DialFailure, dial
@@ -63,13 +64,18 @@ _BUNDLES_AT_ONCE: Final = 2
 """More at once would only share the line."""
 
 _FAILURES: Final = {
-    DialFailure.CANNOT_CONNECT: "it cannot be reached",
-    DialFailure.CERTIFICATE: "its certificate is not trusted here",
-    DialFailure.NO_OFFLOAD: "ESPHome Offload does not run there",
-    DialFailure.REDIRECTED: "it wants to be reached by https; change its address",
-    DialFailure.MALFORMED: "its answer makes no sense",
-    DialFailure.BUSY: "it is too busy to answer",
-    DialFailure.NOT_LENDING: "its owner does not lend it now",
+    DialFailure.CANNOT_CONNECT: ReasonKey.PEER_AWAY,
+    DialFailure.CERTIFICATE: ReasonKey.PEER_CERTIFICATE,
+    DialFailure.NO_OFFLOAD: ReasonKey.PEER_WITHOUT_OFFLOAD,
+    DialFailure.REDIRECTED: ReasonKey.PEER_WANTS_HTTPS,
+    DialFailure.MALFORMED: ReasonKey.PEER_UNCLEAR,
+}
+_CODES: Final = {
+    ErrorCode.BUSY: ReasonKey.PEER_OVERLOADED,
+    ErrorCode.NOT_LENDING: ReasonKey.PEER_NOT_LENT,
+    ErrorCode.TOO_OLD: ReasonKey.PEER_TOO_OLD,
+    ErrorCode.TOO_NEW: ReasonKey.PEER_TOO_NEW,
+    ErrorCode.UNKNOWN_GUEST: ReasonKey.PEER_FORGOT,
 }
 
 
@@ -84,19 +90,19 @@ class LinkState(StrEnum):
     STOPPED = "stopped"
 
 
-class _Stranger(Exception):  # noqa: N818
-    """The hello is not of the instance that was paired with."""
+class _PairAgain(Exception):  # noqa: N818
+    """What answers is not the instance that was paired with, or is not paired any more."""
 
-
-class _Unpaired(Exception):  # noqa: N818
-    """The builder's owner ended the pairing; the channel proves that the builder says so."""
+    def __init__(self, key: ReasonKey) -> None:
+        super().__init__(key)
+        self.key = key
 
 
 class PeerLink:
     """One pairing. Use it on the event loop only.
 
-    ``why`` tells people why it is not connected, None before the first try has ended; ``code`` is
-    the builder's reason if it gave one. ``status`` is the last one, also when that was long ago,
+    ``why`` is why it is not connected, None before the first try has ended; ``code`` is what the
+    builder gave as the reason, if it did. ``status`` is the last one, also when that was long ago,
     ``agreement`` what both ends speak while connected. Commands raise ChannelClosed, and
     CommandRefused unless said otherwise.
     """
@@ -123,7 +129,7 @@ class PeerLink:
         self.pin_sha256 = peer_key.pin_sha256
         self.label = label
         self.state = LinkState.STOPPED
-        self.why: str | None = "not started"
+        self.why: Reason | None = None
         self.code: ErrorCode | None = None
         self.status: StatusEvent | None = None
         self.agreement: Agreement | None = None
@@ -173,7 +179,7 @@ class PeerLink:
     async def stop(self) -> None:
         """Disconnect; returns when nothing runs any more."""
         await self._tasks.cancel()
-        self._set_state(LinkState.STOPPED, "stopped")
+        self._set_state(LinkState.STOPPED, Reason(ReasonKey.PEER_NOT_CONNECTED))
 
     def wake(self) -> None:
         """Try to connect now instead of later: the peer has just announced itself."""
@@ -190,7 +196,7 @@ class PeerLink:
         if self._session is not None:
             self._tasks.start(self._session.close(), "esphome_offload link close")
         elif self.state is not LinkState.STOPPED:
-            self._set_state(LinkState.CONNECTING, "the address was changed")
+            self._set_state(LinkState.CONNECTING, Reason(ReasonKey.PEER_NOT_CONNECTED))
 
     async def wait_connected(self, seconds: float) -> None:
         """Return when commands can be sent; raises ChannelClosed when that does not come to be."""
@@ -200,11 +206,11 @@ class PeerLink:
             async with timeout(self._time, max(0.0, seconds)):
                 while not self.connected:
                     if self.given_up:
-                        raise ChannelClosed(self.why or "not connected")
+                        raise self._not_connected()
                     changed.clear()
                     await changed.wait()
         except TimeoutError as err:
-            raise ChannelClosed(self.why or "not connected") from err
+            raise self._not_connected() from err
         finally:
             unsubscribe()
 
@@ -262,8 +268,11 @@ class PeerLink:
 
     def _connected(self) -> Session:
         if self._session is None:
-            raise ChannelClosed(self.why or "not connected")
+            raise self._not_connected()
         return self._session
+
+    def _not_connected(self) -> ChannelClosed:
+        return ChannelClosed(str(self.why or Reason(ReasonKey.PEER_NOT_CONNECTED)))
 
     # How it comes to be connected.
 
@@ -277,8 +286,7 @@ class PeerLink:
                 ProtocolError,
                 ChannelClosed,
                 CommandRefused,
-                _Stranger,
-                _Unpaired,
+                _PairAgain,
             ) as err:
                 pause = self._note_failure(err)
             await self._pause(pause)
@@ -286,9 +294,9 @@ class PeerLink:
     async def _connect_and_stay(self) -> Never:
         async with dial(self._http, self._url, self._caller) as answered:
             if (pin := answered.hello.pin_sha256) == self._caller.identity.pin_sha256:
-                raise _Stranger("it has the identity of this instance; make a new one, pair again")
+                raise _PairAgain(ReasonKey.PEER_COPIED)
             if pin != self.pin_sha256:
-                raise _Stranger("it is not the instance that was paired with; pair again")
+                raise _PairAgain(ReasonKey.PEER_REPLACED)
             await self._stay(await open_link(answered.opening, self._peer_key))
 
     async def _stay(self, opened: Opened) -> Never:
@@ -329,26 +337,29 @@ class PeerLink:
             if self._time.monotonic() - since >= STABLE:
                 self._back_off.reset()
         if unpaired:
-            raise _Unpaired("its owner ended the pairing; pair again")
+            raise _PairAgain(ReasonKey.PEER_UNPAIRED)
         raise ChannelClosed(why)
 
     def _note_failure(self, err: Exception) -> float:
         """Take over why there is no connection; returns the seconds until the next try."""
-        code, why = _reason(err, self.label)
+        code, key = _judge(err)
         self._refusals = self._refusals + 1 if code is ErrorCode.UNKNOWN_GUEST else 0
+        if key is ReasonKey.PEER_UNPAIRED:
+            # The channel proves that the builder says so.
+            self._refusals = REFUSALS
         if code in (ErrorCode.TOO_OLD, ErrorCode.TOO_NEW):
             state, pause = LinkState.INCOMPATIBLE, RETRY_INCOMPATIBLE
-        elif isinstance(err, _Unpaired) or self._refusals >= REFUSALS:
+        elif self._refusals >= REFUSALS:
             state, pause = LinkState.REFUSED, LONGEST_PAUSE
         elif self.state is LinkState.REFUSED:
             # It stays refused until it connects: what failed now may be the network.
             return LONGEST_PAUSE
         else:
             state, pause = LinkState.CONNECTING, self._back_off.next()
-        _LOGGER.debug("%s: %s (%s); next try in %.1f s", self.label, why, err, pause)
+        _LOGGER.debug("%s: %s (%s); next try in %.1f s", self.label, key, err, pause)
         if self.state is not state is not LinkState.CONNECTING:
-            _LOGGER.warning("%s: %s", self.label, why)
-        self._set_state(state, why, code)
+            _LOGGER.warning("%s: %s", self.label, key.text)
+        self._set_state(state, Reason(key), code)
         return pause
 
     async def _pause(self, seconds: float) -> None:
@@ -360,34 +371,31 @@ class PeerLink:
             cancel()
             self._woken.clear()
 
-    def _set_state(self, state: LinkState, why: str | None, code: ErrorCode | None = None) -> None:
+    def _set_state(
+        self, state: LinkState, why: Reason | None, code: ErrorCode | None = None
+    ) -> None:
         changed = (state, why, code) != (self.state, self.why, self.code)
         self.state, self.why, self.code = state, why, code
         if changed:
             self._listeners.notify()
 
 
-def _reason(err: Exception, label: str) -> tuple[ErrorCode | None, str]:
-    """Return the code and the sentence for people; TOO_OLD and TOO_NEW are said of the peer."""
+def _judge(err: Exception) -> tuple[ErrorCode | None, ReasonKey]:
+    """Return the code and the reason of a failure; TOO_OLD and TOO_NEW are said of the peer."""
     code: ErrorCode | None = None
     match err:
-        case _Stranger() | _Unpaired():
-            return ErrorCode.UNKNOWN_GUEST, str(err)
-        case CommandRefused(code=sent, detail=detail):
-            return sent, f"it refused: {detail}"
+        case _PairAgain(key=key):
+            return ErrorCode.UNKNOWN_GUEST, key
+        case DialError(failure=failure) if failure in _FAILURES:
+            return ErrorCode(failure) if failure in ErrorCode else None, _FAILURES[failure]
         case DialError(failure=failure):
-            if failure not in ErrorCode:
-                return None, _FAILURES[failure]
             code = ErrorCode(failure)
         case Refused(code=sent):
             code = said_of_other(sent)
         case ProtocolError(code=own):
             code = own
+        case CommandRefused(code=sent):
+            code = sent
         case _:
-            return None, str(err)
-    if code is ErrorCode.UNKNOWN_GUEST:
-        return code, "it does not know this instance any more; pair again"
-    if code in (ErrorCode.TOO_OLD, ErrorCode.TOO_NEW):
-        return code, update_sentence(code, label)
-    passing = DialFailure(code) if code in DialFailure else DialFailure.MALFORMED
-    return code, _FAILURES[passing]
+            return None, ReasonKey.PEER_LOST
+    return code, _CODES.get(code, ReasonKey.PEER_UNCLEAR)

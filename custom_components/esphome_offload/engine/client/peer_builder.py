@@ -25,6 +25,7 @@ from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.limits import BUNDLE_LIMIT
 from ..protocol.messages import SendBundle, Submit
 from ..protocol.payloads import BuildParameters
+from ..reason import Reason, ReasonKey
 from ..tasks import BackgroundTasks
 from .attempt_progress import AttemptProgress, failure_of, refused
 from .firmware_download import fetch_firmware
@@ -70,11 +71,15 @@ class PeerBuilder(Builder):
     def status(self) -> BuilderStatus:
         status, connected = self._link.status, self._link.connected
         if status is None:
-            why_not = self._link.why or "it has not said yet what it can do"
-            return BuilderStatus(available=False, why_not=why_not, reachable=connected)
+            why_not = self._link.why or Reason(ReasonKey.PEER_WITHOUT_STATUS)
+            return BuilderStatus(available=False, why_not=str(why_not), reachable=connected)
         return BuilderStatus(
             available=connected and status.available,
-            why_not=status.why_not if connected else self._link.why or "not connected",
+            why_not=(
+                status.why_not
+                if connected
+                else str(self._link.why or Reason(ReasonKey.PEER_NOT_CONNECTED))
+            ),
             slots=status.slots,
             busy=status.busy,
             queue_length=status.queue_length,

@@ -5,6 +5,7 @@ import pytest
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus, Operation
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ...host.builder import until
 from ...jobs.fakes import settle
@@ -18,7 +19,7 @@ async def unavailable(house: House, attic: Peer, shed: Peer) -> dict[str, str]:
     await attic.remote.host.lend(Lending.PAUSED)
     await attic.until(lambda: not attic.builder.status().available)
     await shed.proxy.cut()
-    await shed.until(lambda: "cannot be reached" in (shed.link.why or ""))
+    await shed.until(lambda: shed.link.why == Reason(ReasonKey.PEER_AWAY))
     reason = shed.builder.status().why_not
     assert reason
     return {"attic": "paused by its owner", "shed": reason}
