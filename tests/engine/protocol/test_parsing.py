@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import pytest
 
 from custom_components.esphome_offload.engine.codec import Number, encode, encode_json
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.parsing import (
     parse,
     parse_json,
