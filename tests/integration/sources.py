@@ -120,7 +120,11 @@ class Code:
         elif name.endswith("Description"):
             platform = "sensor" if stem == "sensors" else stem
             self.entity_keys |= {(platform, key) for key in keys}
-        elif name.endswith("Error") or name in ("ConfigEntryNotReady", "UpdateFailed"):
+        elif name.endswith("Error") or name in (
+            "ConfigEntryAuthFailed",
+            "ConfigEntryNotReady",
+            "UpdateFailed",
+        ):
             self.exception_keys |= keys
             placeholders = arguments.get("translation_placeholders")
             if placeholders is None or isinstance(placeholders, ast.Dict):

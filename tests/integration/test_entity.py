@@ -12,7 +12,7 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 
 from .conftest import Stage
-from .guest_client import Offloader
+from .guest_client import OffloaderClient
 from .peer_entries.entries import add_peer
 
 LAMP_ENTITY = "update.desk_lamp_esphome"
@@ -20,7 +20,7 @@ LAMP_ENTITY = "update.desk_lamp_esphome"
 
 @pytest.fixture
 async def entities(
-    hass: HomeAssistant, lent: OffloadCoordinator, pi: Offloader, stage: Stage
+    hass: HomeAssistant, lent: OffloadCoordinator, offloader: OffloaderClient, stage: Stage
 ) -> list[entity_helper.Entity]:
     """Return one entity of every class: with a device, a guest and a peer, while lending."""
     peer = add_peer(hass)

@@ -114,7 +114,17 @@ def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
 
 def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
     # Which of them in which form: see the tests of the dialogs, which look at each.
-    pairing = {"address", "builder", "label", "minutes", "name", "reason", "tried", "tries", "url"}
+    pairing = {
+        "address",
+        "builder",
+        "example_url",
+        "label",
+        "name",
+        "reason",
+        "tried",
+        "tries",
+        "url",
+    }
     filled = {
         "config": {"folder", "home", *pairing},
         "options": {"code", "containment", "label", "reason", "until", "version"},
@@ -174,7 +184,7 @@ def test_every_error_of_a_flow_has_a_text_and_the_reverse(texts: Texts) -> None:
     shown = (
         ROOT / "config_flow.py",
         *ROOT.glob("flows/*.py"),
-        ROOT / "engine" / "client" / "probe.py",
+        ROOT / "engine" / "client" / "dial.py",
     )
     written = set().union(*(literals(path) for path in shown))
     for flow in ("config", "options"):
