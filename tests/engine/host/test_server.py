@@ -1,6 +1,8 @@
 """The builder's end of the link, on real websockets."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,6 +14,8 @@ from custom_components.esphome_offload.engine.clock import SystemTime
 from custom_components.esphome_offload.engine.host import server
 from custom_components.esphome_offload.engine.host.guest_sessions import PER_GUEST
 from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.host.pairing_window import WindowEnd
+from custom_components.esphome_offload.engine.host.strangers import Strangers
 from custom_components.esphome_offload.engine.protocol.calls import CommandRefused
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
@@ -33,6 +37,12 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Wanted,
 )
 from custom_components.esphome_offload.engine.protocol.noise import Handshake
+from custom_components.esphome_offload.engine.protocol.pairing import (
+    Paired,
+    PairingError,
+    PairingFailure,
+    pair,
+)
 
 from ..jobs.fakes import Block
 from .builder import BuilderMachine, GuestCalls, printing, until
@@ -378,6 +388,81 @@ async def test_a_frame_that_is_too_large_ends_the_connection(
         await opened(socket, guest.identity, builder.identity.public)
         await socket.send_bytes(bytes(70_000))
         assert (await socket.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_idle_strangers_lock_no_guest_out(
+    builder: BuilderMachine, guest: GuestCalls, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder.server, "_strangers", Strangers(limit=10))
+    async with AsyncExitStack() as stack, asyncio.timeout(30):
+        for _ in range(30):
+            await stack.enter_async_context(websocket(url))
+        link = await stack.enter_async_context(guest_link(url, guest))
+        assert await link.session.call(Wanted(())) == {"attempts": []}
+        for _ in range(30):
+            await stack.enter_async_context(websocket(url))
+        assert await link.session.call(Wanted(())) == {"attempts": []}
+
+
+async def test_strangers_beyond_the_limit_are_refused_before_anything_is_computed(
+    builder: BuilderMachine, guest: GuestCalls, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder.server, "_strangers", Strangers(limit=0))
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        async with websocket(url):
+            pass
+    assert refused.value.status == 503
+
+
+# Pairing
+
+
+async def pair_with(url: str, code: str, identity: Identity | None = None) -> Paired:
+    async with websocket(url) as socket:
+        opening, hello = await greeted(socket, identity or Identity.generate())
+        return await pair(opening, hello, code)
+
+
+async def test_an_offloader_with_the_code_becomes_a_guest(
+    builder: BuilderMachine, url: str, tmp_path: Path
+) -> None:
+    identity = Identity.generate()
+    paired = await pair_with(url, builder.window.open().code, identity)
+    assert (paired.public, paired.label) == (builder.identity.public, "builder")
+    assert builder.server.newest_guest == "offloader"
+    assert builder.server.pairing_address == "127.0.0.1"
+    async with guest_link(url, GuestCalls(builder, identity)) as link:
+        assert await link.session.call(Wanted(())) == {"attempts": []}
+
+
+async def test_strangers_neither_use_up_tries_nor_keep_others_from_pairing(
+    builder: BuilderMachine, url: str
+) -> None:
+    code = builder.window.open().code
+    for first in (b"P", b"P" + bytes(32), b"P" + bytes(31), b"P" + bytes(33), b"P" + b"\xff" * 32):
+        answer = await answer_to(url, first)
+        assert "malformed" in answer.data
+    await asyncio.gather(*(answer_to(url, b"P" + bytes(32)) for _ in range(50)))
+    assert builder.window.tries_left == 3
+    await pair_with(url, code)
+
+
+async def test_a_wrong_code_costs_a_try_and_three_close_the_window(
+    builder: BuilderMachine, url: str
+) -> None:
+    code = builder.window.open().code
+    wrong = f"{(int(code) + 1) % 10**8:08d}"
+    left = []
+    for _ in range(3):
+        with pytest.raises(PairingError) as refused:
+            await pair_with(url, wrong)
+        left.append(refused.value.tries_left)
+    assert left == [2, 1, 0]
+    assert builder.window.end is WindowEnd.WRONG_CODES
+    with pytest.raises(PairingError) as refused:
+        await pair_with(url, code)
+    assert refused.value.failure is PairingFailure.WINDOW_CLOSED
+    assert builder.guests.all() == ()
 
 
 async def test_offer_and_label_are_in_the_hello(builder: BuilderMachine, url: str) -> None:
