@@ -4,10 +4,21 @@ from collections.abc import Generator
 from datetime import UTC
 
 from homeassistant.util import dt as dt_util
+from hypothesis import HealthCheck, settings
 import pytest
 from pytest_homeassistant_custom_component.common import INSTANCES
 
 import custom_components  # noqa: F401 else the plugin's own package of that name is used
+
+# The same examples each time, however long one takes on a busy machine.
+settings.register_profile(
+    "tests",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)

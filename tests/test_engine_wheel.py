@@ -25,6 +25,22 @@ print(*names, sep="\\n")
 """
 
 
+START = f"""
+import asyncio, pathlib, sys
+from {PARENT}.engine.build.cache.layout import CacheLayout
+from {PARENT}.engine.build.services import BuildServices
+
+async def main():
+    services = BuildServices(CacheLayout(pathlib.Path(sys.argv[1])), ())
+    await services.start()
+    guest = await services.make_guest(services.layout.guest("ab" * 32))
+    print(guest.builder.slots is services.builder.slots)
+    await services.aclose()
+
+asyncio.run(main())
+"""
+
+
 def requirements() -> list[str]:
     """Return what the engine needs, as pyproject.toml pins it."""
     with (REPOSITORY / "pyproject.toml").open("rb") as file:
@@ -74,6 +90,7 @@ def test_the_engine_runs_under_another_parent_where_home_assistant_is_not(tmp_pa
         file for file in ENGINE.rglob("*.py") if file.parent != ENGINE or file.stem != "__init__"
     }
     assert len(imported) == len(files)
+    assert run(python, "-I", "-c", START, tmp_path / "cache").split() == ["True"]
 
 
 def test_the_engine_needs_exactly_what_is_pinned_for_it() -> None:

@@ -66,14 +66,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
 async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     """Unload "this instance" or a peer; running jobs go on unless the former is disabled."""
     coordinator = hass.data[DATA_COORDINATOR]
-    if is_peer(entry):
-        if not await hass.config_entries.async_unload_platforms(entry, _PEER_PLATFORMS):
-            return False
-        await coordinator.peering.async_disconnect(entry.entry_id)
-        return True
-    if not await hass.config_entries.async_unload_platforms(entry, _PLATFORMS):
+    platforms = _PEER_PLATFORMS if is_peer(entry) else _PLATFORMS
+    if not await hass.config_entries.async_unload_platforms(entry, platforms):
         return False
-    await coordinator.async_detach(entry)
+    if is_peer(entry):
+        await coordinator.peering.async_disconnect(entry.entry_id)
+    else:
+        await coordinator.async_detach(entry)
     return True
 
 

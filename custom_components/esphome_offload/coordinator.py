@@ -77,7 +77,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._versions = VersionTracker(
             hass, build_services.versions, lambda: self._listeners.notify(None)
         )
-        self._tracker = DeviceInventory(
+        self._inventory = DeviceInventory(
             hass, core, scanned=self._configurations_changed, changed=self._devices_changed
         )
         self.queue = JobQueue(
@@ -87,7 +87,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             flasher=build_services.flasher,
             firmware=build_services.firmware,
             devices=CoreDeviceLink(core),
-            configurations=self._tracker,
+            configurations=self._inventory,
             settings=self._queue_settings,
             on_event=self._job_event,
             end_leftovers=build_services.start,
@@ -97,12 +97,12 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     @property
     def devices(self) -> Mapping[str, OffloadDevice]:
         """The devices by configuration file name; empty while no "this instance" is loaded."""
-        return MappingProxyType({}) if self._entry is None else self._tracker.devices
+        return MappingProxyType({}) if self._entry is None else self._inventory.devices
 
     @property
     def unreadable(self) -> frozenset[str]:
         """The configuration files that cannot be read at the moment."""
-        return self._tracker.problems
+        return self._inventory.problems
 
     @property
     def latest_version(self) -> str | None:
@@ -124,7 +124,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
         Home Assistant waits 20 seconds, and each part has a time limit of its own.
         """
-        self._tracker.stop()
+        self._inventory.stop()
         self._versions.stop()
         await stop_all(
             self.queue.stop(),
@@ -145,7 +145,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     async def async_detach(self, entry: OffloadConfigEntry) -> None:
         """Hold the queue; running jobs go on unless the owner disabled the entry."""
         self.queue.hold()
-        self._tracker.stop()
+        self._inventory.stop()
         self._versions.stop()
         self._entry = None
         self.options = None
@@ -181,11 +181,11 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.build_services.builder.slots.set_count(options.parallel_builds)
         if before is None or before.config_dir != options.config_dir:
             folder = options.config_dir
-            await self._tracker.async_start(
+            await self._inventory.async_start(
                 None if folder is None else Path(self.hass.config.path(str(folder)))
             )
             self._remove_stale(entry)
-            registry.async_relink(self.hass, entry.entry_id, self._tracker.devices)
+            registry.async_relink(self.hass, entry.entry_id, self._inventory.devices)
         self._versions.start(options)
         await self.lender.async_apply(options)
 
@@ -330,7 +330,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             self._note_flashed(job)
             if job.outcome.verified:
                 # The next job may start at once, from the version that the device has now.
-                self._tracker.match_now()
+                self._inventory.match_now()
             if job.request.operation.builds:
                 self._pruning.request()
         self._announcer.announce(event, job)
@@ -345,7 +345,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
     def _kept_configurations(self) -> frozenset[str] | None:
         """Return the configurations that exist or are in use; None while that is unknown."""
-        known = None if self._entry is None else self._tracker.known_files
+        known = None if self._entry is None else self._inventory.known_files
         if not known:
             # Not scanned yet, or the mount point of a share that is not mounted.
             return None
@@ -383,12 +383,12 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             await self.queue.cancel(job_id)
 
     def _remove_stale(self, entry: OffloadConfigEntry) -> None:
-        if (known := self._tracker.known_files) is not None:
+        if (known := self._inventory.known_files) is not None:
             registry.async_remove_stale(self.hass, entry.entry_id, known)
             job_issues.async_forget(self.hass, known)
 
     @callback
     def _devices_changed(self, configurations: Container[str]) -> None:
         if self._entry is not None:
-            registry.async_relink(self.hass, self._entry.entry_id, self._tracker.devices)
+            registry.async_relink(self.hass, self._entry.entry_id, self._inventory.devices)
         self._listeners.notify(configurations)

@@ -10,6 +10,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import Store
 
 from .const import DOMAIN
+from .engine.codec import Json
 from .engine.host.ports import StateStore
 from .engine.jobs.ports import Persistence
 
@@ -25,12 +26,6 @@ _NUMBER = "number"
 
 class _StoredJobs(TypedDict):
     jobs: list[dict[str, object]]
-
-
-class StoredVersions(TypedDict):
-    """The newest known ESPHome versions, by version channel."""
-
-    newest: dict[str, str]
 
 
 class _SoonStore[T: Mapping[str, object]]:
@@ -141,6 +136,6 @@ class StatePersistence(_SoonStore[dict[str, object]], StateStore):
         return {**content, _NUMBER: self._number}
 
 
-def version_store(hass: HomeAssistant) -> Store[StoredVersions]:
+def version_store(hass: HomeAssistant) -> Store[Json]:
     """Return the store of the newest known ESPHome versions."""
-    return Store[StoredVersions](hass, _STORAGE_VERSION, f"{DOMAIN}.versions")
+    return Store[Json](hass, _STORAGE_VERSION, f"{DOMAIN}.versions")

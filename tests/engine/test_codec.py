@@ -5,6 +5,7 @@ from enum import StrEnum
 import json
 from typing import Annotated, ClassVar
 
+from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.esphome_offload.engine.codec import (
@@ -186,6 +187,22 @@ def test_an_error_never_repeats_the_value() -> None:
     with pytest.raises(CodecError) as caught:
         decode(Everything, encode(GOOD) | {"free": "\ud800secret"})
     assert "secret" not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys(encode(GOOD), JSON)))
+def test_whatever_is_decoded_is_accepted_or_refused(changed: dict[str, object]) -> None:
+    try:
+        message = decode(Everything, encode(GOOD) | changed)
+    except CodecError:
+        return
+    assert decode_json(Everything, encode_json(message)) == message
 
 
 def test_a_time_is_the_same_moment_in_utc() -> None:

@@ -3,7 +3,11 @@ import logging
 
 import pytest
 
-from custom_components.esphome_offload.engine.tasks import BackgroundTasks, CoalescedTask
+from custom_components.esphome_offload.engine.tasks import (
+    BackgroundTasks,
+    CoalescedTask,
+    stop_all,
+)
 
 
 async def test_a_task_is_owned_until_it_ends() -> None:
@@ -153,3 +157,21 @@ async def test_a_stopped_task_is_cancelled_and_ignores_requests() -> None:
     coalesced.request()
     await asyncio.sleep(0)
     assert runs == 1
+
+
+async def test_a_part_that_cannot_be_stopped_is_logged_and_the_others_stop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stopped: list[str] = []
+
+    async def fail() -> None:
+        raise OSError("the disk is full")
+
+    async def stop() -> None:
+        await asyncio.sleep(0)
+        stopped.append("second")
+
+    await stop_all(fail(), stop())
+
+    assert stopped == ["second"]
+    assert "the disk is full" in caplog.text

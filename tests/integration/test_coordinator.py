@@ -84,6 +84,23 @@ class TestVersions:
         assert await hass.config_entries.async_setup(entry.entry_id)
         assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.9.1"
 
+    async def test_damaged_versions_in_the_store_are_looked_up_again(
+        self,
+        hass: HomeAssistant,
+        stage: Stage,
+        entry: MockConfigEntry,
+        hass_storage: dict[str, dict[str, object]],
+    ) -> None:
+        hass_storage["esphome_offload.versions"] = {
+            "version": 1,
+            "minor_version": 1,
+            "key": "esphome_offload.versions",
+            "data": {"newest": {"stable": 5}},
+        }
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert hass.states.get(ENTITY).attributes["latest_version"] == NEWEST
+
 
 class TestRefusals:
     """Impossible requests are refused before anything is queued."""

@@ -10,6 +10,7 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 
@@ -203,3 +204,21 @@ async def test_stopping_one_part_waits_for_no_other_and_a_failure_keeps_none_fro
     assert stopping == {"queue", "lender", "peering"}
     assert stage.closed == 1
     assert "the disk is gone" in caplog.text
+
+
+async def test_an_entry_whose_platforms_cannot_be_unloaded_stays_attached(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    with patch.object(hass.config_entries, "async_unload_platforms", return_value=False):
+        assert not await hass.config_entries.async_unload(entry.entry_id)
+    assert entry.state is ConfigEntryState.FAILED_UNLOAD
+    assert coordinator.options is not None
+    entry.mock_state(hass, ConfigEntryState.LOADED)
+
+
+async def test_an_entry_can_be_removed_where_the_integration_was_never_set_up(
+    hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
+) -> None:
+    await hass.config_entries.async_remove(entry.entry_id)
+    assert not hass.config_entries.async_entries(DOMAIN)
+    assert DATA_COORDINATOR not in hass.data

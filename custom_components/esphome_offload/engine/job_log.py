@@ -22,7 +22,7 @@ FILE_LIMIT = MIB
 HEAD_LIMIT = 320 * 1024
 TAIL_LIMIT = 320 * 1024
 OWN = "== "
-"""What the lines begin with that we log ourselves, in between those of ESPHome."""
+"""The prefix of the lines that we add to those of ESPHome."""
 LINE_LIMIT = 4000
 WRITE_EVERY = 0.5
 _CLOSE_TIMEOUT = 5.0
@@ -38,7 +38,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 class LogPage:
     """A run of neighbouring lines; the first has the number ``first_line``, counted from 0.
 
-    ``first_line`` is greater than asked for where lines were left out. Go on reading at
+    ``first_line`` is greater than asked for where lines were left out. Continue at
     ``next_line``; nothing more is there (yet) when it equals ``total``. ``last``: nothing will be
     added after this page; only ``follow`` knows.
     """

@@ -1,4 +1,4 @@
-"""Work in a thread that is not left running when nobody waits for it any more."""
+"""Work in a thread that ends when its caller is cancelled."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import threading
 
 
 async def in_thread[T](work: Callable[[threading.Event], T]) -> T:
-    """Return what ``work`` returns; it gets an event that says: stop, nobody wants it any more.
+    """Return what ``work`` returns; it gets an event that tells it to stop.
 
     When cancelled, the event is set and ``work`` is waited for; what it then returns or raises is
     dropped.
@@ -23,6 +23,6 @@ async def in_thread[T](work: Callable[[threading.Event], T]) -> T:
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
         if not running.cancelled():
-            # Said nowhere: nobody wants it any more.
+            # Retrieved, or asyncio would log it.
             running.exception()
         raise

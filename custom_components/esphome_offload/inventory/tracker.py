@@ -115,13 +115,13 @@ class DeviceInventory(ConfigurationSource):
         if config_dir is not None:
             self._config_dir = config_dir
             self._following = True
-            await self.async_rescan()
             self._unsubscribes = [
                 async_track_time_interval(
                     self._hass, self._async_interval, _SCAN_INTERVAL, cancel_on_shutdown=True
                 ),
                 self._core.subscribe(self._match_soon),
             ]
+            await self.async_rescan()
         self._match()
 
     @callback

@@ -1,9 +1,11 @@
 """VersionTracker: the ESPHome version to build with, also while offline."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 import logging
+from typing import Annotated
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.event import async_track_time_interval
@@ -15,6 +17,7 @@ from ..engine.build.toolchain.versions import (
     Versions,
     normal_version,
 )
+from ..engine.codec import CodecError, Keyed, Text, decode, encode
 from ..errors import validation_error
 from ..options import OffloadOptions, VersionChannel
 from ..storage import version_store
@@ -30,6 +33,13 @@ _REFUSALS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _KnownVersions:
+    """The newest known version of each channel, as it is stored."""
+
+    newest: Annotated[Mapping[VersionChannel, Annotated[str, Text(64)]], Keyed(len(VersionChannel))]
+
+
 class VersionTracker:
     """Asks every six hours and when the channel changes; a failure keeps the known version."""
 
@@ -38,7 +48,7 @@ class VersionTracker:
         self._source = source
         self._changed = changed
         self._store = version_store(hass)
-        self._newest: dict[str, str] = {}
+        self._newest: dict[VersionChannel, str] = {}
         self._channel = VersionChannel.STABLE
         self._fixed: str | None = None
         self._cancel_interval: Callable[[], None] | None = None
@@ -55,8 +65,12 @@ class VersionTracker:
 
     async def async_load(self) -> None:
         """Load the versions that were known before the restart."""
-        if (stored := await self._store.async_load()) is not None:
-            self._newest = dict(stored["newest"])
+        if (stored := await self._store.async_load()) is None:
+            return
+        try:
+            self._newest = dict(decode(_KnownVersions, stored).newest)
+        except CodecError as error:
+            _LOGGER.warning("The stored ESPHome versions are damaged: %s", error)
 
     def start(self, options: OffloadOptions) -> None:
         """Follow the channel of ``options``; asks at once, in the background."""
@@ -130,5 +144,5 @@ class VersionTracker:
             _LOGGER.info("The newest ESPHome version can be asked for again")
         if self._newest.get(channel) != newest:
             self._newest[channel] = newest
-            await self._store.async_save({"newest": dict(self._newest)})
+            await self._store.async_save(encode(_KnownVersions(self._newest)))
             self._changed()

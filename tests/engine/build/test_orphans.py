@@ -7,7 +7,7 @@ import time
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
-from custom_components.esphome_offload.engine.build.cache.orphans import GONE_FOR, prune_orphans
+from custom_components.esphome_offload.engine.build.cache.orphans import KEPT_FOR, prune_orphans
 
 LAMP = "lamp.yaml"
 
@@ -49,7 +49,7 @@ def test_all_of_a_configuration_that_is_gone_for_a_week_goes(layout: CacheLayout
     look(layout, 7.1, "fan.yaml")
     assert not kept(layout, LAMP)
     assert kept(layout, "fan.yaml")
-    assert list(layout.gone.iterdir()) == []
+    assert list(layout.orphans.iterdir()) == []
 
 
 def test_the_week_begins_when_it_is_gone_however_long_it_was_not_built(layout: CacheLayout) -> None:
@@ -85,5 +85,5 @@ def test_it_stops_when_it_is_told_to(layout: CacheLayout) -> None:
     look(layout, 0)
     stop = threading.Event()
     stop.set()
-    prune_orphans(layout, (), time.time() + 2 * GONE_FOR, stop)
+    prune_orphans(layout, (), time.time() + 2 * KEPT_FOR, stop)
     assert kept(layout, LAMP)

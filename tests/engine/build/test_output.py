@@ -1,6 +1,11 @@
+"""From bytes to lines and progress, in bounded time whatever the bytes are."""
+
+import time
+
 import pytest
 
 from custom_components.esphome_offload.engine.build.process.output import OutputParser
+from custom_components.esphome_offload.engine.job_log import LINE_LIMIT
 
 
 def parse(*chunks: bytes) -> tuple[list[str], list[float]]:
@@ -154,16 +159,59 @@ def test_ninja_redrawing_its_status_in_one_row_is_understood() -> None:
     assert progress == [1.0, 50.0, 100.0]
 
 
-def test_output_without_any_newline_does_not_pile_up() -> None:
-    size = 1_000_000
+def test_of_output_without_any_newline_only_a_line_is_kept() -> None:
     parser = OutputParser()
-    lines: list[str] = []
-    longest_kept = 0
-    for _ in range(size // 1000):
-        lines += parser.feed(b"x" * 1000)[0]
-        longest_kept = max(longest_kept, len(parser._pending))
-    assert longest_kept <= 65 * 1024
-    assert sum(map(len, lines + parser.finish())) == size
+    for _ in range(1000):
+        assert parser.feed(b"x" * 1000) == ([], None)
+        assert len(parser._pending) <= 4 * LINE_LIMIT
+    assert parser.feed(b"\nnext") == (["x" * LINE_LIMIT], None)
+    assert parser.finish() == ["next"]
+
+
+def test_a_long_line_is_clipped() -> None:
+    assert parse(b"x" * 10_000 + b"\nshort\n")[0] == ["x" * LINE_LIMIT, "short"]
+
+
+PIECE = 16 * 1024
+ENDLESS = {
+    "beginnings of progress": b"Writing at ",
+    "beginnings of a row": b"\rUploading: ",
+    "beginnings of lines": b"\nUploading: ",
+    "rows of progress": b"\r[1/2] x",
+    "lines of progress": b"Writing at 0x0 (1 %)\n",
+    "escape codes without end": b"\x1b[0",
+    "links without end": b"\x1b]8;;",
+    "blanks": b" ",
+    "brackets": b"[ ",
+    "empty states": b"\r",
+    "digits": b"1",
+}
+
+
+@pytest.mark.parametrize("text", ENDLESS.values(), ids=ENDLESS)
+def test_endless_output_is_handled_in_bounded_pieces(
+    text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Progress text without an end once took 411 ms in one turn of the event loop."""
+    looked_at: list[int] = []
+    find_progress = OutputParser._find_progress
+
+    def counted(self: OutputParser, block: bytes) -> None:
+        looked_at.append(len(block))
+        find_progress(self, block)
+
+    monkeypatch.setattr(OutputParser, "_find_progress", counted)
+    parser = OutputParser()
+    data = (text * (PIECE // len(text) + 1))[:PIECE]
+    spent = []
+    for _ in range(10):
+        looked_at.clear()
+        before = time.thread_time()
+        parser.feed(data)
+        spent.append(time.thread_time() - before)
+        assert sum(looked_at) <= 2 * (PIECE + 4 * LINE_LIMIT)
+        assert len(parser._pending) <= 4 * LINE_LIMIT
+    assert min(spent) < 0.02
 
 
 def test_bytes_that_are_no_utf8_are_replaced() -> None:

@@ -390,6 +390,18 @@ async def test_a_flood_of_lines_lets_the_loop_turn_between_chunks(
     assert 0 < most < 1000
 
 
+async def test_a_flood_of_empty_lines_comes_in_small_batches(
+    processes: Processes, tmp_path: Path
+) -> None:
+    batches: list[int] = []
+    program = "import os; os.write(1, b'\\n' * 60_000)"
+    await processes.run_lines(
+        python(program, cwd=tmp_path), lambda lines: batches.append(len(lines))
+    )
+    assert sum(batches) == 60_000
+    assert max(batches) <= 500
+
+
 async def test_nothing_is_leaked(processes: Processes, tmp_path: Path) -> None:
     async def use() -> None:
         await processes.run(shell("echo", tmp_path))

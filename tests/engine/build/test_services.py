@@ -62,7 +62,7 @@ async def test_trees_and_bundles_share_a_budget_and_orphans_are_pruned_in_time(
     assert [folder.exists() for folder in lamp] == [False, False, True]
     assert services.builder.status().warm == frozenset()
 
-    (mark,) = layout.gone.iterdir()
+    (mark,) = layout.orphans.iterdir()
     os.utime(mark, (0, 0))
     await services.make_room(None)
     assert lamp[2].exists(), "it is not known which configurations there are"

@@ -11,7 +11,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.model import BuildError
-from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.process.processes import LaunchError, Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import (
     Toolchain,
     Toolchains,
@@ -28,15 +28,25 @@ from .package_index import (
     OLDER,
 )
 
-NOBODY_LISTENS = "http://127.0.0.1:9/simple"
+UNREACHABLE = "http://127.0.0.1:9/simple"
 
 
 def restarted(layout: CacheLayout, processes: Processes) -> Toolchains:
-    """Return what a Home Assistant that has just started has."""
+    """Return the toolchains of a Home Assistant that has just started."""
     return Toolchains(layout, processes, uv_of(layout))
 
 
-def version_said_by(toolchain: Toolchain) -> str:
+def pretended(layout: CacheLayout, script: str) -> Path:
+    """Make a complete toolchain whose Python is a shell script; return that."""
+    python = layout.toolchain(NEWEST) / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    (layout.toolchain(NEWEST) / ".complete").touch()
+    return python
+
+
+def version_of(toolchain: Toolchain) -> str:
     command = [toolchain.python, "-m", "esphome", "version"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -52,7 +62,7 @@ async def test_a_toolchain_is_that_version_of_esphome(
     toolchains: Toolchains, sink: Sink, version: str
 ) -> None:
     toolchain = await toolchains.ensure(version, sink.lines)
-    assert version_said_by(toolchain) == f"Version: {version}"
+    assert version_of(toolchain) == f"Version: {version}"
     assert toolchains.installed() == (version,)
     assert any(f"esphome=={version}" in line for line in sink.output)
 
@@ -81,7 +91,7 @@ async def test_two_versions_live_side_by_side(toolchains: Toolchains, sink: Sink
     both = await asyncio.gather(
         toolchains.ensure(OLDER, sink.lines), toolchains.ensure(NEWEST, sink.lines)
     )
-    assert [version_said_by(one) for one in both] == [f"Version: {OLDER}", f"Version: {NEWEST}"]
+    assert [version_of(one) for one in both] == [f"Version: {OLDER}", f"Version: {NEWEST}"]
     assert toolchains.installed() == (NEWEST, OLDER)
 
 
@@ -118,32 +128,75 @@ async def test_a_half_made_one_is_never_used(
     (half_made / "bin" / "python").chmod(0o755)
     toolchain = await toolchains.ensure(NEWEST, sink.lines)
     assert any("Making the toolchain" in line for line in sink.output)
-    assert version_said_by(toolchain) == f"Version: {NEWEST}"
+    assert version_of(toolchain) == f"Version: {NEWEST}"
 
 
-async def test_one_that_broke_while_we_were_away_is_made_again(
+async def test_one_that_broke_between_two_starts_is_made_again(
     toolchains: Toolchains, layout: CacheLayout, processes: Processes, sink: Sink
 ) -> None:
     toolchain = await toolchains.ensure(NEWEST, sink.lines)
     next(toolchain.bin.parent.glob("lib/python*/site-packages/esphome/__main__.py")).unlink()
     later = restarted(layout, processes)
     await later.load()
-    assert version_said_by(await later.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+    assert version_of(await later.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
 
 
-async def test_one_that_is_doubted_is_looked_at_again(toolchains: Toolchains, sink: Sink) -> None:
+async def test_one_that_was_invalidated_is_checked_again(
+    toolchains: Toolchains, sink: Sink
+) -> None:
     toolchain = await toolchains.ensure(NEWEST, sink.lines)
     next(toolchain.bin.parent.glob("lib/python*/site-packages/esphome/__main__.py")).unlink()
     toolchains.invalidate(NEWEST)
-    assert version_said_by(await toolchains.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+    assert version_of(await toolchains.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
 
 
-async def test_one_that_somebody_deleted_is_made_again(
+NO_ANSWERS = {
+    "no memory": "echo MemoryError; exit 1",
+    "no processes": "echo 'BlockingIOError: [Errno 11] Resource temporarily unavailable'; exit 1",
+    "killed": "kill -9 $$",
+}
+
+
+@pytest.mark.parametrize("script", NO_ANSWERS.values(), ids=NO_ANSWERS)
+async def test_one_that_gives_no_answer_is_neither_used_nor_removed(
+    toolchains: Toolchains, layout: CacheLayout, script: str
+) -> None:
+    """A build can use up what the check needs; the toolchain of all must survive that."""
+    python = pretended(layout, script)
+    error = await refused(toolchains, NEWEST)
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert "cannot be started now" in str(error)
+    assert python.exists()
+
+
+async def test_one_that_cannot_be_asked_is_not_removed(
+    toolchains: Toolchains, layout: CacheLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise LaunchError("no process can be started")
+
+    python = pretended(layout, "exit 0")
+    monkeypatch.setattr(Processes, "capture", refuse)
+    error = await refused(toolchains, NEWEST)
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert "no process can be started" in str(error)
+    assert python.exists()
+
+
+async def test_one_that_answers_wrongly_is_made_again(
+    toolchains: Toolchains, layout: CacheLayout, sink: Sink
+) -> None:
+    pretended(layout, "echo 'Version: 2031.2.0'")
+    toolchain = await toolchains.ensure(NEWEST, sink.lines)
+    assert version_of(toolchain) == f"Version: {NEWEST}"
+
+
+async def test_one_that_was_deleted_is_made_again(
     toolchains: Toolchains, layout: CacheLayout, sink: Sink
 ) -> None:
     await toolchains.ensure(NEWEST, sink.lines)
     layout.discard(layout.toolchain(NEWEST))
-    assert version_said_by(await toolchains.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+    assert version_of(await toolchains.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +209,7 @@ async def test_one_that_somebody_deleted_is_made_again(
         (NEEDS_MORE, "nobody-has-this"),
     ],
 )
-async def test_a_version_that_can_never_be_had_here_is_unavailable_and_says_why(
+async def test_a_version_that_can_never_be_installed_here_is_unavailable_and_says_why(
     toolchains: Toolchains, layout: CacheLayout, version: str, said: str
 ) -> None:
     error = await refused(toolchains, version)
@@ -174,7 +227,7 @@ async def test_without_a_network_what_is_there_goes_on_working_and_the_error_nam
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await toolchains.ensure(OLDER, sink.lines)
-    monkeypatch.setenv("UV_DEFAULT_INDEX", NOBODY_LISTENS)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", UNREACHABLE)
     monkeypatch.setenv("UV_OFFLINE", "1")
     later = restarted(layout, processes)
     await later.load()
@@ -186,8 +239,8 @@ async def test_without_a_network_what_is_there_goes_on_working_and_the_error_nam
     assert later.installed() == (OLDER,)
 
 
-class DispatchGate:
-    """A uv that waits until it is let through, and notes that it runs."""
+class GatedUv:
+    """A uv that waits until its gate is open, and writes down that it runs."""
 
     def __init__(self, folder: Path) -> None:
         self.started = folder / "started"
@@ -207,20 +260,20 @@ class DispatchGate:
 
 
 @pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DispatchGate:
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GatedUv:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    return DispatchGate(tmp_path)
+    return GatedUv(tmp_path)
 
 
 @pytest.fixture
-def gated(layout: CacheLayout, processes: Processes, index: str, gate: DispatchGate) -> Toolchains:
+def gated(layout: CacheLayout, processes: Processes, index: str, gate: GatedUv) -> Toolchains:
     uv = uv_of(layout)
     uv.argv = (str(gate.program),)
     return Toolchains(layout, processes, uv)
 
 
-async def test_who_gives_up_waiting_does_not_stop_it_for_the_others(
-    gated: Toolchains, gate: DispatchGate, sink: Sink
+async def test_a_caller_that_gives_up_does_not_stop_it_for_the_others(
+    gated: Toolchains, gate: GatedUv, sink: Sink
 ) -> None:
     impatient_output: list[str] = []
 
@@ -233,12 +286,12 @@ async def test_who_gives_up_waiting_does_not_stop_it_for_the_others(
     impatient.cancel()
     await asyncio.wait({impatient})
     gate.open.touch()
-    assert version_said_by(await patient) == f"Version: {NEWEST}"
+    assert version_of(await patient) == f"Version: {NEWEST}"
     assert not any("is ready" in line for line in impatient_output)
 
 
 async def test_when_the_last_one_gives_up_it_is_stopped_and_nothing_is_left(
-    gated: Toolchains, gate: DispatchGate, layout: CacheLayout, sink: Sink
+    gated: Toolchains, gate: GatedUv, layout: CacheLayout, sink: Sink
 ) -> None:
     waiters = [asyncio.create_task(gated.ensure(NEWEST, sink.lines)) for _ in range(2)]
     pid = await gate.running()
@@ -248,11 +301,11 @@ async def test_when_the_last_one_gives_up_it_is_stopped_and_nothing_is_left(
     assert not Path(f"/proc/{pid}").exists()
     assert not layout.toolchain(NEWEST).exists()
     gate.open.touch()
-    assert version_said_by(await gated.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
+    assert version_of(await gated.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
 
 
-async def test_one_who_comes_while_it_is_being_stopped_still_gets_it(
-    gated: Toolchains, gate: DispatchGate, sink: Sink
+async def test_a_caller_that_comes_while_it_is_being_stopped_still_gets_it(
+    gated: Toolchains, gate: GatedUv, sink: Sink
 ) -> None:
     first = asyncio.create_task(gated.ensure(NEWEST, sink.lines))
     await gate.running()
@@ -261,4 +314,4 @@ async def test_one_who_comes_while_it_is_being_stopped_still_gets_it(
     second = asyncio.create_task(gated.ensure(NEWEST, sink.lines))
     await asyncio.wait({first})
     assert first.cancelled()
-    assert version_said_by(await second) == f"Version: {NEWEST}"
+    assert version_of(await second) == f"Version: {NEWEST}"

@@ -16,6 +16,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import (
     normal_version,
 )
 
+from ..jobs.fakes import VirtualTime
 from .conftest import uv_of
 from .package_index import (
     BETA,
@@ -24,7 +25,7 @@ from .package_index import (
     OLDER,
 )
 
-NOBODY_LISTENS = "http://127.0.0.1:9/simple"
+UNREACHABLE = "http://127.0.0.1:9/simple"
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def go_offline(monkeypatch: pytest.MonkeyPatch) -> None:
     # Offline, uv would still read an index of files.
-    monkeypatch.setenv("UV_DEFAULT_INDEX", NOBODY_LISTENS)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", UNREACHABLE)
     monkeypatch.setenv("UV_OFFLINE", "1")
 
 
@@ -90,7 +91,7 @@ async def test_a_version_for_another_python_is_refused_with_that_reason(
 async def test_without_an_answer_from_the_index_the_network_is_blamed(
     versions: Versions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("UV_DEFAULT_INDEX", NOBODY_LISTENS)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", UNREACHABLE)
     error = await refused(versions, NEWEST)
     assert error.problem is VersionProblem.NO_NETWORK
     assert "check the internet connection" in str(error)
@@ -128,17 +129,17 @@ async def test_what_was_answered_is_not_asked_again(
     assert await versions.newest(prerelease=False) == NEWEST
 
 
-async def test_the_newest_version_is_asked_for_again_after_a_while(
+async def test_the_newest_version_is_looked_up_again_after_a_while(
     layout: CacheLayout,
     processes: Processes,
     toolchains: Toolchains,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    now = 0.0
-    versions = Versions(processes, uv_of(layout), toolchains.installed, lambda: now)
+    time = VirtualTime()
+    versions = Versions(processes, uv_of(layout), toolchains.installed, time)
     await versions.newest(prerelease=False)
     go_offline(monkeypatch)
-    now = 3600.0
+    await time.go(3600)
     with pytest.raises(VersionError):
         await versions.newest(prerelease=False)
 

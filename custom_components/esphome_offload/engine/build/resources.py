@@ -7,10 +7,8 @@ import shutil
 import sys
 import sysconfig
 
-from ..const import FailureReason
+from ..const import MIB, FailureReason
 from .model import BuildError
-
-_MIB = 1024 * 1024
 
 MEMORY_MIB = 400
 """The largest of ESPHome's files takes g++ about 300 MiB, and ESPHome itself 100."""
@@ -73,7 +71,7 @@ class Machine:
             return None
         # Cached files count as used but give way.
         cached = _field(group / "memory.stat", "inactive_file", 1)
-        return max(0, limit - used) // _MIB + (cached or 0)
+        return max(0, limit - used) // MIB + (cached or 0)
 
 
 def check(resources: Resources) -> None:
@@ -104,7 +102,7 @@ def why_not_here() -> str | None:
 def _disk_mib(path: Path) -> int | None:
     while True:
         try:
-            return shutil.disk_usage(path).free // _MIB
+            return shutil.disk_usage(path).free // MIB
         except FileNotFoundError:
             # Not made yet: what it will be made in.
             path = path.parent
@@ -117,7 +115,7 @@ def _field(path: Path, name: str, unit: int) -> int | None:
     try:
         lines = path.read_text(encoding="ascii").splitlines()
         return next(
-            (int(line.split()[1]) * unit // _MIB for line in lines if line.startswith(name)), None
+            (int(line.split()[1]) * unit // MIB for line in lines if line.startswith(name)), None
         )
     except OSError, ValueError, IndexError:
         return None

@@ -9,6 +9,8 @@ from functools import partial
 from itertools import count as counter
 from typing import Final
 
+from ..listeners import Listeners
+
 OWN: Final = "own"
 """The owner of this machine's own jobs; a guest's builds are owned by its pin."""
 
@@ -16,20 +18,19 @@ OWN: Final = "own"
 class Slot:
     """The right to run one build."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
-        """Held from now on."""
-        self._give_back: Callable[[], None] | None = give_back
+    def __init__(self, free: Callable[[], None]) -> None:
+        self._free: Callable[[], None] | None = free
 
     def release(self) -> None:
-        """Give it back; a second time does nothing."""
-        give_back, self._give_back = self._give_back, None
-        if give_back is not None:
-            give_back()
+        """Free the slot; a second call does nothing."""
+        free, self._free = self._free, None
+        if free is not None:
+            free()
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
-    """What one owner waits for."""
+class _Demand:
+    """The builds of one owner that wait for a slot."""
 
     since: int
     builds: int
@@ -37,8 +38,8 @@ class _Line:
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
-    """One build in the line of an owner that leaves the order to us."""
+class _Waiter:
+    """One waiting build of an owner whose builds are served in order."""
 
     on_ahead: Callable[[int], None]
     granted: asyncio.Future[Slot] = field(
@@ -48,7 +49,7 @@ class _Place:
 
 
 class Slots:
-    """A slot that comes free goes to the owner whose last turn is longest ago.
+    """The slots of one machine; a free one goes to the owner that was served longest ago.
 
     Use it on the event loop only. Listeners and turns are called in the middle of a change:
     they may take, want and release.
@@ -60,29 +61,29 @@ class Slots:
         self._busy = 0
         self._numbers = counter(1)
         self._served: dict[str, int] = {}
-        self._lines: dict[str, _Line] = {}
-        self._places: dict[str, deque[_Place]] = {}
-        self._listeners: list[Callable[[], None]] = []
+        self._demands: dict[str, _Demand] = {}
+        self._waiters: dict[str, deque[_Waiter]] = {}
+        self._listeners: Listeners[[]] = Listeners()
         self._serving = False
         self._turn: str | None = None
 
     @property
     def count(self) -> int:
-        """How many builds may run."""
+        """The number of builds that may run."""
         return self._count
 
     @property
     def busy(self) -> int:
-        """How many slots are held; more than ``count`` after that was lowered."""
+        """The number of slots that are held; above ``count`` after that was lowered."""
         return self._busy
 
     @property
     def waiting(self) -> int:
-        """How many builds wait for a slot, whoever's they are."""
-        return sum(line.builds for line in self._lines.values())
+        """The number of builds that wait for a slot, of all owners."""
+        return sum(line.builds for line in self._demands.values())
 
     def set_count(self, count: int) -> None:
-        """Change how many builds may run; those that run go on."""
+        """Change how many builds may run; running ones continue."""
         count = max(1, count)
         if count != self._count:
             self._count = count
@@ -90,88 +91,87 @@ class Slots:
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` whenever count, busy or waiting changed; returns unsubscribe."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
+        return self._listeners.subscribe(listener)
 
     def take(self, owner: str) -> Slot | None:
-        """Hold a slot at once; None when none is free or it is another owner's turn."""
+        """Return a slot to hold; None when none is free or it is another owner's turn."""
         if self._busy >= self._count or (self._serving and self._turn != owner):
             return None
         self._turn = None
         self._busy += 1
         self._served[owner] = next(self._numbers)
         self._changed()
-        return Slot(self._give_back)
+        return Slot(self._free)
 
     def want(self, owner: str, builds: int, on_turn: Callable[[], None]) -> None:
-        """Say how many builds of an owner wait; 0 takes it out of the line.
+        """Set how many builds of an owner wait; 0 withdraws its demand.
 
-        ``on_turn`` is called when a slot is there for it; it takes it, or is passed over.
+        ``on_turn`` is called when there is a slot for it; it takes it, or is passed over.
         """
-        line = self._lines.get(owner)
+        line = self._demands.get(owner)
         if builds == (line.builds if line else 0):
             return
         if builds == 0:
-            del self._lines[owner]
+            del self._demands[owner]
         elif line is None:
-            self._lines[owner] = _Line(next(self._numbers), builds, on_turn)
+            self._demands[owner] = _Demand(next(self._numbers), builds, on_turn)
         else:
             line.builds = builds
         self._changed()
 
     @asynccontextmanager
     async def slot(self, owner: str, on_ahead: Callable[[int], None]) -> AsyncIterator[None]:
-        """Wait for a slot and hold it; first come, first served among an owner's builds.
+        """Wait for a slot and hold it; an owner's builds are served in the order they came.
 
-        ``on_ahead`` gets told how many waiting builds come before this one, at each change.
+        ``on_ahead`` is called with the number of waiting builds before this one, at each change.
         """
         slot = self.take(owner)
         if slot is None:
-            slot = await self._wait(owner, _Place(on_ahead))
+            slot = await self._wait(owner, _Waiter(on_ahead))
         try:
             yield
         finally:
             slot.release()
 
-    async def _wait(self, owner: str, place: _Place) -> Slot:
-        line = self._places.setdefault(owner, deque())
-        line.append(place)
-        self._want_places(owner)
+    async def _wait(self, owner: str, waiter: _Waiter) -> Slot:
+        line = self._waiters.setdefault(owner, deque())
+        line.append(waiter)
+        self._want_waiters(owner)
         try:
-            return await place.granted
+            return await waiter.granted
         except asyncio.CancelledError:
-            if place in line:
-                line.remove(place)
-                self._want_places(owner)
-            elif not place.granted.cancelled():
-                place.granted.result().release()
+            if waiter in line:
+                line.remove(waiter)
+                self._want_waiters(owner)
+            elif not waiter.granted.cancelled():
+                waiter.granted.result().release()
             raise
 
-    def _want_places(self, owner: str) -> None:
-        self.want(owner, len(self._places[owner]), partial(self._grant, owner))
+    def _want_waiters(self, owner: str) -> None:
+        self.want(owner, len(self._waiters[owner]), partial(self._grant, owner))
 
     def _grant(self, owner: str) -> None:
-        line = self._places[owner]
+        line = self._waiters[owner]
         while line and line[0].granted.cancelled():
             line.popleft()
         if line and (slot := self.take(owner)) is not None:
             line.popleft().granted.set_result(slot)
-        self._want_places(owner)
+        self._want_waiters(owner)
 
-    def _give_back(self) -> None:
+    def _free(self) -> None:
         self._busy -= 1
         self._serve()
 
     def _serve(self) -> None:
         if self._serving:
-            # The loop that runs sees what changed.
+            # The loop that is running serves it.
             return
         self._serving = True
         passed_over: set[str] = set()
         try:
             while self._busy < self._count and (owner := self._next(passed_over)) is not None:
                 self._turn = owner
-                self._lines[owner].on_turn()
+                self._demands[owner].on_turn()
                 if self._turn is not None:
                     passed_over.add(owner)
         finally:
@@ -185,26 +185,26 @@ class Slots:
 
     def _in_turn(self) -> list[str]:
         return sorted(
-            self._lines, key=lambda owner: (self._served.get(owner, 0), self._lines[owner].since)
+            self._demands,
+            key=lambda owner: (self._served.get(owner, 0), self._demands[owner].since),
         )
 
     def _changed(self) -> None:
         if self._serving:
             return
-        self._tell_places()
-        for listener in tuple(self._listeners):
-            listener()
+        self._notify_waiters()
+        self._listeners.notify()
 
-    def _tell_places(self) -> None:
-        """Count through the rounds to come."""
+    def _notify_waiters(self) -> None:
+        """Notify the waiters whose queue position changed, by counting through the rounds."""
         owners = self._in_turn()
         ahead = 0
-        for number in range(max((line.builds for line in self._lines.values()), default=0)):
+        for number in range(max((line.builds for line in self._demands.values()), default=0)):
             for owner in owners:
-                if number >= self._lines[owner].builds:
+                if number >= self._demands[owner].builds:
                     continue
-                places = self._places.get(owner, ())
-                if number < len(places) and places[number].ahead != ahead:
-                    places[number].ahead = ahead
-                    places[number].on_ahead(ahead)
+                waiters = self._waiters.get(owner, ())
+                if number < len(waiters) and waiters[number].ahead != ahead:
+                    waiters[number].ahead = ahead
+                    waiters[number].on_ahead(ahead)
                 ahead += 1

@@ -13,7 +13,7 @@ from ...threads import in_thread
 from .removal import open_folder
 
 TOOLCHAINS_BUDGET: Final = 4 * GIB
-"""Some fifteen versions; who tries more of them does not go back to all."""
+"""Some fifteen versions; a person who tries more of them does not return to all."""
 TREES_BUDGET: Final = 20 * GIB
 """A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental. Bundles, and what
 ESPHome fetches to make them, count as well."""

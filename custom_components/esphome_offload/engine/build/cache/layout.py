@@ -90,7 +90,7 @@ class CacheLayout:
         return self.trees / configuration_key(configuration)
 
     def tree_lock(self, configuration: str) -> Path:
-        """Return what is locked while a tree is used; beside it, so that the tree can go."""
+        """Return what is locked while a tree is used; beside it, so that the tree can be removed."""
         return self.trees / f"{configuration_key(configuration)}.lock"
 
     @property
@@ -129,9 +129,9 @@ class CacheLayout:
         return self.all_firmware / configuration_key(configuration)
 
     @property
-    def gone(self) -> Path:
-        """One empty file per configuration that was removed; its time says when."""
-        return self.root / "gone"
+    def orphans(self) -> Path:
+        """One empty file per configuration that is missing; its time says since when."""
+        return self.root / "orphans"
 
     @property
     def guests(self) -> Path:
@@ -188,7 +188,7 @@ class CacheLayout:
             self.all_flash,
             self.bundles,
             self.all_firmware,
-            self.gone,
+            self.orphans,
             self.guest_logs,
             self.inbox,
         ):

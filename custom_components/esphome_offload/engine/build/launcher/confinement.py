@@ -52,7 +52,7 @@ def contain(
     folder stands for all below it. ``uid``: the user and group to become; None: stay what we are.
     ``search``: that user may pass folders that it has no right to, and read what the lists allow.
 
-    Raises OSError; then this process must not go on, it may be half contained.
+    Raises OSError; then this process must end, it may be half contained.
     """
     if not seccomp.supported():
         raise OSError(f"builds cannot be contained on a machine of type {os.uname().machine}")
@@ -78,7 +78,7 @@ def contain(
         ],
     )
     if uid is None:
-        # Root's files are its own, but folders on the way to them may be somebody else's.
+        # Root's files are its own, but folders on the way to them may belong to others.
         keep_capabilities(libc, 1 << _CAP_DAC_OVERRIDE)
     else:
         _become(libc, uid, search=search)

@@ -1,7 +1,7 @@
 """DomainKiller: a process that kills everything a contained command started in one step.
 
 Searching for processes and killing what was found loses against a build whose processes fork and
-exit all the time: each is gone before its turn comes. ``kill(-1)`` misses none, since the kernel
+exit all the time: each has ended before its turn comes. ``kill(-1)`` misses none, since the kernel
 lets no process fork meanwhile, and Landlock limits it to the domain of the caller.
 """
 

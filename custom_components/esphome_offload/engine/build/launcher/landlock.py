@@ -64,7 +64,7 @@ def abi() -> int:
     """Return the kernel's version of Landlock, 1 or more.
 
     Raises OSError: ENOSYS when this kernel has none, EOPNOTSUPP when it was switched off at boot,
-    EPERM or another when something around us, a container say, does not let us ask.
+    EPERM or another when something around us, like a container, forbids to ask.
     """
     return _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION))
 
@@ -103,11 +103,11 @@ def restrict(version: int, rules: Iterable[tuple[str, int, bool]]) -> None:
 
 
 def limit_signals() -> None:
-    """Begin a domain within the present one, without other rules: it reaches nobody outside.
+    """Enter a domain within the present one, without other rules: no signal leaves it.
 
-    Those outside reach into it. Needs ``SIGNALS_ABI``; raises OSError.
+    Signals from outside reach it. Needs ``SIGNALS_ABI``; raises OSError.
     """
-    # A domain that does not say otherwise forbids to move files from one folder to another.
+    # A domain without this right forbids to move files from one folder to another.
     attributes = struct.pack("=QQQ", REFER, 0, _SCOPES)
     ruleset = _syscall(
         _CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0)

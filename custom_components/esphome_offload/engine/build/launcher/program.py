@@ -346,7 +346,7 @@ class Launcher:
                 if ending.killing or not left:
                     self._killer.trigger()
             ending.send(left)
-            # Without the control pipe, which has nothing more to say.
+            # Without the control pipe, which has done its work.
             if select.select([self._wake], (), (), POLL)[0]:
                 os.read(self._wake, 4096)
 

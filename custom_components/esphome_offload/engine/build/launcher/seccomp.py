@@ -82,7 +82,7 @@ _DENIED: dict[str, tuple[int, int | None]] = {
     "pidfd_getfd": (438, 438),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
-    # Code in the kernel, or a large part of it that attacks begin with.
+    # Code in the kernel, or a large and often attacked part of it.
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),

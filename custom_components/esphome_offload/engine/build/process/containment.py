@@ -20,8 +20,7 @@ to all but root, the one to pass and read. Without such users root's builds keep
 over the owners of files.
 
 Not contained: the network, so it can reach whatever this machine can, Home Assistant's own port
-included; how much CPU, memory and disk it takes (it is nice, and the first to go when memory
-ends); that other files exist, how large they are, and, where guests have no users of their own,
+included; how much CPU, memory and disk it takes (it is nice, and killed first when memory ends); that other files exist, how large they are, and, where guests have no users of their own,
 the mode, owner, times and extended attributes of those that belong to Home Assistant's user, which
 Landlock knows no right for. Before Landlock's sixth version (Linux 6.12) it can end processes of
 its user, which is Home Assistant's or the guest's; before the second (Linux 5.19) no program in it
@@ -84,7 +83,7 @@ _SETTINGS = (
     "/etc/passwd",
     "/etc/terminfo",
     "/etc/timezone",
-    # Settings of programs; git does not go on where it must not read its own
+    # Settings of programs; git fails where it must not read its own
     "/etc/ccache.conf",
     "/etc/gitconfig",
 )

@@ -2,37 +2,39 @@
 
 import re
 
-_ESCAPES = re.compile(rb"(?:\x1b|\\033)\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+from ...job_log import LINE_LIMIT
+
+_ESCAPES = re.compile(rb"(?:\x1b|\\033)\[[0-?]*+[ -/]*+[@-~]|\x1b\][^\x07\x1b]*+(?:\x07|\x1b\\)")
 r"""Colours and the like. ``esphome --dashboard`` prints the escape character as ``\033``."""
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - set(b"\t\n\r"))
 """What the output may quote from a configuration; in a log it rings, or makes the file binary."""
 
 _PROGRESS = re.compile(
-    rb"^[ ]*\[[ ]*(?P<step>\d{1,9})/(?P<steps>\d{1,9})\](?P<text>.{0,40})"  # ninja
-    rb"|^[ ]*\[[ ]*(?P<make>\d{1,3})[ ]*%[ ]*\]"  # PlatformIO, cmake
+    rb"^[ ]*+\[[ ]*+(?P<step>\d{1,9})/(?P<steps>\d{1,9})\](?P<text>.{0,40}+)"  # ninja
+    rb"|^[ ]*+\[[ ]*+(?P<make>\d{1,3})[ ]*+%[ ]*+\]"  # PlatformIO, cmake
     # esptool 4 and 5. Percents in parentheses alone also end IDF's "0xd5f50 bytes (48%) free".
-    rb"|Writing at\b.{0,200}?(?P<flash>\d{1,3})(?:\.\d{1,3})?[ ]{0,3}%"
-    rb"|^[ ]*Uploading:.{0,200}?\b(?P<ota>\d{1,3})[ ]{0,3}%",
+    rb"|(?:Writing at\b|^[ ]*+Uploading:)(?P<bar>[^%\n]{0,200}+)%",
     re.MULTILINE,
 )
-"""Looks only so far from where it begins: else a line of 64 KiB, full of beginnings, took seconds."""
+"""Possessive, and not far from where it begins: its time grows with the text and no faster."""
+_PERCENT = re.compile(rb"(?<![\d.])(\d{1,3})(?:\.\d{1,3})?[ ]{0,3}\Z")
 _SUB_BUILD_STARTS = b"Performing build step for"
 _SUB_BUILD_ENDS = (b"Performing install step for", b"No install step for", b"Completed '")
 
-_LONGEST_LINE = 64 * 1024
-"""What prints no newline for longer than this is cut, so that memory stays bounded."""
+_LONGEST_LINE = 4 * LINE_LIMIT
+"""Bytes of a line that are kept; the rest of its characters would not be shown anyway."""
 
 
 class OutputParser:
     """Cuts output into lines, without control characters, and finds progress in it.
 
-    A progress bar, drawn over and over on one row with carriage returns, gives one line: its
-    last state.
+    Each line has at most ``LINE_LIMIT`` characters. A progress bar, drawn over and over on one
+    row with carriage returns, gives one line: its last state. A piece of output costs time in
+    proportion to its size, whatever came before it.
     """
 
     def __init__(self) -> None:
-        """Start before the first byte."""
         self._pending = b""
         self._steps = 0
         self._outer_steps: int | None = None
@@ -43,22 +45,18 @@ class OutputParser:
 
         Progress is 0 to 100, None when it is what it was.
         """
-        head, newline, tail = data.rpartition(b"\n")
         before = self._percent
         lines: list[str] = []
+        head, newline, data = data.rpartition(b"\n")
         if newline:
             lines = self._lines(self._pending + head)
-            self._pending = tail
-        else:
-            self._pending += tail
-        if b"\r" in self._pending:
-            self._look(self._clean(self._pending).replace(b"\r", b"\n"))
-            # Earlier states of a progress bar; a return at the end may yet become a line's end.
-            start = self._pending.rfind(b"\r", 0, -1) + 1
-            self._pending = self._pending[start:]
-        if len(self._pending) > _LONGEST_LINE:
-            lines += self._lines(self._pending)
             self._pending = b""
+        pending = self._pending + data
+        if b"\r" in pending:
+            self._find_progress(self._clean(pending).replace(b"\r", b"\n"))
+            # Earlier states of a progress bar; a return at the end may yet become a line's end.
+            pending = pending[pending.rfind(b"\r", 0, -1) + 1 :]
+        self._pending = pending[:_LONGEST_LINE]
         return lines, self._percent if self._percent != before else None
 
     def finish(self) -> list[str]:
@@ -74,19 +72,16 @@ class OutputParser:
 
     def _lines(self, block: bytes) -> list[str]:
         block = self._clean(block)
-        if b"\r" not in block:
-            self._look(block)
-            return block.decode(errors="replace").split("\n")
-        self._look(block.replace(b"\r", b"\n"))
-        return [_last_state(line) for line in block.decode(errors="replace").split("\n")]
+        self._find_progress(block.replace(b"\r", b"\n"))
+        lines = block.decode(errors="replace").split("\n")
+        return [_last_state(line)[:LINE_LIMIT] for line in lines]
 
-    def _look(self, block: bytes) -> None:
+    def _find_progress(self, block: bytes) -> None:
         for found in _PROGRESS.finditer(block):
             if found["steps"]:
                 self._step(int(found["step"]), int(found["steps"]), found["text"])
-            else:
-                percent = int(found["make"] or found["flash"] or found["ota"])
-                self._percent = float(min(percent, 100))
+            elif (percent := found["make"] or _percent(found["bar"])) is not None:
+                self._percent = float(min(int(percent), 100))
 
     def _step(self, step: int, steps: int, text: bytes) -> None:
         """Follow the outermost ninja; the IDF builds its bootloader with another one inside."""
@@ -102,6 +97,12 @@ class OutputParser:
         self._percent = min(100.0, 100.0 * step / steps)
         if _SUB_BUILD_STARTS in text:
             self._outer_steps = steps
+
+
+def _percent(bar: bytes) -> bytes | None:
+    """Return the number at the end of a progress bar."""
+    found = _PERCENT.search(bar)
+    return None if found is None else found[1]
 
 
 def _last_state(line: str) -> str:

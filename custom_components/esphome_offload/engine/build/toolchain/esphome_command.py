@@ -1,4 +1,4 @@
-"""How ESPHome is called: the one place that knows its command line and its variables."""
+"""How ESPHome is called: the one place that has its command line and its variables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -35,9 +35,9 @@ from ..process.processes import (
 from .uv import (
     Uv,
     VersionProblem,
-    plain,
     problem,
     runs_here,
+    unframed,
 )
 from .versions import VersionError, normal_version
 
@@ -77,7 +77,7 @@ class Toolchain:
 
 @dataclass(slots=True)
 class _Making:
-    """A toolchain on its way, and who waits for it."""
+    """A toolchain that is being made, and the callers that wait for it."""
 
     task: asyncio.Task[Toolchain]
     listeners: list[Lines] = field(default_factory=list)
@@ -87,7 +87,6 @@ class Toolchains:
     """Makes, checks and lists toolchains. Several may want the same one at the same time."""
 
     def __init__(self, layout: CacheLayout, processes: Processes, uv: Uv) -> None:
-        """Know of nothing before ``load``."""
         self._layout = layout
         self._processes = processes
         self._uv = uv
@@ -103,15 +102,15 @@ class Toolchains:
         return self._installed
 
     async def load(self) -> None:
-        """Look at what is there and remove what is half-made; nothing may run meanwhile."""
+        """List the complete toolchains and remove half-made ones; nothing may run meanwhile."""
         self._installed = await asyncio.to_thread(self._scan)
 
     async def ensure(self, version: str, lines: Lines) -> Toolchain:
         """Return the toolchain of a version, making it when it is missing or broken.
 
         ``lines`` gets uv's output while it is made. Raises BuildError: version_unavailable when
-        the version cannot be had on this machine at all, builder_environment when the network,
-        the disk or the memory is the cause. Making goes on until nobody waits for it any more.
+        the version cannot be installed on this machine at all, builder_environment when the
+        network, the disk or the memory is the cause. Making it stops when no caller waits any more.
         """
         try:
             version = normal_version(version)
@@ -121,8 +120,8 @@ class Toolchains:
             toolchain = self._toolchain(version)
             if version in self._healthy and await asyncio.to_thread(self._complete, toolchain):
                 return toolchain
-            # Somebody may have begun during the look.
-            making = self._making.get(version) or self._begin(version)
+            # Another caller may have started it meanwhile.
+            making = self._making.get(version) or self._start(version)
         making.listeners.append(lines)
         try:
             await asyncio.wait({making.task})
@@ -160,14 +159,14 @@ class Toolchains:
         return True
 
     def invalidate(self, version: str) -> None:
-        """Have the toolchain checked before it is used again; a build failed with it."""
+        """Check the toolchain before it is used again; a build failed with it."""
         self._healthy.discard(version)
 
     def _toolchain(self, version: str) -> Toolchain:
         programs = self._layout.toolchain(version) / "bin"
         return Toolchain(version, programs / "python", programs)
 
-    def _begin(self, version: str) -> _Making:
+    def _start(self, version: str) -> _Making:
         making = _Making(asyncio.create_task(self._check_or_make(version)))
         self._making[version] = making
 
@@ -179,7 +178,7 @@ class Toolchains:
         return making
 
     async def _stop(self, version: str, making: _Making) -> None:
-        """End what nobody waits for any more; one that comes now begins anew, after this."""
+        """Stop making a toolchain that no caller waits for; one that comes now starts it again."""
         if self._making.get(version) is making:
             del self._making[version]
         making.task.cancel()
@@ -187,7 +186,7 @@ class Toolchains:
 
     async def _check_or_make(self, version: str) -> Toolchain:
         toolchain = self._toolchain(version)
-        # Not the lock file: this one also covers the removal of folders, and who is cancelled.
+        # Not the lock file: this one also covers the removal of folders and cancellations.
         async with self._locks.setdefault(version, asyncio.Lock()):
             complete = await asyncio.to_thread(self._complete, toolchain)
             if not complete or not await self._works(toolchain):
@@ -204,7 +203,7 @@ class Toolchains:
         self._installed = tuple(known for known in self._installed if known != version)
         self._healthy.discard(version)
         await asyncio.to_thread(self._layout.make)
-        self._say(version, f"== Making the toolchain of ESPHome {version} on this machine, once")
+        self._notify(version, f"== Making the toolchain of ESPHome {version} on this machine, once")
         await asyncio.to_thread(self._layout.discard, folder)
         try:
             await self._install(toolchain, folder)
@@ -212,7 +211,7 @@ class Toolchains:
             # Also when cancelled: what is half-made goes.
             await asyncio.to_thread(self._layout.discard, folder)
             raise
-        self._say(version, f"== ESPHome {version} is ready on this machine")
+        self._notify(version, f"== ESPHome {version} is ready on this machine")
 
     async def _install(self, toolchain: Toolchain, folder: Path) -> None:
         version, python = toolchain.version, str(self._uv.python)
@@ -241,7 +240,7 @@ class Toolchains:
         def lines(batch: Sequence[str]) -> None:
             tail.extend(batch)
             del tail[:-_TAIL]
-            self._say(version, *batch)
+            self._notify(version, *batch)
 
         command = self._uv.command(*arguments, lock=self._layout.toolchain_lock(version))
         try:
@@ -252,7 +251,7 @@ class Toolchains:
             raise self._failure(version, result, "\n".join(tail))
 
     def _failure(self, version: str, result: ProcessResult, output: str) -> BuildError:
-        said = plain(output)[-400:]
+        message = unframed(output)[-400:]
         if result.out_of_memory:
             return _not_now(version, "memory ran out meanwhile")
         if "No space left on device" in output or "os error 28" in output:
@@ -263,13 +262,13 @@ class Toolchains:
                 return _not_now(
                     version,
                     "it is not installed here yet and cannot be downloaded; check the internet"
-                    f" connection of this machine. Installed versions: {others} ({said})",
+                    f" connection of this machine. Installed versions: {others} ({message})",
                 )
             case VersionProblem.UNSUPPORTED_PYTHON:
                 return _never(version, _NOT_FOR_THIS_PYTHON)
             case VersionProblem.UNKNOWN:
                 return _never(version, "it does not exist; choose a released version")
-        return _never(version, f"uv ended with {result.exit_code}: {said}")
+        return _never(version, f"uv ended with {result.exit_code}: {message}")
 
     async def _works(self, toolchain: Toolchain) -> bool:
         """Ask the toolchain for its version, which imports what every call of ESPHome does.
@@ -301,7 +300,7 @@ class Toolchains:
             and Version(answer[1]) == Version(toolchain.version)
         )
 
-    def _say(self, version: str, *lines: str) -> None:
+    def _notify(self, version: str, *lines: str) -> None:
         if (making := self._making.get(version)) is not None:
             for listener in tuple(making.listeners):
                 listener(lines)

@@ -17,7 +17,7 @@ from ..process.processes import Command
 
 
 class VersionProblem(StrEnum):
-    """Why an ESPHome version cannot be had."""
+    """Why an ESPHome version is not available."""
 
     UNKNOWN = "unknown"
     UNSUPPORTED_PYTHON = "unsupported_python"
@@ -54,13 +54,12 @@ class Uv:
     """Makes commands for uv. ``argv`` is how it is started, ``python`` the interpreter to use."""
 
     def __init__(self, layout: CacheLayout, argv: tuple[str, ...], python: Path) -> None:
-        """Keep where it works."""
         self._layout = layout
         self.argv = argv
         self.python = python
 
     def scratch(self) -> Path:
-        """Return a path for something short-lived, of which there is nothing yet."""
+        """Return a path for a temporary file or folder; nothing is there yet."""
         return self._layout.tmp / uuid.uuid4().hex
 
     def command(
@@ -78,7 +77,7 @@ class Uv:
                 extra={
                     "UV_NO_PROGRESS": "1",
                     "UV_NO_COLOR": "1",
-                    # Home Assistant runs on the Python that it has; none is to be downloaded.
+                    # Home Assistant's own Python is used; none is downloaded.
                     "UV_PYTHON_DOWNLOADS": "never",
                     # Shared with the cache; uv copies by itself where links are not possible.
                     "UV_LINK_MODE": "hardlink",
@@ -89,19 +88,22 @@ class Uv:
         )
 
 
-def plain(output: str) -> str:
+def unframed(output: str) -> str:
     """Return uv's message as one line, without the frame that it draws."""
     return _DRAWING.sub(" ", output).strip()
 
 
 def problem(output: str) -> VersionProblem | None:
-    """Return what uv's output says about a failure; None when it is something else."""
-    text = plain(output)
+    """Return the problem that uv's output names; None for any other."""
+    text = unframed(output)
     return next((kind for kind, pattern in _PROBLEMS if pattern.search(text)), None)
 
 
 def runs_here(site_packages: Path) -> bool:
-    """Whether the ESPHome in a folder of packages is for this Python; uv does not look closely."""
+    """Return whether the ESPHome in a folder of packages supports this Python.
+
+    uv checks only the lower bound.
+    """
     for metadata in site_packages.glob("esphome-*.dist-info/METADATA"):
         content = message_from_bytes(metadata.read_bytes())
         required = content["Requires-Python"] or ""

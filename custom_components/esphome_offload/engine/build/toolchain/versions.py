@@ -1,4 +1,4 @@
-"""Versions: which ESPHome versions there are, asked of uv and so of whatever index it uses."""
+"""Versions: the ESPHome versions that there are, as uv and its package index know them."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,17 +6,17 @@ from pathlib import Path
 import platform
 import re
 import shutil
-import time
 
 from packaging.version import InvalidVersion, Version
 
+from ...clock import SystemTime, Time
 from ..process.processes import LaunchError, Processes
 from .uv import (
     Uv,
     VersionProblem,
-    plain,
     problem,
     runs_here,
+    unframed,
 )
 
 __all__ = ["VersionError", "VersionProblem", "Versions", "normal_version"]
@@ -24,17 +24,16 @@ __all__ = ["VersionError", "VersionProblem", "Versions", "normal_version"]
 _TIMEOUT = 180.0
 """One page of an index and a package of 7 MB; twice, with uv's own limit of 30 s without a byte."""
 _FRESH = 600.0
-"""Seconds for which an index allows its pages to be kept, so asking again tells nothing new."""
+"""Seconds for which an index allows its pages to be kept; asking earlier gives the same answer."""
 _IMPATIENT = {"UV_HTTP_RETRIES": "1"}
-"""Somebody waits for the answer, and can ask again."""
+"""A person waits for the answer, and can ask again."""
 _RESOLVED = re.compile(r"^esphome==(\S+)$", re.MULTILINE)
 
 
 class VersionError(Exception):
-    """A version cannot be had; ``str(error)`` says to people why and what to do."""
+    """A version is not available; ``str(error)`` tells people why and what to do."""
 
     def __init__(self, problem: VersionProblem, message: str) -> None:
-        """Keep the machine's reason beside the person's message."""
         super().__init__(message)
         self.problem = problem
 
@@ -59,20 +58,20 @@ def normal_version(version: str) -> str:
 
 
 class Versions:
-    """Answers from what is installed and what was asked lately, else asks uv."""
+    """Answers from what is installed and what was looked up lately, else asks uv."""
 
     def __init__(
         self,
         processes: Processes,
         uv: Uv,
         installed: Callable[[], tuple[str, ...]],
-        monotonic: Callable[[], float] = time.monotonic,
+        time: Time | None = None,
     ) -> None:
         """``installed`` lists the versions that have a toolchain."""
         self._processes = processes
         self._uv = uv
         self._installed = installed
-        self._monotonic = monotonic
+        self._time = time or SystemTime()
         self._newest: dict[bool, tuple[str, float]] = {}
         self._existing: set[str] = set()
         # One at a time: a hundred jobs that name the same version ask once.
@@ -85,10 +84,10 @@ class Versions:
         """
         async with self._asking:
             known, until = self._newest.get(prerelease, ("", 0.0))
-            if not known or self._monotonic() >= until:
+            if not known or self._time.monotonic() >= until:
                 known = await self._resolve(prerelease=prerelease)
                 await self._check(known)
-                self._newest[prerelease] = known, self._monotonic() + _FRESH
+                self._newest[prerelease] = known, self._time.monotonic() + _FRESH
             return known
 
     async def check(self, version: str) -> None:
@@ -98,11 +97,11 @@ class Versions:
             await self._check(version)
 
     async def _check(self, version: str) -> None:
-        # One that is installed needs no network, and one that exists does not go away.
+        # One that is installed needs no network, and one that exists stays.
         if version in self._existing or version in self._installed():
             return
         what = f"ESPHome {version}"
-        # The package itself, because uv heeds only the lower bound of the Python versions that
+        # The package itself, because uv respects only the lower bound of the Python versions that
         # one is for. What is downloaded for it stays in uv's cache for the toolchain.
         target = self._uv.scratch()
         try:
@@ -133,7 +132,7 @@ class Versions:
         finally:
             await asyncio.to_thread(file.unlink)
         if (found := _RESOLVED.search(output)) is None:
-            raise _no_network(what, plain(output)[-300:])
+            raise _no_network(what, unframed(output)[-300:])
         return found[1]
 
     async def _run(self, what: str, *arguments: str) -> str:
@@ -156,7 +155,7 @@ class Versions:
                 )
             case VersionProblem.UNSUPPORTED_PYTHON:
                 raise _unsupported(what)
-        raise _no_network(what, plain(output)[-300:] or f"uv ended with {result.exit_code}")
+        raise _no_network(what, unframed(output)[-300:] or f"uv ended with {result.exit_code}")
 
 
 def _write(file: Path, requirement: str) -> None:

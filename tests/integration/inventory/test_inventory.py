@@ -1,0 +1,127 @@
+"""The device inventory: scans that overlap, stop or wait for one another."""
+
+import asyncio
+from collections.abc import Container
+from pathlib import Path
+import threading
+from unittest.mock import patch
+
+from homeassistant.core import HomeAssistant
+import pytest
+
+from custom_components.esphome_offload.engine.devices.model import ScanResult
+from custom_components.esphome_offload.engine.devices.scanner import Scanner
+from custom_components.esphome_offload.inventory.core_esphome import CoreEsphome
+from custom_components.esphome_offload.inventory.tracker import DeviceInventory
+
+from ..conftest import LAMP, Pass
+
+
+class SlowScanner(Scanner):
+    """A scanner whose scans wait in their thread."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.started = threading.Event()
+        self.go_on = threading.Event()
+        self.scans = 0
+
+    def scan(self) -> ScanResult:
+        self.scans += 1
+        self.started.set()
+        assert self.go_on.wait(10)
+        return super().scan()
+
+
+@pytest.fixture
+def changes() -> list[set[str]]:
+    return []
+
+
+@pytest.fixture
+def core(hass: HomeAssistant) -> CoreEsphome:
+    return CoreEsphome(hass)
+
+
+@pytest.fixture
+def inventory(hass: HomeAssistant, core: CoreEsphome, changes: list[set[str]]) -> DeviceInventory:
+    def changed(configurations: Container[str]) -> None:
+        changes.append({name for name in ("lamp.yaml", "plug.yaml") if name in configurations})
+
+    return DeviceInventory(hass, core, scanned=lambda _changes: None, changed=changed)
+
+
+async def scanning(inventory: DeviceInventory, folder: Path) -> tuple[SlowScanner, asyncio.Task]:
+    """Start to follow a folder whose scans wait; returns during the first one."""
+    scanner = SlowScanner(folder)
+    with patch(f"{DeviceInventory.__module__}.Scanner", lambda _folder: scanner):
+        start = asyncio.create_task(inventory.async_start(folder))
+        await asyncio.to_thread(scanner.started.wait, 10)
+    return scanner, start
+
+
+async def test_without_a_folder_there_is_nothing_to_read(inventory: DeviceInventory) -> None:
+    await inventory.async_start(None)
+    await inventory.async_rescan()
+    assert not inventory.devices
+    assert await inventory.fingerprint("lamp.yaml") is None
+    with pytest.raises(LookupError):
+        _ = inventory.config_dir
+
+
+async def test_only_the_devices_that_changed_are_notified(
+    inventory: DeviceInventory, config_dir: Path, changes: list[set[str]]
+) -> None:
+    await inventory.async_start(config_dir)
+    (config_dir / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
+    await inventory.async_rescan()
+    inventory.match_now()
+    (config_dir / "lamp.yaml").unlink()
+    await inventory.async_rescan()
+    inventory.stop()
+    assert changes == [{"lamp.yaml"}, {"plug.yaml"}, {"lamp.yaml"}]
+
+
+async def test_a_slow_folder_is_never_scanned_twice_at_a_time(
+    hass: HomeAssistant, inventory: DeviceInventory, config_dir: Path, pass_time: Pass
+) -> None:
+    scanner, start = await scanning(inventory, config_dir)
+    scanner.go_on.set()
+    await start
+    scanner.go_on.clear()
+    scanner.started.clear()
+    rescan = asyncio.create_task(inventory.async_rescan())
+    await asyncio.to_thread(scanner.started.wait, 10)
+    await inventory._async_interval(None)
+    scanner.go_on.set()
+    await rescan
+    inventory.stop()
+    assert scanner.scans == 2
+
+
+async def test_the_result_of_a_scan_that_was_stopped_is_ignored(
+    core: CoreEsphome, inventory: DeviceInventory, config_dir: Path, changes: list[set[str]]
+) -> None:
+    scanner, start = await scanning(inventory, config_dir)
+    inventory.stop()
+    scanner.go_on.set()
+    await start
+    assert not core._listeners
+    assert not inventory.devices
+    assert not changes
+
+
+async def test_the_result_of_a_scan_of_the_former_folder_is_ignored(
+    core: CoreEsphome, inventory: DeviceInventory, config_dir: Path, tmp_path: Path
+) -> None:
+    scanner, start = await scanning(inventory, config_dir)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
+    second = asyncio.create_task(inventory.async_start(other))
+    await asyncio.sleep(0)
+    scanner.go_on.set()
+    await asyncio.gather(start, second)
+    inventory.stop()
+    assert not core._listeners
+    assert set(inventory.devices) == {"plug.yaml"}
