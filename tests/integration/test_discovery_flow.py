@@ -289,6 +289,26 @@ async def test_a_relay_does_not_move_the_entry_of_a_peer_that_is_back_meanwhile(
     await relay.cut()
 
 
+async def test_a_peer_that_connects_meanwhile_stays_where_it_is(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
+) -> None:
+    where = unused_url()
+    entry = await peer_entry(hass, builder, where)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    announced = Proxy(builder.port)
+    await announced.mend()
+    announced.hold()
+    discovery = hass.async_create_task(
+        Dialog.discover(hass, announcement(builder, url=announced.url)), eager_start=True
+    )
+    await announced.connected.wait()
+    stage.peers.links[-1].become(LinkState.CONNECTED)
+    announced.release()
+    await discovery
+    assert entry.data["url"] == where
+    await announced.cut()
+
+
 async def test_an_https_address_is_changed_by_people_only(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:

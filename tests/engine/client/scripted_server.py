@@ -63,6 +63,7 @@ class ScriptedServer:
     window_time: float = 0.0
     refusal: ErrorCode | None = None
     link_refusal: ErrorCode | None = None
+    closes_at_once: bool = False
     connections: int = 0
     serve: dict[str, Serve] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
@@ -147,6 +148,8 @@ class ScriptedServer:
         return socket
 
     async def _answer(self, socket: web.WebSocketResponse) -> None:
+        if self.closes_at_once:
+            return
         if self.refusal is not None:
             raise ProtocolError(self.refusal, "refused")
         hello = Hello(

@@ -1,13 +1,19 @@
 """A build on another instance, over a real connection."""
 
 import asyncio
+from datetime import timedelta
 import os
 
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest, BuildSink
+from custom_components.esphome_offload.engine.client import peer_builder
+from custom_components.esphome_offload.engine.client.attempt_progress import AttemptProgress
 from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
 from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.protocol.calls import Call
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.messages import LinesEvent
 
 from ..host.builder import printing, then, until
 from ..jobs.fakes import Block, failing
@@ -217,3 +223,107 @@ async def test_a_flood_of_output_comes_whole(ready: Offloader, remote: RemoteBui
     sink = Sink()
     await ready.build(sink)
     assert sink.output == lines
+
+
+async def test_a_tree_that_is_not_cleaned_there_is_reported(
+    ready: Offloader, remote: RemoteBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_arguments: object) -> None:
+        raise ProtocolError(ErrorCode.BUSY, "it is in use")
+
+    monkeypatch.setattr(remote.host, "clean", busy)
+    with pytest.raises(BuildError) as failure:
+        await ready.builder.clean("lamp.yaml")
+    assert failure.value.failure_reason is FailureReason.BUILDER_UNAVAILABLE
+
+
+async def test_a_bundle_that_is_too_large_is_not_sent(
+    ready: Offloader, remote: RemoteBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer_builder, "BUNDLE_LIMIT", 10)
+    failure = await _fails(ready)
+    assert failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE
+    assert not remote.commands["build/submit"]
+
+
+async def test_a_busy_builder_is_asked_again_until_patience_ends(
+    ready: Offloader, remote: RemoteBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = remote.host.submit
+    times = 0
+
+    async def busy(*arguments: object) -> None:
+        nonlocal times
+        times += 1
+        if times == 3:
+            # The offloader's clock stands still between its tries.
+            ready.time.moment += timedelta(seconds=peer_builder.SUBMIT_PATIENCE * late)
+        if times <= 3:
+            raise ProtocolError(ErrorCode.BUSY, "too many builds")
+        await submit(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(remote.host, "submit", busy)
+    late = 0
+    await ready.build()
+    times, late = 0, 1
+    failure = await _fails(ready)
+    assert failure.failure_reason is FailureReason.BUILDER_UNAVAILABLE
+    assert times == 3
+
+
+async def test_an_event_that_makes_no_sense_ends_the_build(
+    ready: Offloader, remote: RemoteBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nonsense(call: Call, _event: object) -> None:
+        await call._send("event", event={"type": "progress", "percent": 101})
+
+    monkeypatch.setattr(Call, "event", nonsense)
+    failure = await _fails(ready)
+    assert failure.failure_reason is FailureReason.BUILDER_UNAVAILABLE
+    assert ready.link.connected
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ProtocolError(ErrorCode.NO_SPACE, "full"), FailureReason.BUILDER_ENVIRONMENT),
+        (PermissionError("no"), FailureReason.BUILDER_ENVIRONMENT),
+    ],
+)
+async def test_firmware_that_cannot_be_kept_here_is_reported(
+    ready: Offloader, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: FailureReason
+) -> None:
+    async def fails(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ready.link, "fetch", fails)
+    failure = await _fails(ready)
+    assert failure.failure_reason is reason
+
+
+@pytest.mark.parametrize("step", ["fetch", "send_bundle"])
+async def test_a_body_that_stalls_is_sent_again(
+    ready: Offloader, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    real = getattr(ready.link, step)
+    times = 0
+
+    async def stalls_once(*arguments: object) -> object:
+        nonlocal times
+        times += 1
+        if times == 1:
+            raise ProtocolError(ErrorCode.STALLED, "no data for too long")
+        return await real(*arguments)
+
+    monkeypatch.setattr(ready.link, step, stalls_once)
+    await ready.build()
+    assert times == 2
+
+
+def test_lines_that_were_left_out_there_are_counted() -> None:
+    sink = Sink()
+    progress = AttemptProgress(sink, "attic")
+    progress.accept(LinesEvent("0" * 32, 3, ("fourth",)))
+    progress.accept(LinesEvent("0" * 32, 3, ("fourth", "fifth")))
+    progress.accept(LinesEvent("0" * 32, 3, ("fourth",)))
+    assert sink.output == ["== 3 lines were left out", "fourth", "fifth"]

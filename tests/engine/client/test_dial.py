@@ -135,6 +135,23 @@ async def test_a_redirect_to_another_port_is_not_followed(
     assert error.failure is DialFailure.NO_OFFLOAD
 
 
+async def test_a_redirect_to_nonsense_is_not_followed(
+    http: aiohttp.ClientSession, caller: Caller
+) -> None:
+    headers = {"Location": "http://[nonsense"}
+    async with answering(lambda _: web.Response(status=302, headers=headers)) as url:
+        error = await failure_of(http, caller, url)
+    assert error.failure is DialFailure.NO_OFFLOAD
+
+
+async def test_a_builder_that_closes_without_a_hello_cannot_be_connected_to(
+    http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
+) -> None:
+    server.closes_at_once = True
+    error = await failure_of(http, caller, server.url)
+    assert error.failure is DialFailure.CANNOT_CONNECT
+
+
 async def test_a_redirect_to_https_is_tried_at_the_same_host_in_the_dialog_only(
     http: aiohttp.ClientSession, caller: Caller
 ) -> None:

@@ -433,6 +433,32 @@ async def test_another_server_at_the_port_is_no_builder(paired: Offloader) -> No
     server.close()
 
 
+@pytest.mark.parametrize("code", [ErrorCode.NOT_LENDING, ErrorCode.MALFORMED])
+async def test_a_link_that_is_refused_for_another_reason_is_tried_again(
+    paired: Offloader, code: ErrorCode
+) -> None:
+    paired.server.link_refusal = code
+    await paired.link.start()
+    for _ in range(4):
+        await paired.try_again()
+    assert (paired.link.state, paired.link.code) == (LinkState.CONNECTING, code)
+    paired.server.link_refusal = None
+    await paired.try_again()
+    await paired.until(lambda: paired.link.connected)
+
+
+async def test_a_builder_that_refuses_the_first_command_is_tried_again(paired: Offloader) -> None:
+    async def refuse(_call: Call) -> None:
+        raise ProtocolError(ErrorCode.NOT_LENDING, "not now")
+
+    paired.server.serve["build/wanted"] = refuse
+    await paired.link.start()
+    await paired.until(lambda: paired.link.code is ErrorCode.NOT_LENDING)
+    paired.server.serve.clear()
+    await paired.try_again()
+    await paired.until(lambda: paired.link.connected)
+
+
 async def test_a_refused_command_keeps_the_connection(connected: Offloader) -> None:
     async def refuse(_call: Call) -> None:
         raise ProtocolError(ErrorCode.BUSY, "not\nnow")
@@ -444,12 +470,19 @@ async def test_a_refused_command_keeps_the_connection(connected: Offloader) -> N
     assert connected.link.connected
 
 
-async def test_cancelling_what_is_not_known_there_succeeds(connected: Offloader) -> None:
+@pytest.mark.parametrize("code", [ErrorCode.UNKNOWN_ATTEMPT, ErrorCode.INTERNAL])
+async def test_cancelling_an_attempt_that_is_not_known_there_succeeds(
+    connected: Offloader, code: ErrorCode
+) -> None:
     async def refuse(_call: Call) -> None:
-        raise ProtocolError(ErrorCode.UNKNOWN_ATTEMPT, "no")
+        raise ProtocolError(code, "no")
 
     connected.server.serve["build/cancel"] = refuse
-    await connected.link.cancel("0" * 32)
+    if code is ErrorCode.UNKNOWN_ATTEMPT:
+        await connected.link.cancel("0" * 32)
+    else:
+        with pytest.raises(CommandRefused):
+            await connected.link.cancel("0" * 32)
 
 
 async def test_a_status_that_makes_no_sense_is_ignored(

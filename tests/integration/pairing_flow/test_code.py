@@ -12,8 +12,12 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.hello import (
+    Opening,
+    receive_handshake,
+    send_handshake,
+)
 from custom_components.esphome_offload.engine.protocol.limits import PAIRING_WINDOW
-from custom_components.esphome_offload.engine.protocol.noise import Handshake, NoiseError
 from custom_components.esphome_offload.engine.protocol.spake import CodeExchange, Role
 
 from ...engine.client.proxy import Proxy
@@ -122,28 +126,13 @@ async def test_a_connection_that_breaks_while_pairing_can_be_made_again(
 async def test_an_impostor_that_does_not_know_the_code_is_not_paired_with(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
-    """It lets the offloader's half of the exchange pass, and answers with a guess."""
-    read = Handshake.read
+    async def guess(opening: Opening, _share: bytes, *_rest: object) -> None:
+        await send_handshake(opening.socket, CodeExchange(Role.BUILDER, "00000000").share)
+        await receive_handshake(opening.socket)
+        await send_handshake(opening.socket, bytes(96))
 
-    def accept_anything(handshake: Handshake, message: bytes) -> bytes:
-        try:
-            return read(handshake, message)
-        except NoiseError:
-            return b""
-
-    code = builder.open()
-    secret = CodeExchange.secret
-
-    def guessed(exchange: CodeExchange, share: bytes) -> bytes:
-        # Both ends are in this process: the builder's secret is another one.
-        right = secret(exchange, share)
-        return bytes(32) if exchange._role is Role.BUILDER else right
-
-    with (
-        patch.object(CodeExchange, "secret", guessed),
-        patch.object(Handshake, "read", accept_anything),
-    ):
-        await dialog.submit(code=code)
+    with patch("tests.engine.client.scripted_server.answer_pairing", guess):
+        await dialog.submit(code=builder.open())
     assert (dialog.step, dialog.errors) == ("code", {"code": "malformed"})
     assert not hass.config_entries.async_entry_for_domain_unique_id(
         DOMAIN, builder.identity.pin_sha256
