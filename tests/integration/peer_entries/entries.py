@@ -35,7 +35,7 @@ async def waits_for(coordinator: OffloadCoordinator, job: FirmwareJob, what: str
     """Return when a job waits for this."""
     moved = asyncio.Event()
     unsubscribe = coordinator.queue.subscribe(job.job_id, lambda *_: moved.set())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while job.waiting_for != what:
             await moved.wait()
             moved.clear()

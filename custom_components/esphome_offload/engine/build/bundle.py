@@ -33,17 +33,17 @@ from .toolchain.toolchains import Toolchain, Toolchains
 _LOGGER = logging.getLogger(__name__)
 
 _TIMEOUT = 900.0
-"""Under a second here, several on a small board; packages may have to come over a slow line."""
+"""Under a second here, several on a small board; packages may come over a slow connection."""
 _TAIL = 500
 _DATA = "data"
 _STORAGE = "data/storage"
-"""Where ESPHome keeps validated configurations, and what else it knows of each."""
+"""Where ESPHome keeps validated configurations."""
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1024 * 1024
 _LEFT_OUT = re.compile(r"Bundle: skipping file outside config directory: (.+)")
 _NO_BUNDLE_COMMAND = re.compile(r"invalid choice: 'bundle'")
 _NAMED = 3
-"""Files that a message names; of more, one knows what is meant."""
+"""Files that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class _Record:
 
 
 class Bundles:
-    """One bundle per configuration, made anew when anything that went into it has changed."""
+    """One bundle per configuration, made again when any of its sources has changed."""
 
     def __init__(
         self,
@@ -85,7 +85,6 @@ class Bundles:
         *,
         entry: Entry = enter_to_bundle,
     ) -> None:
-        """Keep them under ``layout``."""
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
@@ -93,7 +92,7 @@ class Bundles:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def make(self, request: BuildRequest, lines: Callable[[Sequence[str]], None]) -> Bundle:
-        """Return the bundle of a configuration; ``lines`` gets what ESPHome says when it fails.
+        """Return the bundle of a configuration; ``lines`` gets ESPHome's output when it fails.
 
         Raises BuildError: config_invalid, bundle_incomplete when a file had to be left out or
         this ESPHome makes no bundles, builder_environment when it could not be tried, and what
@@ -101,17 +100,10 @@ class Bundles:
         """
         async with self._lock(request.configuration):
             try:
-                sources = await asyncio.to_thread(read_sources, request.config_dir)
-                kept = await asyncio.to_thread(
-                    self._kept,
-                    request.configuration,
-                    request.config_dir,
-                    request.esphome_version,
-                    sources,
+                sources, kept = await asyncio.to_thread(
+                    self._find, request.configuration, request.config_dir, request.esphome_version
                 )
                 if kept is not None:
-                    # Its folder is used from now on.
-                    await asyncio.to_thread(os.utime, kept.path.parent)
                     return kept
                 toolchain = await self._toolchains.ensure(request.esphome_version, lines)
                 fresh = await self._run(request, toolchain, lines)
@@ -127,32 +119,29 @@ class Bundles:
     ) -> tuple[Path, ...]:
         """Return the files in which ESPHome keeps the validated configuration.
 
-        They are those of the last bundle; none when a new one would be another, since ESPHome
-        itself only looks at the time of the main file and would not see a changed secret.
+        They are those of the last bundle, or none when that is not up to date: ESPHome itself
+        checks only the time of the main file and would miss a changed secret.
         """
         async with self._lock(configuration):
-            sources = await asyncio.to_thread(read_sources, config_dir)
-            kept = await asyncio.to_thread(
-                self._kept, configuration, config_dir, esphome_version, sources
+            _, kept = await asyncio.to_thread(
+                self._find, configuration, config_dir, esphome_version
             )
             if kept is None:
                 return ()
-            # Whoever gets their names reads them a moment later: no room is made with them.
-            await asyncio.to_thread(os.utime, kept.path.parent)
             return await asyncio.to_thread(_files, kept.path.parent / _STORAGE)
 
     async def invalidate(self, configuration: str) -> None:
-        """Have the next bundle made anew; a builder did not get along with the last one."""
+        """Make the next bundle again: a builder could not use the last one."""
         async with self._lock(configuration):
             await asyncio.to_thread(self._record(configuration).unlink, missing_ok=True)
 
     @property
     def folder(self) -> Path:
-        """Where the bundles are."""
+        """The folder of all bundles."""
         return self._layout.bundles
 
     async def discard(self, key: str) -> bool:
-        """Remove a bundle, by ``configuration_key``; returns False if it may be on its way."""
+        """Remove a bundle, by ``configuration_key``; returns False if it may be in use."""
         lock = self._locks[key]
         if lock.locked():
             return False
@@ -163,7 +152,7 @@ class Bundles:
         return self._locks[configuration_key(configuration)]
 
     def _discard_unused(self, folder: Path) -> bool:
-        # While folders were measured it may have been taken into use.
+        # It may have been used since folders were measured.
         if time.time() - folder.stat().st_mtime < IN_USE:
             return False
         _LOGGER.debug("Removed the bundle %s to free disk space", folder.name)
@@ -222,6 +211,17 @@ class Bundles:
             f" {', '.join(names[:_NAMED])}{more}. Move it into the folder to build elsewhere",
         )
 
+    def _find(
+        self, configuration: str, config_dir: Path, esphome_version: str
+    ) -> tuple[Sources, Bundle | None]:
+        """Return the present sources, and the last bundle if it was made from these."""
+        sources = read_sources(config_dir)
+        kept = self._kept(configuration, config_dir, esphome_version, sources)
+        if kept is not None:
+            # It is used a moment later: an eviction must not remove it.
+            os.utime(kept.path.parent)
+        return sources, kept
+
     def _kept(
         self, configuration: str, config_dir: Path, esphome_version: str, sources: Sources
     ) -> Bundle | None:
@@ -239,14 +239,14 @@ class Bundles:
             )
             return Bundle(path, record.sha256, record.size, fresh=False) if same else None
         except OSError, CodecError:
-            # Not there, or cut off when the machine lost power.
+            # Missing, or cut off by a loss of power.
             return None
 
     def _keep(self, request: BuildRequest, before: Sources, fresh: Path) -> Bundle:
-        """Put a new bundle in its place, and note what it was made from if that is certain."""
+        """Move a new bundle to its place, and record its sources if they have not changed since."""
         folder = self._layout.bundle(request.configuration)
         record_path = self._record(request.configuration)
-        _forget_time(fresh)
+        _clear_time(fresh)
         names = _read_manifest(fresh)
         with fresh.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -258,7 +258,7 @@ class Bundles:
             if old != path:
                 old.unlink(missing_ok=True)
         after = read_sources(request.config_dir)
-        # For a package that ESPHome fetched it is not listed.
+        # A package that ESPHome fetched can use it without listing it.
         names |= {"secrets.yaml"} & after.files.keys()
         files = {name: after.files[name] for name in names if name in after.files}
         unchanged = all(before.files.get(name) == each for name, each in files.items())
@@ -306,15 +306,15 @@ def _judge(said: Sequence[str], result: ProcessResult, request: BuildRequest) ->
     )
 
 
-def _forget_time(path: Path) -> None:
-    """Zero the time in the gzip header: all else of a bundle is the same each time."""
+def _clear_time(path: Path) -> None:
+    """Clear the time in the gzip header: all else of a bundle is the same each time."""
     with path.open("r+b") as file:
         file.seek(4)
         file.write(bytes(4))
 
 
 def _read_manifest(path: Path) -> set[str]:
-    """Return the files that ESPHome took, relative to the configuration folder."""
+    """Return the files in the bundle, relative to the configuration folder."""
     try:
         # ESPHome writes it first, so the rest need not be unpacked.
         with tarfile.open(path, "r|gz") as archive:
