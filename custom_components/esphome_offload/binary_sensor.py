@@ -1,4 +1,4 @@
-"""Whether a peer is connected."""
+"""Binary sensor of a peer: whether it is connected."""
 
 from typing import override
 
@@ -24,15 +24,15 @@ async def async_setup_entry(
 
 
 class PeerConnected(PeerEntity, BinarySensorEntity):
-    """On while the peer can be talked to, whether or not it takes builds."""
+    """On while a peer is connected, whether or not it takes builds."""
 
     _attr_device_class = BinarySensorDeviceClass.CONNECTIVITY
     _attr_entity_category = EntityCategory.DIAGNOSTIC
 
     def __init__(self, peer: Peer) -> None:
-        """Follow a peer."""
         super().__init__(peer, "connected")
 
+    @property
     @override
-    def _read(self) -> None:
-        self._attr_is_on = self.peer.link.connected
+    def is_on(self) -> bool:
+        return self.coordinator.link.connected

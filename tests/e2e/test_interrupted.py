@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 import os
+from pathlib import Path
 import threading
 
 import pytest
@@ -23,11 +24,19 @@ def at_work(home: Home) -> dict[int, str]:
     return mentioning(home.instance.builds)
 
 
+def parent_of(pid: int) -> int:
+    """Return the parent of a process; raises OSError if it has ended."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 @contextmanager
 def watching_for_two_builds(home: Home) -> Iterator[list[str]]:
     """Yield a list that gets an entry whenever two builds work in one tree at a time.
 
-    All processes of a build are in one session, but for what the configuration lets loose.
+    All processes of a build are in one session, but for what the configuration lets loose. That
+    leaves the session before it executes its own program, and has the command line of its parent
+    until then: such a process is no second build.
     """
     seen: list[str] = []
     over = threading.Event()
@@ -35,9 +44,11 @@ def watching_for_two_builds(home: Home) -> Iterator[list[str]]:
     def watch() -> None:
         while not over.wait(0.02):
             sessions: dict[int, str] = {}
-            for pid, command in mentioning(home.instance.builds).items():
-                if "escapee" not in command:
-                    with suppress(ProcessLookupError):
+            commands = mentioning(home.instance.builds)
+            for pid, command in commands.items():
+                with suppress(OSError):
+                    forked = commands.get(parent_of(pid)) == command
+                    if "escapee" not in command and not forked:
                         sessions[os.getsid(pid)] = command
             if len(sessions) > 1:
                 seen.append(" | ".join(sessions.values()))

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled", "stage")
 
 @pytest.fixture(autouse=True)
 def _storage(config_dir: Path) -> None:
-    """Have the folder that Home Assistant makes before it starts."""
+    """Make the folder that Home Assistant makes before it starts."""
     (config_dir.parent / ".storage").mkdir()
 
 
@@ -63,7 +63,7 @@ async def peer_entry(hass: HomeAssistant, builder: ScriptedServer, url: str) -> 
     return entry
 
 
-async def test_what_is_found_is_paired_with_after_a_question(
+async def test_a_discovered_builder_is_paired_with_after_a_question(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
@@ -85,7 +85,7 @@ async def test_what_is_found_is_paired_with_after_a_question(
     assert dialog.result["data"]["url"] == builder.url
 
 
-async def test_this_instance_is_set_up_first_and_what_was_found_is_not_lost(
+async def test_this_instance_is_set_up_first_and_the_discovered_builder_is_shown_again(
     hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
@@ -118,7 +118,7 @@ async def test_a_builder_that_was_paired_meanwhile_is_not_shown_again(
     assert dialog.result.get("next_flow") is None
 
 
-async def test_while_this_instance_is_disabled_one_can_pair_all_the_same(
+async def test_pairing_works_while_this_instance_is_disabled(
     hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     MockConfigEntry(
@@ -140,7 +140,7 @@ async def test_while_this_instance_is_disabled_one_can_pair_all_the_same(
     assert dialog.result["result"].state is ConfigEntryState.LOADED
 
 
-async def test_what_is_wrong_is_said_and_the_address_can_be_changed(
+async def test_an_error_is_shown_and_the_address_can_be_changed(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
@@ -155,7 +155,7 @@ async def test_what_is_wrong_is_said_and_the_address_can_be_changed(
 
 
 @pytest.mark.parametrize("url", ["", None, "ftp://attic", "http://an attic"])
-async def test_without_a_good_url_the_address_that_was_found_is_used(
+async def test_without_a_good_url_the_announced_address_is_used(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, url: str | None
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder, url=url))
@@ -164,7 +164,7 @@ async def test_without_a_good_url_the_address_that_was_found_is_used(
     assert dialog.placeholders["url"] == builder.url
 
 
-async def test_what_announces_nothing_useful_is_left_alone(
+async def test_an_announcement_without_a_pin_is_ignored(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     for pin in (None, "", "x" * 64):
@@ -183,7 +183,7 @@ async def test_this_instance_does_not_find_itself(
     assert dialog.result["reason"] == "own_address"
 
 
-async def test_without_an_identity_nothing_can_be_found(
+async def test_without_an_identity_a_discovery_is_aborted(
     hass: HomeAssistant, builder: ScriptedServer, config_dir: Path
 ) -> None:
     (config_dir.parent / ".storage" / f"{DOMAIN}.identity").write_text("{}")
@@ -191,7 +191,7 @@ async def test_without_an_identity_nothing_can_be_found(
     assert dialog.result["reason"] == "identity_damaged"
 
 
-async def test_who_was_ignored_stays_so_until_somebody_adds_it(
+async def test_an_ignored_builder_stays_ignored_until_it_is_added(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     MockConfigEntry(
@@ -328,7 +328,7 @@ async def test_a_damaged_entry_is_left_to_its_owner(
     assert dialog.result["reason"] == "already_paired"
 
 
-async def test_home_assistant_knows_what_to_look_for(hass: HomeAssistant) -> None:
+async def test_the_manifest_names_the_announced_service(hass: HomeAssistant) -> None:
     from homeassistant.loader import async_get_integration
 
     from custom_components.esphome_offload.engine.const import ZEROCONF_TYPE

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
 @pytest.fixture(autouse=True)
 def _storage(config_dir: Path) -> None:
-    """Have the folder that Home Assistant makes before it starts."""
+    """Make the folder that Home Assistant makes before it starts."""
     (config_dir.parent / ".storage").mkdir()
 
 

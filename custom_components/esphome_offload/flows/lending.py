@@ -27,7 +27,7 @@ from ..options import (
 )
 from .fields import whole_number
 
-# How often the bar moves that shows the time left.
+# Seconds between two updates of the time that is left.
 _TICK: Final = 2.0
 
 _ENDS: Final = {
@@ -38,19 +38,19 @@ _ENDS: Final = {
 
 
 class LendingSteps(OptionsFlow):
-    """The steps about guests. They need the integration to be loaded."""
+    """The steps about guests."""
 
     _watch: asyncio.Task[None] | None = None
 
     @property
     def lender(self) -> Lender | None:
-        """What lends this machine, None while the integration is not loaded."""
+        """The builder's role of this instance; None while the integration is not loaded."""
         coordinator = self.hass.data.get(DATA_COORDINATOR)
         return None if coordinator is None else coordinator.lender
 
     @property
     def current(self) -> OffloadOptions:
-        """The options as they are."""
+        """The options as they are stored."""
         return OffloadOptions.from_entry(self.config_entry.data, self.config_entry.options)
 
     def guest_steps(self) -> list[str]:
@@ -118,7 +118,7 @@ class LendingSteps(OptionsFlow):
     async def async_step_pairing_over(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Say how it ended; a window that was opened anew meanwhile is shown instead."""
+        """Show how the window ended; one that was opened meanwhile is shown instead."""
         self._watch = None
         if (lender := self.lender) is None:
             return self.async_abort(reason="not_loaded")
@@ -145,7 +145,7 @@ class LendingSteps(OptionsFlow):
             unsubscribe()
 
     async def _containment(self, here: ContainmentHere) -> str:
-        """Say how far a guest's build is contained on this machine."""
+        """Return how far a guest's build is contained on this machine."""
         texts = await async_get_translations(
             self.hass, self.hass.config.language, "common", [DOMAIN]
         )

@@ -1,4 +1,4 @@
-"""The announcement that tells others in the network of a machine that lends itself."""
+"""The announcement of a builder in the local network."""
 
 import asyncio
 from collections.abc import Callable
@@ -26,22 +26,21 @@ _TEXT_BYTES: Final = 200
 
 
 class Announcement:
-    """Announces from ``begin`` to ``async_end``, as soon as Home Assistant answers requests.
+    """Announce from ``start`` to ``async_stop``, as soon as Home Assistant answers requests.
 
     Another name or URL of this Home Assistant is announced as soon as it has it.
     """
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Announce nothing yet."""
         self._hass = hass
         self._turn = asyncio.Lock()
         self._info: AsyncServiceInfo | None = None
-        self._said: dict[str, str] = {}
+        self._announced: dict[str, str] = {}
         self._cancel: list[CALLBACK_TYPE] = []
 
     @callback
-    def begin(self, pin_sha256: str, label: Callable[[], str]) -> None:
-        """Announce this pin; ``label`` gives the name to announce it under."""
+    def start(self, pin_sha256: str, label: Callable[[], str]) -> None:
+        """Announce a builder with this pin; ``label`` gives its name."""
         if self._cancel:
             return
 
@@ -56,31 +55,31 @@ class Announcement:
         # Announces at once when Home Assistant has started already.
         self._cancel.append(async_at_started(self._hass, announce))
 
-    async def async_end(self) -> None:
-        """Take the announcement back."""
+    async def async_stop(self) -> None:
+        """Withdraw the announcement."""
         cancel, self._cancel = self._cancel, []
         for each in cancel:
             each()
         async with self._turn:
-            await self._async_take_back()
+            await self._async_withdraw()
 
-    async def _async_take_back(self) -> None:
+    async def _async_withdraw(self) -> None:
         info, self._info = self._info, None
         if info is not None:
             shared = await zeroconf.async_get_async_instance(self._hass)
-            # Gone from the network already when zeroconf was closed first.
+            # Withdrawn already when zeroconf was closed first.
             with suppress(ZeroconfError, OSError):
                 await shared.async_unregister_service(info)
 
     async def _async_announce(self, pin_sha256: str, label: Callable[[], str]) -> None:
         if zeroconf.DOMAIN not in self._hass.config.components:
-            _LOGGER.info("Not announced, because zeroconf is not set up; type the address instead")
+            _LOGGER.debug("Not announced, because zeroconf is not set up")
             return
         async with self._turn:
             properties = self._properties(pin_sha256, label())
-            if not self._cancel or (self._info is not None and properties == self._said):
+            if not self._cancel or (self._info is not None and properties == self._announced):
                 return
-            await self._async_take_back()
+            await self._async_withdraw()
             info = await self._async_info(properties)
             shared = await zeroconf.async_get_async_instance(self._hass)
             try:
@@ -88,7 +87,7 @@ class Announcement:
             except (ZeroconfError, NonUniqueNameException, OSError) as err:
                 _LOGGER.warning("Cannot announce this machine in the network: %s", err)
                 return
-            self._info, self._said = info, properties
+            self._info, self._announced = info, properties
 
     def _properties(self, pin_sha256: str, label: str) -> dict[str, str]:
         url = ""

@@ -1,4 +1,4 @@
-"""Guests as devices of "this instance", and the instance itself."""
+"""The devices of guests, and of the instance itself."""
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
@@ -13,7 +13,7 @@ _INSTANCE = "this:instance"
 
 
 def instance_device_info() -> dr.DeviceInfo:
-    """Return the device of what lends itself."""
+    """Return the device that stands for this instance as a builder."""
     return dr.DeviceInfo(
         identifiers={(DOMAIN, _INSTANCE)},
         entry_type=dr.DeviceEntryType.SERVICE,
@@ -40,7 +40,7 @@ def guest_pin(device: dr.AnyDeviceEntry) -> str | None:
 
 @callback
 def async_remove_instance(hass: HomeAssistant, entry_id: str) -> None:
-    """Remove the device of the instance, and what hangs on it, while nothing is lent."""
+    """Remove the device of the instance with its entities: nothing is lent."""
     registry = dr.async_get(hass)
     device = registry.async_get_device_by_identifier((DOMAIN, _INSTANCE), entry_id)
     if device is not None:
@@ -49,7 +49,7 @@ def async_remove_instance(hass: HomeAssistant, entry_id: str) -> None:
 
 @callback
 def async_remove_former(hass: HomeAssistant, entry_id: str, guests: tuple[Guest, ...]) -> None:
-    """Remove the devices of those who are guests no more, and name the others anew."""
+    """Remove the devices of former guests, and update the names of the others."""
     registry = dr.async_get(hass)
     labels = {guest.pin_sha256: guest.label for guest in guests}
     for device in dr.async_entries_for_config_entry(registry, entry_id):

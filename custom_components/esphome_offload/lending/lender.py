@@ -114,7 +114,7 @@ class Lender:
     async def async_stop(self) -> None:
         """Home Assistant stops: end all connections and builds of guests."""
         async with self._turn:
-            await self._announcement.async_end()
+            await self._announcement.async_stop()
             self._window.close()
             await self.server.close()
             await self._async_stop_host()
@@ -136,7 +136,7 @@ class Lender:
     async def async_hold(self) -> None:
         """Start nothing new while "this instance" is reloaded; what runs goes on."""
         async with self._turn:
-            await self._announcement.async_end()
+            await self._announcement.async_stop()
             if self.host is not None and self.host.lending is not Lending.OFF:
                 await self.host.lend(Lending.PAUSED)
 
@@ -203,7 +203,7 @@ class Lender:
         async_tell_impossible(self._hass, None)
         served.host.limit_disk(options.lend_disk_gib * GIB)
         await served.host.lend(self._wanted_lending)
-        self._announcement.begin(served.identity.pin_sha256, lambda: self.label)
+        self._announcement.start(served.identity.pin_sha256, lambda: self.label)
 
     def _check_possible(self, options: OffloadOptions) -> None:
         if (reason := self.why_cannot_build) is not None:
@@ -212,7 +212,7 @@ class Lender:
             raise _LendingImpossibleError("builds of guests cannot be contained here any more")
 
     async def _async_end_lending(self) -> None:
-        await self._announcement.async_end()
+        await self._announcement.async_stop()
         async_forget_wrong_codes(self._hass)
         if self.host is not None and self.host.lending is not Lending.OFF:
             self._window.close()

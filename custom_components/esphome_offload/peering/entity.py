@@ -1,25 +1,23 @@
 """What all entities of a peer have in common."""
 
-from abc import abstractmethod
 from typing import override
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
-from homeassistant.helpers.entity import Entity
+from homeassistant.helpers.update_coordinator import BaseCoordinatorEntity
 
 from ..const import DOMAIN
 from .entry import Peer
 
 
-class PeerEntity(Entity):
-    """Hangs on the device that stands for the peer."""
+class PeerEntity(BaseCoordinatorEntity[Peer]):
+    """An entity on the device that stands for a peer."""
 
     _attr_has_entity_name = True
-    _attr_should_poll = False
 
     def __init__(self, peer: Peer, key: str) -> None:
-        """Take the entry's id for the entity's: a peer may get another pin when paired again."""
-        self.peer = peer
+        """``key`` names the entity; the entry's id does too, since a peer may get another pin."""
+        super().__init__(peer)
         entry_id = peer.entry.entry_id
         self._attr_unique_id = f"peer_{entry_id}_{key}"
         self._attr_device_info = dr.DeviceInfo(
@@ -28,31 +26,15 @@ class PeerEntity(Entity):
             name=peer.settings.label,
             configuration_url=peer.settings.url,
         )
-        self._read()
 
     @override
-    async def async_added_to_hass(self) -> None:
-        await super().async_added_to_hass()
-        self.async_on_remove(self.peer.link.subscribe(self._changed))
-        self._read()
-
-    @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
-
-    @abstractmethod
-    def _read(self) -> None:
-        """Take over what the peer says now."""
-
-    @callback
-    def _changed(self) -> None:
-        self._read()
-        self.async_write_ha_state()
+    async def async_update(self) -> None:
+        """Fetch nothing: the link has the current state."""
 
 
 @callback
-def async_follow_address(hass: HomeAssistant, peer: Peer) -> None:
-    """Have the link on the peer's device lead to where the peer is now."""
+def async_update_address(hass: HomeAssistant, peer: Peer) -> None:
+    """Show the present address of a peer on its device."""
     registry = dr.async_get(hass)
     entry_id = peer.entry.entry_id
     device = registry.async_get_device_by_identifier(_identifier(entry_id), entry_id)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, Self, TypeIs
 
 from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import CALLBACK_TYPE, callback
 
 from ..engine.build.model import Builder
 from ..engine.client.address import candidates
@@ -86,6 +87,13 @@ class Peer:
     builder: Builder
     unregister: Callable[[], None]
     reported_down: bool = False
+
+    @callback
+    def async_add_listener(
+        self, update_callback: CALLBACK_TYPE, context: object = None
+    ) -> CALLBACK_TYPE:
+        """Call ``update_callback`` when the state of the link or the builder changed."""
+        return self.link.subscribe(update_callback)
 
 
 def is_peer(entry: ConfigEntry[Any]) -> TypeIs[PeerConfigEntry]:

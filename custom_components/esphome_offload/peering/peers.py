@@ -28,12 +28,10 @@ from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
 
 _LOGGER = logging.getLogger(__name__)
 
-# What connects within this time after a start was there before it. A job that needs a peer
-# waits for so long; it would have lost more by being built here.
 START_GRACE: Final = 20.0
-
-# Whoever removes a peer waits for this in a dialog.
+"""Seconds after a start that a job waits for a peer to connect, rather than be built here."""
 _UNPAIR_TIMEOUT: Final = 10.0
+"""Seconds; a person waits for this in a dialog."""
 
 type WantedAttempts = Callable[[str], Iterable[str]]
 
@@ -48,7 +46,7 @@ class Peering:
         build_services: BuildServices,
         wanted: WantedAttempts,
     ) -> None:
-        """Know of nobody yet; ``wanted`` gives the attempts at a builder that are of use."""
+        """``wanted`` gives the attempts at a builder, by its pin, that are still of use."""
         self._hass = hass
         self._pool = pool
         self._build_services = build_services
@@ -73,7 +71,7 @@ class Peering:
 
     @property
     def expected(self) -> float:
-        """For how many seconds more a peer may connect that is not there yet."""
+        """The seconds for which a peer that is not connected yet may still connect."""
         if self._grace_ends is None:
             return 0.0
         left = self._grace_ends - self._hass.loop.time()
@@ -134,7 +132,7 @@ class Peering:
             peer.link.set_url(settings.url)
 
     async def async_stop(self) -> None:
-        """Home Assistant stops: close all connections."""
+        """Close all connections: Home Assistant stops."""
         await asyncio.gather(*(peer.link.stop() for peer in self.peers))
 
     async def async_unpair(self, entry: PeerConfigEntry) -> None:
@@ -149,7 +147,7 @@ class Peering:
                 await link.stop()
         except (ValueError, IdentityError, ProtocolError, ChannelClosed, CommandRefused) as err:
             _LOGGER.warning(
-                "%s was not told that it is removed (%s): remove this instance there too",
+                "%s could not be unpaired (%s): remove this instance there too",
                 entry.title,
                 err,
             )
@@ -187,7 +185,7 @@ class Peering:
             # With a code it has answered, and will hardly change its mind within seconds.
             return peer.link.state is LinkState.CONNECTING and peer.link.code is None
         if entry.state is ConfigEntryState.NOT_LOADED:
-            # Later than that, somebody has unloaded it.
+            # Once Home Assistant runs, it was unloaded by a person.
             return not self._hass.is_running
         return entry.state is ConfigEntryState.SETUP_IN_PROGRESS
 

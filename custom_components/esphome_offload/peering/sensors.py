@@ -1,4 +1,4 @@
-"""Sensors of a peer: what it is doing."""
+"""Sensors of a peer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from .entry import Peer
 
 @dataclass(frozen=True, kw_only=True)
 class PeerSensorDescription(SensorEntityDescription):
-    """Says how to read the status of a builder."""
+    """How to read a sensor from the status of a builder."""
 
     value: Callable[[BuilderStatus], int]
 
@@ -47,16 +47,20 @@ def async_add_peer_sensors(peer: Peer, add: AddConfigEntryEntitiesCallback) -> N
 
 
 class PeerSensor(PeerEntity, SensorEntity):
-    """How many builds there are, of everybody; unknown to us while it is not connected."""
+    """A number of builds of all guests of a peer; unknown while it is not connected."""
 
     entity_description: PeerSensorDescription
 
     def __init__(self, peer: Peer, description: PeerSensorDescription) -> None:
-        """Follow a peer."""
-        self.entity_description = description
         super().__init__(peer, description.key)
+        self.entity_description = description
 
+    @property
     @override
-    def _read(self) -> None:
-        self._attr_available = self.peer.link.connected
-        self._attr_native_value = self.entity_description.value(self.peer.builder.status())
+    def available(self) -> bool:
+        return self.coordinator.link.connected
+
+    @property
+    @override
+    def native_value(self) -> int:
+        return self.entity_description.value(self.coordinator.builder.status())

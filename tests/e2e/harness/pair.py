@@ -40,7 +40,7 @@ class Pair:
         if entry["state"] != "loaded":
             raise ProcessFailedError(f"the peer did not load:\n{self.pi.instance.log[-2000:]}")
         self.entry_id = entry["entry_id"]
-        self.pin_sha256 = (await self.workshop.info())["pin_sha256"]
+        self.pin_sha256 = (await self.workshop.info()).pin_sha256
 
     async def connected(self) -> None:
         """Wait until the pi says that it is connected to the workshop."""

@@ -2,7 +2,19 @@
 
 from pathlib import Path
 
-from .client import Json, RequestFailedError
+import aiohttp
+
+from custom_components.esphome_offload.engine.client.dial import (
+    Caller,
+    DialError,
+    DialFailure,
+    dial,
+)
+from custom_components.esphome_offload.engine.protocol.hello import Hello, Introduction
+from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
+
+from .client import Json
 from .home import Household, until
 from .instance import Instance
 from .jobs import DOMAIN
@@ -45,14 +57,17 @@ class BuildServices(Household):
         code: str = answer["code"]
         return code
 
-    async def info(self) -> Json:
-        """Return what it says to anybody who asks, None while it is not lent."""
-        try:
-            return await self.client.get(f"{DOMAIN}/info")
-        except RequestFailedError as error:
-            if "not_lending" in error.message:
-                return None
-            raise
+    async def info(self) -> Hello | None:
+        """Return the first message of its link, None while it is not lent."""
+        offer = Introduction(own_offer("0.1.0"), "visitor")
+        async with aiohttp.ClientSession() as http:
+            try:
+                async with dial(http, self.instance.url, Caller(Identity.generate(), offer)) as answered:
+                    return answered.hello
+            except DialError as error:
+                if error.failure is DialFailure.NOT_LENDING:
+                    return None
+                raise
 
     async def guests(self) -> list[Json]:
         """Return the devices that stand for its guests."""

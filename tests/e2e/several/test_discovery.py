@@ -92,7 +92,7 @@ async def test_lending_builder_is_found_and_needs_only_its_code(
     several: Several, network: AsyncZeroconf
 ) -> None:
     attic, shed = several.attic, several.shed
-    pin = (await attic.info())["pin_sha256"]
+    pin = (await attic.info()).pin_sha256
 
     async def found() -> Json:
         for flow in await shed.client.flows():
@@ -114,7 +114,7 @@ async def test_builder_is_announced_only_while_it_lends(
     several: Several, network: AsyncZeroconf
 ) -> None:
     attic = several.attic
-    pin = (await attic.info())["pin_sha256"]
+    pin = (await attic.info()).pin_sha256
     seen = Seen()
     browser = AsyncServiceBrowser(network.zeroconf, ZEROCONF_TYPE, listener=seen)
 

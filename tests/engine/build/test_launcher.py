@@ -29,6 +29,8 @@ from .processes import (
     python,
 )
 
+pytestmark = pytest.mark.usefixtures("measured_launcher")
+
 BUILDERS = Path(process.__file__).parents[1]
 
 PARENT = """

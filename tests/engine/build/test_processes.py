@@ -52,6 +52,7 @@ async def test_exit_code_and_output_are_reported(processes: Processes, tmp_path:
     assert output == "out\nerr\n"
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_the_signal_that_ended_a_command_is_reported(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -127,6 +128,7 @@ async def test_niceness_and_oom_score_are_set_on_the_command_only(
     assert launcher == (ours, _oom_score())
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_a_program_that_is_not_there_is_a_launch_error(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -136,6 +138,7 @@ async def test_a_program_that_is_not_there_is_a_launch_error(
         await processes.run(shell("true", tmp_path / "nowhere"))
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_cancelling_ends_every_descendant_before_it_returns(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -180,6 +183,7 @@ async def test_cancelling_at_any_moment_of_the_start_leaves_nothing(
     assert not _our_children()
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_what_outlives_the_command_is_ended_too(processes: Processes, tmp_path: Path) -> None:
     command = python(LEAVES_A_FAMILY + "sys.exit(3)", str(tmp_path), cwd=tmp_path)
     task = asyncio.create_task(processes.run(command))
@@ -231,6 +235,7 @@ async def test_a_killed_launcher_leaves_nothing_either(
     assert not any(map(alive, family))
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_commands_with_one_lock_run_one_after_the_other(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -248,6 +253,7 @@ async def test_commands_with_one_lock_run_one_after_the_other(
     assert [result for result, _ in results] == [ProcessResult(exit_code=0)] * 4
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_a_command_that_waits_for_a_lock_can_be_cancelled(
     processes: Processes, tmp_path: Path
 ) -> None:
@@ -265,6 +271,7 @@ async def test_a_command_that_waits_for_a_lock_can_be_cancelled(
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_a_lock_that_is_never_free_is_an_error(processes: Processes, tmp_path: Path) -> None:
     lock = tmp_path / "tree.lock"
     first = asyncio.create_task(

@@ -1,13 +1,28 @@
-"""Folders that builds wrote go, whatever is in them."""
+"""Folders that builds wrote are removed, whatever is in them."""
 
 from collections.abc import Iterator
 import os
 from pathlib import Path
 import resource
+import threading
+from typing import Any, override
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.cache.removal import remove
+from custom_components.esphome_offload.engine.build.cache.removal import open_folder, remove
+
+
+class StopAtSecond(threading.Event):
+    """Set from the question after so many on."""
+
+    def __init__(self, after: int = 1) -> None:
+        super().__init__()
+        self._left = after
+
+    @override
+    def is_set(self) -> bool:
+        self._left -= 1
+        return self._left < 0
 
 
 @pytest.fixture
@@ -66,6 +81,46 @@ def test_what_forbids_to_be_read_or_changed_goes(tmp_path: Path) -> None:
         folder.chmod(0)
     remove(tree)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_forbids_to_be_read_is_opened_up_where_we_are_not_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir(mode=0)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    os.close(open_folder(str(tree), None))
+    assert tree.stat().st_mode & 0o700 == 0o700
+
+
+@pytest.mark.parametrize("level", ["a file", "a file in a folder"])
+def test_removing_stops_when_it_is_told_to(tmp_path: Path, level: str) -> None:
+    folder = tmp_path / "tree" / "inner" if level == "a file in a folder" else tmp_path / "tree"
+    folder.mkdir(parents=True)
+    (folder / "file").touch()
+    stop = StopAtSecond() if folder.name == "inner" else StopAtSecond(0)
+    remove(tmp_path / "tree", stop)
+    assert (folder / "file").exists()
+    remove(tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "inner" / "stays").mkdir(parents=True)
+    (tree / "inner" / "file").touch()
+    rename = os.rename
+
+    def refuse(source: str, *arguments: Any, **options: Any) -> None:
+        if source == "stays":
+            raise PermissionError
+        rename(source, *arguments, **options)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    remove(tree)
+    assert [path.name for path in tree.rglob("*")] == ["inner", "stays"]
 
 
 def test_what_is_not_there_is_no_error(tmp_path: Path) -> None:

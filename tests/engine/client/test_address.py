@@ -35,7 +35,9 @@ from custom_components.esphome_offload.engine.client.address import candidates, 
         ),
     ],
 )
-def test_what_is_said_is_kept_and_what_is_not_is_tried(typed: str, urls: tuple[str, ...]) -> None:
+def test_given_parts_of_an_address_are_kept_and_others_are_tried(
+    typed: str, urls: tuple[str, ...]
+) -> None:
     assert candidates(typed) == urls
 
 
@@ -54,10 +56,10 @@ def test_what_is_said_is_kept_and_what_is_not_is_tried(typed: str, urls: tuple[s
         "[::1",
     ],
 )
-def test_what_is_no_address_is_refused(typed: str) -> None:
+def test_a_text_that_is_no_address_is_refused(typed: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         candidates(typed)
 
 
-def test_the_host_of_an_address_is_what_may_be_shown() -> None:
+def test_the_host_of_an_address() -> None:
     assert host("https://home.example.org:8123") == "home.example.org"

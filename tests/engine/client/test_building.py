@@ -26,7 +26,9 @@ async def _fails(ready: Offloader, **changes: object) -> BuildError:
     return failure.value
 
 
-async def test_what_is_built_there_is_kept_here(ready: Offloader, remote: RemoteBuilder) -> None:
+async def test_firmware_that_is_built_there_is_kept_here(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
     sink = Sink()
     firmware = await ready.build(sink, time_zone="Asia/Tokyo")
     assert firmware.ota.read_bytes() == b"firmware of esphome:\n  name: lamp\n"
@@ -55,7 +57,7 @@ async def test_output_progress_and_place_come_here(ready: Offloader, remote: Rem
     assert 50.0 in sink.percents
 
 
-async def test_what_the_builder_says_of_itself_bears_its_name(
+async def test_the_builders_own_lines_are_marked_with_its_label(
     ready: Offloader, remote: RemoteBuilder
 ) -> None:
     remote.script = [printing("== Making the toolchain on this machine", "INFO Compiling")]
@@ -77,7 +79,7 @@ async def test_nothing_is_sent_or_fetched_that_the_other_side_has(
     assert len(remote.builds) == 2
 
 
-async def test_what_changed_is_sent(ready: Offloader, remote: RemoteBuilder) -> None:
+async def test_a_changed_bundle_is_sent(ready: Offloader, remote: RemoteBuilder) -> None:
     first = await ready.build()
     ready.bundles.files["lamp.yaml"] = b"changed"
     second = await ready.build()
@@ -93,7 +95,7 @@ async def test_firmware_that_was_altered_here_is_fetched_again(ready: Offloader)
     assert second.ota.read_bytes() == b"firmware of esphome:\n  name: lamp\n"
 
 
-async def test_the_builder_forgets_what_is_kept_here(
+async def test_the_builder_forgets_firmware_that_is_kept_here(
     ready: Offloader, remote: RemoteBuilder
 ) -> None:
     await ready.build()
@@ -161,7 +163,9 @@ async def test_a_build_that_the_builder_stops_goes_elsewhere(
     assert failure.value.failure_reason is FailureReason.BUILDER_UNAVAILABLE
 
 
-async def test_what_makes_no_bundle_is_not_sent(ready: Offloader, remote: RemoteBuilder) -> None:
+async def test_a_configuration_without_a_bundle_is_not_sent(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
     ready.bundles.error = BuildError(FailureReason.CONFIG_INVALID, "no", 2)
     failure = await _fails(ready)
     assert failure is ready.bundles.error

@@ -170,7 +170,7 @@ async def test_a_redirect_to_https_is_tried_at_the_same_host_in_the_dialog_only(
         assert caught.value.failure is DialFailure.REDIRECTED
 
 
-async def test_a_certificate_that_is_not_trusted_is_told_apart(
+async def test_a_certificate_that_is_not_trusted_is_recognised(
     http: aiohttp.ClientSession, caller: Caller, self_signed: ssl.SSLContext
 ) -> None:
     async with answering(lambda _: web.Response(), self_signed) as url:
@@ -200,7 +200,7 @@ async def test_the_session_is_usable_afterwards(
     assert not http.closed
 
 
-async def test_the_peer_is_told_from_others(
+async def test_a_link_is_established_with_the_holder_of_the_key_only(
     http: aiohttp.ClientSession, server: ScriptedServer, caller: Caller
 ) -> None:
     key = server.identity.public

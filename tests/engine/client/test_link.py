@@ -195,7 +195,7 @@ async def test_three_refusals_in_a_row_say_pair_again(unknown: Offloader) -> Non
         await unknown.link.wait_connected(1)
 
 
-async def test_what_is_in_between_does_not_count_as_in_a_row(
+async def test_another_failure_in_between_restarts_the_count_of_refusals(
     unknown: Offloader, proxy: Proxy
 ) -> None:
     await unknown.link.start()
@@ -282,7 +282,7 @@ async def test_a_new_address_is_used_at_once(connected: Offloader, server: Scrip
         (1, 5, ErrorCode.TOO_OLD, ReasonKey.PEER_TOO_OLD),
     ],
 )
-async def test_a_peer_of_another_protocol_says_which_side_to_update(
+async def test_a_peer_of_another_protocol_names_the_side_to_update(
     paired: Offloader, theirs: int, ours: int, code: ErrorCode, reason: ReasonKey
 ) -> None:
     server, introduction = paired.server, paired.caller.introduction

@@ -157,7 +157,7 @@ def test_the_worst_batch_of_lines_does_not_stall() -> None:
     assert time.thread_time() - start < 0.02
 
 
-async def test_a_stage_is_entered_at_the_state_that_says_so() -> None:
+async def test_a_state_enters_its_stage() -> None:
     sink = Sink()
     AttemptProgress(sink, "attic").accept(AttemptEvent("0" * 32, AttemptState.COMPILING))
     assert sink.stages == [Stage.COMPILING]

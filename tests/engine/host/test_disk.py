@@ -10,6 +10,7 @@ import pytest
 from custom_components.esphome_offload.engine.build.cache.layout import configuration_key
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import MIB
+from custom_components.esphome_offload.engine.host import disk_quota
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState
 
@@ -214,3 +215,30 @@ async def test_a_disk_that_cannot_be_read_does_no_harm(
     monkeypatch.setattr("custom_components.esphome_offload.engine.host.disk_quota._items", broken)
     await limited(builder, 0)
     assert (await guest.end(await guest.submit())).state is AttemptState.COMPLETED
+
+
+async def test_what_is_built_while_it_is_measured_is_measured_again(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await limited(builder, 100 * MIB)
+    quota = builder.host._disk
+    key = configuration_key("a.yaml")
+    quota.invalidate(guest.pin[:32], key)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def measure(_path: Path, _stop: threading.Event) -> int:
+        entered.set()
+        assert go_on.wait(10)
+        return 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk_quota, "disk_usage", measure)
+        running = asyncio.create_task(quota.make_room())
+        await asyncio.to_thread(entered.wait)
+        quota.invalidate(guest.pin[:32], key)
+        go_on.set()
+        await running
+    assert quota.used < MIB
+    await quota.make_room()
+    assert quota.used > MIB

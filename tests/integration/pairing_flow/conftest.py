@@ -14,7 +14,7 @@ from ..pairing_dialogs import Dialog
 
 @pytest.fixture(autouse=True)
 def _storage(config_dir: Path) -> None:
-    """Have the folder that Home Assistant makes before it starts."""
+    """Make the folder that Home Assistant makes before it starts."""
     (config_dir.parent / ".storage").mkdir()
 
 

@@ -62,7 +62,7 @@ async def test_a_bare_name_is_tried_at_the_usual_ports(
     await pairs(hass, dialog, builder)
 
 
-async def test_the_certificate_is_verified_unless_the_owner_says_otherwise(
+async def test_the_certificate_is_verified_unless_that_is_switched_off(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     again = await Dialog.add(hass)
@@ -98,7 +98,7 @@ async def test_without_an_answer_all_that_was_tried_is_listed(
     await pairs(hass, dialog, builder)
 
 
-async def test_a_server_without_the_integration_is_told_from_none(
+async def test_a_server_without_the_integration_is_recognised(
     hass: HomeAssistant, builder: ScriptedServer
 ) -> None:
     dialog = await Dialog.add(hass)
@@ -141,7 +141,7 @@ async def test_a_builder_that_is_not_lent_can_be_lent_meanwhile(
 
 
 @pytest.mark.parametrize("own_protocol", [0, 7])
-async def test_a_builder_of_another_protocol_says_which_side_to_update(
+async def test_a_builder_of_another_protocol_shows_which_side_to_update(
     hass: HomeAssistant, builder: ScriptedServer, own_protocol: int
 ) -> None:
     offer = builder.offer
@@ -156,7 +156,7 @@ async def test_a_builder_of_another_protocol_says_which_side_to_update(
     await pairs(hass, dialog, builder)
 
 
-async def test_a_builder_that_was_updated_meanwhile_says_so_at_the_code(
+async def test_a_builder_that_is_updated_meanwhile_is_recognised_at_the_code(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     offer = builder.offer

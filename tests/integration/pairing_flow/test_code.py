@@ -27,7 +27,7 @@ from ..pairing_dialogs import Dialog, pairs, wrong
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
 
-async def test_a_wrong_code_says_how_many_tries_are_left(
+async def test_a_wrong_code_shows_how_many_tries_are_left(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()
@@ -42,7 +42,7 @@ async def test_a_wrong_code_says_how_many_tries_are_left(
     await pairs(hass, dialog, builder)
 
 
-async def test_what_is_no_code_costs_no_try(
+async def test_a_text_that_is_no_code_uses_up_no_try(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()
@@ -74,7 +74,7 @@ async def test_an_expired_window_can_be_opened_again(
     await pairs(hass, dialog, builder)
 
 
-async def test_while_another_offloader_pairs_the_dialog_says_to_wait(
+async def test_while_another_offloader_pairs_the_dialog_asks_to_wait(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()

@@ -15,7 +15,7 @@ from .entries import add_peer
 
 @pytest.fixture(autouse=True)
 def _storage(config_dir: Path, stage: Stage) -> None:
-    """Have the folder that Home Assistant makes before it starts."""
+    """Make the folder that Home Assistant makes before it starts."""
     (config_dir.parent / ".storage").mkdir()
 
 

@@ -26,7 +26,7 @@ from ..scripted_peers import ScriptedLink
 from .entries import add_peer, submit, waits_for
 
 
-async def test_a_peer_that_is_connected_builds_and_the_job_says_so(
+async def test_a_connected_peer_builds_and_the_job_shows_it(
     coordinator: OffloadCoordinator, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
     assert link.started == 1
@@ -60,7 +60,7 @@ async def test_a_peer_is_asked_for_by_its_label_or_its_pin(
     assert (job["source"], job["source_label"]) == ("remote", "attic")
 
 
-async def test_two_peers_of_one_name_have_to_be_told_apart(
+async def test_two_peers_of_one_name_are_asked_for_by_their_pins(
     hass: HomeAssistant, coordinator: OffloadCoordinator, peer: MockConfigEntry
 ) -> None:
     other = add_peer(hass)

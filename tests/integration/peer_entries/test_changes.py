@@ -200,7 +200,7 @@ async def test_a_peer_that_cannot_be_reached_is_removed_here_all_the_same(
     assert hass.config_entries.async_get_entry(peer.entry_id) is None
     last = stage.peers.links[-1]
     assert (last.unpaired, last.stopped) == (0, 1)
-    assert "attic was not told that it is removed (it cannot be reached)" in caplog.text
+    assert "attic could not be unpaired (it cannot be reached)" in caplog.text
 
 
 async def test_removing_this_instance_removes_its_peers(

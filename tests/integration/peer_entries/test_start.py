@@ -92,7 +92,7 @@ async def test_an_entry_that_is_being_set_up_is_on_its_way(
         assert await setup
 
 
-async def test_before_this_instance_nobody_is_waited_for(
+async def test_no_peer_is_waited_for_before_this_instance_is_set_up(
     hass: HomeAssistant, stage: Stage, config_dir: Path
 ) -> None:
     peer = add_peer(hass)

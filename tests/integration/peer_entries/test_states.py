@@ -85,7 +85,7 @@ async def test_system_health_lists_peers(
 # What is done about states
 
 
-async def test_a_peer_that_goes_and_comes_is_logged_once_each(
+async def test_losing_and_regaining_a_peer_is_logged_once_each(
     hass: HomeAssistant,
     peer: MockConfigEntry,
     link: ScriptedLink,
@@ -140,7 +140,7 @@ async def test_a_refused_key_asks_once_to_pair_again(
     assert peer.state is ConfigEntryState.LOADED
 
 
-async def test_a_peer_of_another_protocol_says_which_side_to_update_until_that_was_done(
+async def test_a_peer_of_another_protocol_has_a_repair_until_it_connects(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
     link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_OLD, ErrorCode.TOO_OLD)
@@ -157,7 +157,7 @@ async def test_a_peer_of_another_protocol_says_which_side_to_update_until_that_w
     assert issues.async_get_issue(DOMAIN, issue.issue_id) is None
 
 
-async def test_what_was_wrong_goes_with_the_entry(
+async def test_the_repair_of_a_peer_goes_with_its_entry(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
     link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_NEW)

@@ -1,4 +1,4 @@
-"""What a peer says about a build, put into the words of jobs."""
+"""The progress and failures of an attempt at a peer, in the terms of jobs."""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ from ..text import one_line, printable
 _STAGES: Final[Mapping[AttemptState, Stage]] = {
     AttemptState.PREPARING: Stage.PREPARING,
     AttemptState.COMPILING: Stage.COMPILING,
-    # One that ended before we attached has compiled all the same.
+    # An attempt that ended before it was attached to has compiled too.
     AttemptState.COMPLETED: Stage.COMPILING,
 }
 
-# What a builder may say about a build. Anything else is its own trouble, and another may do.
+# The failures that a builder can decide. Any other is a fault of the builder itself.
 _TRUSTED: Final = frozenset(
     {
         FailureReason.BUNDLE_INCOMPLETE,

@@ -122,8 +122,8 @@ async def dial_link(
 
 
 async def _connect(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
-    # aiohttp follows redirects of a websocket unless something stops it. The session is handed
-    # in, so a second one on its connector does that, and sends nobody's cookies.
+    # aiohttp follows redirects of a websocket, and has no option against it. So this session,
+    # on the connector of the one handed in, refuses them; it sends and keeps no cookies.
     no_redirects = aiohttp.TraceConfig()
     no_redirects.on_request_redirect.append(_refuse_redirect)
     own = aiohttp.ClientSession(

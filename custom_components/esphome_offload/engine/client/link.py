@@ -187,7 +187,7 @@ class PeerLink:
             self._woken.set()
 
     def set_url(self, url: str) -> None:
-        """Use another address from now on; a refusal at the old one says nothing about it."""
+        """Use another address from now on; refusals at the old one do not count for it."""
         if url == self._url:
             return
         self._url = url
@@ -247,7 +247,7 @@ class PeerLink:
         await self._connected().fetch_file(command, accept)
 
     def acknowledge(self, attempt_id: str) -> None:
-        """Say soon that the result is kept here; should that fail, the next connect says so."""
+        """Send soon that the result is kept here; should that fail, the next connect does it."""
 
         async def acknowledge() -> None:
             with suppress(ChannelClosed, CommandRefused):
@@ -345,7 +345,7 @@ class PeerLink:
         code, key = _judge(err)
         self._refusals = self._refusals + 1 if code is ErrorCode.UNKNOWN_GUEST else 0
         if key is ReasonKey.PEER_UNPAIRED:
-            # The channel proves that the builder says so.
+            # It came over the channel, so it is the builder's own word.
             self._refusals = REFUSALS
         if code in (ErrorCode.TOO_OLD, ErrorCode.TOO_NEW):
             state, pause = LinkState.INCOMPATIBLE, RETRY_INCOMPATIBLE

@@ -1,4 +1,4 @@
-"""PeerBuilder: compiles on another instance, as if that were here."""
+"""PeerBuilder: builds on another instance."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -32,12 +32,12 @@ from .firmware_download import fetch_firmware
 from .link import LinkState, PeerLink
 
 PATIENCE: Final = 120.0
-"""Seconds that a peer gets to be back; its compile goes on meanwhile."""
+"""Seconds for a peer to connect again; its compile goes on meanwhile."""
 SUBMIT_PATIENCE: Final = 20.0
-"""The same before it has begun, when another builder may do as well."""
+"""The same before a build has started, when another builder may do it."""
 _RETRY_PAUSE: Final = 1.0
 _CANCEL_PATIENCE: Final = 4.0
-"""Seconds that a job waits for the answer to a cancel: it ends within 5 s, also when none comes."""
+"""Seconds for the answer to a cancel: a job ends within 5 s, also when none comes."""
 
 
 class PeerBuilder(Builder):
@@ -122,7 +122,7 @@ class PeerBuilder(Builder):
             return await self._build(request, sink, progress)
         except BuildDetached:
             raise
-        # Whatever else it is: nobody waits for the result any more.
+        # After any other error the result is not waited for any more.
         except BaseException:
             if progress.submitted and not progress.ended and not self._leaving:
                 await self._give_up(request.attempt_id, progress.answer)
@@ -158,7 +158,7 @@ class PeerBuilder(Builder):
                 await self._bundles.invalidate(request.configuration)
             self._link.acknowledge(attempt_id)
             raise failure
-        # Whoever flashes may get ready while it is on its way.
+        # The flasher may get ready while it is on its way.
         sink.stage(Stage.FETCHING)
         firmware = await self._insist(
             lambda: fetch_firmware(
@@ -275,7 +275,7 @@ class PeerBuilder(Builder):
         cancel = self._cancels.start(self._cancel(attempt_id, submit), "esphome_offload cancel")
         patience = asyncio.ensure_future(sleep(self._time, _CANCEL_PATIENCE))
         while not (cancel.done() or patience.done()):
-            # Cancelled once more, by somebody impatient: that makes it no quicker.
+            # To be cancelled once more makes it no quicker.
             with suppress(asyncio.CancelledError):
                 await asyncio.wait((cancel, patience), return_when=asyncio.FIRST_COMPLETED)
         patience.cancel()

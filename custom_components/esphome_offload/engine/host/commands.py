@@ -69,7 +69,7 @@ class GuestCommands:
                 raise ProtocolError(ErrorCode.MALFORMED, "no such command")
 
     async def send_unpaired(self) -> None:
-        """Tell the guest that it is removed; raises ChannelClosed."""
+        """Send the guest that it is removed; raises ChannelClosed."""
         if self._status is not None and self._status.answered:
             await self._status.event(UnpairedEvent())
 

@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 import logging
 from pathlib import Path
 import threading
 from typing import Final
 
-from ..build.cache.eviction import disk_usage
+from ..build.cache.eviction import disk_usage, evict
 from ..build.cache.layout import CacheLayout
 from ..clock import Time
 from ..protocol.errors import ErrorCode, ProtocolError
@@ -28,13 +28,14 @@ _TOOLS_EVERY: Final = 3600.0
 class Item:
     """What goes as a whole: a device's tree, firmware and sources, or a guest's tools.
 
-    ``guest`` is the name of the guest's folder, ``used`` Unix time in seconds.
+    ``guest`` is the name of the guest's folder, ``used`` Unix time in seconds, ``size`` in bytes.
     """
 
     guest: str
     key: str
     paths: tuple[Path, ...]
     used: float
+    size: int = 0
 
 
 type Hold = Callable[[str, str], AbstractAsyncContextManager[bool]]
@@ -54,7 +55,7 @@ class GuestDiskQuota:
         self._waiting = waiting
         self._sizes: dict[tuple[str, str], tuple[int, float]] = {}
         self._measuring: set[tuple[str, str]] = set()
-        self._making_room = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self.limit: int | None = None
         """In bytes."""
         self.used = 0
@@ -74,19 +75,24 @@ class GuestDiskQuota:
 
         What is in use stays, even if the limit is not kept then; so do bundles that wait.
         """
-        async with self._making_room:
-            items = await asyncio.to_thread(_items, self._layout.guests)
-            sizes = {item: await self._size(item) for item in items}
-            self.used = self._waiting() + sum(sizes.values())
-            for item in sorted(items, key=lambda item: (item.used, item.key == TOOLS)):
-                if self.limit is None or self.used <= self.limit:
-                    return
-                async with self._hold(item.guest, item.key) as free:
-                    if free:
-                        _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.guest)
-                        await in_thread(partial(self._discard, item))
-                        self.invalidate(item.guest, item.key)
-                        self.used -= sizes[item]
+        async with self._turn:
+            found = await asyncio.to_thread(_items, self._layout.guests)
+            items = [replace(item, size=await self._size(item)) for item in found]
+            # Tools count as used with the newest device; they go after it.
+            items.sort(key=lambda item: item.key == TOOLS)
+            waiting = self._waiting()
+            self.used = waiting + sum(item.size for item in items)
+            if self.limit is not None:
+                budget = max(0, self.limit - waiting)
+                self.used = waiting + await evict(items, budget, self._evict)
+
+    async def _evict(self, item: Item) -> bool:
+        async with self._hold(item.guest, item.key) as free:
+            if free:
+                _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.guest)
+                await in_thread(partial(self._discard, item))
+                self.invalidate(item.guest, item.key)
+            return free
 
     async def _size(self, item: Item) -> int:
         now = self._time.now().timestamp()

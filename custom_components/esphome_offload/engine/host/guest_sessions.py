@@ -50,7 +50,7 @@ class GuestSessions:
         return bool(self._of(pin_sha256))
 
     async def close(self, pin_sha256: str, *, notify: bool) -> None:
-        """Close the connections of a guest; ``notify``: it is told first that it is removed."""
+        """Close the connections of a guest; with ``notify`` it gets UnpairedEvent first."""
         await asyncio.gather(*(_close(each, notify=notify) for each in self._of(pin_sha256)))
 
     async def close_all(self) -> None:

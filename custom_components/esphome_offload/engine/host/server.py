@@ -103,7 +103,7 @@ class LinkServer:
         established = None
         try:
             established = await self._open(request, socket, stranger)
-        except (ChannelClosed, OSError, TimeoutError):
+        except ChannelClosed, OSError, TimeoutError:
             pass  # a stranger leaves no line in the log
         finally:
             self._strangers.leave(stranger)
@@ -117,7 +117,7 @@ class LinkServer:
     async def unpair(self, pin_sha256: str, *, notify: bool = True) -> None:
         """Remove a guest with its connections and all that was built for it.
 
-        ``notify``: the guest is told first.
+        With ``notify`` it gets UnpairedEvent first.
         """
         if (served := self.served) is None:
             return

@@ -1,4 +1,4 @@
-"""Strangers: connections on which nobody has proven to be a guest yet."""
+"""Strangers: connections that are not yet known to be a guest's."""
 
 import asyncio
 from collections import Counter, deque
@@ -34,8 +34,8 @@ class Stranger:
 class Strangers:
     """All strangers, oldest first.
 
-    When there are too many, a network with the most of them makes room: whoever opens many
-    connections locks out nobody else, and those who send nothing go first.
+    When there are too many, the network that has the most of them makes room, so that it locks
+    out no other. Connections whose other end sends nothing go first.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:

@@ -40,6 +40,7 @@ from typing import Protocol, TypedDict
 from ..cache.layout import CacheLayout
 from ..cache.ownership import give, guest_user, guest_users, may_read
 from ..launcher import landlock, seccomp
+from .environment import CERTIFICATE_VARIABLES
 
 _INSTALLED_IN = ("/", "/usr", "/usr/local")
 # With `lib64` and its like; not `etc`, `src`, `var` or what else may be kept there.
@@ -99,16 +100,6 @@ _KERNEL = (
     "/sys/devices/system/cpu",
 )
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-
-_CERTIFICATE_VARIABLES = (
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NIX_SSL_CERT_FILE",
-    "GIT_SSL_CAINFO",
-    "GIT_SSL_CAPATH",
-)
 
 
 class ContainmentError(Exception):
@@ -201,7 +192,7 @@ class GuestContainment:
             *map(Path, _STORES),
             *_absolute(call.env.get("LD_LIBRARY_PATH", "").split(os.pathsep)),
         )
-        certificates = (call.env.get(name, "") for name in _CERTIFICATE_VARIABLES)
+        certificates = (call.env.get(name, "") for name in CERTIFICATE_VARIABLES)
         read = (
             call.config_dir,
             *map(Path, (*_SETTINGS, *_KERNEL)),

@@ -4,8 +4,19 @@ from collections.abc import Mapping
 import os
 from pathlib import Path
 
+CERTIFICATE_VARIABLES = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "NIX_SSL_CERT_FILE",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+)
+"""Paths of certificates, for a network that inspects TLS."""
 _PASSED = frozenset(
     {
+        *CERTIFICATE_VARIABLES,
         "PATH",
         "LANG",
         "LANGUAGE",
@@ -18,14 +29,6 @@ _PASSED = frozenset(
         "HTTPS_PROXY",
         "ALL_PROXY",
         "NO_PROXY",
-        # Certificates of a network that looks into its TLS.
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-        "REQUESTS_CA_BUNDLE",
-        "CURL_CA_BUNDLE",
-        "NIX_SSL_CERT_FILE",
-        "GIT_SSL_CAINFO",
-        "GIT_SSL_CAPATH",
         # Where the interpreter itself finds its libraries.
         "LD_LIBRARY_PATH",
     }
