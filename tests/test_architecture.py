@@ -48,9 +48,6 @@ MODULES = {
 }
 """The parts that are modules at the top; all others there are platform files."""
 
-# Replaced with the link; until then their handlers look the coordinator up.
-FORMER = {"lending/commands", "lending/views"}
-
 
 @cache
 def modules() -> dict[str, Path]:
@@ -117,8 +114,7 @@ def allowed(module: str, other: str) -> bool:
 def arrows() -> Iterator[tuple[str, str]]:
     """Return who imports whom."""
     for module, (ours, _) in imports().items():
-        if module not in FORMER:
-            yield from ((module, other) for other in sorted(ours))
+        yield from ((module, other) for other in sorted(ours))
 
 
 def test_there_are_no_arrows_but_those_of_the_design() -> None:

@@ -5,14 +5,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-
 from custom_components.esphome_offload.engine.client.connection import Connection
-from custom_components.esphome_offload.engine.client.dial import connect
 from custom_components.esphome_offload.engine.client.http_client import PeerDoor
+from custom_components.esphome_offload.engine.protocol.seal import Channel
+
+from custom_components.esphome_offload.engine.client.dial import connect
 from custom_components.esphome_offload.engine.client.probe import pairing
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
-from custom_components.esphome_offload.engine.protocol.seal import Channel
 
 from .workshop import BuildServices
 

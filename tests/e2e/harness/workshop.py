@@ -62,7 +62,9 @@ class BuildServices(Household):
         offer = Introduction(own_offer("0.1.0"), "visitor")
         async with aiohttp.ClientSession() as http:
             try:
-                async with dial(http, self.instance.url, Caller(Identity.generate(), offer)) as answered:
+                async with dial(
+                    http, self.instance.url, Caller(Identity.generate(), offer)
+                ) as answered:
                     return answered.hello
             except DialError as error:
                 if error.failure is DialFailure.NOT_LENDING:

@@ -9,6 +9,7 @@ import re
 from custom_components.esphome_offload.engine.client.connection import Connection
 from custom_components.esphome_offload.engine.client.errors import PeerRefused
 from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
+
 from custom_components.esphome_offload.engine.protocol.identity import Identity, load_or_create
 
 from ..harness.client import Json

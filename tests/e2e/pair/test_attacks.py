@@ -8,8 +8,6 @@ from pathlib import Path
 import time
 
 import aiohttp
-import pytest
-
 from custom_components.esphome_offload.engine.client.connection import Connection
 from custom_components.esphome_offload.engine.client.errors import LinkLost, PeerRefused
 from custom_components.esphome_offload.engine.protocol.body import Opener, Sealer
@@ -22,6 +20,10 @@ from custom_components.esphome_offload.engine.protocol.definitions import (
 )
 from custom_components.esphome_offload.engine.protocol.greetings import Grant, TicketAnswer
 from custom_components.esphome_offload.engine.protocol.handshake import OffloaderHandshake
+from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
+from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
+import pytest
+
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,
@@ -36,8 +38,6 @@ from custom_components.esphome_offload.engine.protocol.messages import (
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.protocol.parsing import parse, parse_json
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwareParameters
-from custom_components.esphome_offload.engine.protocol.seal import Channel, Purpose
-from custom_components.esphome_offload.engine.protocol.tickets import TicketApplication
 
 from ..harness.client import Json
 from ..harness.jobs import (

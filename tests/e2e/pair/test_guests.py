@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from custom_components.esphome_offload.engine.client.errors import PeerRefused
 from custom_components.esphome_offload.engine.protocol.body import Opener
 from custom_components.esphome_offload.engine.protocol.definitions import (
@@ -15,6 +13,9 @@ from custom_components.esphome_offload.engine.protocol.definitions import (
     ErrorCode,
     ProtocolError,
 )
+from custom_components.esphome_offload.engine.protocol.seal import Purpose
+import pytest
+
 from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,
     Attach,
@@ -24,7 +25,6 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Wanted,
 )
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
-from custom_components.esphome_offload.engine.protocol.seal import Purpose
 
 from ..harness.client import Json
 from ..harness.home import until

@@ -9,15 +9,15 @@ from pathlib import Path
 import tarfile
 from tempfile import TemporaryDirectory
 
+from custom_components.esphome_offload.engine.protocol.body import Sealer
+from custom_components.esphome_offload.engine.protocol.definitions import BUNDLE_LIMIT
+from custom_components.esphome_offload.engine.protocol.seal import Purpose
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.jobs.attempt import new_id
-from custom_components.esphome_offload.engine.protocol.body import Sealer
-from custom_components.esphome_offload.engine.protocol.definitions import BUNDLE_LIMIT
 from custom_components.esphome_offload.engine.protocol.messages import Submit
 from custom_components.esphome_offload.engine.protocol.payloads import BuildParameters
-from custom_components.esphome_offload.engine.protocol.seal import Purpose
 
 from ..conftest import connected
 from ..harness.client import Json

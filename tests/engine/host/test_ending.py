@@ -114,9 +114,9 @@ async def test_what_is_not_wanted_is_ended_and_forgotten(
     blocks = [Block(), Block()]
     builder.script = list(blocks)
     running = await guest.submit(FAN, configuration="fan.yaml")
+    await blocks[0].entered.wait()
     theirs = await other.submit()
-    for block in blocks:
-        await block.entered.wait()
+    await blocks[1].entered.wait()
     nobody_s = builder.new_id()
     assert known(await guest.wanted(running, nobody_s, theirs)) == {running: AttemptState.COMPILING}
     await unknown(guest.end(done))
