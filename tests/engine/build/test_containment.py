@@ -142,6 +142,7 @@ async def test_uncontained_the_victim_would_be_ended(harness: ContainmentHarness
 
 
 @needs_signals
+@pytest.mark.usefixtures("measured_launcher")
 async def test_what_it_started_ends_with_its_launcher(harness: ContainmentHarness) -> None:
     hidden = (
         "import os, signal, sys, time\n"
@@ -312,6 +313,7 @@ async def test_a_build_can_move_files_between_its_folders(
     assert await harness.tries(f"os.rename(at['ours'], at['{folder}'] + '/moved')") == "done"
 
 
+@pytest.mark.usefixtures("measured_launcher")
 async def test_what_a_contained_command_started_is_contained_too_and_ends_with_it(
     harness: ContainmentHarness,
 ) -> None:

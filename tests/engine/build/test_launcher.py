@@ -358,6 +358,40 @@ def test_processes_are_ended_also_where_the_kernel_has_no_pidfd(
     assert child.wait(timeout=30) == -signal.SIGTERM
 
 
+def test_a_report_that_is_not_read_is_no_error(tmp_path: Path) -> None:
+    launcher = launch()
+    assert launcher.stderr is not None
+    launcher.stderr.close()
+    launcher.stderr = None
+    _write(launcher, spec(tmp_path, argv=["/bin/true"]))
+    launcher.communicate(timeout=30)
+    assert launcher.returncode == 0
+
+
+def test_a_score_that_cannot_be_changed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(program, "open", refuse, raising=False)
+    program._raise_oom_score(500)
+
+
+def test_nothing_is_run_where_the_parent_was_killed_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ended(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(os, "_exit", ended)
+    launcher = object.__new__(program.Launcher)
+    monkeypatch.setattr(launcher, "_prctl", lambda *_: 0, raising=False)
+    monkeypatch.setattr(launcher, "_listen", lambda: None)
+    with pytest.raises(SystemExit):
+        launcher._end_with(0)
+    parsed = program.Spec.parse(spec(Path("/")).encode())
+    assert launcher._launch(parsed, 0) == program._ENDED_BEFORE_START
+
+
 @pytest.mark.parametrize(
     ("files", "kills"),
     [
