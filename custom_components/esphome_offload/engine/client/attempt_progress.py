@@ -18,6 +18,7 @@ from ..protocol.messages import (
     ProgressEvent,
     QueueEvent,
 )
+from ..reason import Reason, ReasonKey
 from ..text import one_line, printable
 
 _STAGES: Final[Mapping[AttemptState, Stage]] = {
@@ -39,15 +40,15 @@ _TRUSTED: Final = frozenset(
     }
 )
 
-_REFUSALS: Final[Mapping[ErrorCode, tuple[FailureReason, str]]] = {
-    ErrorCode.UNKNOWN_ATTEMPT: (FailureReason.BUILD_LOST, "has lost the build: it was restarted"),
-    ErrorCode.ATTEMPT_OVER: (FailureReason.BUILD_LOST, "has lost the build: it was restarted"),
-    ErrorCode.FIRMWARE_NOT_READY: (FailureReason.BUILD_LOST, "has lost what it built"),
-    ErrorCode.TAMPERED: (FailureReason.BUNDLE_INCOMPLETE, "got a bundle that was altered here"),
-    ErrorCode.NO_SPACE: (FailureReason.BUILDER_ENVIRONMENT, "has too little free disk"),
-    ErrorCode.TOO_LARGE: (FailureReason.BUNDLE_INCOMPLETE, "does not take so large a bundle"),
-    ErrorCode.NOT_LENDING: (FailureReason.BUILDER_UNAVAILABLE, "takes no builds now"),
-    ErrorCode.BUSY: (FailureReason.BUILDER_UNAVAILABLE, "has too many builds waiting"),
+_REFUSALS: Final[Mapping[ErrorCode, tuple[FailureReason, ReasonKey]]] = {
+    ErrorCode.UNKNOWN_ATTEMPT: (FailureReason.BUILD_LOST, ReasonKey.PEER_LOST_BUILD),
+    ErrorCode.ATTEMPT_OVER: (FailureReason.BUILD_LOST, ReasonKey.PEER_LOST_BUILD),
+    ErrorCode.FIRMWARE_NOT_READY: (FailureReason.BUILD_LOST, ReasonKey.PEER_LOST_FIRMWARE),
+    ErrorCode.TAMPERED: (FailureReason.BUNDLE_INCOMPLETE, ReasonKey.BUNDLE_REFUSED),
+    ErrorCode.NO_SPACE: (FailureReason.BUILDER_ENVIRONMENT, ReasonKey.PEER_DISK_LOW),
+    ErrorCode.TOO_LARGE: (FailureReason.BUNDLE_INCOMPLETE, ReasonKey.PEER_BUNDLE_TOO_LARGE),
+    ErrorCode.NOT_LENDING: (FailureReason.BUILDER_UNAVAILABLE, ReasonKey.PEER_NOT_LENDING),
+    ErrorCode.BUSY: (FailureReason.BUILDER_UNAVAILABLE, ReasonKey.PEER_BUSY),
 }
 
 
@@ -122,5 +123,6 @@ def failure_of(label: str, end: AttemptEvent) -> BuildError | None:
 
 def refused(label: str, err: CommandRefused) -> BuildError:
     """Return what a refusal means for a build."""
-    reason, what = _REFUSALS.get(err.code, (FailureReason.BUILDER_UNAVAILABLE, "refused the build"))
-    return BuildError(reason, f"{label} {what} ({err.detail})")
+    other = (FailureReason.BUILDER_UNAVAILABLE, ReasonKey.PEER_REFUSED)
+    failure_reason, key = _REFUSALS.get(err.code, other)
+    return BuildError(failure_reason, Reason(key, {"label": label}))

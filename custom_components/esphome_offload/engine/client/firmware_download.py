@@ -1,6 +1,7 @@
 """What a peer built: fetched unless it is here already, checked, kept."""
 
 import asyncio
+import logging
 
 from ..build.cache.layout import CacheLayout
 from ..build.firmware import BuildResult, FirmwareStore
@@ -12,7 +13,10 @@ from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.messages import Fetch
 from ..protocol.parsing import parse
 from ..protocol.payloads import FirmwareHeader, FirmwarePart
+from ..reason import Reason, ReasonKey
 from .link import PeerLink
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class _HereAlready(Exception):  # noqa: N818 - nothing went wrong
@@ -51,14 +55,13 @@ async def fetch_firmware(
             if err.code is ErrorCode.STALLED:
                 raise ChannelClosed("it sends no more of the firmware") from err
             if err.code is ErrorCode.NO_SPACE:
-                raise _not_kept(request, err.detail) from err
-            raise BuildError(
-                FailureReason.INTEGRITY,
-                f"What {link.label} sent as the firmware of {request.device_name} is not what it"
-                f" should be ({err.detail}); it is not used",
-            ) from err
+                raise _not_kept(request, None) from err
+            _LOGGER.warning("The firmware that %s sent is not used: %s", link.label, err.detail)
+            names = {"label": link.label, "device": request.device_name}
+            reason = Reason(ReasonKey.FIRMWARE_NOT_OURS, names)
+            raise BuildError(FailureReason.INTEGRITY, reason) from err
         except OSError as err:
-            raise _not_kept(request, str(err)) from err
+            raise _not_kept(request, err.strerror) from err
     raise AssertionError("without a known one it is fetched or fails")
 
 
@@ -117,8 +120,6 @@ def _build_info(header: FirmwareHeader) -> BuildInfo:
     return BuildInfo(info.esphome_version, info.build_time, info.config_hash)
 
 
-def _not_kept(request: BuildRequest, why: str) -> BuildError:
-    return BuildError(
-        FailureReason.BUILDER_ENVIRONMENT,
-        f"The firmware of {request.device_name} cannot be kept here: {why}",
-    )
+def _not_kept(request: BuildRequest, line: str | None) -> BuildError:
+    reason = Reason(ReasonKey.FIRMWARE_NOT_KEPT, {"device": request.device_name}, line)
+    return BuildError(FailureReason.BUILDER_ENVIRONMENT, reason)

@@ -105,7 +105,7 @@ class PeerBuilder(Builder):
         try:
             await self._link.clean(configuration)
         except ChannelClosed as err:
-            raise self._unavailable(str(err)) from err
+            raise self._unavailable(ReasonKey.PEER_UNREACHABLE) from err
         except CommandRefused as err:
             raise refused(self.label, err) from err
 
@@ -180,10 +180,7 @@ class PeerBuilder(Builder):
     ) -> None:
         """Have it built; the bundle itself is only sent when the peer does not have it."""
         if bundle.size > BUNDLE_LIMIT:
-            raise BuildError(
-                FailureReason.BUNDLE_INCOMPLETE,
-                f"The bundle of {request.configuration} is too large to be sent",
-            )
+            raise _unsendable(request)
         parameters = BuildParameters(
             job_id=request.job_id,
             attempt_id=request.attempt_id,
@@ -215,16 +212,12 @@ class PeerBuilder(Builder):
             if err.code is ErrorCode.STALLED:
                 raise ChannelClosed("it takes no more of the bundle") from err
             await self._bundles.invalidate(request.configuration)
-            raise BuildError(
-                FailureReason.BUNDLE_INCOMPLETE,
-                f"The bundle of {request.configuration} cannot be sent: {err.detail}",
-            ) from err
+            raise _unsendable(request) from err
         except OSError as err:
             await self._bundles.invalidate(request.configuration)
-            raise BuildError(
-                FailureReason.BUILDER_ENVIRONMENT,
-                f"The bundle of {request.configuration} cannot be read: {err}",
-            ) from err
+            names = {"configuration": request.configuration}
+            reason = Reason(ReasonKey.BUNDLE_UNUSABLE, names, err.strerror)
+            raise BuildError(FailureReason.BUILDER_ENVIRONMENT, reason) from err
 
     async def _call_submit(self, submit: Submit, progress: AttemptProgress) -> None:
         """Submit. It is answered also when cancelled: what is not known there cannot be ended."""
@@ -257,10 +250,10 @@ class PeerBuilder(Builder):
                     sink.lines((f"== Trying again to reach {self.label}: {err}",))
                 left = until - self._time.monotonic()
                 if left <= 0:
-                    raise self._left(str(err)) from err
+                    raise self._left() from err
                 await self._wait_for_link(left)
             except ProtocolError as err:
-                raise self._unavailable(f"it says what makes no sense: {err.detail}") from err
+                raise self._unavailable(ReasonKey.PEER_MALFORMED) from err
 
     async def _wait_for_link(self, seconds: float) -> None:
         # Also when it is connected: what failed would fail again in this very moment.
@@ -268,7 +261,7 @@ class PeerBuilder(Builder):
         try:
             await self._link.wait_connected(seconds - _RETRY_PAUSE)
         except ChannelClosed as err:
-            raise self._left(str(err)) from err
+            raise self._left() from err
 
     async def _give_up(self, attempt_id: str, submit: asyncio.Future[None] | None) -> None:
         """End the attempt over there; should that fail, the next connect does it."""
@@ -287,16 +280,19 @@ class PeerBuilder(Builder):
         with suppress(ChannelClosed, CommandRefused):
             await self._link.cancel(attempt_id)
 
-    def _left(self, why: str) -> BuildError | BuildDetached:
+    def _left(self) -> BuildError | BuildDetached:
         if self._link.state is LinkState.STOPPED:
             # Its entry is reloaded, or removed; it is no worse a builder for that.
             return BuildDetached(f"the connection to {self.label} was closed")
-        return self._unavailable(why)
+        return self._unavailable(ReasonKey.PEER_UNREACHABLE)
 
-    def _unavailable(self, why: str) -> BuildError:
-        return BuildError(
-            FailureReason.BUILDER_UNAVAILABLE, f"{self.label} cannot be worked with: {why}"
-        )
+    def _unavailable(self, key: ReasonKey) -> BuildError:
+        return BuildError(FailureReason.BUILDER_UNAVAILABLE, Reason(key, {"label": self.label}))
+
+
+def _unsendable(request: BuildRequest) -> BuildError:
+    reason = Reason(ReasonKey.BUNDLE_UNSENDABLE, {"configuration": request.configuration})
+    return BuildError(FailureReason.BUNDLE_INCOMPLETE, reason)
 
 
 def _retrieve(answer: asyncio.Future[None]) -> None:
