@@ -185,17 +185,7 @@ def test_every_rule_is_done_to_do_or_exempt_for_a_reason(rules: dict[str, object
     assert rules.keys() == known
 
 
-# Their steps move to config_flow.py with the encrypted link.
-MOVING = {"discovery", "reauthentication-flow"}
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        pytest.param(rule, marks=pytest.mark.xfail(rule in MOVING, reason="moves", strict=False))
-        for rule in CHECKS
-    ],
-)
+@pytest.mark.parametrize("rule", CHECKS)
 def test_a_rule_that_is_done_passes_the_check_of_hassfest(
     rules: dict[str, object], rule: str
 ) -> None:
