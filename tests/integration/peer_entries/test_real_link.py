@@ -1,0 +1,109 @@
+"""The entry of a peer with a real link to a scripted builder."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from unittest.mock import patch
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.client.link import LinkState, PeerLink
+from custom_components.esphome_offload.engine.client.peer_builder import PeerBuilder
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.peering.caller import async_get_caller
+from custom_components.esphome_offload.peering.entry import PeerSettings
+
+from ...engine.client.scripted_server import ScriptedServer
+from .entries import reauths
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+
+@pytest.fixture(autouse=True)
+def _real_link(coordinator: OffloadCoordinator) -> Generator[None]:
+    package = "custom_components.esphome_offload.peering.peers"
+    with patch(f"{package}.PeerLink", PeerLink), patch(f"{package}.PeerBuilder", PeerBuilder):
+        yield
+
+
+@pytest.fixture
+async def server(hass: HomeAssistant, socket_enabled: None) -> AsyncGenerator[ScriptedServer]:
+    """A builder that knows this instance."""
+    server = ScriptedServer()
+    server.guests.add((await async_get_caller(hass)).identity.public)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def connected_peer(
+    hass: HomeAssistant, server: ScriptedServer
+) -> AsyncGenerator[MockConfigEntry]:
+    """The peer's entry, connected."""
+    settings = PeerSettings(server.url, True, server.identity.public, "attic")
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        minor_version=2,
+        unique_id=server.identity.pin_sha256,
+        title="attic",
+        data=settings.data,
+    )
+    entry.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await until(entry, lambda: entry.runtime_data.link.status is not None)
+    yield entry
+    if entry.state is ConfigEntryState.LOADED:
+        await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def until(entry: MockConfigEntry, condition: Callable[[], bool]) -> None:
+    changed = asyncio.Event()
+    unsubscribe = entry.runtime_data.link.subscribe(changed.set)
+    async with asyncio.timeout(30):
+        while not condition():
+            changed.clear()
+            await changed.wait()
+    unsubscribe()
+
+
+def connectivity(hass: HomeAssistant) -> str:
+    (entity_id,) = hass.states.async_entity_ids("binary_sensor")
+    state = hass.states.get(entity_id)
+    assert state is not None
+    return state.state
+
+
+async def test_the_entry_connects_and_its_builder_is_available(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, connected_peer: MockConfigEntry
+) -> None:
+    assert connectivity(hass) == "on"
+    builder = coordinator.builders.get(connected_peer.unique_id or "")
+    assert builder is not None
+    assert builder.status().available
+
+
+async def test_a_removed_entry_is_unpaired_there(
+    hass: HomeAssistant, server: ScriptedServer, connected_peer: MockConfigEntry
+) -> None:
+    await hass.config_entries.async_remove(connected_peer.entry_id)
+    assert server.commands["unpair"] == 1
+
+
+async def test_a_pairing_that_is_ended_there_asks_to_pair_again(
+    hass: HomeAssistant, server: ScriptedServer, connected_peer: MockConfigEntry
+) -> None:
+    await server.unpair()
+    link = connected_peer.runtime_data.link
+    await until(connected_peer, lambda: link.state is LinkState.REFUSED)
+    await hass.async_block_till_done()
+    assert link.code is ErrorCode.UNKNOWN_GUEST
+    assert reauths(hass, connected_peer) == 1
+    assert connectivity(hass) == "off"
+    link.wake()
+    await until(connected_peer, lambda: link.connected)
+    assert reauths(hass, connected_peer) == 0
