@@ -1,9 +1,9 @@
 """The demo: one real install from start to end, shown as it happens.
 
-Two Home Assistants: "pi" has the device, "workshop" builds for it. With ``--local`` there is one
-alone, which builds by itself. Run it as ``script/demo``. The last line of its output is one JSON
-object; the exit code is 0 only if Home Assistant's own esphome integration reports the new
-version, and it was built where it had to be.
+Two Home Assistants: "offloader" has the device, "builder" builds for it. With ``--local`` there is
+only one, which builds by itself. Run it as ``script/demo``. The last line of its output is one
+JSON object; the exit code is 0 only if Home Assistant's own esphome integration reports the new
+version, and the firmware was built on the right machine.
 """
 
 import argparse
@@ -24,45 +24,42 @@ from tests.e2e.harness.client import (
     RequestFailedError,
 )
 from tests.e2e.harness.device import FIRST_VERSION, NEW_VERSION, Device
-from tests.e2e.harness.home import Home, Household, until
+from tests.e2e.harness.home_assistant import HomeAssistant
 from tests.e2e.harness.instance import Instance
 from tests.e2e.harness.jobs import LONGEST_JOB, Job, follow
+from tests.e2e.harness.offloader import Offloader
 from tests.e2e.harness.pair import Pair
 from tests.e2e.harness.processes import ProcessFailedError
+from tests.e2e.harness.waiting import until
 from tests.e2e.harness.workspace import claim
-
-# The newest version is asked of the package index, which may be slow.
-_VERSION_KNOWN = 180.0
-_REPORTED = 60.0
 
 _COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 class DemoFailedError(Exception):
-    """The install did not end as it has to."""
+    """The install did not end well."""
 
 
 _FAILURES = (DemoFailedError, ProcessFailedError, RequestFailedError, TimeoutError, OSError)
 
 
 class Screen:
-    """What a person sees: numbered steps with times, and the job's output below them."""
+    """The output for people: steps with times, and the job's output."""
 
     def __init__(self) -> None:
-        """Start the clock."""
-        self._began = time.monotonic()
+        self._started = time.monotonic()
 
     @property
     def seconds(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started
 
     def step(self, text: str) -> None:
-        """Say what happens now."""
+        """Print what happens now."""
         print(_styled("1", f"{self.seconds:6.1f} s  {text}"))
 
     def job(self, stage: str | None, progress: int | None, line: str) -> None:
-        """Show a line of the job's output with where the job stands."""
+        """Print a line of the job's output with stage and percentage."""
         percent = "" if progress is None else f"{progress} %"
         print(
             _styled("36", f"{self.seconds:6.1f} s  {stage or 'queued':<11}{percent:>6} │ ") + line
@@ -73,85 +70,87 @@ def _styled(style: str, text: str) -> str:
     return f"\033[{style}m{text}\033[0m" if _COLOURS else text
 
 
-async def demonstrate(folder: Path, screen: Screen, *, local: bool, keep: bool) -> dict[str, Json]:
-    """Run the whole story and return the result to print."""
+async def run_demo(folder: Path, screen: Screen, *, local: bool, keep: bool) -> dict[str, Json]:
+    """Run the whole demo and return the result to print."""
     print(_styled("1", f"One install: an ESPHome device from {FIRST_VERSION} to {NEW_VERSION}"))
     pair = None if local else Pair(folder)
-    home = alone(folder) if pair is None else pair.pi
+    offloader = local_offloader(folder) if pair is None else pair.offloader
     try:
-        await begin(home, screen)
+        await start(offloader, screen)
         if pair is not None:
             await introduce(pair, screen)
-        entity = await home.update_entity()
+        entity = await offloader.update_entity()
         screen.step(f"the device can be updated: {entity}")
-        result = await install(home, entity, screen)
+        result = await install(offloader, entity, screen)
         if pair is not None and result["source_pin_sha256"] != pair.pin_sha256:
-            raise DemoFailedError(f"built by {result['source_label'] or 'pi itself'}")
+            raise DemoFailedError(f"built by {result['source_label'] or 'the offloader'}")
         screen.step(f"done: Home Assistant reports {result['to_version']}")
         if keep:
-            for household in (home,) if pair is None else (home, pair.workshop):
-                print(f"\nOpen {household.instance.url}  user: {USERNAME}  password: {PASSWORD}")
+            for each in (offloader,) if pair is None else (offloader, pair.builder):
+                print(f"\nOpen {each.instance.url}  user: {USERNAME}  password: {PASSWORD}")
             print("Everything keeps running until Ctrl-C.", flush=True)
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
         return result
     finally:
-        await (home if pair is None else pair).close()
+        await (offloader if pair is None else pair).close()
 
 
-def alone(folder: Path) -> Home:
-    """Return a home that builds by itself."""
+def local_offloader(folder: Path) -> Offloader:
+    """Return an offloader without a builder."""
     instance = Instance(folder)
     instance.reset()
-    return Home(instance, Device("kitchen", folder / "kitchen", instance.esphome))
+    return Offloader(instance, Device("kitchen", folder / "kitchen", instance.esphome))
 
 
-async def begin(home: Home, screen: Screen) -> None:
+async def start(offloader: Offloader, screen: Screen) -> None:
     """Start the device and the Home Assistant that has it."""
-    device = home.device
+    device = offloader.device
     screen.step(f"getting the device's first program, ESPHome {FIRST_VERSION}")
     await device.flash(FIRST_VERSION)
     await device.switch_on()
     screen.step(f"the device “{device.name}” is on, API port {device.api_port}")
-    await boot(home, screen)
-    await home.adopt()
-    before = await until(home.reported_version, "the device in Home Assistant")
+    await boot(offloader, screen)
+    await offloader.add_devices()
+    before = await until(offloader.reported_version, "the device in Home Assistant")
     screen.step(f"its esphome integration is connected and reports {before}")
-    await home.set_up()
+    await offloader.set_up()
     screen.step("ESPHome Offload is set up")
 
 
-async def boot(household: Household, screen: Screen) -> None:
+async def boot(each: HomeAssistant, screen: Screen) -> None:
     """Start a Home Assistant."""
-    await household.boot()
-    config = await household.client.get("config")
-    where = f"“{config['location_name']}” answers at {household.instance.url}"
+    await each.boot()
+    config = await each.client.get("config")
+    where = f"“{config['location_name']}” answers at {each.instance.url}"
     screen.step(f"Home Assistant {config['version']} {where}")
 
 
 async def introduce(pair: Pair, screen: Screen) -> None:
-    """Start the workshop, have it lend itself, and pair the two."""
-    workshop = pair.workshop
-    await boot(workshop, screen)
-    await workshop.set_up()
-    await workshop.lend()
-    screen.step(f"“{workshop.name}” lends itself; it has neither devices nor an ESPHome folder")
-    await pair.introduce(workshop.instance.url)
+    """Start the builder, have it lend its machine, and pair the two."""
+    builder = pair.builder
+    await boot(builder, screen)
+    await builder.set_up()
+    await builder.lend()
+    screen.step(f"“{builder.name}” lends its machine; it has neither devices nor an ESPHome folder")
+    await pair.introduce(builder.instance.url)
     await pair.connected()
-    screen.step(f"“pi” is paired with “{workshop.name}”, whose pin is {pair.pin_sha256[:16]}…")
+    screen.step(
+        f"“offloader” is paired with “{builder.name}”, whose pin is {pair.pin_sha256[:16]}…"
+    )
 
 
-async def install(home: Home, entity: str, screen: Screen) -> dict[str, Json]:
+async def install(offloader: Offloader, entity: str, screen: Screen) -> dict[str, Json]:
     """Press Install, show what happens, and return once Home Assistant reports the new version."""
-    client = home.client
-    from_version = await home.reported_version()
+    client = offloader.client
+    from_version = await offloader.reported_version()
     if from_version != FIRST_VERSION:
         raise DemoFailedError(f"the device reports {from_version} at the start")
-    offered = await until(lambda: _latest(client, entity), "the newest version", _VERSION_KNOWN)
+    offered = await until(lambda: _latest(client, entity), "the newest version")
     # What the Install button sends; a version only when a newer one than ours is out by now.
     wanted = {} if offered == NEW_VERSION else {"version": NEW_VERSION}
     screen.step(f"calling update.install: {from_version} → {NEW_VERSION}")
-    began = time.monotonic()
+    started = time.monotonic()
     async with client.subscribe(
         "subscribe_events", event_type="esphome_offload_job_queued"
     ) as queued:
@@ -169,10 +168,10 @@ async def install(home: Home, entity: str, screen: Screen) -> dict[str, Json]:
         raise DemoFailedError(f"{job['failure_reason']}: {job['error']}")
 
     async def updated() -> str | None:
-        version = await home.reported_version()
+        version = await offloader.reported_version()
         return version if version == NEW_VERSION else None
 
-    to_version = await until(updated, f"{NEW_VERSION} in Home Assistant's device", _REPORTED)
+    to_version = await until(updated, f"{NEW_VERSION} in Home Assistant's device")
     return {
         "result": "ok",
         "source": job["source"],
@@ -180,13 +179,13 @@ async def install(home: Home, entity: str, screen: Screen) -> dict[str, Json]:
         "source_pin_sha256": job["source_pin_sha256"],
         "from_version": from_version,
         "to_version": to_version,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "stages": job["stages"],
     }
 
 
 async def show(client: Client, job_id: str, screen: Screen) -> Job:
-    """Print a job's output as it comes, with stage and percentage; returns the job at its end."""
+    """Print a job's output as it comes, with stage and percentage; return the job at its end."""
     stage: str | None = None
     builder: str | None = None
 
@@ -215,7 +214,7 @@ async def _job_id(queued: asyncio.Queue[Json], pressed: asyncio.Task[Json]) -> s
     await asyncio.wait({event, pressed}, return_when=asyncio.FIRST_COMPLETED)
     if not event.done():
         event.cancel()
-        await pressed  # raises what Home Assistant had against it
+        await pressed  # raises why Home Assistant refused it
         raise DemoFailedError("update.install returned without starting a job")
     job_id: str = event.result()["data"]["job_id"]
     return job_id
@@ -226,7 +225,7 @@ async def _main(*, local: bool, keep: bool, folder_name: str) -> int:
     result: dict[str, Json]
     try:
         with claim(folder_name) as folder:
-            result = await demonstrate(folder, Screen(), local=local, keep=keep)
+            result = await run_demo(folder, Screen(), local=local, keep=keep)
     except asyncio.CancelledError:
         result = {"result": "failed", "reason": "interrupted"}
     except _FAILURES as error:
@@ -236,7 +235,7 @@ async def _main(*, local: bool, keep: bool, folder_name: str) -> int:
 
 
 def _cancel_on_signals() -> None:
-    """Let the first signal end the current task, which then stops everything it has started."""
+    """Have the first signal cancel the current task, which then stops all that it has started."""
     task = asyncio.current_task()
     assert task is not None
     cancel = task.cancel
@@ -244,7 +243,7 @@ def _cancel_on_signals() -> None:
 
     def interrupt() -> None:
         nonlocal interrupted
-        if not interrupted:  # an impatient second Ctrl-C must not keep it from stopping things
+        if not interrupted:  # a second Ctrl-C must not keep it from stopping things
             interrupted = True
             cancel()
 

@@ -1,7 +1,7 @@
 """Run the benchmark: ``script/bench``.
 
-Each figure is the median of several runs. Nothing here fails for a slow machine: it says what it
-measured, and what it should have been.
+Each figure is the median of several runs. Nothing here fails on a slow machine: it prints what it
+measured, and what was the goal.
 """
 
 import argparse
@@ -17,21 +17,24 @@ from script.benchmark import local, remote
 from script.benchmark.bare import tools_without_ccache
 from script.benchmark.configurations import generate
 from script.benchmark.printing import LINES
+from script.benchmark.strangers import COUNT
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.processes import environment, run
 from tests.e2e.harness.workspace import REPOSITORY, claim
 
 _LOCAL = {"cold": 1.02, "unchanged": 1.0}
 _REMOTE = {
-    "cold": 1.02,
-    "unchanged": 1.10,
-    "edited": 1.10,
-    "four_cold": 0.90,
-    "four_unchanged": 0.50,
+    "cold": 0.98,
+    "unchanged": 0.38,
+    "edited": 0.66,
+    "four_cold": 0.86,
+    "four_unchanged": 0.30,
 }
 _CPU_S = 0.45
 _PEAK_MB = 60.0
-_STALL_MS = 50.0
+_TRANSFER_MB = 10.0
+_THROUGHPUT = 0.5
+_STALL_MS = 20.0
 _SCAN_S = 3.0
 _SCAN_MB = 50.0
 _CONFIGURATIONS = 500
@@ -105,11 +108,30 @@ def _remote_lines(figures: dict[str, Json]) -> Iterator[str]:
     sent, received = figures["bytes_sent"], figures["bytes_received"]
     yield f"bytes of a cold remote install: {sent} sent to the builder, {received} received"
     for side, grown in figures["peak_mb"].items():
-        more = ", ".join(f"{what} {mb[side]}" for what, mb in figures["peak_mb_runs"].items())
-        yield _line(f"memory at the peak, {side}", grown, "MiB", _PEAK_MB, more)
+        yield _line(f"memory of an install, {side}", grown, "MiB", _PEAK_MB)
+    yield from _stall_lines(f"{LINES} lines", figures)
+    moved = figures["transfer"]
+    seconds = f"{moved['seconds']} s, plain PUT {moved['plain_s']} s"
+    yield _line(
+        "bundle of 100 MiB, throughput",
+        moved["throughput"],
+        "",
+        _THROUGHPUT,
+        seconds,
+        at_least=True,
+    )
+    for side, grown in moved["peak_mb"].items():
+        yield _line(f"    memory, {side}", grown, "MiB", _TRANSFER_MB)
+    yield from _stall_lines("bundle of 100 MiB", moved)
+    among = figures["strangers"]
+    others = f"{among['home_assistant']} ms at Home Assistant's own websocket"
+    yield _line(f"longest stall, {COUNT} strangers", among["link"], "ms", _STALL_MS, others)
+
+
+def _stall_lines(what: str, figures: dict[str, Json]) -> Iterator[str]:
     for side, stall in figures["loop_stalls_ms"].items():
         idle = f"{figures['loop_stalls_idle_ms'][side]} ms while nothing happens"
-        yield _line(f"longest stall, {side}", stall, "ms", _STALL_MS, idle)
+        yield _line(f"longest stall, {what}, {side}", stall, "ms", _STALL_MS, idle)
 
 
 def _compared(what: str, figures: dict[str, Json], target: float) -> str:
@@ -120,9 +142,12 @@ def _compared(what: str, figures: dict[str, Json], target: float) -> str:
     return _line(what, figures["ratio"], "", target, more)
 
 
-def _line(what: str, figure: float, unit: str, target: float, more: str = "") -> str:
-    verdict = "reached" if figure <= target else "MISSED"
-    return f"{what:<34}{figure:>9} {unit:<4} at most {target:<5} {verdict}  {more}"
+def _line(
+    what: str, figure: float, unit: str, target: float, more: str = "", *, at_least: bool = False
+) -> str:
+    verdict = "reached" if (figure >= target if at_least else figure <= target) else "MISSED"
+    bound = "at least" if at_least else "at most"
+    return f"{what:<44}{figure:>9} {unit:<4} {bound:<8} {target:<5} {verdict}  {more}"
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""The yardstick: the bare ``esphome`` command, as somebody would type it."""
+"""The bare ``esphome`` command, with which ours is compared."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ class Bare:
         self._env = self._esphome.variables(self._data, PATH=path)
 
     def forget(self) -> None:
-        """Have the next build be a cold one."""
+        """Delete what was built: the next build is a cold one."""
         shutil.rmtree(self._data, ignore_errors=True)
 
     async def install(self, devices: Sequence[Device]) -> float:

@@ -12,12 +12,12 @@ from tests.e2e.harness.device import Device
 
 
 class Kind(StrEnum):
-    """What there is to do for an install."""
+    """How much there is to do for an install."""
 
     COLD = "cold"
     """Everything: nothing was built before."""
     UNCHANGED = "unchanged"
-    """Nothing: the build before was the same."""
+    """Nothing: the last build was the same."""
     EDITED = "edited"
     """One line of the configuration is another one than in the build before."""
 

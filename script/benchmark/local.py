@@ -1,4 +1,4 @@
-"""Local installs: what we add to the bare command when this machine builds itself."""
+"""Local installs: the cost over the bare command when this machine builds itself."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from script.benchmark.compare import Kind, compare
 from script.benchmark.printing import stalls
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.device import NEW_VERSION, Device
-from tests.e2e.harness.home import Home
 from tests.e2e.harness.instance import Instance
+from tests.e2e.harness.offloader import Offloader
 from tests.e2e.harness.workspace import REPOSITORY
 
 
@@ -19,21 +19,18 @@ async def measure(folder: Path, path: str, runs: int) -> dict[str, Json]:
     instance.reset()
     instance.add_component(REPOSITORY / "script" / "loop_probe")
     device = Device("kitchen", folder / "kitchen", instance.esphome)
-    home = Home(instance, device)
+    offloader = Offloader(instance, device)
     try:
         await device.flash()
-        await device.switch_on()
-        await home.boot(PATH=path)
-        await home.adopt()
-        await home.set_up()
-        entity = await home.update_entity()
+        await offloader.open(PATH=path)
+        entity = await offloader.update_entity()
         # This makes the toolchain that both sides use.
-        await ours.install(home.client, [entity])
+        await ours.install(offloader.client, [entity])
         bare = Bare(instance.offload_cache / "toolchains", NEW_VERSION, folder, path)
         compared = await compare(
-            home.client, bare, {device: entity}, (Kind.COLD, Kind.UNCHANGED), runs
+            offloader.client, bare, {device: entity}, (Kind.COLD, Kind.UNCHANGED), runs
         )
-        (stall,), (idle,) = await stalls(home, [home.client], instance.esphome, runs)
+        (stall,), (idle,) = await stalls(offloader, [offloader.client], instance.esphome, runs)
     finally:
-        await home.close()
+        await offloader.close()
     return {"local": compared, "loop_stall_ms": stall, "loop_stall_idle_ms": idle}

@@ -8,8 +8,8 @@ import time
 
 from tests.e2e.harness.client import Client, Json
 from tests.e2e.harness.device import NEW_VERSION, Device
-from tests.e2e.harness.home import until
 from tests.e2e.harness.jobs import DOMAIN, follow
+from tests.e2e.harness.waiting import until
 
 _SETTLED = 180.0
 
@@ -45,7 +45,7 @@ async def install(client: Client, entities: Sequence[str], **data: Json) -> Inst
 
 
 async def forget(client: Client, entities: Sequence[str]) -> None:
-    """Have the next builds be cold ones."""
+    """Clean the devices: their next builds are cold ones."""
     answer = await client.service(f"{DOMAIN}.clean", {"entity_id": list(entities)}, response=True)
     for job in answer["jobs"]:
         ended = await follow(client, job["job_id"])
