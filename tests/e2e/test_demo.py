@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it."""
+"""The demo, run as script/demo runs it."""
 
 import asyncio
 import json
@@ -11,8 +11,8 @@ import pytest
 
 from .harness.client import Json
 from .harness.device import FIRST_VERSION, NEW_VERSION
-from .harness.home import until
 from .harness.processes import environment, mentioning
+from .harness.waiting import until
 from .harness.workspace import REPOSITORY
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -21,23 +21,23 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 STAGES = {"compiling", "uploading", "verifying"}
 
 
-async def test_demo_builds_at_the_workshop_and_leaves_nothing_behind(workspace: Path) -> None:
-    lines, result = await shown(workspace)
-    assert (result["source"], result["source_label"]) == ("remote", "workshop")
+async def test_demo_builds_at_the_builder_and_leaves_nothing_behind(workspace: Path) -> None:
+    lines, result = await run(workspace)
+    assert (result["source"], result["source_label"]) == ("remote", "builder")
     assert re.fullmatch("[0-9a-f]{64}", result["source_pin_sha256"])
     assert STAGES | {"fetching"} <= set(result["stages"])
-    assert any("workshop builds" in line for line in lines)
+    assert any("builder builds" in line for line in lines)
 
 
-async def test_demo_alone_builds_by_itself_and_leaves_nothing_behind(workspace: Path) -> None:
-    _, result = await shown(workspace, "--local")
+async def test_local_demo_builds_by_itself_and_leaves_nothing_behind(workspace: Path) -> None:
+    _, result = await run(workspace, "--local")
     assert result["source"] == "local"
     assert result["source_pin_sha256"] is None
     assert set(result["stages"]) >= STAGES
 
 
-async def shown(workspace: Path, *arguments: str) -> tuple[list[str], Json]:
-    """Run the demo to its end, which has to be a good one, and return what it printed."""
+async def run(workspace: Path, *arguments: str) -> tuple[list[str], Json]:
+    """Run the demo to its end, which has to be a good one; return its output and its result."""
     demo = await start(workspace, *arguments)
     text, _ = await demo.communicate()
     lines = text.decode().splitlines()
@@ -51,7 +51,7 @@ async def shown(workspace: Path, *arguments: str) -> tuple[list[str], Json]:
     return lines, result
 
 
-async def test_interrupted_demo_says_so_and_leaves_nothing_behind(workspace: Path) -> None:
+async def test_interrupted_demo_reports_it_and_leaves_nothing_behind(workspace: Path) -> None:
     demo = await start(workspace)
     await printed(demo, "Home Assistant")
     demo.send_signal(signal.SIGTERM)
@@ -67,15 +67,15 @@ async def test_killed_demo_leaves_nothing_behind(workspace: Path) -> None:
     demo.kill()
     await demo.wait()
 
-    async def gone() -> bool:
+    async def ended() -> bool:
         return not processes_of(workspace)
 
-    # Nobody is left to ask: what it had started ends by itself.
-    await until(gone, "the end of all that the demo had started", 30)
+    # It cannot stop anything any more: all that it had started ends by itself.
+    await until(ended, "the end of all that the demo had started")
 
 
 def folder_of(workspace: Path) -> Path:
-    """Return the folder that the demo works in: one of its own, a person's demo may be going on."""
+    """Return the folder of the demo: not the usual one, where a person's demo may run."""
     return workspace.with_name(f"{workspace.name}-demo")
 
 
@@ -101,7 +101,7 @@ async def start(workspace: Path, *arguments: str) -> asyncio.subprocess.Process:
 
 
 async def printed(demo: asyncio.subprocess.Process, text: str) -> None:
-    """Wait until it has printed a line with ``text`` in it."""
+    """Wait until the demo has printed a line with ``text`` in it."""
     assert demo.stdout is not None
     async for line in demo.stdout:
         if text in line.decode():

@@ -1,111 +1,115 @@
-"""An install that is interrupted while it compiles: by its owner, by a reload, by a crash."""
+"""An install that is interrupted while it compiles: by a cancel, a reload, a crash."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-import os
-from pathlib import Path
 import threading
 
+import psutil
 import pytest
 
-from .conftest import connected
 from .harness.device import Device
-from .harness.home import Home, until
 from .harness.jobs import follow
+from .harness.offloader import Offloader
 from .harness.processes import mentioning
+from .harness.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 OTHER_OPTIONS = {"parallel_builds": 2, "parallel_uploads": 3, "wait_hours": 12}
 
 
-def at_work(home: Home) -> dict[int, str]:
-    """Return the processes of builds, also those that tried to get away."""
-    return mentioning(home.instance.builds)
-
-
-def parent_of(pid: int) -> int:
-    """Return the parent of a process; raises OSError if it has ended."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    return int(stat.rpartition(")")[2].split()[1])
+def build_processes(offloader: Offloader) -> dict[int, str]:
+    """Return the processes of builds, also those that tried to escape."""
+    return mentioning(offloader.instance.builds)
 
 
 @contextmanager
-def watching_for_two_builds(home: Home) -> Iterator[list[str]]:
+def watching_for_two_builds(offloader: Offloader) -> Iterator[list[str]]:
     """Yield a list that gets an entry whenever two builds work in one tree at a time.
 
-    All processes of a build are in one session, but for what the configuration lets loose. That
-    leaves the session before it executes its own program, and has the command line of its parent
-    until then: such a process is no second build.
+    The processes of one build descend from its launcher. Sessions do not tell builds apart: a
+    child that is to have a session of its own has it before its program starts, so that it looks
+    like a second compile while it waits for a processor.
     """
-    seen: list[str] = []
+    overlaps: list[str] = []
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.02):
-            sessions: dict[int, str] = {}
-            commands = mentioning(home.instance.builds)
-            for pid, command in commands.items():
-                with suppress(OSError):
-                    forked = commands.get(parent_of(pid)) == command
-                    if "escapee" not in command and not forked:
-                        sessions[os.getsid(pid)] = command
-            if len(sessions) > 1:
-                seen.append(" | ".join(sessions.values()))
+            processes = build_processes(offloader)
+            at_work = {
+                launcher: command
+                for pid, command in processes.items()
+                if (launcher := _launcher_of(pid, processes)) is not None
+            }
+            if len(at_work) > 1:
+                overlaps.append(" | ".join(at_work.values()))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield seen
+        yield overlaps
     finally:
         over.set()
         watcher.join()
 
 
-async def test_cancel_leaves_no_process_behind(home: Home, compiling: str, entity: str) -> None:
-    before = at_work(home)
+def _launcher_of(pid: int, processes: Mapping[int, str]) -> int | None:
+    """Return the first ancestor of a process of a build; None for that itself, or when it ended."""
+    ancestor = pid
+    with suppress(psutil.Error):
+        while (parent := psutil.Process(ancestor).ppid()) in processes:
+            ancestor = parent
+        return None if ancestor == pid else ancestor
+    return None
+
+
+async def test_cancel_leaves_no_process_behind(
+    offloader: Offloader, compiling: str, entity: str
+) -> None:
+    before = build_processes(offloader)
     assert any("cc1plus" in command for command in before.values())
     assert any("escapee" in command for command in before.values())
-    await home.client.service("esphome_offload.cancel", {"entity_id": entity})
-    assert at_work(home) == {}
-    job = await follow(home.client, compiling)
+    await offloader.client.service("esphome_offload.cancel", {"entity_id": entity})
+    assert build_processes(offloader) == {}
+    job = await follow(offloader.client, compiling)
     assert (job["status"], job["failure_reason"]) == ("cancelled", "cancelled")
 
 
 async def test_build_goes_on_while_the_entry_is_reloaded_and_its_options_change(
-    home: Home, compiling: str, entity: str
+    offloader: Offloader, compiling: str, entity: str
 ) -> None:
-    builders = set(mentioning(home.instance.builds))
-    await home.client.reload(home.entry_id)
-    await home.client.change_options(home.entry_id, "settings", **OTHER_OPTIONS)
-    await home.client.reload(home.entry_id)
+    builders = set(mentioning(offloader.instance.builds))
+    await offloader.client.reload(offloader.entry_id)
+    await offloader.client.change_options(offloader.entry_id, "settings", **OTHER_OPTIONS)
+    await offloader.client.reload(offloader.entry_id)
     # Still the same processes, so it was not started over.
-    assert builders & set(mentioning(home.instance.builds))
-    job = await follow(home.client, compiling)
+    assert builders & set(mentioning(offloader.instance.builds))
+    job = await follow(offloader.client, compiling)
     assert job["status"] == "completed", job["error"]
     assert job["verified"] is True
     assert len(job["attempts"]) == 1
-    assert await home.update_entity() == entity
+    assert await offloader.update_entity() == entity
 
 
-async def test_killed_home_assistant_ends_the_job_well_when_it_is_back(
-    home: Home, device: Device, compiling: str, entity: str
+async def test_job_ends_well_after_a_crash_of_home_assistant(
+    offloader: Offloader, device: Device, compiling: str, entity: str
 ) -> None:
-    with watching_for_two_builds(home) as two_builds:
-        await home.crash()
-        await home.boot()
-        job = await follow(home.client, compiling)
+    with watching_for_two_builds(offloader) as two_builds:
+        await offloader.crash()
+        await offloader.boot()
+        job = await follow(offloader.client, compiling)
     assert job["status"] == "completed", job["error"]
     assert job["verified"] is True
     assert two_builds == []
     assert len(job["attempts"]) == 2
-    assert at_work(home) == {}
-    await connected(home)
+    assert build_processes(offloader) == {}
+    await offloader.device_connected()
 
 
-async def test_nothing_runs_when_there_is_nothing_to_do(home: Home) -> None:
+async def test_nothing_runs_when_there_is_nothing_to_do(offloader: Offloader) -> None:
     async def idle() -> bool:
-        return not mentioning(str(home.instance.offload_cache))
+        return not mentioning(str(offloader.instance.offload_cache))
 
-    # The question for the newest version, asked when the entry is set up, may still be open.
-    await until(idle, "the end of all that Home Assistant had started", 120)
+    # The look for the newest version, made when the entry is set up, may still go on.
+    await until(idle, "the end of all processes that Home Assistant has started")

@@ -13,17 +13,16 @@ type Json = Any
 USERNAME = "demo"
 PASSWORD = "demo"  # an instance that listens on 127.0.0.1 alone, with nothing in it
 
-# How flows that change an entry say that they are done.
+# The reasons with which flows that change an entry end well.
 _GOOD_ENDS = ("paired_again", "address_changed", "reconfigure_successful")
 
-_ANSWER = 60.0  # a busy two-core machine may take this long to answer a simple request
+_ANSWER = 120.0  # decides nothing but when a test fails
 
 
 class RequestFailedError(Exception):
-    """Home Assistant said no. ``code`` is its error code or HTTP status, ``body`` all it said."""
+    """Home Assistant refused; ``code`` is its error code or HTTP status, ``body`` its answer."""
 
     def __init__(self, what: str, code: str, message: str, body: Json = None) -> None:
-        """Say what was asked and what came back."""
         super().__init__(f"{what}: {code}: {message}")
         self.code = code
         self.message = message
@@ -34,7 +33,6 @@ class Client:
     """One authenticated session. Use as ``async with Client.onboard(url)`` or ``.login(url)``."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession, token: str) -> None:
-        """Use ``onboard`` or ``login``."""
         self.url = url
         self.session = session
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -92,7 +90,7 @@ class Client:
         return client
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the session."""
         if self._reader is not None:
             self._reader.cancel()
             with suppress(asyncio.CancelledError):
@@ -110,7 +108,7 @@ class Client:
         return await _post(self.session, f"{self.url}/api/{path}", json=data, headers=self._headers)
 
     async def add_entry(self, domain: str, answers: Mapping[str, Json]) -> Json:
-        """Walk through a config flow with the fields of all its forms; returns the new entry."""
+        """Walk through a config flow with the fields of all its forms; return the new entry."""
         flow = await self.post("config/config_entries/flow", {"handler": domain})
         return await self._walk("config/config_entries/flow", flow, answers)
 
@@ -129,16 +127,16 @@ class Client:
         await self._walk(path, form, answers)
 
     async def flows(self) -> list[Json]:
-        """Return the config flows that wait for somebody."""
+        """Return the config flows in progress."""
         return await self.call("config_entries/flow/progress")  # type: ignore[no-any-return]
 
     async def finish_flow(self, flow_id: str, answers: Mapping[str, Json]) -> Json:
-        """Walk through a config flow that Home Assistant has begun; returns how it ended."""
+        """Walk through a config flow that Home Assistant has started; return its result."""
         path = "config/config_entries/flow"
         return await self._walk(path, await self.get(f"{path}/{flow_id}"), answers)
 
     async def running(self) -> bool:
-        """Return whether everything is set up: before that it answers, but knows only half."""
+        """Return whether all integrations are set up; it answers requests before that."""
         return bool((await self.call("get_config"))["state"] == "RUNNING")
 
     async def _walk(self, path: str, flow: Json, answers: Mapping[str, Json]) -> Json:
@@ -269,7 +267,7 @@ class Client:
 
 
 def _filled_in(schema: list[Json], wanted: dict[str, Json]) -> dict[str, Json]:
-    """Return what to send for a form as it is shown; takes what it uses out of ``wanted``."""
+    """Return the data for a form as it is shown; remove what is used from ``wanted``."""
     answers: dict[str, Json] = {}
     for field in schema:
         name = field["name"]

@@ -8,13 +8,12 @@ import shutil
 from . import ports
 from .esphome_env import host_program
 from .processes import Child, environment
+from .waiting import PATIENCE
 
 # The first ESPHome that builds ``host`` without downloading anything but Python packages, and a
 # newer one: together a real upgrade.
 FIRST_VERSION = "2026.10.0b1"
 NEW_VERSION = "2026.10.0"
-
-_READY = 30.0
 
 _YAML = """\
 substitutions:
@@ -42,8 +41,8 @@ text_sensor:
     update_interval: 1s
 """
 # A component that makes every build compile everything (a new number in a header that all sources
-# include, so that no compiler cache helps) and that leaves a process behind as far as it can: in
-# its own session, deaf to SIGTERM, holding on to the build's output.
+# include, so that no compiler cache helps) and that starts a process which does what it can to
+# survive the build: in its own session, deaf to SIGTERM, with the build's output open.
 _SLOW_YAML = """\
 external_components:
   - source: components
@@ -75,7 +74,7 @@ class Device:
     """One device: its configuration in ``config_dir``, its program running in ``folder``."""
 
     def __init__(self, name: str, folder: Path, config_dir: Path, *, number: int = 1) -> None:
-        """``number`` makes its MAC address. Writes the configuration."""
+        """Write the configuration; ``number`` makes the MAC address."""
         self.name = name
         self.folder = folder
         self.yaml = config_dir / f"{name}.yaml"
@@ -102,7 +101,7 @@ class Device:
 
     @property
     def log(self) -> str:
-        """What it printed since it was switched on."""
+        """Its output since it was switched on."""
         return self._child.output() if self._child else ""
 
     def configure(
@@ -131,12 +130,12 @@ class Device:
         self.yaml.with_name("secrets.yaml").write_text(secrets)
 
     async def flash(self, version: str = FIRST_VERSION) -> None:
-        """Put firmware of an ESPHome ``version`` on it, as if by cable; it must be off."""
+        """Put firmware of an ESPHome ``version`` on it, as by cable; it must be off."""
         program = await host_program(version, self.yaml, self.name)
         shutil.copy2(program, self.program)
 
     def firmware_sha256(self) -> str:
-        """Return which firmware is on it."""
+        """Return the digest of the firmware on it."""
         return hashlib.sha256(self.program.read_bytes()).hexdigest()
 
     @property
@@ -145,7 +144,7 @@ class Device:
         return self.folder / "program"
 
     async def switch_on(self) -> None:
-        """Start its program and return when it can be reached."""
+        """Start its program and return when it listens."""
         self._child = child = await Child.start(
             self.name,
             [self.program],
@@ -159,16 +158,16 @@ class Device:
                 and ports.is_taken_by(self.ota_port, child.pid)
             ),
             "listening",
-            _READY,
+            PATIENCE,
         )
 
     async def switch_off(self) -> None:
-        """Cut its power."""
+        """Kill its program, as if its power were cut."""
         if self._child is not None:
             await self._child.kill()
 
     def _ports(self) -> tuple[int, int]:
-        # Ports are compiled in: the same ones again mean the kept firmware again.
+        # Ports are compiled in: with the same ports, firmware of earlier runs can be used.
         remembered = self.folder / "ports.json"
         before = json.loads(remembered.read_text()) if remembered.exists() else []
         api_port, ota_port = ports.pick(2, preferred=before)

@@ -1,4 +1,4 @@
-"""ESPHome on its own, without us: for the first firmware of a device and to compare with."""
+"""ESPHome without our integration: for the first firmware of a device and for comparison."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _COMPILE = 600.0
 
 @dataclass(frozen=True, slots=True)
 class EsphomeEnvironment:
-    """An ESPHome in its own virtual environment; ``home`` takes what it keeps between runs."""
+    """An ESPHome in its own virtual environment; ``home`` holds what it keeps between runs."""
 
     python: Path
     home: Path
@@ -37,7 +37,7 @@ class EsphomeEnvironment:
             if not stamp.exists():
                 shutil.rmtree(folder, ignore_errors=True)
                 uv = [sys.executable, "-m", "uv"]
-                env = environment(UVCACHE_DIR=str(CACHE / "uv"), UV_NO_PROGRESS="1")
+                env = environment(UV_CACHE_DIR=str(CACHE / "uv"), UV_NO_PROGRESS="1")
                 make = [*uv, "venv", "-q", "--python", sys.executable, str(folder)]
                 await run(make, cwd=CACHE, env=env, seconds=_INSTALL)
                 install = [*uv, "pip", "install", "-q", "--compile-bytecode"]

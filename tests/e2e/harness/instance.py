@@ -9,12 +9,11 @@ import sys
 from . import ports
 from .client import Client
 from .processes import Child, ProcessFailedError, environment
+from .waiting import PATIENCE
 from .workspace import CACHE, REPOSITORY
 
 COMPONENT = REPOSITORY / "custom_components" / "esphome_offload"
 
-# Generous: two cores may have a compile on them while Home Assistant boots.
-_BOOT = 180.0
 _STOP = 40.0
 _TRIES = 3
 
@@ -26,6 +25,7 @@ homeassistant:
   time_zone: Europe/Vienna
 frontend:
 config:
+webhook:
 logger:
   default: warning
   logs:
@@ -34,15 +34,12 @@ logger:
 
 
 class Instance:
-    """One Home Assistant. What it builds with (toolchains) outlives ``reset``, nothing else does."""
+    """One Home Assistant process and its folder. Only toolchains survive ``reset``."""
 
     def __init__(
         self, folder: Path, *, name: str = "Demo home", discoverable: bool = False
     ) -> None:
-        """Use ``folder`` (git-ignored); nothing is touched before ``reset``.
-
-        ``discoverable``: with zeroconf, which everybody in the network can see.
-        """
+        """Use ``folder``; ``discoverable`` instances announce themselves with zeroconf."""
         self.folder = folder
         self.config = folder / "config"
         self.offload_cache = self.config / ".cache" / "esphome_offload"
@@ -54,7 +51,7 @@ class Instance:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Its base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -65,21 +62,21 @@ class Instance:
 
     @property
     def running(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process runs."""
         return self._child is not None and self._child.running
 
     @property
     def builds(self) -> str:
-        """The folder of all build trees; a process at work on one has its name about it."""
+        """The folder of all build trees; the processes that build in one mention it."""
         return str(self.offload_cache / "trees")
 
     @property
     def log(self) -> str:
-        """What it printed since it was started last."""
+        """Its output since the last start."""
         return self._child.output() if self._child else ""
 
     def reset(self) -> None:
-        """Make the configuration folder anew, as of a Home Assistant that was never started."""
+        """Recreate the configuration folder, as of a Home Assistant that was never started."""
         kept = self.folder / "kept"
         if not kept.exists() and (self.offload_cache / "toolchains").is_dir():
             kept.mkdir(parents=True)
@@ -93,7 +90,7 @@ class Instance:
             for saved in kept.iterdir():
                 saved.rename(self.offload_cache / saved.name)
             kept.rmdir()
-        # The packages that script/setup has downloaded need not come again.
+        # The packages that script/setup has downloaded are not downloaded again.
         downloads = CACHE / "uv"
         downloads.mkdir(parents=True, exist_ok=True)
         (self.offload_cache / "uv-cache").symlink_to(downloads)
@@ -106,7 +103,7 @@ class Instance:
         self._link(COMPONENT)
 
     def add_component(self, component: Path) -> None:
-        """Let it load another custom component, set up without configuration."""
+        """Have it load another custom component, which needs no configuration."""
         self._link(component)
         with (self.config / "configuration.yaml").open("a") as configuration:
             configuration.write(f"{component.name}:\n")
@@ -121,12 +118,12 @@ class Instance:
             self._write_http()
             self._child = child = await self._spawn(extra)
             try:
-                await child.until(self._listening, "answering requests", _BOOT)
+                await child.until(self._listening, "answering requests", PATIENCE)
             except ProcessFailedError:
                 await child.kill()
                 if remaining == 0 or ports.is_free(self.port):
                     raise
-                continue  # somebody was quicker to take the port
+                continue  # another process took the port first
             return
 
     def _listening(self) -> bool:
@@ -140,9 +137,9 @@ class Instance:
         temporary = self.folder / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", "homeassistant", "--config", str(self.config)]
-        # Everything it needs is in .venv already; --skip-pip keeps it from looking further.
-        # Its own log file says the same as its output. Never the null device: Home Assistant
-        # renames the log file that it finds, and as root that takes the device away from all.
+        # Everything it needs is in .venv already; --skip-pip keeps it from installing more.
+        # Its own log file has the same as its output. It cannot be the null device: Home Assistant
+        # renames the log file that it finds, which as root removes the device.
         argv += ["--skip-pip", "--log-no-color", "--log-file", str(self.folder / "own.log")]
         return await Child.start(
             "Home Assistant",
@@ -160,12 +157,12 @@ class Instance:
         return await Client.onboard(self.url)
 
     async def stop(self) -> None:
-        """Stop it as a shutdown of the machine would."""
+        """Stop it as a shutdown of the machine does."""
         if self._child is not None:
             await self._child.stop(_STOP)
 
     async def kill(self) -> None:
-        """End it by SIGKILL, alone: what it had started is not in its process group."""
+        """Kill it alone: what it has started is not in its process group."""
         assert self._child is not None
         await self._child.kill()
 

@@ -1,4 +1,4 @@
-"""Jobs as anybody sees them over Home Assistant's API."""
+"""Jobs as Home Assistant's API shows them."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -9,12 +9,12 @@ DOMAIN = "esphome_offload"
 
 type Job = Mapping[str, Json]
 
-# A first install makes an environment and compiles everything, perhaps on a small board.
+# A first install makes an environment and compiles everything, perhaps on a busy machine.
 LONGEST_JOB = 1800.0
 
 
 class UnexpectedEndError(Exception):
-    """A job ended before it came to what was waited for; the message has its error."""
+    """A job ended before the state that was waited for; the message has its error."""
 
 
 async def follow(
@@ -31,7 +31,7 @@ async def follow(
 async def reach(
     client: Client, job_id: str, what: Callable[[Json], bool], *, seconds: float = LONGEST_JOB
 ) -> Job:
-    """Follow a job to the first message of which ``what`` is true and return it as it is then.
+    """Follow a job to the first message for which ``what`` is true; return the job as it is then.
 
     Raises UnexpectedEndError when it ends before.
     """
@@ -55,6 +55,18 @@ def in_stage(stage: str) -> Callable[[Json], bool]:
 def has_printed(text: str) -> Callable[[Json], bool]:
     """Return a condition for ``reach``: a line of output has ``text`` in it."""
     return lambda event: any(text in line for line in event["lines"])
+
+
+async def job_now(client: Client, job_id: str) -> Job:
+    """Return a job as it is now."""
+    return await reach(client, job_id, lambda _event: True)
+
+
+async def cancel_all(client: Client) -> None:
+    """Cancel all jobs that have not ended."""
+    for job in await all_jobs(client):
+        if job["finished_at"] is None:
+            await client.service(f"{DOMAIN}.cancel", None, {"job_id": job["job_id"]})
 
 
 async def output(client: Client, job_id: str) -> list[str]:

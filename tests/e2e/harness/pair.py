@@ -1,87 +1,107 @@
-"""Two real Home Assistants that are paired: "pi" has the device, "workshop" builds for it."""
+"""Two real Home Assistants that are paired: an offloader with a device, and its builder."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from .builder import Builder
 from .client import Json
 from .device import Device
-from .home import Home, until
 from .instance import Instance
 from .jobs import DOMAIN
+from .offloader import Offloader
 from .processes import ProcessFailedError
 from .relay import Relay
-from .workshop import BuildServices
+from .waiting import until
+from .workspace import REPOSITORY
 
 
 class Pair:
-    """Both instances; ``entry_id`` is the pi's entry for the workshop. Made by ``open_pair``.
+    """Both instances; ``entry_id`` is the offloader's entry for the builder.
 
-    ``address`` is what is typed into a form that asks where the workshop is.
+    ``address`` is what is typed into a form that asks where the builder is.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Make fresh configuration folders; nothing is started yet."""
-        instance = Instance(folder / "pi", name="pi")
+    def __init__(self, folder: Path, *, devices: Sequence[str] = ("kitchen",)) -> None:
+        """Make fresh configuration folders; ``devices`` are the names of the offloader's."""
+        instance = Instance(folder / "offloader", name="offloader")
         instance.reset()
-        device = Device("kitchen", folder / "kitchen", instance.esphome)
-        self.pi = Home(instance, device)
-        self.workshop = BuildServices(folder / "workshop")
-        self.workshop.instance.reset()
+        self.offloader = Offloader(
+            instance,
+            *(
+                Device(name, folder / name, instance.esphome, number=number)
+                for number, name in enumerate(devices, 1)
+            ),
+        )
+        self.builder = Builder(folder / "builder")
+        self.builder.instance.reset()
         self.address: dict[str, Json] = {}
         self.entry_id = ""
         self.pin_sha256 = ""
 
     async def introduce(self, url: str) -> None:
-        """Pair them through the config flow on the pi, with the code that the workshop shows."""
+        """Pair them through the offloader's config flow, with the code that the builder shows."""
         self.address = {"url": url, "verify_ssl": True}
-        code = await self.workshop.open_pairing()
-        entry = await self.pi.client.add_entry(DOMAIN, {**self.address, "code": code})
+        code = await self.builder.open_pairing()
+        entry = await self.offloader.client.add_entry(DOMAIN, {**self.address, "code": code})
         if entry["state"] != "loaded":
-            raise ProcessFailedError(f"the peer did not load:\n{self.pi.instance.log[-2000:]}")
+            log = self.offloader.instance.log[-2000:]
+            raise ProcessFailedError(f"the peer did not load:\n{log}")
         self.entry_id = entry["entry_id"]
-        self.pin_sha256 = (await self.workshop.info()).pin_sha256
+        self.pin_sha256 = self.builder.identity.pin_sha256
+
+    async def move(self, url: str) -> None:
+        """Change the address of the builder, as the offloader's owner does."""
+        path = "config/config_entries/flow"
+        flow = await self.offloader.client.post(
+            path, {"handler": DOMAIN, "entry_id": self.entry_id}
+        )
+        self.address = {"url": url, "verify_ssl": True}
+        await self.offloader.client.finish_flow(flow["flow_id"], self.address)
+        await self.connected()
 
     async def connected(self) -> None:
-        """Wait until the pi says that it is connected to the workshop."""
-        # Where nothing announces itself, trying again backs off to a minute.
-        await self._until_connected("on", 150)
+        """Wait until the offloader reports that it is connected to the builder."""
+        # Where mDNS does not reach, trying again backs off to a minute.
+        await self._until_connected("on")
 
     async def disconnected(self) -> None:
-        """Wait until the pi says that it has lost the workshop."""
-        await self._until_connected("off", 60)
+        """Wait until the offloader reports that it has lost the builder."""
+        await self._until_connected("off")
 
-    async def _until_connected(self, wanted: str, seconds: float) -> None:
-        sensor = await self.pi.entity(f"peer_{self.entry_id}_connected")
+    async def reconnect(self) -> None:
+        """Have the offloader connect now; by itself it waits longer each time."""
+        await self.offloader.client.reload(self.entry_id)
+        await self.connected()
 
-        async def so() -> bool:
-            state = await self.pi.client.state(sensor)
+    async def _until_connected(self, wanted: str) -> None:
+        sensor = await self.offloader.entity(f"peer_{self.entry_id}_connected")
+
+        async def reported() -> bool:
+            state = await self.offloader.client.state(sensor)
             return state is not None and state["state"] == wanted
 
-        await until(so, f"the connection from pi to workshop to be {wanted}", seconds)
+        await until(reported, f"the connection from offloader to builder to be {wanted}")
 
     async def close(self) -> None:
-        """Stop all of it."""
+        """Stop both."""
         try:
-            await self.pi.close()
+            await self.offloader.close()
         finally:
-            await self.workshop.close()
+            await self.builder.close()
 
 
 @asynccontextmanager
 async def open_pair(folder: Path) -> AsyncIterator[tuple[Pair, Relay]]:
     """Open a fresh pair in ``folder``, all set up, with a relay in between."""
     pair = Pair(folder)
-    relay = Relay(lambda: pair.workshop.instance.port)
+    relay = Relay(lambda: pair.builder.instance.port)
+    pair.builder.instance.add_component(REPOSITORY / "script" / "loop_probe")
+    pair.builder.instance.add_component(Path(__file__).with_name("lying_builder"))
     try:
-        await pair.pi.device.flash()
-        await pair.pi.device.switch_on()
-        await pair.pi.boot()
-        await pair.pi.adopt()
-        await pair.pi.set_up()
-        await pair.workshop.boot()
-        await pair.workshop.set_up()
-        await pair.workshop.lend()
+        await pair.offloader.device.flash()
+        await pair.offloader.open()
+        await pair.builder.open()
         await relay.restore()
         await pair.introduce(relay.url)
         await pair.connected()

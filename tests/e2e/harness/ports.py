@@ -1,4 +1,4 @@
-"""Ports that nobody uses, and who listens on one."""
+"""Free ports, and which process listens on one."""
 
 from collections.abc import Iterable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Processes of ours: started so that they cannot outlive us, and found again by what they carry."""
+"""Child processes that cannot outlive the tests, and the search for processes by what they mention."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ import time
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-# What the caller's shell may have set and a program of its own must not see.
+# Variables of the caller's shell that would change how a program of its own works.
 _NOT_INHERITED = (
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONPATH",
@@ -24,7 +24,7 @@ _NOT_INHERITED = (
 
 
 class ProcessFailedError(Exception):
-    """A process ended, or did not get ready, against what is needed; the message says how."""
+    """A process ended or did not get ready; the message has its last output."""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -34,7 +34,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def _die_with_parent() -> None:
-    # Holds also when we are killed by SIGKILL and can stop nothing ourselves.
+    # Also works when this process is killed and can stop nothing itself.
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -42,7 +42,6 @@ class Child:
     """One running process in a process group of its own; its output goes to ``log``."""
 
     def __init__(self, process: asyncio.subprocess.Process, name: str, log: Path) -> None:
-        """Use ``start``."""
         self._process = process
         self.name = name
         self.log = log
@@ -51,7 +50,7 @@ class Child:
     async def start(
         cls, name: str, argv: Sequence[str | Path], *, log: Path, cwd: Path, env: Mapping[str, str]
     ) -> Child:
-        """Start ``argv``; the log file is begun anew."""
+        """Start ``argv`` with an empty log file."""
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -77,7 +76,7 @@ class Child:
         return self._process.returncode is None
 
     def output(self) -> str:
-        """Return what it has printed so far."""
+        """Return its output so far."""
         return self.log.read_text(errors="replace")
 
     def tail(self, lines: int = 20) -> str:
@@ -104,7 +103,7 @@ class Child:
         return await self._process.wait()
 
     async def stop(self, grace: float = 20.0) -> None:
-        """Ask it to end, then end its whole group; ``grace`` is how long asking may take."""
+        """Terminate it, and kill its whole group after ``grace`` seconds."""
         if self.running:
             with suppress(ProcessLookupError):
                 self._process.terminate()
@@ -113,7 +112,7 @@ class Child:
         await self.kill()
 
     async def kill(self) -> None:
-        """End it and its group by SIGKILL."""
+        """Kill it and its group."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         await self._process.wait()
@@ -151,7 +150,7 @@ async def run(
 def mentioning(text: str) -> dict[int, str]:
     """Return the processes (id → command line) with ``text`` in command line, environment or cwd.
 
-    Found so is also what left its parent's session and process group.
+    This also finds what left its parent's session and process group.
     """
     needle = text.encode()
     found: dict[int, str] = {}

@@ -1,4 +1,4 @@
-"""A stretch of network between two instances that can be cut."""
+"""A TCP relay between two instances, which can be cut."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,16 +9,18 @@ from . import ports
 
 _HOST = "127.0.0.1"
 _CHUNK = 64 * 1024
+# More than status, events and the output of a small build; less than any firmware.
+_MESSAGES = 256 * 1024
 
 
 class Relay:
     """A TCP relay on loopback to the port that ``target`` returns at that moment.
 
-    Another ``target`` is for connections to come.
+    A new ``target`` is used for new connections.
     """
 
     def __init__(self, target: Callable[[], int]) -> None:
-        """Nothing is listened on before ``restore``."""
+        """Pick the port; ``restore`` starts to listen on it."""
         (self.port,) = ports.pick()
         self.target = target
         self._server: asyncio.Server | None = None
@@ -28,10 +30,9 @@ class Relay:
         """Bytes that went to the target."""
         self.received = 0
         """Bytes that came back from it."""
-        self.swallow: bytes | None = None
-        """What has this text in it gets lost, and so does all that follows in its connection."""
-        self.swallowed = asyncio.Event()
-        """Set when something got lost."""
+        self.stalled = asyncio.Event()
+        """Set when something was withheld because of ``stall_downloads``."""
+        self._receive_at_most: int | None = None
 
     @property
     def url(self) -> str:
@@ -40,7 +41,7 @@ class Relay:
 
     @property
     def connections(self) -> int:
-        """How many connections go through it now."""
+        """The number of connections through it now."""
         return len(self._connections)
 
     async def restore(self) -> None:
@@ -57,6 +58,18 @@ class Relay:
             writer.transport.abort()
         if self._connections:
             await asyncio.wait(self._connections)
+
+    def stall_downloads(self) -> None:
+        """Withhold what comes back once it is more than messages: a firmware never arrives."""
+        self.stalled.clear()
+        self._receive_at_most = self.received + _MESSAGES
+
+    async def resume_downloads(self) -> None:
+        """Undo ``stall_downloads``; connections that miss something are broken."""
+        self._receive_at_most = None
+        if self.stalled.is_set():
+            await self.cut()
+            await self.restore()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -86,13 +99,12 @@ class Relay:
         sink: asyncio.StreamWriter,
         counter: Literal["sent", "received"],
     ) -> None:
-        """Carry one direction to its end, and say the end on."""
+        """Carry one direction to its end, and pass the end on."""
         while data := await source.read(_CHUNK):
-            if self.swallow is not None and self.swallow in data:
-                self.swallowed.set()
-                while await source.read(_CHUNK):
-                    pass
-                return
+            limit = self._receive_at_most if counter == "received" else None
+            if limit is not None and self.received + len(data) > limit:
+                self.stalled.set()
+                continue
             setattr(self, counter, getattr(self, counter) + len(data))
             sink.write(data)
             await sink.drain()

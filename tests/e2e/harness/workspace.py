@@ -1,4 +1,4 @@
-"""Folders under .cache that one run at a time has for itself."""
+"""Folders under .cache that one run at a time uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What the tests of a pair do and check again and again."""
+"""Steps and checks that the tests of a pair share."""
 
 import asyncio
 from collections.abc import Iterable
@@ -6,20 +6,11 @@ from contextlib import AsyncExitStack
 from itertools import groupby
 import re
 
-from custom_components.esphome_offload.engine.client.connection import Connection
-from custom_components.esphome_offload.engine.client.errors import PeerRefused
-from custom_components.esphome_offload.engine.protocol.definitions import ErrorCode
-
-from custom_components.esphome_offload.engine.protocol.identity import Identity, load_or_create
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.session import CommandRefused, Session
 
 from ..harness.client import Json
-from ..harness.home import Household
-from ..harness.jobs import (
-    DOMAIN,
-    Job,
-    follow,
-    submit,
-)
+from ..harness.jobs import Job, follow, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
 
@@ -28,8 +19,8 @@ STEP = re.compile(r"\[ *(\d+)/(\d+)\] ")
 
 
 async def pairing_again(pair: Pair) -> Json:
-    """Return the flow that asks the pi's owner to pair again."""
-    for flow in await pair.pi.client.flows():
+    """Return the flow that asks the offloader's owner to pair again, None when there is none."""
+    for flow in await pair.offloader.client.flows():
         if flow["context"]["source"] == "reauth":
             return flow
     return None
@@ -37,8 +28,8 @@ async def pairing_again(pair: Pair) -> Json:
 
 async def install(pair: Pair, entity: str, **data: Json) -> Job:
     """Install, and return the job when it has ended well."""
-    job = await submit(pair.pi.client, "install", entity, **data)
-    job = await follow(pair.pi.client, job["job_id"])
+    job = await submit(pair.offloader.client, "install", entity, **data)
+    job = await follow(pair.offloader.client, job["job_id"])
     assert_well(job)
     return job
 
@@ -49,13 +40,13 @@ async def watched(pair: Pair, entity: str, **data: Json) -> tuple[Job, list[Json
     async with AsyncExitStack() as stack:
         for kind in KINDS:
             await stack.enter_async_context(
-                pair.pi.client.subscribe(
+                pair.offloader.client.subscribe(
                     "subscribe_events", into=queue, event_type=f"esphome_offload_job_{kind}"
                 )
             )
         job = await install(pair, entity, **data)
-        # Answered after all that Home Assistant had sent before.
-        await pair.pi.client.running()
+        # The answer comes after all that Home Assistant has sent before.
+        await pair.offloader.client.running()
     events = []
     while not queue.empty():
         events.append(queue.get_nowait())
@@ -63,12 +54,12 @@ async def watched(pair: Pair, entity: str, **data: Json) -> tuple[Job, list[Json
 
 
 def kinds(events: Iterable[Json]) -> list[str]:
-    """Return the types of events, any number of the same in a row as one."""
+    """Return the types of events, without repetitions."""
     return [kind for kind, _ in groupby(event["event_type"] for event in events)]
 
 
 def keys(events: Iterable[Json], kind: str) -> set[frozenset[str]]:
-    """Return which keys the events of one kind have."""
+    """Return the sets of keys that events of one kind have."""
     return {frozenset(event["data"]) for event in events if event["event_type"].endswith(kind)}
 
 
@@ -78,7 +69,7 @@ def course(events: Iterable[Json], key: str) -> list[Json]:
 
 
 def steps(lines: Iterable[str]) -> list[str]:
-    """Return what was compiled, in an order that does not depend on who was quicker."""
+    """Return the sources that were compiled, sorted."""
     return sorted(line.partition("] CXX ")[2] for line in lines if "] CXX " in line)
 
 
@@ -96,28 +87,23 @@ def assert_well(job: Job) -> None:
     assert job["verified"] is True
 
 
-def assert_built_by_workshop(pair: Pair, job: Job) -> None:
+def assert_built_by_builder(pair: Pair, job: Job) -> None:
     built_by = (job["source"], job["source_label"], job["source_pin_sha256"])
-    assert built_by == ("remote", "workshop", pair.pin_sha256), job["why_not"]
-    # Also while the test runs: no compiler of ours.
-    assert not mentioning(pair.pi.instance.builds)
+    assert built_by == ("remote", "builder", pair.pin_sha256), job["why_not"]
+    # Nothing is compiled by the offloader meanwhile.
+    assert not mentioning(pair.offloader.instance.builds)
 
 
 def assert_compiled(pair: Pair, job: Job) -> None:
-    """Check that the workshop has built what the pi keeps now."""
+    """Check that a compile ended well and was done by the builder."""
     assert job["status"] == "completed", job["error"]
-    assert_built_by_workshop(pair, job)
+    assert_built_by_builder(pair, job)
 
 
-def identity(household: Household) -> Identity:
-    """Return the keys of one of the two, which nobody else can read."""
-    return load_or_create(household.instance.config / ".storage" / f"{DOMAIN}.identity")
-
-
-async def refusal_of(connection: Connection, command: object) -> ErrorCode | None:
-    """Return with which error a command is refused."""
+async def refusal_of(session: Session, command: object) -> ErrorCode | None:
+    """Return the error with which a command is refused."""
     try:
-        await connection.call(command)
-    except PeerRefused as err:
+        await session.call(command)
+    except CommandRefused as err:
         return err.code
     return None

@@ -1,4 +1,4 @@
-"""One real pair for these tests, settled before each of them: pi and workshop."""
+"""One real pair of offloader and builder for these tests, idle before each of them."""
 
 from collections.abc import AsyncIterator
 
@@ -6,18 +6,12 @@ import pytest
 import pytest_asyncio
 import pytest_socket
 
-from ..conftest import connected
-from ..harness.jobs import (
-    all_jobs,
-    has_printed,
-    reach,
-    submit,
-)
-from ..harness.meddler import Meddler, meddling
+from ..harness.jobs import cancel_all, has_printed, reach, submit
 from ..harness.pair import Pair, open_pair
 from ..harness.relay import Relay
+from ..harness.tampering_proxy import TamperingProxy, tampering
 from ..harness.workspace import claim
-from .checks import assert_built_by_workshop
+from .checks import assert_built_by_builder
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")
@@ -33,49 +27,47 @@ async def opened() -> AsyncIterator[tuple[Pair, Relay]]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def pair(opened: tuple[Pair, Relay]) -> Pair:
-    """Give a pair that is connected and idle, whatever the test before left behind."""
+    """Return a pair that is connected and idle, whatever state the test before left it in."""
     pair, relay = opened
-    if not pair.workshop.instance.running:
-        await pair.workshop.boot()
-    if not pair.pi.instance.running:
-        await pair.pi.boot()
+    if not pair.builder.instance.running:
+        await pair.builder.boot()
+    if not pair.offloader.instance.running:
+        await pair.offloader.boot()
     await relay.restore()
-    for job in await all_jobs(pair.pi.client):
-        if job["finished_at"] is None:
-            await pair.pi.client.service("esphome_offload.cancel", None, {"job_id": job["job_id"]})
-    await pair.workshop.pause(paused=False)
-    pair.pi.device.configure()
-    await connected(pair.pi)
+    await cancel_all(pair.offloader.client)
+    await pair.builder.pause(paused=False)
+    pair.offloader.device.configure()
+    await pair.offloader.device_connected()
     await pair.connected()
     return pair
 
 
 @pytest.fixture
 def relay(opened: tuple[Pair, Relay]) -> Relay:
-    """Give the network between the two."""
+    """Return the network between the two."""
     return opened[1]
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def entity(pair: Pair) -> str:
-    """Give the id of the update entity of the device."""
-    return await pair.pi.update_entity()
+    """Return the id of the update entity of the device."""
+    return await pair.offloader.update_entity()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def compiling(pair: Pair, entity: str) -> str:
-    """Give the id of an install for which the workshop compiles, with much left to do."""
-    pair.pi.device.configure(slow=True)
-    job = await submit(pair.pi.client, "install", entity)
-    job = await reach(pair.pi.client, job["job_id"], has_printed("] CXX "))
-    assert_built_by_workshop(pair, job)
-    assert any("cc1plus" in command for command in pair.workshop.at_work().values())
+    """Return the id of an install for which the builder compiles, with much left to do."""
+    pair.offloader.device.configure(slow=True)
+    job = await submit(pair.offloader.client, "install", entity)
+    job = await reach(pair.offloader.client, job["job_id"], has_printed("] CXX "))
+    assert_built_by_builder(pair, job)
+    assert any("cc1plus" in command for command in pair.builder.build_processes().values())
     job_id: str = job["job_id"]
     return job_id
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def meddler(pair: Pair, relay: Relay) -> AsyncIterator[Meddler]:
-    """Give somebody through whom all goes between pi and workshop, over plain http."""
-    async with meddling(pair, relay) as meddler:
-        yield meddler
+async def proxy(pair: Pair, relay: Relay) -> AsyncIterator[TamperingProxy]:
+    """Return a proxy through which the offloader reaches the builder."""
+    async with tampering(pair, relay) as proxy:
+        yield proxy

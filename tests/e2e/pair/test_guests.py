@@ -1,45 +1,37 @@
-"""Another guest of the workshop, and the pi when it is none any more."""
+"""A second guest of the builder, and an offloader that is no guest any more."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from custom_components.esphome_offload.engine.client.errors import PeerRefused
-from custom_components.esphome_offload.engine.protocol.body import Opener
-from custom_components.esphome_offload.engine.protocol.definitions import (
-    FIRMWARE_LIMIT,
-    URL_FIRMWARE,
-    ErrorCode,
-    ProtocolError,
-)
-from custom_components.esphome_offload.engine.protocol.seal import Purpose
 import pytest
 
+from custom_components.esphome_offload.engine.jobs.attempt import new_id
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,
     Attach,
     Cancel,
     Clean,
+    Fetch,
     Submit,
     Wanted,
 )
-from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
+from custom_components.esphome_offload.engine.protocol.payloads import (
+    BuildParameters,
+    FirmwarePart,
+)
 
 from ..harness.client import Json
-from ..harness.home import until
-from ..harness.jobs import (
-    Job,
-    follow,
-    reach,
-    submit,
-)
-from ..harness.meddler import Meddler
-from ..harness.neighbour import neighbour_of
+from ..harness.device import NEW_VERSION
+from ..harness.jobs import follow, job_now, reach, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
+from ..harness.relay import Relay
+from ..harness.second_guest import second_guest_of
+from ..harness.waiting import PATIENCE, until
 from .checks import (
-    assert_built_by_workshop,
+    assert_built_by_builder,
     assert_compiled,
     assert_well,
     pairing_again,
@@ -48,124 +40,123 @@ from .checks import (
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-NOBODYS_BUNDLE = "0" * 64
+UNKNOWN_BUNDLE = "0" * 64
 
 
-async def test_running_build_is_nobody_elses(pair: Pair, compiling: str) -> None:
-    job = await job_of(pair, compiling)
+async def test_running_build_is_out_of_reach_of_another_guest(pair: Pair, compiling: str) -> None:
+    job = await job_now(pair.offloader.client, compiling)
     attempt_id = job["attempts"][-1]["attempt_id"]
-    before = pair.workshop.compilers()
-    async with neighbour_of(pair.workshop) as neighbour:
-        connection = neighbour.connection
-        for command in (Attach(attempt_id), Cancel(attempt_id), Acknowledge(attempt_id)):
-            refusal = await refusal_of(connection, command)
+    before = pair.builder.compilers()
+    async with second_guest_of(pair.builder) as guest:
+        session = guest.session
+        for command in (
+            Attach(attempt_id),
+            Cancel(attempt_id),
+            Acknowledge(attempt_id),
+            Fetch(attempt_id, FirmwarePart.OTA),
+        ):
+            refusal = await refusal_of(session, command)
             assert refusal is ErrorCode.UNKNOWN_ATTEMPT, command
-        # Ids are chosen by guests: it is told nothing of the pi's when it chooses the same.
-        refusal = await refusal_of(connection, Submit(attempt_id, NOBODYS_BUNDLE))
+        # Ids are chosen by guests: the same id tells it nothing of the offloader's attempt.
+        refusal = await refusal_of(session, Submit(parameters(pair, attempt_id), UNKNOWN_BUNDLE))
         assert refusal is ErrorCode.BUNDLE_NEEDED
-        # What it may do with its own touches nothing of the pi's.
-        assert await connection.call(Wanted(())) == {"attempts": []}
-        assert await connection.call(Wanted((attempt_id,))) == {"attempts": []}
-        await connection.call(Clean(pair.pi.device.configuration))
-    assert before & pair.workshop.compilers()
-    job = await follow(pair.pi.client, compiling)
+        # What it may do with its own attempts touches nothing of the offloader's.
+        assert await session.call(Wanted(())) == {"attempts": []}
+        assert await session.call(Wanted((attempt_id,))) == {"attempts": []}
+        await session.call(Clean(pair.offloader.device.configuration))
+    assert before & pair.builder.compilers()
+    job = await follow(pair.offloader.client, compiling)
     assert_well(job)
-    assert_built_by_workshop(pair, job)
+    assert_built_by_builder(pair, job)
     assert len(job["attempts"]) == 1
 
 
-async def test_firmware_is_nobody_elses(
-    pair: Pair, meddler: Meddler, entity: str, tmp_path: Path
+async def test_firmware_is_out_of_reach_of_another_guest(
+    pair: Pair, relay: Relay, entity: str
 ) -> None:
-    held, go_on = asyncio.Event(), asyncio.Event()
-
-    async def hold(_attempt_id: str, sealed: bytes) -> bytes:
-        held.set()
-        await go_on.wait()
-        return sealed
-
-    def unused(_header: object) -> None:
-        pytest.fail("a header that opens")
-
-    meddler.forge = hold
-    job = await submit(pair.pi.client, "compile", entity)
-    # It is built, and kept at the workshop until the pi has it.
-    await asyncio.wait_for(held.wait(), 60)
-    ((attempt_id, sealed),) = meddler.firmware.items()
-    async with neighbour_of(pair.workshop) as neighbour:
-        for part in FirmwarePart:
-            with pytest.raises(PeerRefused) as refusal:
-                await neighbour.door.fetch(attempt_id, part, tmp_path / part, unused)
-            assert refusal.value.code is ErrorCode.UNKNOWN_ATTEMPT
-        for command in (Attach(attempt_id), Cancel(attempt_id), Acknowledge(attempt_id)):
-            code = await refusal_of(neighbour.connection, command)
-            assert code is ErrorCode.UNKNOWN_ATTEMPT, command
-        # Even with the pi's own access token only the pi can read it.
-        path = URL_FIRMWARE.format(attempt_id=attempt_id, part=FirmwarePart.OTA)
-        status, stolen = await meddler.ask("GET", path, meddler.tokens[-1])
-        assert status == 200
-        for body in (sealed, stolen):
-            with pytest.raises(ProtocolError) as failure:
-                Opener(neighbour.channel, Purpose.FIRMWARE, FIRMWARE_LIMIT).read_header(body)
-            assert failure.value.code is ErrorCode.TAMPERED
-    go_on.set()
-    assert_compiled(pair, await follow(pair.pi.client, job["job_id"]))
+    pair.offloader.device.configure(greeting="out of reach")
+    relay.stall_downloads()
+    try:
+        job = await submit(pair.offloader.client, "compile", entity)
+        # It is built, and kept at the builder until the offloader has it.
+        await asyncio.wait_for(relay.stalled.wait(), PATIENCE)
+        job_id = job["job_id"]
+        attempt_id = (await job_now(pair.offloader.client, job_id))["attempts"][-1]["attempt_id"]
+        async with second_guest_of(pair.builder) as guest:
+            for part in FirmwarePart:
+                refusal = await refusal_of(guest.session, Fetch(attempt_id, part))
+                assert refusal is ErrorCode.UNKNOWN_ATTEMPT
+            for command in (Attach(attempt_id), Cancel(attempt_id), Acknowledge(attempt_id)):
+                refusal = await refusal_of(guest.session, command)
+                assert refusal is ErrorCode.UNKNOWN_ATTEMPT, command
+    finally:
+        await relay.resume_downloads()
+    assert_compiled(pair, await follow(pair.offloader.client, job_id))
 
 
-# The workshop's owner removes the pi in the middle of its work.
+def parameters(pair: Pair, attempt_id: str) -> BuildParameters:
+    """Return the parameters of a build of the offloader's device."""
+    return BuildParameters(
+        job_id=new_id(),
+        attempt_id=attempt_id,
+        configuration=pair.offloader.device.configuration,
+        device_name=pair.offloader.device.name,
+        esphome_version=NEW_VERSION,
+        time_zone="UTC",
+    )
+
+
+# The builder's owner removes the offloader while a job runs.
 
 
 async def test_build_of_a_removed_guest_goes_elsewhere(
     pair: Pair, compiling: str, entity: str
 ) -> None:
-    async def gone() -> bool:
-        # The pi builds soon, so that only those of the workshop count.
-        return not mentioning(pair.workshop.builds)
+    async def ended() -> bool:
+        # The offloader compiles soon, so that only the builder's processes count.
+        return not mentioning(pair.builder.builds)
 
-    # Quicker to build here; so far it compiles as it was.
-    pair.pi.device.configure()
+    # What is built again then is built quickly.
+    pair.offloader.device.configure()
     async with removed(pair):
-        await until(gone, "the end of the build at the workshop", 5)
-        job = await follow(pair.pi.client, compiling)
+        await until(ended, "the end of the build at the builder")
+        job = await follow(pair.offloader.client, compiling)
     assert_well(job)
     assert job["source"] == "local"
     there, here = job["attempts"]
-    assert (there["label"], there["failure"]) == ("workshop", "builder_unavailable")
+    assert (there["label"], there["failure"]) == ("builder", "builder_unavailable")
     assert (here["source"], here["failure"]) == ("local", None)
-    assert "pair again" in job["why_not"]["workshop"]
+    assert "pair again" in job["why_not"]["builder"]
 
 
-async def test_job_waits_for_a_workshop_that_removed_its_guest(pair: Pair, entity: str) -> None:
+async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, entity: str) -> None:
     async def set_no_builder(what: str) -> None:
-        await pair.pi.client.change_options(pair.pi.entry_id, "settings", no_builder=what)
+        await pair.offloader.client.change_options(
+            pair.offloader.entry_id, "settings", no_builder=what
+        )
 
     async def known_to_be_paused() -> bool:
-        entry = f"diagnostics/config_entry/{pair.pi.entry_id}"
-        builders = (await pair.pi.client.get(entry))["data"]["builders"]
+        entry = f"diagnostics/config_entry/{pair.offloader.entry_id}"
+        builders = (await pair.offloader.client.get(entry))["data"]["builders"]
         return any(builder["why_not"] == "paused by its owner" for builder in builders)
 
     await set_no_builder("wait_then_fail")
     try:
-        await pair.workshop.pause()
-        await until(known_to_be_paused, "the pi to know of the pause")
-        job = await submit(pair.pi.client, "compile", entity, source="workshop")
+        await pair.builder.pause()
+        await until(known_to_be_paused, "the offloader to know of the pause")
+        job = await submit(pair.offloader.client, "compile", entity, source="builder")
         job_id = job["job_id"]
-        await reach(pair.pi.client, job_id, waits_since("paused by its owner"))
+        await reach(pair.offloader.client, job_id, waits_because("paused by its owner"))
         async with removed(pair):
-            await reach(pair.pi.client, job_id, waits_since("pair again"))
-            await pair.workshop.pause(paused=False)
-        assert_compiled(pair, await follow(pair.pi.client, job_id))
+            await reach(pair.offloader.client, job_id, waits_because("pair again"))
+            await pair.builder.pause(paused=False)
+        assert_compiled(pair, await follow(pair.offloader.client, job_id))
     finally:
         await set_no_builder("local")
 
 
-async def job_of(pair: Pair, job_id: str) -> Job:
-    """Return a job as it is now."""
-    return await reach(pair.pi.client, job_id, lambda _event: True)
-
-
-def waits_since(why: str) -> Callable[[Json], bool]:
-    """Return a condition for ``reach``: the job waits for a builder, for this reason."""
+def waits_because(why: str) -> Callable[[Json], bool]:
+    """Return a condition for ``reach``: the job waits for a builder, for a reason."""
     return lambda event: (
         event["job"]["finished_at"] is None and why in (event["job"]["waiting_for"] or "")
     )
@@ -173,13 +164,13 @@ def waits_since(why: str) -> Callable[[Json], bool]:
 
 @asynccontextmanager
 async def removed(pair: Pair) -> AsyncIterator[None]:
-    """Remove the pi at the workshop, see its owner asked to pair again, and do so in the end."""
-    (guest,) = await pair.workshop.guests()
-    await pair.workshop.remove_guest(guest["id"])
+    """Remove the offloader at the builder, and pair again in the end, as its owner is asked to."""
+    (guest,) = await pair.builder.guests()
+    await pair.builder.remove_guest(guest["id"])
     flow = await until(lambda: pairing_again(pair), "being asked to pair again")
     try:
         yield
     finally:
-        code = await pair.workshop.open_pairing()
-        await pair.pi.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
+        code = await pair.builder.open_pairing()
+        await pair.offloader.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
         await pair.connected()

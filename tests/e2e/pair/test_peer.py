@@ -1,4 +1,4 @@
-"""Two Home Assistants: pi has the device, the workshop builds for it. Also when things break."""
+"""Installs of an offloader that its builder builds, also when the link or one of them breaks."""
 
 import asyncio
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from ..harness.device import NEW_VERSION
-from ..harness.home import until
 from ..harness.jobs import follow, output
 from ..harness.pair import Pair
 from ..harness.relay import Relay
+from ..harness.waiting import until
 from .checks import (
     KINDS,
-    assert_built_by_workshop,
+    assert_built_by_builder,
     assert_each_step_once,
     assert_well,
     course,
@@ -27,7 +27,7 @@ from .checks import (
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 # What may differ between two installs of the same firmware by different builders.
-BY_NATURE = {
+MAY_DIFFER = {
     "job_id",
     "source",
     "source_label",
@@ -39,34 +39,39 @@ BY_NATURE = {
 STAGES = (None, "preparing", "compiling", "fetching", "uploading", "verifying")
 
 
-async def test_install_is_built_by_the_workshop_and_flashed_by_pi(pair: Pair, entity: str) -> None:
+async def test_install_is_built_by_the_builder_and_flashed_by_the_offloader(
+    pair: Pair, entity: str
+) -> None:
     def built_here() -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in Path(pair.pi.instance.builds).rglob("*")}
+        return {
+            path: path.stat().st_mtime_ns
+            for path in Path(pair.offloader.instance.builds).rglob("*")
+        }
 
     before = built_here()
     job = await install(pair, entity, version=NEW_VERSION)
-    assert_built_by_workshop(pair, job)
+    assert_built_by_builder(pair, job)
     assert {"preparing", "compiling", "fetching", "uploading", "verifying"} <= set(job["stages"])
-    assert await pair.pi.reported_version() == NEW_VERSION
+    assert await pair.offloader.reported_version() == NEW_VERSION
     # Nothing was built here.
     assert built_here() == before
 
 
-async def test_events_and_log_are_the_same_whoever_builds(pair: Pair, entity: str) -> None:
-    # So that both begin from the same version, whichever test was before.
+async def test_events_and_log_do_not_depend_on_the_builder(pair: Pair, entity: str) -> None:
+    # Both begin with the same version, whichever test was before.
     await install(pair, entity, version=NEW_VERSION)
     streams = []
-    for source in ("local", "workshop"):
+    for source in ("local", "builder"):
         job, events = await watched(pair, entity, source=source, clean=True)
-        streams.append((job, events, await output(pair.pi.client, job["job_id"])))
+        streams.append((job, events, await output(pair.offloader.client, job["job_id"])))
     (here, here_events, here_lines), (there, there_events, there_lines) = streams
     assert (here["source"], there["source"]) == ("local", "remote")
-    assert_built_by_workshop(pair, there)
+    assert_built_by_builder(pair, there)
 
     assert kinds(here_events) == kinds(there_events)
     for kind in KINDS:
         assert keys(here_events, kind) == keys(there_events, kind)
-    for key in here_events[0]["data"].keys() - BY_NATURE:
+    for key in here_events[0]["data"].keys() - MAY_DIFFER:
         assert course(here_events, key) == course(there_events, key), key
     assert {*here["stages"], "fetching"} == there["stages"].keys()
     for events in (here_events, there_events):
@@ -83,76 +88,74 @@ async def test_events_and_log_are_the_same_whoever_builds(pair: Pair, entity: st
     assert steps(here_lines) == steps(there_lines) != []
 
 
-async def test_cut_link_is_taken_up_again_without_loss(
+async def test_job_goes_on_without_loss_after_the_link_was_cut(
     pair: Pair, relay: Relay, compiling: str
 ) -> None:
-    before = pair.workshop.compilers()
+    before = pair.builder.compilers()
     lines: list[str] = []
     follower = asyncio.create_task(
-        follow(pair.pi.client, compiling, shown=lambda event: lines.extend(event["lines"]))
+        follow(pair.offloader.client, compiling, shown=lambda event: lines.extend(event["lines"]))
     )
     await relay.cut()
     await pair.disconnected()
     await relay.restore()
     await pair.connected()
-    # The same processes, so it was not started over.
-    assert before & pair.workshop.compilers()
+    # The same processes: it was not started again.
+    assert before & pair.builder.compilers()
     job = await follower
     assert_well(job)
-    assert_built_by_workshop(pair, job)
+    assert_built_by_builder(pair, job)
     assert len(job["attempts"]) == 1
-    assert lines == await output(pair.pi.client, compiling)
+    assert lines == await output(pair.offloader.client, compiling)
     assert_each_step_once(lines)
 
 
-async def test_killed_workshop_builds_again_when_it_is_back(pair: Pair, compiling: str) -> None:
-    await pair.workshop.crash()
-    await pair.workshop.boot()
-    job = await follow(pair.pi.client, compiling)
+async def test_builder_builds_again_after_a_crash(pair: Pair, compiling: str) -> None:
+    await pair.builder.crash()
+    await pair.builder.boot()
+    job = await follow(pair.offloader.client, compiling)
     assert_well(job)
-    assert_built_by_workshop(pair, job)
-    assert [attempt["label"] for attempt in job["attempts"]] == ["workshop", "workshop"]
+    assert_built_by_builder(pair, job)
+    assert [attempt["label"] for attempt in job["attempts"]] == ["builder", "builder"]
     assert [attempt["failure"] for attempt in job["attempts"]] == ["build_lost", None]
-    assert pair.workshop.at_work() == {}
+    assert pair.builder.build_processes() == {}
 
 
-async def test_killed_pi_takes_up_what_the_workshop_went_on_with(
-    pair: Pair, compiling: str
-) -> None:
-    before = pair.workshop.compilers()
-    await pair.pi.crash()
-    await pair.pi.boot()
+async def test_offloader_attaches_again_after_a_crash(pair: Pair, compiling: str) -> None:
+    before = pair.builder.compilers()
+    await pair.offloader.crash()
+    await pair.offloader.boot()
     await pair.connected()
-    assert before & pair.workshop.compilers()
-    job = await follow(pair.pi.client, compiling)
+    assert before & pair.builder.compilers()
+    job = await follow(pair.offloader.client, compiling)
     assert_well(job)
-    assert_built_by_workshop(pair, job)
+    assert_built_by_builder(pair, job)
     assert len(job["attempts"]) == 1
-    assert_each_step_once(await output(pair.pi.client, compiling))
+    assert_each_step_once(await output(pair.offloader.client, compiling))
 
 
-async def test_paused_workshop_finishes_its_build_and_takes_no_other(
+async def test_paused_builder_finishes_its_build_and_accepts_no_other(
     pair: Pair, compiling: str, entity: str
 ) -> None:
-    await pair.workshop.pause()
-    first = await follow(pair.pi.client, compiling)
+    await pair.builder.pause()
+    first = await follow(pair.offloader.client, compiling)
     assert_well(first)
-    assert_built_by_workshop(pair, first)
-    pair.pi.device.configure()
+    assert_built_by_builder(pair, first)
+    pair.offloader.device.configure()
     second = await install(pair, entity)
     assert second["source"] == "local"
-    assert "paused" in second["why_not"]["workshop"].lower()
+    assert "paused" in second["why_not"]["builder"].lower()
 
 
-async def test_removed_guest_builds_alone_and_can_pair_again(pair: Pair, entity: str) -> None:
-    (guest,) = await pair.workshop.guests()
-    await pair.workshop.remove_guest(guest["id"])
+async def test_removed_guest_builds_locally_and_can_pair_again(pair: Pair, entity: str) -> None:
+    (guest,) = await pair.builder.guests()
+    await pair.builder.remove_guest(guest["id"])
     flow = await until(lambda: pairing_again(pair), "being asked to pair again")
     job = await install(pair, entity)
     assert job["source"] == "local"
-    assert "workshop" in job["why_not"]
+    assert "builder" in job["why_not"]
 
-    code = await pair.workshop.open_pairing()
-    await pair.pi.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
+    code = await pair.builder.open_pairing()
+    await pair.offloader.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
     await pair.connected()
-    assert_built_by_workshop(pair, await install(pair, entity))
+    assert_built_by_builder(pair, await install(pair, entity))

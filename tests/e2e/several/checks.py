@@ -1,55 +1,46 @@
-"""What these tests do and check again and again."""
+"""Steps and checks that these tests share."""
 
 from collections.abc import Callable
 
+from ..harness.builder import Builder
 from ..harness.client import Json
-from ..harness.home import Home, until
-from ..harness.jobs import (
-    Job,
-    follow,
-    reach,
-    submit,
-)
-from ..harness.several import Several
-from ..harness.workshop import BuildServices
+from ..harness.four_instances import FourInstances
+from ..harness.jobs import Job, follow, submit
+from ..harness.offloader import Offloader
+from ..harness.waiting import until
 
 
-async def start(home: Home, device: str, action: str = "compile", **data: Json) -> str:
-    """Start a job for a device of a home and return its id."""
-    entity = await home.update_entity(f"{device}.yaml")
-    job_id: str = (await submit(home.client, action, entity, **data))["job_id"]
+async def start(offloader: Offloader, device: str, action: str = "compile", **data: Json) -> str:
+    """Start a job for a device of an offloader and return its id."""
+    entity = await offloader.update_entity(f"{device}.yaml")
+    job_id: str = (await submit(offloader.client, action, entity, **data))["job_id"]
     return job_id
 
 
-async def compiled(home: Home, device: str, **data: Json) -> Job:
-    """Compile, and return the job when it has ended, however."""
-    return await follow(home.client, await start(home, device, **data))
-
-
-async def as_it_is(home: Home, job_id: str) -> Job:
-    """Return a job as it is now."""
-    return await reach(home.client, job_id, lambda _event: True)
+async def compiled(offloader: Offloader, device: str, **data: Json) -> Job:
+    """Compile, and return the job when it has ended, well or not."""
+    return await follow(offloader.client, await start(offloader, device, **data))
 
 
 def waits_for(*reasons: str) -> Callable[[Json], bool]:
-    """Return a condition for ``reach``: the job waits, and names all of this."""
+    """Return a condition for ``reach``: the job waits, and gives all these reasons."""
     return lambda event: all(reason in (event["job"]["waiting_for"] or "") for reason in reasons)
 
 
-async def known(several: Several, builder: BuildServices, why_not: str | None) -> None:
-    """Wait until the pi knows why a builder takes nothing; None for that it takes builds."""
-    path = f"diagnostics/config_entry/{several.entries['pi', builder.name]}"
+async def known(instances: FourInstances, builder: Builder, why_not: str | None) -> None:
+    """Wait until ``first`` knows why a builder takes no builds; None means that it takes them."""
+    path = f"diagnostics/config_entry/{instances.entries['first', builder.name]}"
 
-    async def so() -> bool:
-        status: Json = (await several.pi.client.get(path))["data"]["builder"]
+    async def reported() -> bool:
+        status: Json = (await instances.first.client.get(path))["data"]["builder"]
         return bool(status["why_not"] == why_not)
 
-    await until(so, f"{builder.name} to be known as {why_not or 'available'}")
+    await until(reported, f"{builder.name} to be known as {why_not or 'available'}")
 
 
-async def set_no_builder(home: Home, what: str) -> None:
-    """Choose what becomes of a job that no builder takes."""
-    await home.client.change_options(home.entry_id, "settings", no_builder=what)
+async def set_no_builder(offloader: Offloader, what: str) -> None:
+    """Set the option for jobs that no builder takes."""
+    await offloader.client.change_options(offloader.entry_id, "settings", no_builder=what)
 
 
 def assert_built_by(label: str, job: Job) -> None:

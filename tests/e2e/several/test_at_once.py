@@ -8,16 +8,15 @@ from pathlib import Path
 import pytest
 
 from ..harness.client import Json
-from ..harness.home import Home, until
+from ..harness.four_instances import DEVICES, FourInstances
 from ..harness.jobs import (
     Job,
     follow,
     has_printed,
+    job_now,
     reach,
 )
-from ..harness.several import PI_DEVICES, Several
 from .checks import (
-    as_it_is,
     assert_built_by,
     start,
     waits_for,
@@ -29,30 +28,34 @@ COMPILES = has_printed("] CXX ")
 
 
 async def test_two_builders_share_the_jobs_and_an_auto_job_is_bound_when_its_turn_comes(
-    several: Several,
+    instances: FourInstances,
 ) -> None:
-    pi = several.pi
-    for device in pi.devices[:2]:
+    offloader = instances.first
+    for device in offloader.devices[:2]:
         device.configure(slow=True)
-    first, second, third = [await start(pi, name, "install", source="auto") for name in PI_DEVICES]
-    await asyncio.gather(reach(pi.client, first, COMPILES), reach(pi.client, second, COMPILES))
-    # Both are at work now, and the third is nobody's yet.
-    assert several.workshop.compilers()
-    assert several.attic.compilers()
-    waiting = await as_it_is(pi, third)
+    first, second, third = [
+        await start(offloader, name, "install", source="auto") for name in DEVICES
+    ]
+    await asyncio.gather(
+        reach(offloader.client, first, COMPILES), reach(offloader.client, second, COMPILES)
+    )
+    # Both compile now, and the third job is not bound to a builder.
+    assert instances.alpha.compilers()
+    assert instances.beta.compilers()
+    waiting = await job_now(offloader.client, third)
     assert (waiting["source"], waiting["source_label"]) == ("pending", None)
     assert waiting["attempts"] == []
     assert "a free build slot" in waiting["waiting_for"]
-    assert "workshop" in waiting["waiting_for"]
-    assert "attic" in waiting["waiting_for"]
-    jobs = await asyncio.gather(*(follow(pi.client, job) for job in (first, second, third)))
+    assert "alpha" in waiting["waiting_for"]
+    assert "beta" in waiting["waiting_for"]
+    jobs = await asyncio.gather(*(follow(offloader.client, job) for job in (first, second, third)))
     for job in jobs:
         assert job["status"] == "completed", job["error"]
         assert job["verified"] is True
         assert len(job["attempts"]) == 1
-    assert {jobs[0]["source_label"], jobs[1]["source_label"]} == {"workshop", "attic"}
+    assert {jobs[0]["source_label"], jobs[1]["source_label"]} == {"alpha", "beta"}
     # One slot each: never two at a time at the same builder.
-    by_label: dict[str, list[Mapping[str, Json]]] = {"workshop": [], "attic": []}
+    by_label: dict[str, list[Mapping[str, Json]]] = {"alpha": [], "beta": []}
     for job in jobs:
         by_label[job["source_label"]].append(job["attempts"][0])
     for attempts in by_label.values():
@@ -61,67 +64,61 @@ async def test_two_builders_share_the_jobs_and_an_auto_job_is_bound_when_its_tur
 
 
 async def test_devices_of_the_same_name_get_their_own_firmware_from_one_builder(
-    several: Several,
+    instances: FourInstances,
 ) -> None:
-    homes = {"greetings from pi": several.pi, "greetings from shed": several.shed}
-    await several.workshop.lend(slots=2)
-    for greeting, home in homes.items():
-        home.device.configure(greeting=greeting)
+    greetings = {
+        "greetings from the first": instances.first,
+        "greetings from the second": instances.second,
+    }
+    offloaders = list(greetings.values())
+    await instances.alpha.lend(slots=2)
+    for greeting, offloader in greetings.items():
+        # Slow, so that the compilers cannot miss each other.
+        offloader.device.configure(greeting=greeting, slow=True)
     ids = [
-        await start(home, "kitchen", "install", source="workshop", clean=True)
-        for home in homes.values()
+        await start(offloader, "kitchen", "install", source="alpha", clean=True)
+        for offloader in offloaders
     ]
+    of_each = list(zip(offloaders, ids, strict=True))
     # At the same time: each has begun to compile before the other has ended.
-    begun = await asyncio.gather(
-        *(reach(home.client, job, COMPILES) for home, job in zip(homes.values(), ids, strict=True))
-    )
-    for home, job in zip(homes.values(), begun, strict=True):
-        assert (await as_it_is(home, job["job_id"]))["stage"] == "compiling"
-    jobs = await asyncio.gather(
-        *(follow(home.client, job) for home, job in zip(homes.values(), ids, strict=True))
-    )
-    for (greeting, home), job in zip(homes.items(), jobs, strict=True):
-        assert_built_by("workshop", job)
+    await asyncio.gather(*(reach(each.client, job_id, COMPILES) for each, job_id in of_each))
+    for each, job_id in of_each:
+        assert (await job_now(each.client, job_id))["stage"] == "compiling"
+    jobs = await asyncio.gather(*(follow(each.client, job_id) for each, job_id in of_each))
+    for (greeting, offloader), job in zip(greetings.items(), jobs, strict=True):
+        assert_built_by("alpha", job)
         assert job["verified"] is True
-        assert home.device.firmware_sha256() == job["firmware_sha256"]
-        await says(home, greeting)
+        assert offloader.device.firmware_sha256() == job["firmware_sha256"]
+        await offloader.device_says(greeting)
     assert jobs[0]["firmware_sha256"] != jobs[1]["firmware_sha256"]
-    # Each in a folder of its own, in which nothing is of the other.
+    # Each in a folder of its own, with nothing of the other.
     folders = {
         greeting: [
             guest
-            for guest in Path(several.workshop.builds).iterdir()
+            for guest in Path(instances.alpha.builds).iterdir()
             if any(greeting in main.read_text() for main in guest.rglob("main.cpp"))
         ]
-        for greeting in homes
+        for greeting in greetings
     }
-    (of_pi,), (of_shed,) = folders.values()
-    assert of_pi != of_shed
-    # Nor does a home know of the other's job.
-    for home, others in zip(homes.values(), reversed(ids), strict=True):
-        assert others not in home.instance.log
+    (of_first,), (of_second,) = folders.values()
+    assert of_first != of_second
+    # An offloader learns nothing of the other's job.
+    for offloader, others in zip(offloaders, reversed(ids), strict=True):
+        assert others not in offloader.instance.log
 
 
-async def test_build_that_waits_behind_another_guests_shows_its_place(several: Several) -> None:
-    several.shed.device.configure(slow=True)
-    ahead = await start(several.shed, "kitchen", source="workshop")
-    await reach(several.shed.client, ahead, COMPILES)
-    behind = await start(several.pi, "hall", source="workshop")
-    job = await reach(several.pi.client, behind, waits_for("workshop, next in line"))
+async def test_build_that_waits_behind_another_guests_shows_its_position(
+    instances: FourInstances,
+) -> None:
+    instances.second.device.configure(slow=True)
+    ahead = await start(instances.second, "kitchen", source="alpha")
+    await reach(instances.second.client, ahead, COMPILES)
+    behind = await start(instances.first, "hall", source="alpha")
+    job = await reach(instances.first.client, behind, waits_for("alpha, next in line"))
     assert (job["stage"], job["source"]) == ("waiting_builder", "remote")
     jobs: list[Job] = [
-        await follow(several.shed.client, ahead),
-        await follow(several.pi.client, behind),
+        await follow(instances.second.client, ahead),
+        await follow(instances.first.client, behind),
     ]
     for job in jobs:
-        assert_built_by("workshop", job)
-
-
-async def says(home: Home, greeting: str) -> None:
-    """Wait until the device itself reports a greeting."""
-
-    async def so() -> bool:
-        state = await home.client.state("sensor.kitchen_greeting")
-        return state is not None and state["state"] == greeting
-
-    await until(so, f"the kitchen to say {greeting}")
+        assert_built_by("alpha", job)

@@ -1,4 +1,4 @@
-"""What makes things go wrong, or stand still, for as long as a test needs it."""
+"""Faults that tests inject: builds that hang, frozen processes, full disks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+import uuid
 
 from .device import Device
 
@@ -32,6 +33,23 @@ async def to_code(config):
 
 {at_once}
 """
+# Prints until there is a certain file beside its copy in the build's folder, where it stays.
+_TALKING_COMPONENT = """\
+from pathlib import Path
+import time
+
+import esphome.config_validation as cv
+
+CONFIG_SCHEMA = cv.Schema({{}})
+
+
+async def to_code(config):
+    number = 0
+    while not Path(__file__).with_name("{sign}").exists():
+        print(f"still talking, {{number}}", flush=True)
+        number += 1
+        time.sleep(0.1)
+"""
 _EXTERNAL_COMPONENT = """\
 external_components:
   - source: components
@@ -47,17 +65,33 @@ esphome:
 
 
 def hold_bundle(device: Device) -> None:
-    """Have ESPHome stand still as soon as it reads the configuration of a device."""
+    """Have ESPHome hang as soon as it reads the configuration of a device."""
     add_component(device, "held", _HELD_COMPONENT.format(at_once="hold()"))
 
 
 def hold_compile(device: Device) -> None:
-    """Have ESPHome stand still when it compiles the configuration of a device, not before."""
+    """Have ESPHome hang when it compiles the configuration of a device, not before."""
     add_component(device, "held", _HELD_COMPONENT.format(at_once=""))
 
 
+def talk(device: Device) -> str:
+    """Have ESPHome print lines when it compiles the configuration of a device, until ``go_on``.
+
+    Return the sign for that.
+    """
+    sign = f"go-{uuid.uuid4().hex}"
+    add_component(device, "talking", _TALKING_COMPONENT.format(sign=sign))
+    return sign
+
+
+def go_on(builds: Path, sign: str) -> None:
+    """End the talking of builds below a folder; they go on with their compile."""
+    for component in builds.rglob("components/talking/__init__.py"):
+        component.with_name(sign).touch()
+
+
 def held_project(folder: Path, name: str) -> None:
-    """Write a configuration whose compile stands still into a folder."""
+    """Write a configuration whose compile hangs into a folder."""
     component = folder / "components" / "held" / "__init__.py"
     component.parent.mkdir(parents=True)
     component.write_text(_HELD_COMPONENT.format(at_once=""))
@@ -66,12 +100,12 @@ def held_project(folder: Path, name: str) -> None:
 
 
 def hang_on_boot(device: Device) -> None:
-    """Have what is built for a device start, and never answer."""
+    """Have the firmware that is built for a device start, and never answer."""
     device.yaml.write_text(device.yaml.read_text().replace("esphome:\n", _HANGS_ON_BOOT, 1))
 
 
 def add_component(device: Device, name: str, code: str) -> Path:
-    """Have the configuration of a device use an external component; returns its folder.
+    """Have the configuration of a device use an external component; return its folder.
 
     ``Device.configure`` undoes it.
     """
@@ -84,7 +118,7 @@ def add_component(device: Device, name: str, code: str) -> Path:
 
 @contextmanager
 def frozen(pid: int) -> Iterator[None]:
-    """Stop a process; it is there, and does nothing."""
+    """Suspend a process."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -94,7 +128,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path, options: str) -> Iterator[None]:
-    """Mount an empty tmpfs over a folder, with mount options that say how small; needs root."""
+    """Mount an empty tmpfs over a folder; ``options`` limit its size. Needs root."""
     folder.mkdir(parents=True, exist_ok=True)
     mount = ("mount", "-t", "tmpfs", "-o", f"mode=700,{options}", "small-disk", str(folder))
     subprocess.run(mount, check=True)

@@ -1,0 +1,55 @@
+"""A component that makes its Home Assistant a builder that lies about the firmware it sends."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.helpers.typing import ConfigType
+
+from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
+from custom_components.esphome_offload.engine.host import build_host
+from custom_components.esphome_offload.engine.host.attempt import GuestAttempt
+from custom_components.esphome_offload.engine.host.firmware_parts import (
+    FirmwareFile,
+    open_firmware as genuine,
+)
+from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
+
+DOMAIN = "lying_builder"
+
+
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Offer ``lying_builder.lie`` with ``about``: content, bundle, attempt, version or nothing."""
+    about = "nothing"
+
+    async def open_firmware(
+        attempt: GuestAttempt, part: FirmwarePart, firmware: FirmwareStore
+    ) -> FirmwareFile:
+        file = await genuine(attempt, part, firmware)
+        header = file.header
+        match about:
+            case "content":
+                altered = Path(hass.config.path("altered.bin"))
+                await hass.async_add_executor_job(_alter, file.path, altered)
+                return FirmwareFile(header, altered)
+            case "bundle":
+                return FirmwareFile(replace(header, bundle_sha256="0" * 64), file.path)
+            case "attempt":
+                return FirmwareFile(replace(header, attempt_id="0" * 32), file.path)
+            case "version":
+                info = replace(header.build_info, esphome_version="2020.1.0")
+                return FirmwareFile(replace(header, build_info=info), file.path)
+        return file
+
+    async def lie(call: ServiceCall) -> None:
+        nonlocal about
+        about = call.data["about"]
+
+    vars(build_host)["open_firmware"] = open_firmware
+    hass.services.async_register(DOMAIN, "lie", lie)
+    return True
+
+
+def _alter(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    target.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

@@ -1,0 +1,90 @@
+"""A real Home Assistant with both esphome integrations and real devices."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import override
+
+from .device import Device
+from .home_assistant import HomeAssistant
+from .instance import Instance
+from .waiting import until
+
+
+class Offloader(HomeAssistant):
+    """A Home Assistant with at least one device."""
+
+    def __init__(self, instance: Instance, *devices: Device) -> None:
+        super().__init__(instance)
+        self.device, *_ = self.devices = devices
+
+    async def open(self, **extra: str) -> None:
+        """Boot with all devices on and both integrations set up; ``extra`` is as for ``boot``."""
+        for device in self.devices:
+            await device.switch_on()
+        await self.boot(**extra)
+        await self.add_devices()
+        await self.set_up()
+
+    async def add_devices(self) -> None:
+        """Add the devices to Home Assistant's own esphome integration."""
+        for device in self.devices:
+            where = {"host": "127.0.0.1", "port": device.api_port}
+            await self.client.add_entry("esphome", where)
+
+    async def set_up(self) -> None:
+        """Add our integration through its config flow."""
+        await self.set_up_with(self.instance.esphome.name)
+
+    @override
+    async def close(self) -> None:
+        """Stop Home Assistant and switch the devices off."""
+        await super().close()
+        for device in self.devices:
+            await device.switch_off()
+
+    async def reported_version(self) -> str | None:
+        """Return the ESPHome version that Home Assistant's own esphome integration reports."""
+        for device in await self.client.call("config/device_registry/list"):
+            if ["mac", self.device.mac] in device["connections"] and device["sw_version"]:
+                version: str = device["sw_version"].split(" ")[0]
+                return version
+        return None
+
+    async def device_connected(self) -> None:
+        """Wait until the esphome integration is connected to the first device."""
+
+        async def online() -> bool:
+            state = await self.client.state(f"switch.{self.device.name}_lamp")
+            return state is not None and state["state"] != "unavailable"
+
+        # Reconnecting backs off to a minute where mDNS does not reach.
+        await until(online, "the device in Home Assistant")
+
+    async def device_says(self, greeting: str) -> None:
+        """Wait until the first device itself reports a greeting."""
+
+        async def reported() -> bool:
+            state = await self.client.state(f"sensor.{self.device.name}_greeting")
+            return state is not None and state["state"] == greeting
+
+        await until(reported, f"the greeting {greeting!r}")
+
+    async def update_entity(self, configuration: str | None = None) -> str:
+        """Return the entity id of our update entity, once it is there and has a state."""
+        return await self.entity(configuration or self.device.configuration)
+
+
+@asynccontextmanager
+async def open_offloader(folder: Path) -> AsyncIterator[Offloader]:
+    """Open a fresh offloader in ``folder``, with a device on its first version."""
+    instance = Instance(folder)
+    instance.reset()
+    device = Device("kitchen", folder / "kitchen", instance.esphome)
+    offloader = Offloader(instance, device)
+    try:
+        await device.flash()
+        await offloader.open()
+        yield offloader
+    finally:
+        await offloader.close()
