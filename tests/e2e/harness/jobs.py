@@ -47,6 +47,11 @@ async def reach(
     return await _follow(client, job_id, reached, None, seconds)
 
 
+def has(text: str | None, part: str) -> bool:
+    """Return whether a text for people has another one in it, whatever it begins with."""
+    return part.casefold() in (text or "").casefold()
+
+
 def in_stage(stage: str) -> Callable[[Json], bool]:
     """Return a condition for ``reach``: the job is in a stage."""
     return lambda event: event["job"]["stage"] == stage and not event["job"]["finished_at"]

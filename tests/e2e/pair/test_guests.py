@@ -24,7 +24,7 @@ from custom_components.esphome_offload.engine.protocol.payloads import (
 
 from ..harness.client import Json
 from ..harness.device import NEW_VERSION
-from ..harness.jobs import follow, job_now, reach, submit
+from ..harness.jobs import follow, has, job_now, reach, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
 from ..harness.relay import Relay
@@ -126,7 +126,7 @@ async def test_build_of_a_removed_guest_goes_elsewhere(
     there, here = job["attempts"]
     assert (there["label"], there["failure"]) == ("builder", "builder_unavailable")
     assert (here["source"], here["failure"]) == ("local", None)
-    assert "pair again" in job["why_not"]["builder"]
+    assert has(job["why_not"]["builder"], "pair again")
 
 
 async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, entity: str) -> None:
@@ -138,7 +138,7 @@ async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, en
     async def known_to_be_paused() -> bool:
         entry = f"diagnostics/config_entry/{pair.offloader.entry_id}"
         builders = (await pair.offloader.client.get(entry))["data"]["builders"]
-        return any(builder["why_not"] == "paused by its owner" for builder in builders)
+        return any(has(builder["why_not"], "paused by its owner") for builder in builders)
 
     await set_no_builder("wait_then_fail")
     try:
@@ -158,7 +158,7 @@ async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, en
 def waits_because(why: str) -> Callable[[Json], bool]:
     """Return a condition for ``reach``: the job waits for a builder, for a reason."""
     return lambda event: (
-        event["job"]["finished_at"] is None and why in (event["job"]["waiting_for"] or "")
+        event["job"]["finished_at"] is None and has(event["job"]["waiting_for"], why)
     )
 
 

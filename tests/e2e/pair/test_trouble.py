@@ -21,7 +21,7 @@ from ..harness.faults import (
     hold_compile,
     small_disk,
 )
-from ..harness.jobs import Job, follow, has_printed, in_stage, output, reach, submit
+from ..harness.jobs import Job, follow, has, has_printed, in_stage, output, reach, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
 from ..harness.relay import Relay
@@ -272,7 +272,7 @@ async def test_builder_with_a_full_disk_is_passed_over(
         job = await submit(pair.offloader.client, "compile", entity)
         job = await follow(pair.offloader.client, job["job_id"])
         assert_went_on_locally(job, "builder_environment")
-        assert said in job["attempts"][0]["detail"]
+        assert has(job["attempts"][0]["detail"], said)
         await until_idle(pair)
     # With room again it builds as before.
     pair.offloader.device.configure(greeting=f"room for {place} {options}")

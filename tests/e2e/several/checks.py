@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ..harness.builder import Builder
 from ..harness.client import Json
 from ..harness.four_instances import FourInstances
-from ..harness.jobs import Job, follow, submit
+from ..harness.jobs import Job, follow, has, submit
 from ..harness.offloader import Offloader
 from ..harness.waiting import until
 
@@ -24,7 +24,7 @@ async def compiled(offloader: Offloader, device: str, **data: Json) -> Job:
 
 def waits_for(*reasons: str) -> Callable[[Json], bool]:
     """Return a condition for ``reach``: the job waits, and gives all these reasons."""
-    return lambda event: all(reason in (event["job"]["waiting_for"] or "") for reason in reasons)
+    return lambda event: all(has(event["job"]["waiting_for"], reason) for reason in reasons)
 
 
 async def known(instances: FourInstances, builder: Builder, why_not: str | None) -> None:
@@ -33,7 +33,7 @@ async def known(instances: FourInstances, builder: Builder, why_not: str | None)
 
     async def reported() -> bool:
         status: Json = (await instances.first.client.get(path))["data"]["builder"]
-        return bool(status["why_not"] == why_not)
+        return status["why_not"] is None if why_not is None else has(status["why_not"], why_not)
 
     await until(reported, f"{builder.name} to be known as {why_not or 'available'}")
 
