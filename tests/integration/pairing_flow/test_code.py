@@ -10,6 +10,7 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.engine.client.dial import DialError, DialFailure
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.hello import (
@@ -111,6 +112,16 @@ async def test_a_builder_that_is_away_for_a_while_can_be_asked_again(
     await proxy.mend()
     await pairs(hass, dialog, builder)
     await proxy.cut()
+
+
+async def test_a_builder_that_moves_to_https_meanwhile_is_not_followed(
+    hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
+) -> None:
+    error = DialError(DialFailure.REDIRECTED, builder.url, https="https://attic.local")
+    with patch("custom_components.esphome_offload.flows.pairing.dial", side_effect=error):
+        await dialog.submit(code=builder.open())
+    assert (dialog.step, dialog.errors) == ("code", {"code": "redirected"})
+    await pairs(hass, dialog, builder)
 
 
 async def test_a_connection_that_breaks_while_pairing_can_be_made_again(
