@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+import fcntl
 import gc
 import os
 from pathlib import Path
@@ -439,3 +440,24 @@ def _descriptors() -> int:
 
 def _our_children() -> list[int]:
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+async def test_without_a_lease_nothing_is_waited_for(processes: Processes) -> None:
+    assert await processes.wait_for_leftovers(timeout=0.0)
+
+
+async def test_leftovers_that_stay_are_waited_for_no_longer_than_asked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease = tmp_path / "cache" / "lease"
+    lease.parent.mkdir()
+    with lease.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        assert not await Processes(lease).wait_for_leftovers(timeout=0.0)
+        assert "still run" in caplog.text
+        waiting = asyncio.create_task(Processes(lease).wait_for_leftovers())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert await Processes(lease).wait_for_leftovers(timeout=0.0)

@@ -110,6 +110,7 @@ async def test_events_of_another_attempt_are_ignored() -> None:
         LinesEvent(other, 0, ("of another build",)),
         LinesEvent(own, 0, ("of this build",)),
         AttemptEvent(own, AttemptState.CANCELLED),
+        LinesEvent(own, 1, ("after the end",)),
     )
 
     class Scripted:

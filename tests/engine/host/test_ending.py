@@ -292,3 +292,13 @@ async def test_one_device_is_built_once_at_a_time(
     await guest.end(second)
     assert (await guest.fetch(first))[1] == b"firmware of 1"
     assert (await guest.fetch(second))[1] == b"firmware of 2"
+
+
+async def test_what_is_submitted_while_the_builder_stops_is_not_built(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await builder.host._builds.stop()
+    attempt_id = await guest.submit()
+    assert builder.builds == []
+    await guest.cancel(attempt_id)
+    assert (await guest.end(attempt_id)).state is AttemptState.CANCELLED

@@ -69,3 +69,20 @@ async def test_altered_or_lost_firmware_is_not_handed_out(
     assert "damaged" in await not_ready(guest, attempt_id, FirmwarePart.OTA)
     layout.discard(layout.firmware("lamp.yaml"))
     assert "not kept" in await not_ready(guest, attempt_id, FirmwarePart.OTA)
+
+
+async def test_files_that_went_or_are_no_firmware_are_not_sent(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    (symbols,) = (
+        each
+        for each in builder.layout.guests.rglob("*")
+        if each.is_file() and b"symbols of" in each.read_bytes() and "firmware" in each.parts
+    )
+    symbols.write_bytes(b"")
+    assert "large" in await not_ready(guest, attempt_id, FirmwarePart.ELF)
+    symbols.unlink()
+    symbols.mkdir()
+    assert "cannot be read" in await not_ready(guest, attempt_id, FirmwarePart.ELF)

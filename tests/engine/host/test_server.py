@@ -474,3 +474,21 @@ async def test_offer_and_label_are_in_the_hello(builder: BuilderMachine, url: st
     async with websocket(url) as socket:
         _, hello = await greeted(socket, Identity.generate())
     assert hello.pairing
+
+
+async def test_where_nothing_is_lent_there_is_no_guest_to_remove() -> None:
+    unused = server.LinkServer()
+    await unused.unpair("0" * 64)
+    await unused.close()
+
+
+async def test_what_breaks_the_protocol_at_once_gets_no_session(
+    builder: BuilderMachine, url: str
+) -> None:
+    guest = await builder.pair("guest")
+    async with websocket(url) as socket:
+        link = await opened(socket, guest.identity, builder.identity.public)
+        await link._send_frame(b"\x09")
+        with pytest.raises(ChannelClosed):
+            await link.receive()
+    assert not builder.server.sessions.connected(guest.pin)

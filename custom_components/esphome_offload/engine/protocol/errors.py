@@ -50,10 +50,3 @@ def said_of_other(code: ErrorCode) -> ErrorCode:
         ErrorCode.TOO_OLD: ErrorCode.TOO_NEW,
         ErrorCode.TOO_NEW: ErrorCode.TOO_OLD,
     }.get(code, code)
-
-
-def update_sentence(code: ErrorCode, label: str) -> str:
-    """Say which side to update; ``code`` is TOO_OLD or TOO_NEW, said of the peer ``label``."""
-    if code is ErrorCode.TOO_OLD:
-        return f"{label} runs a version of ESPHome Offload that is too old: update it there."
-    return f"{label} runs a version of ESPHome Offload that is too new: update it here."

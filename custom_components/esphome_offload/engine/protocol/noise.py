@@ -62,7 +62,7 @@ class Ciphers:
 class Handshake:
     """One handshake, from one end. Each step is arithmetic of about a millisecond.
 
-    ``peer`` is the identity key of the other end, known to be its own once ``finished``.
+    ``peer`` is the identity key of the other end, known to be its own after the last message.
     """
 
     def __init__(self, noise: NoiseConnection, peer: PublicKey | None = None) -> None:
@@ -106,11 +106,6 @@ class Handshake:
         noise.set_as_responder()
         noise.start_handshake()
         return cls(noise)
-
-    @property
-    def finished(self) -> bool:
-        """Whether both ends have proven what they had to."""
-        return bool(self._noise.handshake_finished)
 
     def write(self, payload: bytes) -> bytes:
         """Return the next message of this end; raises NoiseError."""
