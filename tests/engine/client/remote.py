@@ -229,6 +229,11 @@ class Offloader:
         self.link.wake()
         await self.until(lambda: self.link.connected)
 
+    async def blink(self) -> None:
+        """Lose the connection; the next try finds the builder again."""
+        await self.proxy.blink()
+        self.link.wake()
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something is the case, looking whenever the link has changed."""
         changed = asyncio.Event()

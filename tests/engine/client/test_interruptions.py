@@ -110,6 +110,7 @@ async def test_a_builder_that_was_restarted_has_lost_the_build(
 ) -> None:
     build = await _compiling(ready, remote, Sink(), Block())
     await remote.crash()
+    ready.link.wake()
     failure = await _fails(build)
     assert failure.failure_reason is FailureReason.BUILD_LOST
     # Another attempt builds it, and the bundle is there already.
@@ -127,7 +128,7 @@ async def test_the_answer_to_a_submit_is_lost_and_it_is_built_once(
     async def submit_and_cut(*arguments: object) -> None:
         await submit(*arguments)  # type: ignore[arg-type]
         if not cut:
-            cut.append(asyncio.create_task(ready.proxy.blink()))
+            cut.append(asyncio.create_task(ready.blink()))
             await asyncio.Event().wait()
 
     monkeypatch.setattr(remote.host, "submit", submit_and_cut)
@@ -147,7 +148,7 @@ async def test_firmware_that_is_cut_off_is_fetched_again(
     async def cut_off(call: Call, header: object, path: Path, size: int) -> None:
         if not cut:
             await call.event(header)
-            cut.append(asyncio.create_task(ready.proxy.blink()))
+            cut.append(asyncio.create_task(ready.blink()))
             await asyncio.Event().wait()
         await send_file(call, header, path, size)
 
@@ -168,7 +169,7 @@ async def test_a_bundle_that_is_cut_off_is_sent_again(
 
     async def cut_off(*arguments: object) -> None:
         if not cut:
-            cut.append(asyncio.create_task(ready.proxy.blink()))
+            cut.append(asyncio.create_task(ready.blink()))
             await asyncio.Event().wait()
         await receive(*arguments)  # type: ignore[arg-type]
 
