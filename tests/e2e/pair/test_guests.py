@@ -126,7 +126,7 @@ async def test_build_of_a_removed_guest_goes_elsewhere(
     there, here = job["attempts"]
     assert (there["label"], there["failure"]) == ("builder", "builder_unavailable")
     assert (here["source"], here["failure"]) == ("local", None)
-    assert has(job["why_not"]["builder"], "pair again")
+    assert has(job["why_not"]["builder"], "pair the two again")
 
 
 async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, entity: str) -> None:
@@ -148,7 +148,7 @@ async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, en
         job_id = job["job_id"]
         await reach(pair.offloader.client, job_id, waits_because("paused by its owner"))
         async with removed(pair):
-            await reach(pair.offloader.client, job_id, waits_because("pair again"))
+            await reach(pair.offloader.client, job_id, waits_because("pair the two again"))
             await pair.builder.pause(paused=False)
         assert_compiled(pair, await follow(pair.offloader.client, job_id))
     finally:
