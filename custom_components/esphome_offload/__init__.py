@@ -8,7 +8,7 @@ from homeassistant.core import HassJob, HomeAssistant
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
 
-from . import issues as job_issues
+from . import issues
 from .const import DOMAIN
 from .coordinator import (
     DATA_COORDINATOR,
@@ -40,7 +40,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     coordinator = OffloadCoordinator(hass, build_services, JobLogs(layout.logs))
     hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
-    coordinator.queue.subscribe(None, partial(job_issues.async_note, hass))
+    coordinator.queue.subscribe(None, partial(issues.async_job_changed, hass))
     await coordinator.async_start()
     async_setup_services(hass)
     async_setup_websocket_api(hass)

@@ -12,7 +12,7 @@ from homeassistant.core import CALLBACK_TYPE, Context, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import BaseDataUpdateCoordinatorProtocol
 from homeassistant.util.hass_dict import HassKey
 
-from . import issues as job_issues, registry
+from . import issues, registry
 from .const import DOMAIN
 from .engine.build.services import BuildServices
 from .engine.const import REQUESTED_AUTO, JobStatus, Operation
@@ -158,7 +158,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     async def async_forget(self) -> None:
         """Cancel all jobs, unpair all guests and peers: "this instance" was removed."""
         await self.queue.cancel_all()
-        job_issues.async_forget(self.hass)
+        issues.async_remove_stale(self.hass)
         await self.lender.async_forget()
         await self.peering.async_remove_entries()
 
@@ -385,7 +385,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     def _remove_stale(self, entry: OffloadConfigEntry) -> None:
         if (known := self._inventory.known_files) is not None:
             registry.async_remove_stale(self.hass, entry.entry_id, known)
-            job_issues.async_forget(self.hass, known)
+            issues.async_remove_stale(self.hass, known)
 
     @callback
     def _devices_changed(self, configurations: Container[str]) -> None:

@@ -52,7 +52,7 @@ def _builder(builder: Builder) -> dict[str, Any]:
     return {
         "source": builder.source.value,
         "available": status.available,
-        "why_not": status.why_not,
+        "why_not": None if status.why_not is None else str(status.why_not),
         "slots": status.slots,
         "busy": status.busy,
         "queue_length": status.queue_length,
@@ -68,10 +68,11 @@ def _lending(lender: Lender, slots: Slots) -> dict[str, Any]:
     """Return the state of lending; of a pairing window only whether it is open."""
     host = None if lender.lending is Lending.OFF else lender.host
     end = lender.window_end
+    why_not = lender.why_cannot_build
     return {
         "state": lender.lending.value,
         "paused": lender.paused,
-        "why_not": lender.why_cannot_build,
+        "why_not": None if why_not is None else str(why_not),
         "containment": asdict(lender.containment),
         "slots": slots.count,
         "busy": slots.busy,

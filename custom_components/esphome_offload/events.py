@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 from homeassistant.core import Context, HomeAssistant, callback
@@ -11,6 +12,7 @@ from . import registry
 from .const import DOMAIN
 from .engine.jobs.model import FirmwareJob, JobEvent
 from .job_payload import JobDetails, event_payload, job_details
+from .reasons import reason_text
 
 EVENT_JOB: Final = {
     JobEvent.QUEUED: f"{DOMAIN}_job_queued",
@@ -23,17 +25,17 @@ EVENT_JOB: Final = {
 
 
 class JobAnnouncer:
-    """Tells the bus what the bus is meant to hear, in the context of who asked for the job."""
+    """Fires the events of jobs, in the context of the request for the job."""
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Know of no job yet."""
         self._hass = hass
+        self._text_of = partial(reason_text, hass)
         self._contexts: dict[str, Context] = {}
         self._submitting: Context | None = None
 
     @contextmanager
     def on_behalf_of(self, context: Context) -> Generator[None]:
-        """Give jobs that are queued meanwhile this context."""
+        """Use this context for jobs that are queued meanwhile."""
         self._submitting = context
         try:
             yield
@@ -42,7 +44,7 @@ class JobAnnouncer:
 
     @callback
     def announce(self, event: JobEvent, job: FirmwareJob) -> None:
-        """Fire an event, unless it is one for our own subscribers alone."""
+        """Fire an event, unless it is only for our own subscribers."""
         if event is JobEvent.QUEUED and self._submitting is not None:
             self._contexts[job.job_id] = self._submitting
         # Of a job from before a restart only the user is known.
@@ -50,12 +52,12 @@ class JobAnnouncer:
         if job.terminal:
             self._contexts.pop(job.job_id, None)
         if (event_type := EVENT_JOB.get(event)) is not None:
-            payload = event_payload(job, *self._ids(job), dt_util.utcnow())
+            payload = event_payload(job, *self._ids(job), dt_util.utcnow(), self._text_of)
             self._hass.bus.async_fire(event_type, payload, context=context)
 
     def details(self, job: FirmwareJob) -> JobDetails:
         """Return all fields of a job, ready for JSON."""
-        return job_details(job, *self._ids(job), dt_util.utcnow())
+        return job_details(job, *self._ids(job), dt_util.utcnow(), self._text_of)
 
     def _ids(self, job: FirmwareJob) -> tuple[str | None, str | None]:
         entity = registry.async_entity(self._hass, job.request.configuration)

@@ -1,4 +1,7 @@
-"""Repairs about jobs: firmware that is not what was built."""
+"""The repairs of the integration, all in one place.
+
+Repairs are Markdown: texts that come from outside are shown without it.
+"""
 
 from collections.abc import Container
 from typing import Final
@@ -9,43 +12,113 @@ from homeassistant.helpers import issue_registry as ir
 from .const import DOMAIN
 from .engine.const import FailureReason, Operation
 from .engine.jobs.model import FirmwareJob, JobEvent
+from .engine.reason import Reason
+from .engine.text import without_markup
+from .reasons import reason_text
 
 _ALTERED: Final = "firmware_altered_"
+_LENDING_IMPOSSIBLE: Final = "lending_impossible"
+_WRONG_CODES: Final = "pairing_wrong_codes"
+_PEER_INCOMPATIBLE: Final = "peer_incompatible"
 
 
 @callback
-def async_note(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) -> None:
-    """Raise or take back what the end of a job says about its firmware."""
+def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) -> None:
+    """Create or delete the repair about the firmware of a job that has ended."""
     issue_id = f"{_ALTERED}{job.request.configuration}"
     if event is JobEvent.COMPLETED:
-        # Cleaning brings no firmware that would be as it was built.
+        # Cleaning brings no firmware.
         if job.request.operation is not Operation.CLEAN:
             ir.async_delete_issue(hass, DOMAIN, issue_id)
     elif event is JobEvent.FAILED and job.outcome.failure_reason is FailureReason.INTEGRITY:
-        ir.async_create_issue(
+        error = job.outcome.error
+        _create_issue(
             hass,
-            DOMAIN,
             issue_id,
-            is_fixable=False,
-            # Nobody may be looking when it happens.
-            is_persistent=True,
             severity=ir.IssueSeverity.ERROR,
             translation_key="firmware_altered",
-            translation_placeholders={
-                "device": job.request.device_name,
-                "builder": job.routing.source_label or "",
-                "error": job.outcome.error or "",
-            },
+            # It may happen while nobody looks.
+            is_persistent=True,
+            device=job.request.device_name,
+            builder=job.routing.source_label or "",
+            error="" if error is None else reason_text(hass, error),
         )
 
 
 @callback
-def async_forget(hass: HomeAssistant, keep: Container[str] = ()) -> None:
-    """Take back what was said of configurations that are gone, ``keep`` being those that are not.
-
-    They have no later job, which would do that.
-    """
+def async_remove_stale(hass: HomeAssistant, keep: Container[str] = ()) -> None:
+    """Delete the repairs about the firmware of all configurations but those to ``keep``."""
     for domain, issue_id in tuple(ir.async_get(hass).issues):
         configuration = issue_id.removeprefix(_ALTERED)
         if domain == DOMAIN and configuration != issue_id and configuration not in keep:
             ir.async_delete_issue(hass, domain, issue_id)
+
+
+@callback
+def async_set_lending_impossible(hass: HomeAssistant, reason: Reason | None) -> None:
+    """Create the repair that nothing can be lent although it is switched on; None: delete it."""
+    if reason is None:
+        ir.async_delete_issue(hass, DOMAIN, _LENDING_IMPOSSIBLE)
+    else:
+        _create_issue(
+            hass,
+            _LENDING_IMPOSSIBLE,
+            translation_key=_LENDING_IMPOSSIBLE,
+            reason=reason_text(hass, reason),
+        )
+
+
+@callback
+def async_create_wrong_codes(hass: HomeAssistant, address: str) -> None:
+    """Create the repair that wrong codes closed the pairing window, the last from ``address``."""
+    _create_issue(hass, _WRONG_CODES, translation_key=_WRONG_CODES, address=address)
+
+
+@callback
+def async_delete_wrong_codes(hass: HomeAssistant) -> None:
+    """Delete it: the owner opened a window again."""
+    ir.async_delete_issue(hass, DOMAIN, _WRONG_CODES)
+
+
+@callback
+def async_set_peer_incompatible(
+    hass: HomeAssistant, entry_id: str, label: str, reason: Reason | None
+) -> None:
+    """Create the repair that the versions of a peer and of this instance do not fit."""
+    _create_issue(
+        hass,
+        f"{_PEER_INCOMPATIBLE}_{entry_id}",
+        severity=ir.IssueSeverity.ERROR,
+        translation_key=_PEER_INCOMPATIBLE,
+        label=label,
+        reason="" if reason is None else reason_text(hass, reason),
+    )
+
+
+@callback
+def async_delete_peer_incompatible(hass: HomeAssistant, entry_id: str) -> None:
+    """Delete it."""
+    ir.async_delete_issue(hass, DOMAIN, f"{_PEER_INCOMPATIBLE}_{entry_id}")
+
+
+def _create_issue(
+    hass: HomeAssistant,
+    issue_id: str,
+    *,
+    translation_key: str,
+    severity: ir.IssueSeverity = ir.IssueSeverity.WARNING,
+    is_persistent: bool = False,
+    **placeholders: str,
+) -> None:
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id,
+        is_fixable=False,
+        is_persistent=is_persistent,
+        severity=severity,
+        translation_key=translation_key,
+        translation_placeholders={
+            name: without_markup(value) for name, value in placeholders.items()
+        },
+    )

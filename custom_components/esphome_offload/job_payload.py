@@ -1,10 +1,15 @@
-"""How a FirmwareJob looks to the outside: on the event bus, in responses, over the websocket."""
+"""The public form of a FirmwareJob: on the event bus, in responses, over the websocket."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypedDict
 
 from .engine.const import Stage
 from .engine.jobs.model import Attempt, FirmwareJob
+from .engine.reason import Reason
+
+type TextOf = Callable[[Reason], str]
+"""Returns a reason in Home Assistant's language."""
 
 
 class JobEventPayload(TypedDict):
@@ -48,7 +53,7 @@ class AttemptDetails(TypedDict):
 
 
 class JobDetails(JobEventPayload):
-    """All that is known of a job; times are ISO 8601, UTC, ``stages`` seconds by stage."""
+    """All fields of a job; times are ISO 8601, UTC, ``stages`` seconds by stage."""
 
     requested_source: str
     source_esphome_version: str | None
@@ -70,7 +75,11 @@ class JobDetails(JobEventPayload):
 
 
 def event_payload(
-    job: FirmwareJob, device_id: str | None, entity_id: str | None, now: datetime
+    job: FirmwareJob,
+    device_id: str | None,
+    entity_id: str | None,
+    now: datetime,
+    text_of: TextOf,
 ) -> JobEventPayload:
     """Return the flat payload of a job's events."""
     since = job.started_at or job.created_at
@@ -93,27 +102,31 @@ def event_payload(
         "failure_reason": (
             None if job.outcome.failure_reason is None else job.outcome.failure_reason.value
         ),
-        "error": job.outcome.error,
+        "error": None if job.outcome.error is None else text_of(job.outcome.error),
         "seconds": round(((job.finished_at or now) - since).total_seconds(), 3),
     }
 
 
 def job_details(
-    job: FirmwareJob, device_id: str | None, entity_id: str | None, now: datetime
+    job: FirmwareJob,
+    device_id: str | None,
+    entity_id: str | None,
+    now: datetime,
+    text_of: TextOf,
 ) -> JobDetails:
     """Return all fields of a job, ready for JSON."""
     return {
-        **event_payload(job, device_id, entity_id, now),
+        **event_payload(job, device_id, entity_id, now, text_of),
         "requested_source": job.request.requested_source,
         "source_esphome_version": job.routing.source_esphome_version,
-        "routing_reason": job.routing.reason,
-        "why_not": dict(job.routing.why_not),
+        "routing_reason": None if job.routing.reason is None else text_of(job.routing.reason),
+        "why_not": {label: text_of(why) for label, why in job.routing.why_not.items()},
         "clean": job.request.clean,
         "address": job.request.address,
         "user_id": job.request.user_id,
-        "waiting_for": job.waiting_for,
+        "waiting_for": None if job.waiting_for is None else text_of(job.waiting_for),
         "in_progress": job.in_progress,
-        "attempts": [_attempt(attempt) for attempt in job.attempts],
+        "attempts": [_attempt(attempt, text_of) for attempt in job.attempts],
         "exit_code": job.outcome.exit_code,
         "firmware_sha256": job.firmware_sha256,
         "build_time": None if job.build_info is None else job.build_info.build_time,
@@ -128,7 +141,7 @@ def job_details(
     }
 
 
-def _attempt(attempt: Attempt) -> AttemptDetails:
+def _attempt(attempt: Attempt, text_of: TextOf) -> AttemptDetails:
     return {
         "attempt_id": attempt.attempt_id,
         "builder_id": attempt.builder_id,
@@ -136,8 +149,8 @@ def _attempt(attempt: Attempt) -> AttemptDetails:
         "label": attempt.label,
         "started_at": attempt.started_at.isoformat(),
         "finished_at": _iso(attempt.finished_at),
-        "failure": None if attempt.failure is None else attempt.failure.value,
-        "detail": attempt.detail,
+        "failure": None if attempt.failure_reason is None else attempt.failure_reason.value,
+        "detail": None if attempt.error is None else text_of(attempt.error),
     }
 
 

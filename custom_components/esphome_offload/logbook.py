@@ -1,4 +1,4 @@
-"""How the end of a job reads in the logbook."""
+"""The end of a job in the logbook."""
 
 from collections.abc import Callable
 
@@ -13,6 +13,7 @@ from .const import DOMAIN
 from .engine.jobs.model import JobEvent
 from .events import EVENT_JOB
 from .job_payload import JobEventPayload
+from .reasons import common_text
 
 
 @callback
@@ -22,26 +23,26 @@ def async_describe_events(
         [str, str, Callable[[Event[JobEventPayload]], dict[str, str | None]]], None
     ],
 ) -> None:
-    """Describe what ended; what only goes on would fill the logbook."""
+    """Describe how jobs ended; their progress would fill the logbook."""
 
-    def describe(what: str) -> Callable[[Event[JobEventPayload]], dict[str, str | None]]:
+    def describer(ending: JobEvent) -> Callable[[Event[JobEventPayload]], dict[str, str | None]]:
         @callback
-        def described(event: Event[JobEventPayload]) -> dict[str, str | None]:
+        def describe(event: Event[JobEventPayload]) -> dict[str, str | None]:
             job = event.data
-            message = f"{job['operation']} of ESPHome {job['esphome_version']} {what}"
-            if job["error"]:
-                message = f"{message}: {job['error']}"
+            message = common_text(
+                hass,
+                f"logbook_{ending}",
+                operation=common_text(hass, f"operation_{job['operation']}"),
+                version=job["esphome_version"],
+                error=job["error"] or "",
+            )
             return {
                 LOGBOOK_ENTRY_NAME: job["device_name"],
                 LOGBOOK_ENTRY_MESSAGE: message,
                 LOGBOOK_ENTRY_ENTITY_ID: job["entity_id"],
             }
 
-        return described
+        return describe
 
-    for event, what in (
-        (JobEvent.COMPLETED, "completed"),
-        (JobEvent.FAILED, "failed"),
-        (JobEvent.CANCELLED, "was cancelled"),
-    ):
-        async_describe_event(DOMAIN, EVENT_JOB[event], describe(what))
+    for ending in (JobEvent.COMPLETED, JobEvent.FAILED, JobEvent.CANCELLED):
+        async_describe_event(DOMAIN, EVENT_JOB[ending], describer(ending))

@@ -4,7 +4,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.translation import async_get_cached_translations
 
 from .const import DOMAIN
-from .engine.reason import Reason
+from .engine.const import FailureReason
+from .engine.jobs.model import FirmwareJob
+from .engine.reason import Reason, ReasonKey
 
 
 @callback
@@ -14,6 +16,16 @@ def reason_text(hass: HomeAssistant, reason: Reason) -> str:
     return reason.render(
         lambda key: texts.get(f"component.{DOMAIN}.exceptions.{key}.message", key.text)
     )
+
+
+@callback
+def outcome_text(hass: HomeAssistant, job: FirmwareJob) -> str:
+    """Return why a job failed or was cancelled."""
+    if job.outcome.error is not None:
+        return reason_text(hass, job.outcome.error)
+    superseded = job.outcome.failure_reason is FailureReason.SUPERSEDED
+    key = ReasonKey.SUPERSEDED if superseded else ReasonKey.CANCELLED_BY_USER
+    return reason_text(hass, Reason(key))
 
 
 @callback

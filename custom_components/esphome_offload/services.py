@@ -33,6 +33,7 @@ from .engine.const import (
 )
 from .engine.jobs.model import FirmwareJob
 from .errors import validation_error
+from .reasons import outcome_text
 from .targets import async_configurations, has_target
 
 
@@ -145,7 +146,7 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
     jobs = [coordinator.submit(request, call.context) for request in requests]
     if call.data[ServiceField.WAIT]:
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
-        _raise_if_failed(jobs)
+        _raise_if_failed(call.hass, jobs)
     return _jobs_response(call, coordinator, jobs)
 
 
@@ -279,9 +280,9 @@ def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[st
         raise validation_error("jobs_running", devices=_names(coordinator, running))
 
 
-def _raise_if_failed(jobs: Iterable[FirmwareJob]) -> None:
+def _raise_if_failed(hass: HomeAssistant, jobs: Iterable[FirmwareJob]) -> None:
     errors = [
-        (job.request.device_name, job.outcome.error or str(job.outcome.failure_reason))
+        (job.request.device_name, outcome_text(hass, job))
         for job in jobs
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
     ]

@@ -6,9 +6,8 @@ from homeassistant.components import system_health
 from homeassistant.core import HomeAssistant, callback
 
 from .coordinator import DATA_COORDINATOR
-from .engine.client.link import PeerLink
-from .engine.reason import Reason, ReasonKey
-from .reasons import reason_text
+from .engine.build.model import BuilderStatus
+from .reasons import common_text, reason_text
 
 
 @callback
@@ -25,18 +24,19 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         "devices": len(coordinator.devices),
         "jobs_running": sum(not job.waiting for job in jobs),
         "jobs_waiting": sum(job.waiting for job in jobs),
-        "latest_version": coordinator.latest_version or "unknown",
-        "toolchains": ", ".join(coordinator.build_services.toolchains.installed()) or "none",
-        "local_builder": "available" if local.available else local.why_not,
+        "latest_version": coordinator.latest_version or common_text(hass, "unknown"),
+        "toolchains": ", ".join(coordinator.build_services.toolchains.installed())
+        or common_text(hass, "none"),
+        "local_builder": _availability(hass, local),
         "peers": ", ".join(
-            f"{peer.settings.label}: {_link_text(hass, peer.link)}"
+            f"{peer.settings.label}: {_availability(hass, peer.builder.status())}"
             for peer in coordinator.peering.peers
         )
-        or "none",
+        or common_text(hass, "none"),
     }
 
 
-def _link_text(hass: HomeAssistant, link: PeerLink) -> str:
-    if link.connected:
-        return "connected"
-    return reason_text(hass, link.why or Reason(ReasonKey.PEER_NOT_CONNECTED))
+def _availability(hass: HomeAssistant, status: BuilderStatus) -> str:
+    if status.why_not is None:
+        return common_text(hass, "available")
+    return reason_text(hass, status.why_not)

@@ -19,9 +19,10 @@ from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .engine.const import FailureReason, JobStatus, Operation
 from .engine.jobs.model import FirmwareJob
 from .engine.jobs.router import Bind, Fail, Wait
+from .engine.text import without_markup
 from .entity import OffloadEntity
 from .inventory.tracker import OffloadDevice
-from .markup import plain
+from .reasons import common_text, outcome_text, reason_text
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0
@@ -151,7 +152,9 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
             "job_id": job.job_id,
             "job_stage": None if job.terminal else job.stage,
             "source_label": job.routing.source_label,
-            "waiting_for": job.waiting_for,
+            "waiting_for": (
+                None if job.waiting_for is None else reason_text(self.hass, job.waiting_for)
+            ),
         }
 
     @override
@@ -173,31 +176,57 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
                     "device": job.request.device_name,
                     "configuration": job.request.configuration,
                     "version": job.request.esphome_version,
-                    "error": job.outcome.error or "",
+                    "error": outcome_text(self.hass, job),
                 },
             )
 
     @override
     async def async_release_notes(self) -> str | None:
-        what = f"ESPHome {self.latest_version}" if self.latest_version else "ESPHome"
-        notes = [f"[What is new in {what}]({self.release_url})"]
-        notes.append(self._who_builds())
+        version = self.latest_version
+        key = "notes_news" if version is None else "notes_news_of_version"
+        news = common_text(self.hass, key, version=version or "")
+        notes = [f"[{news}]({self.release_url})", self._outlook_note()]
         if (job := self.job) is not None:
-            notes.append(_job_note(job))
+            notes.append(self._job_note(job))
         return "\n\n".join(notes)
 
-    def _who_builds(self) -> str:
+    def _outlook_note(self) -> str:
         coordinator = self.coordinator
         match coordinator.queue.outlook(self.configuration):
             case Bind(builder_id=builder_id):
                 builder = coordinator.builders.get(builder_id)
-                label = plain(builder.label if builder else builder_id)
-                return f"The firmware will be built on {label}."
-            case Wait(why=why):
-                return f"An update would wait for {plain(why)}."
-            case Fail(reasons=reasons):
-                listed = "; ".join(f"{label}: {why}" for label, why in reasons.items())
-                return f"Nothing can be built now. {plain(listed) or 'There is no builder.'}"
+                return self._note("notes_builder", builder=builder.label if builder else builder_id)
+            case Wait(reason=reason):
+                return self._note("notes_would_wait", reason=reason_text(self.hass, reason))
+            case Fail(reason=reason):
+                return self._note("notes_no_builder", reason=reason_text(self.hass, reason))
+
+    def _job_note(self, job: FirmwareJob) -> str:
+        operation = common_text(self.hass, f"operation_{job.request.operation}")
+        builder = job.routing.source_label
+        what = common_text(
+            self.hass,
+            "notes_job" if builder is None else "notes_job_on_builder",
+            operation=operation,
+            version=job.request.esphome_version,
+            builder=builder or "",
+        )
+        if job.status is JobStatus.COMPLETED:
+            return self._note("notes_completed", job=what)
+        if job.status is JobStatus.CANCELLED:
+            return self._note("notes_cancelled", job=what)
+        if job.status is JobStatus.FAILED:
+            return self._note("notes_failed", job=what, error=outcome_text(self.hass, job))
+        stage = common_text(self.hass, f"stage_{job.stage or JobStatus.QUEUED}")
+        if job.waiting_for is None:
+            return self._note("notes_active", job=what, stage=stage)
+        waits_for = reason_text(self.hass, job.waiting_for)
+        return self._note("notes_waiting", job=what, stage=stage, reason=waits_for)
+
+    def _note(self, key: str, **placeholders: str) -> str:
+        """Return a text for release notes, which are Markdown; what fills it is not."""
+        plain = {name: without_markup(value) for name, value in placeholders.items()}
+        return common_text(self.hass, key, **plain)
 
 
 def _changelog(version: str | None) -> str:
@@ -206,17 +235,3 @@ def _changelog(version: str | None) -> str:
     if series is None:
         return _CHANGELOG
     return f"{_CHANGELOG}{series[1]}.{series[2]}.0/"
-
-
-def _job_note(job: FirmwareJob) -> str:
-    what = f"{job.request.operation.capitalize()} of {job.request.esphome_version}"
-    if job.routing.source_label is not None:
-        what = f"{what} on {job.routing.source_label}"
-    if not job.terminal:
-        what = f"{what}: {(job.stage or job.status).replace('_', ' ')}"
-        return f"{what}, waiting for {job.waiting_for}." if job.waiting_for else f"{what}."
-    if job.status is JobStatus.COMPLETED:
-        return f"Last job: {what}, completed."
-    if job.status is JobStatus.CANCELLED:
-        return f"Last job: {what}, cancelled."
-    return f"Last job: {what}, failed. {job.outcome.error}"

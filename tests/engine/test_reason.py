@@ -23,7 +23,7 @@ def test_each_reason_has_its_text_in_the_translations(key: ReasonKey) -> None:
 
 def test_a_reason_reads_as_its_text_with_its_parameters() -> None:
     reason = Reason(ReasonKey.MEMORY_LOW, {"free": "12", "needed": "400"})
-    assert str(reason).startswith("Too little free memory to build here: 12 MiB of at least 400")
+    assert str(reason).startswith("Too little free memory for a build (12 MiB of at least 400")
 
 
 def test_the_line_and_the_reasons_of_others_follow() -> None:

@@ -93,7 +93,9 @@ class ScriptedLink:
             self.builder.become(
                 BuilderStatus(
                     available=self.connected and not self.silent,
-                    why_not=None if self.connected else str(self.why or state.value),
+                    why_not=None
+                    if self.connected
+                    else self.why or Reason(ReasonKey.PEER_NOT_CONNECTED),
                     reachable=self.connected,
                     **status,
                 )
@@ -123,7 +125,9 @@ class ScriptedPeers:
             link.label,
             Source.REMOTE,
             pin,
-            BuilderStatus(available=False, why_not="not connected yet", reachable=False),
+            BuilderStatus(
+                available=False, why_not=Reason(ReasonKey.PEER_NOT_CONNECTED), reachable=False
+            ),
             keeper=self.keeper,
         )
         builder: ScriptedBuilder = link.builder

@@ -20,6 +20,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionError,
     VersionProblem,
 )
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import LAMP, NEWEST, Stage
 
@@ -304,7 +305,9 @@ async def test_an_unusable_version_shows_an_error_and_can_be_corrected(
     error: str,
 ) -> None:
     if problem is not None:
-        stage.versions.unknown[typed] = VersionError(problem, "no")
+        stage.versions.unknown[typed] = VersionError(
+            problem, Reason(ReasonKey.VERSION_UNKNOWN, {"version": "1.2.3"})
+        )
     form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
 
@@ -326,7 +329,9 @@ async def test_an_unusable_version_shows_an_error_and_can_be_corrected(
 async def test_without_a_network_the_owner_is_believed(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
-    stage.versions.unknown["2026.12.0"] = VersionError(VersionProblem.NO_NETWORK, "no network")
+    stage.versions.unknown["2026.12.0"] = VersionError(
+        VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+    )
     form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
     done = await hass.config_entries.options.async_configure(

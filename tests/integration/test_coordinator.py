@@ -13,6 +13,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionProblem,
 )
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..engine.jobs.fakes import Block
 from .conftest import (
@@ -55,11 +56,13 @@ class TestVersions:
         pass_time: Pass,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        stage.versions.error = VersionError(
+            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+        )
         await pass_time(6 * 3600 + 1)
         await pass_time(6 * 3600 + 1)
         assert hass.states.get(ENTITY).attributes["latest_version"] == NEWEST
-        assert caplog.text.count("cannot be asked for: no route") == 1
+        assert caplog.text.count("cannot be asked for: ESPHome 2026.12.0 cannot be looked up") == 1
 
         caplog.set_level(logging.INFO)
         stage.versions.error = None
@@ -80,7 +83,9 @@ class TestVersions:
             "key": "esphome_offload.versions",
             "data": {"newest": {"stable": "2026.9.1"}},
         }
-        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        stage.versions.error = VersionError(
+            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+        )
         assert await hass.config_entries.async_setup(entry.entry_id)
         assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.9.1"
 
@@ -120,7 +125,9 @@ class TestRefusals:
         problem: VersionProblem,
         key: str,
     ) -> None:
-        stage.versions.unknown["1.2.3"] = VersionError(problem, "so it is")
+        stage.versions.unknown["1.2.3"] = VersionError(
+            problem, Reason(ReasonKey.VERSION_UNKNOWN, {"version": "1.2.3"})
+        )
         with pytest.raises(ServiceValidationError, match=r"1\.2\.3") as error:
             await coordinator.async_submit("lamp.yaml", Operation.INSTALL, version="1.2.3")
         assert error.value.translation_key == key
@@ -151,7 +158,9 @@ class TestRefusals:
     async def test_a_job_without_any_known_version(
         self, hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
     ) -> None:
-        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        stage.versions.error = VersionError(
+            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+        )
         assert await hass.config_entries.async_setup(entry.entry_id)
         with pytest.raises(ServiceValidationError, match="name the version to build lamp with"):
             await entry.runtime_data.async_submit("lamp.yaml", Operation.INSTALL)
@@ -159,7 +168,9 @@ class TestRefusals:
     async def test_a_job_asks_for_the_newest_version_while_it_was_never_known(
         self, hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
     ) -> None:
-        stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+        stage.versions.error = VersionError(
+            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+        )
         assert await hass.config_entries.async_setup(entry.entry_id)
         await hass.async_block_till_done(wait_background_tasks=True)
         stage.versions.error = None

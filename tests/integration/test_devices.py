@@ -180,7 +180,7 @@ class TestFiles:
         (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
         await pass_time(31)
         assert job.stage is JobStage.WAITING_DEVICE
-        assert hass.states.get(ENTITY).attributes["waiting_for"] == job.waiting_for
+        assert hass.states.get(ENTITY).attributes["waiting_for"] == str(job.waiting_for)
         await coordinator.async_cancel(job.job_id)
 
     async def test_a_file_that_breaks_keeps_its_device_and_is_named_in_a_repair(

@@ -16,6 +16,7 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
 from custom_components.esphome_offload.engine.const import FailureReason, Operation
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..engine.jobs.fakes import Block, failing
 from .conftest import NEWEST, Stage
@@ -84,8 +85,11 @@ async def test_diagnostics_of_a_machine_that_is_not_lent(
 @pytest.mark.parametrize(
     ("status", "shown"),
     [
-        (BuilderStatus(available=True), "available"),
-        (BuilderStatus(available=False, why_not="no compiler"), "no compiler"),
+        (BuilderStatus(available=True), "Available"),
+        (
+            BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)),
+            ReasonKey.NOT_GLIBC.text,
+        ),
     ],
 )
 async def test_system_health_counts_jobs_and_shows_whether_this_machine_builds(
@@ -112,7 +116,7 @@ async def test_system_health_counts_jobs_and_shows_whether_this_machine_builds(
         "latest_version": NEWEST,
         "toolchains": NEWEST,
         "local_builder": shown,
-        "peers": "none",
+        "peers": "None",
     }
     block.release.set()
     await coordinator.async_wait(job)

@@ -10,7 +10,7 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.const import FailureReason, Operation
 
-from ..engine.jobs.fakes import failing
+from ..engine.jobs.fakes import because, failing
 from .conftest import NEWEST, Stage
 
 KEYS = {
@@ -90,7 +90,7 @@ async def test_a_failure_is_told_once_with_its_reason(
     assert kinds(heard).count("failed") == 1
     assert kinds(heard)[-1] == "failed"
     assert heard[-1].data["failure_reason"] == "compile_failed"
-    assert heard[-1].data["error"] == "main.cpp:7: error"
+    assert heard[-1].data["error"] == str(because("main.cpp:7: error"))
 
 
 async def test_events_carry_the_context_of_who_asked(
@@ -126,8 +126,8 @@ async def test_the_logbook_tells_how_a_job_ended(
 
     told = [describe[event.event_type](event) for event in heard if event.event_type in describe]
     assert [entry["message"] for entry in told] == [
-        f"compile of ESPHome {NEWEST} failed: main.cpp:7: error",
-        f"compile of ESPHome {NEWEST} completed",
+        f"Compilation of ESPHome {NEWEST} failed: {because('main.cpp:7: error')}",
+        f"Compilation of ESPHome {NEWEST} completed",
     ]
     assert {entry["name"] for entry in told} == {"lamp"}
     assert {entry["entity_id"] for entry in told} == {"update.desk_lamp_esphome"}

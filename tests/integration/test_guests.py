@@ -217,7 +217,7 @@ async def test_switched_off_all_connections_end_and_the_reason_is_given(
     async with offloader.connected() as link:
         hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
         await link.lost()
-        assert link.statuses[-1]["why_not"] == "not lent to others any more"
+        assert link.statuses[-1]["why_not"]["key"] == "not_lent"
     with pytest.raises(Refused) as refused:
         await offloader.hello()
     assert refused.value.code is ErrorCode.NOT_LENDING

@@ -27,8 +27,9 @@ from custom_components.esphome_offload.engine.build.process.containment import (
 )
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.pairing import PairingError, PairingFailure
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.identity_store import async_get_identity
-from custom_components.esphome_offload.lending.issues import async_tell_wrong_codes
+from custom_components.esphome_offload.issues import async_create_wrong_codes
 
 from .conftest import LEND, Stage
 from .guest_client import OffloaderClient
@@ -92,11 +93,11 @@ async def test_the_other_options_keep_lending_as_it_is_and_the_reverse(
 async def test_a_machine_that_cannot_compile_cannot_be_lent_and_says_why(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
-    stage.builder.become(BuilderStatus(available=False, why_not="this system uses musl"))
+    stage.builder.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)))
     form = await open_form(hass, entry, "lending")
     again = await hass.config_entries.options.async_configure(form["flow_id"], LEND)
     assert again["errors"] == {"lend": "cannot_build"}
-    assert again["description_placeholders"]["reason"] == "this system uses musl"
+    assert again["description_placeholders"]["reason"] == ReasonKey.NOT_GLIBC.text
 
     done = await hass.config_entries.options.async_configure(
         form["flow_id"], {**LEND, "lend": False}
@@ -243,7 +244,7 @@ async def test_a_damaged_identity_ends_lending_with_a_repair_and_is_not_replaced
     assert coordinator.lender.lending is Lending.OFF
     issue = issue_registry.async_get_issue(DOMAIN, "lending_impossible")
     assert issue is not None
-    assert "damaged" in issue.translation_placeholders["reason"]
+    assert issue.translation_placeholders["reason"] == ReasonKey.IDENTITY_UNUSABLE.text
     assert path.read_text() == "{"
 
 
@@ -364,7 +365,7 @@ async def test_wrong_codes_are_no_concern_of_a_machine_that_is_not_lent_any_more
     entry: MockConfigEntry,
     issue_registry: ir.IssueRegistry,
 ) -> None:
-    async_tell_wrong_codes(hass, "192.0.2.1")
+    async_create_wrong_codes(hass, "192.0.2.1")
     assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is not None
     hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
     await hass.async_block_till_done()

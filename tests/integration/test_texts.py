@@ -13,6 +13,7 @@ from custom_components.esphome_offload.engine.build.process.containment import (
     Degree,
     Obstacle,
 )
+from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage
 from custom_components.esphome_offload.flows import (
     lending as lending_flow,
     options as options_flow,
@@ -145,9 +146,23 @@ def test_every_degree_of_containment_has_a_sentence(texts: Texts) -> None:
         ContainmentHere(Degree.SIGNALS_OPEN, 5, "", ""),
         *(ContainmentHere(Degree.UNCONTAINED, 0, "", "", each) for each in Obstacle),
     ]
-    assert set(texts["common"]) == {f"containment_{each.key}" for each in here}
+    known = {key for key in texts["common"] if key.startswith("containment_")}
+    assert known == {f"containment_{each.key}" for each in here}
     for each in here:
         assert placeholders(texts["common"][f"containment_{each.key}"]) <= set(each.placeholders)
+
+
+def test_every_other_common_text_is_used_and_the_reverse(texts: Texts) -> None:
+    """Keys that are put together from an enum begin with its name."""
+    composed = {
+        *(f"operation_{each}" for each in Operation),
+        *(f"stage_{each}" for each in (*Stage, JobStatus.QUEUED)),
+        *(f"logbook_{each}" for each in ("completed", "failed", "cancelled")),
+    }
+    written = set().union(*(literals(ROOT / name) for name in ("update.py", "system_health.py")))
+    common = {key for key in texts["common"] if not key.startswith("containment_")}
+    assert composed <= common
+    assert common - composed <= written
 
 
 def test_issues_have_a_title_and_one_explanation(texts: Texts) -> None:

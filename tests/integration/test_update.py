@@ -30,6 +30,7 @@ from custom_components.esphome_offload.engine.const import (
     Operation,
     Stage,
 )
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..engine.jobs.fakes import Block, failing, flash_failing
 from .conftest import NEWEST, Stage as Scripted
@@ -221,7 +222,9 @@ async def test_release_notes_without_a_known_version_name_none(
     entry: MockConfigEntry,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    stage.versions.error = VersionError(VersionProblem.NO_NETWORK, "no route")
+    stage.versions.error = VersionError(
+        VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+    )
     hass.config_entries.async_update_entry(entry, options={"version_channel": "prerelease"})
     await hass.async_block_till_done(wait_background_tasks=True)
     client = await hass_ws_client()
@@ -243,8 +246,11 @@ async def test_release_notes_say_what_is_new_what_builds_and_what_happened(
     assert f"[What is new in ESPHome {NEWEST}](https://esphome.io/changelog/2026.10.0/)" in text
     assert "The firmware will be built on This machine." in text
 
-    stage.builder.become(BuilderStatus(available=False, why_not="no compiler"))
-    assert "Nothing can be built now. This machine: no compiler" in await notes()
+    stage.builder.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)))
+    assert (
+        "Nothing can be built now: No builder takes this job: This machine: The compilers"
+        in await notes()
+    )
 
     stage.builder.become(BuilderStatus(available=True))
     stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "main.cpp:7: error")]

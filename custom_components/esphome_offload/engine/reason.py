@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self, override
 
 from .codec import Keyed, OrElse, Text
 from .text import one_line
-from .tool_line import safe_line
+from .tool_line import is_source_file, safe_line
 
 PARAMETER_LIMIT: Final = 200
 LINE_LIMIT: Final = 300
@@ -47,6 +47,7 @@ class ReasonKey(StrEnum):
     # In general.
     UNEXPECTED = "unexpected", "Something unexpected happened; the log says more"
     CANCELLED_BY_USER = "cancelled_by_user", "It was cancelled"
+    SUPERSEDED = "superseded", "A newer job replaced it"
     HOME_ASSISTANT_STOPPED = "home_assistant_stopped", "Home Assistant was stopped"
 
     # This machine.
@@ -60,17 +61,11 @@ class ReasonKey(StrEnum):
     )
     MEMORY_LOW = (
         "memory_low",
-        (
-            "Too little free memory to build here: {free} MiB of at least {needed} MiB; stop something"
-            " else, or build elsewhere"
-        ),
+        "Too little free memory for a build ({free} MiB of at least {needed} MiB)",
     )
     DISK_LOW = (
         "disk_low",
-        (
-            "Too little free disk to build here: {free} MiB of at least {needed} MiB; make room under the"
-            " cache folder"
-        ),
+        "Too little free disk for a build ({free} MiB of at least {needed} MiB)",
     )
     DISK_UNUSABLE = "disk_unusable", "The cache folder cannot be used"
 
@@ -91,11 +86,25 @@ class ReasonKey(StrEnum):
         "version_unchecked",
         "ESPHome {version} cannot be looked up; check the internet connection of this machine",
     )
+    NEWEST_UNCHECKED = (
+        "newest_unchecked",
+        (
+            "The newest ESPHome version cannot be looked up; check the internet connection of this"
+            " machine"
+        ),
+    )
     VERSION_NOT_DOWNLOADED = (
         "version_not_downloaded",
         (
             "ESPHome {version} is not installed yet and cannot be downloaded; check the internet"
             " connection of this machine"
+        ),
+    )
+    VERSION_NOT_AMONG_INSTALLED = (
+        "version_not_among_installed",
+        (
+            "ESPHome {version} is not installed yet and cannot be downloaded; check the internet"
+            " connection of this machine, or choose an installed version ({installed})"
         ),
     )
     VERSION_NO_MEMORY = (
@@ -110,6 +119,7 @@ class ReasonKey(StrEnum):
         "version_broken",
         "ESPHome {version} was installed, but does not start; choose another version",
     )
+    VERSION_NOT_STARTED = "version_not_started", "ESPHome {version} cannot be started now"
     VERSION_NOT_INSTALLED = (
         "version_not_installed",
         "ESPHome {version} cannot be installed (uv ended with exit code {code})",
@@ -149,7 +159,7 @@ class ReasonKey(StrEnum):
     )
     OTHER_VERSION = (
         "other_version",
-        "The firmware is of another version than ESPHome {version}, which was asked for",
+        "The firmware is of another version than ESPHome {version}, which was asked for; it is not used",
     )
     NOTHING_BUILT_YET = "nothing_built_yet", "Nothing has been built for {configuration} yet"
     FIRMWARE_GONE = (
@@ -212,6 +222,22 @@ class ReasonKey(StrEnum):
     DEVICE_REFUSES_SIZE = (
         "device_refuses_size",
         "{device} did not take the firmware: there is not enough space on it",
+    )
+    DEVICE_REFUSES_IMAGE = (
+        "device_refuses_image",
+        "{device} did not take the firmware: it is not made or not signed for this device",
+    )
+    DEVICE_REFUSES_DOWNGRADE = (
+        "device_refuses_downgrade",
+        "{device} did not take the firmware: it is protected against older versions",
+    )
+    DEVICE_NEEDS_RESET = (
+        "device_needs_reset",
+        "{device} has to be restarted by hand once, as after each flash over USB",
+    )
+    CONFIGURATION_WITHOUT_OTA = (
+        "configuration_without_ota",
+        "The configuration of {device} has no OTA update platform",
     )
     DEVICE_STAYS_BUSY = (
         "device_stays_busy",
@@ -326,6 +352,10 @@ class ReasonKey(StrEnum):
     BUILDER_RESTARTED = "builder_restarted", "The builder was restarted"
 
     # Identities.
+    IDENTITY_UNUSABLE = (
+        "identity_unusable",
+        "The identity of this Home Assistant cannot be used; the log says more",
+    )
     IDENTITY_UNREADABLE = "identity_unreadable", "The identity file {file} cannot be read"
     IDENTITY_UNWRITABLE = "identity_unwritable", "The identity file {file} cannot be written"
     IDENTITY_DAMAGED = (
@@ -387,19 +417,23 @@ def reason_of_peer(
     """Return a reason that a peer gives, with only what it cannot misuse.
 
     Parameters that are known here (``own``, among them the ``label``) are not taken from the peer;
-    of the others only numbers and the like are. A reason that lacks one is not known here.
+    of the others only numbers and names of source files are. A reason that lacks one is not known here.
     """
     values: dict[str, str] = {}
     for name in key.parameters:
         if name in own:
             values[name] = own[name]
-        elif name in _PEER_PARAMETERS and re.fullmatch(
-            _PEER_PARAMETERS[name], parameters.get(name, "")
-        ):
+        elif _may_be_taken(name, parameters.get(name, "")):
             values[name] = parameters[name]
         else:
             return Reason(ReasonKey.PEER_WITHOUT_REASON, {"label": own["label"]})
     return Reason(key, values, None if line is None else safe_line(line))
+
+
+def _may_be_taken(name: str, value: str) -> bool:
+    if name == "file":
+        return is_source_file(value)
+    return name in _PEER_PARAMETERS and re.fullmatch(_PEER_PARAMETERS[name], value) is not None
 
 
 class _Parameters(dict[str, str]):

@@ -7,10 +7,14 @@ below, which are the tool's own, lets through: numbers, names of ESPHome's schem
 memory. What is no such sentence is for the job's log alone.
 """
 
+from pathlib import Path
 import re
 from typing import Final
 
 _LONGEST: Final = 1000
+_SOURCE_FILE: Final = re.compile(
+    r"(?:[\w@+-][\w@+. -]{0,60}/){0,8}[\w@+-][\w@+. -]{0,60}\.(?:ya?ml|h|hpp|c|cc|cpp|tcc|S)"
+)
 _QUOTED: Final = r"['`\u2018\"][^'`\u2019\"]{0,200}['\u2019\"]"
 _NAME: Final = r"[a-z][a-z0-9_]{0,40}"
 
@@ -128,6 +132,22 @@ def safe_line(line: str) -> str | None:
         if (found := pattern.fullmatch(line)) is not None:
             return shown.format(*found.groups())
     return line if line in _OUR_OWN else None
+
+
+def shown_path(path: str, folder: Path) -> str | None:
+    """Return the name of a source file as it may be shown, relative to ``folder``; blocks.
+
+    None for one elsewhere, whose path would tell about the machine.
+    """
+    for root in (folder, folder.resolve()):
+        if path.startswith(f"{root}/"):
+            path = path.removeprefix(f"{root}/")
+    return path if is_source_file(path) else None
+
+
+def is_source_file(path: str) -> bool:
+    """Return whether a text has the form of a relative path to a source file."""
+    return _SOURCE_FILE.fullmatch(path) is not None
 
 
 def _compiler_sentence(message: str) -> str | None:

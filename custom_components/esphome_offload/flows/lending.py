@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from homeassistant.config_entries import ConfigFlowResult, OptionsFlow
 from homeassistant.helpers.selector import BooleanSelector
-from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import dt as dt_util
 import probatio
 
@@ -17,14 +16,15 @@ from ..engine.build.process.containment import ContainmentHere, Degree
 from ..engine.host.lending import Lending
 from ..engine.host.pairing_window import WindowEnd
 from ..engine.protocol.limits import PAIRING_WINDOW
+from ..engine.text import without_markup
 from ..lending.lender import Lender
-from ..markup import plain
 from ..options import (
     MAX_LEND_DISK_GIB,
     MAX_PARALLEL_BUILDS,
     EntryKey,
     OffloadOptions,
 )
+from ..reasons import common_text, reason_text
 from .fields import whole_number
 
 # Seconds between two updates of the time that is left.
@@ -84,8 +84,8 @@ class LendingSteps(OptionsFlow):
             ),
             errors=errors,
             description_placeholders={
-                "containment": await self._containment(lender.containment),
-                "reason": lender.why_cannot_build or "",
+                "containment": self._containment(lender.containment),
+                "reason": self._why_cannot_build(lender),
             },
         )
 
@@ -127,7 +127,7 @@ class LendingSteps(OptionsFlow):
         end = lender.window_end
         return self.async_abort(
             reason="window_closed" if end is None else _ENDS.get(end, "window_closed"),
-            description_placeholders={"label": plain(lender.newest_guest or "")},
+            description_placeholders={"label": without_markup(lender.newest_guest or "")},
         )
 
     async def _async_watch(self, lender: Lender, code: str) -> None:
@@ -144,13 +144,13 @@ class LendingSteps(OptionsFlow):
         finally:
             unsubscribe()
 
-    async def _containment(self, here: ContainmentHere) -> str:
+    def _containment(self, here: ContainmentHere) -> str:
         """Return how far a guest's build is contained on this machine."""
-        texts = await async_get_translations(
-            self.hass, self.hass.config.language, "common", [DOMAIN]
-        )
-        text = texts.get(f"component.{DOMAIN}.common.containment_{here.key}", here.key)
-        return text.format(**here.placeholders)
+        return common_text(self.hass, f"containment_{here.key}", **here.placeholders)
+
+    def _why_cannot_build(self, lender: Lender) -> str:
+        reason = lender.why_cannot_build
+        return "" if reason is None else reason_text(self.hass, reason)
 
 
 def lending_schema(containment: ContainmentHere) -> probatio.Schema:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+import logging
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.loader import async_get_integration
@@ -19,18 +20,36 @@ from ..engine.host.server import LinkServer, Served
 from ..engine.listeners import Listeners
 from ..engine.protocol.identity import Identity, IdentityError
 from ..engine.protocol.negotiation import own_offer
+from ..engine.reason import Reason, ReasonKey
 from ..errors import validation_error
 from ..identity_store import async_get_identity, async_renew_identity
+from ..issues import (
+    async_create_wrong_codes,
+    async_delete_wrong_codes,
+    async_set_lending_impossible,
+)
 from ..options import OffloadOptions
 from ..storage import StatePersistence
 from .announcement import Announcement
 from .former_guests import async_remove_former_guests
-from .issues import async_forget_wrong_codes, async_tell_impossible, async_tell_wrong_codes
 from .view import async_register_link_view
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class _LendingImpossibleError(Exception):
-    """This machine cannot be lent any more; ``str(error)`` says why, for people."""
+    """This machine cannot be lent any more."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+def _why_impossible(err: Exception) -> Reason:
+    if isinstance(err, _LendingImpossibleError):
+        return err.reason
+    _LOGGER.error("The identity of this instance cannot be used: %s", err)
+    return Reason(ReasonKey.IDENTITY_UNUSABLE)
 
 
 class Lender:
@@ -92,8 +111,8 @@ class Lender:
         return self.server.newest_guest
 
     @property
-    def why_cannot_build(self) -> str | None:
-        """Why nothing can be compiled here, for people; None when it can."""
+    def why_cannot_build(self) -> Reason | None:
+        """Why nothing can be compiled here; None when it can."""
         status = self._build_services.builder.status()
         return None if status.available else status.why_not
 
@@ -124,7 +143,7 @@ class Lender:
         async with self._turn:
             before, self._options = self._options, options
             if options is None or not options.lend:
-                async_tell_impossible(self._hass, None)
+                async_set_lending_impossible(self._hass, None)
                 await self._async_end_lending()
             else:
                 if before is not None and not before.lend and self.paused:
@@ -197,10 +216,10 @@ class Lender:
             self._check_possible(options)
             served = await self._async_start_host()
         except (_LendingImpossibleError, IdentityError) as err:
-            async_tell_impossible(self._hass, str(err))
+            async_set_lending_impossible(self._hass, _why_impossible(err))
             await self._async_end_lending()
             return
-        async_tell_impossible(self._hass, None)
+        async_set_lending_impossible(self._hass, None)
         served.host.limit_disk(options.lend_disk_gib * GIB)
         await served.host.lend(self._wanted_lending)
         self._announcement.start(served.identity.pin_sha256, lambda: self.label)
@@ -209,11 +228,11 @@ class Lender:
         if (reason := self.why_cannot_build) is not None:
             raise _LendingImpossibleError(reason)
         if self.containment.degree is Degree.UNCONTAINED and not options.run_uncontained:
-            raise _LendingImpossibleError("builds of guests cannot be contained here any more")
+            raise _LendingImpossibleError(Reason(ReasonKey.NOT_CONTAINED))
 
     async def _async_end_lending(self) -> None:
         await self._announcement.async_stop()
-        async_forget_wrong_codes(self._hass)
+        async_delete_wrong_codes(self._hass)
         if self.host is not None and self.host.lending is not Lending.OFF:
             self._window.close()
             await self.host.lend(Lending.OFF)
@@ -254,9 +273,9 @@ class Lender:
     def _window_changed(self) -> None:
         end = self._window.end
         if end is WindowEnd.WRONG_CODES:
-            async_tell_wrong_codes(self._hass, self.server.pairing_address or "?")
+            async_create_wrong_codes(self._hass, self.server.pairing_address or "?")
         elif end is None or end is WindowEnd.PAIRED:
-            async_forget_wrong_codes(self._hass)
+            async_delete_wrong_codes(self._hass)
         self.changed.notify()
 
     @callback

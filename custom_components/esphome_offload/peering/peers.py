@@ -9,7 +9,6 @@ from typing import Final
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed, ConfigEntryError
-from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from ..const import DOMAIN
@@ -21,8 +20,7 @@ from ..engine.protocol.calls import CommandRefused
 from ..engine.protocol.channel import ChannelClosed
 from ..engine.protocol.errors import ProtocolError
 from ..engine.protocol.identity import IdentityError
-from ..engine.text import without_markup
-from ..reasons import reason_text
+from ..issues import async_delete_peer_incompatible, async_set_peer_incompatible
 from .caller import async_get_caller
 from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
 
@@ -114,7 +112,7 @@ class Peering:
         if peer is not None:
             peer.unregister()
             await peer.link.stop()
-            ir.async_delete_issue(self._hass, DOMAIN, _issue_id(entry_id))
+            async_delete_peer_incompatible(self._hass, entry_id)
 
     @callback
     def apply(self, entry: PeerConfigEntry) -> None:
@@ -210,20 +208,9 @@ class Peering:
         if link.state is LinkState.REFUSED:
             entry.async_start_reauth(self._hass)
         if link.state is LinkState.INCOMPATIBLE:
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                _issue_id(entry.entry_id),
-                is_fixable=False,
-                severity=ir.IssueSeverity.ERROR,
-                translation_key="peer_incompatible",
-                translation_placeholders={
-                    "label": without_markup(peer.settings.label),
-                    "reason": "" if link.why is None else reason_text(self._hass, link.why),
-                },
-            )
+            async_set_peer_incompatible(self._hass, entry.entry_id, peer.settings.label, link.why)
         elif link.state in (LinkState.CONNECTED, LinkState.REFUSED):
-            ir.async_delete_issue(self._hass, DOMAIN, _issue_id(entry.entry_id))
+            async_delete_peer_incompatible(self._hass, entry.entry_id)
         if link.connected:
             # Nothing needs to be done any more.
             for flow in entry.async_get_active_flows(self._hass, {SOURCE_REAUTH}):
@@ -240,7 +227,3 @@ def _log_availability(peer: Peer) -> None:
         # What is refused, or incompatible, the link itself logs.
         _LOGGER.info("%s is not connected: %s", label, link.why)
         peer.reported_down = True
-
-
-def _issue_id(entry_id: str) -> str:
-    return f"peer_incompatible_{entry_id}"

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from custom_components.esphome_offload.engine.jobs.attempt import new_id
+from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,
@@ -138,7 +138,7 @@ async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, en
     async def known_to_be_paused() -> bool:
         entry = f"diagnostics/config_entry/{pair.offloader.entry_id}"
         builders = (await pair.offloader.client.get(entry))["data"]["builders"]
-        return any(has(builder["why_not"], "paused by its owner") for builder in builders)
+        return any(has(builder["why_not"], "Its owner has paused it") for builder in builders)
 
     await set_no_builder("wait_then_fail")
     try:
@@ -146,7 +146,7 @@ async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, en
         await until(known_to_be_paused, "the offloader to know of the pause")
         job = await submit(pair.offloader.client, "compile", entity, source="builder")
         job_id = job["job_id"]
-        await reach(pair.offloader.client, job_id, waits_because("paused by its owner"))
+        await reach(pair.offloader.client, job_id, waits_because("Its owner has paused it"))
         async with removed(pair):
             await reach(pair.offloader.client, job_id, waits_because("pair the two again"))
             await pair.builder.pause(paused=False)

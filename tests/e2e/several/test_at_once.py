@@ -46,7 +46,7 @@ async def test_two_builders_share_the_jobs_and_an_auto_job_is_bound_when_its_tur
     waiting = await job_now(offloader.client, third)
     assert (waiting["source"], waiting["source_label"]) == ("pending", None)
     assert waiting["attempts"] == []
-    assert has(waiting["waiting_for"], "a free build slot")
+    assert has(waiting["waiting_for"], "A free build slot")
     assert "alpha" in waiting["waiting_for"]
     assert "beta" in waiting["waiting_for"]
     jobs = await asyncio.gather(*(follow(offloader.client, job) for job in (first, second, third)))

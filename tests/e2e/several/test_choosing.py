@@ -15,7 +15,7 @@ from .checks import (
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-PAUSED = "paused by its owner"
+PAUSED = "Its owner has paused it"
 
 
 async def test_paused_builder_is_passed_over_and_the_job_says_why(instances: FourInstances) -> None:
@@ -37,7 +37,7 @@ async def test_named_builder_is_honoured_though_another_has_built_the_device(
     job = await compiled(first, "hall", source="alpha")
     assert_built_by("alpha", job)
     assert has(job["routing_reason"], "asked for")
-    assert has(job["why_not"]["beta"], "another builder was asked for")
+    assert has(job["why_not"]["beta"], "Another builder was asked for")
 
 
 async def test_named_builder_that_is_paused_fails_the_job_by_name(instances: FourInstances) -> None:

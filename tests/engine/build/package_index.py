@@ -48,7 +48,8 @@ if command == "compile":
     for name in told.get("beside", ()):
         (image.parent / name).write_text(name)
     build.mkdir(parents=True, exist_ok=True)
-    info = dict(config_hash=7, build_time_str="2031-01-02 03:04:05 +0000", esphome_version=VERSION)
+    claimed = told.get("claimed", VERSION)
+    info = dict(config_hash=7, build_time_str="2031-01-02 03:04:05 +0000", esphome_version=claimed)
     if not told.get("old"):
         (build / "build_info.json").write_text(json.dumps(info))
     storage = dict(build_path=str(build), firmware_bin_path=str(image), esphome_version=VERSION)

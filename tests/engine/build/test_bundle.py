@@ -25,6 +25,7 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
     Toolchains,
 )
 from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import uv_of
 
@@ -307,7 +308,7 @@ async def test_an_invalid_configuration_is_said_in_esphomes_words(bench: Bench) 
     )
     failure = await bench.fails()
     assert (failure.failure_reason, failure.exit_code) == (FailureReason.CONFIG_INVALID, 2)
-    assert str(failure) == "wifi: [source lamp.yaml:4]"
+    assert failure.reason == Reason(ReasonKey.CONFIG_REFUSED_AT, {"file": "lamp.yaml", "row": "4"})
     assert "Failed config" in bench.output
 
 
@@ -317,7 +318,13 @@ async def test_files_that_had_to_be_left_out_are_named_once(bench: Bench) -> Non
     bench.configure(says=[left_out.format(path) for path in paths])
     failure = await bench.fails()
     assert failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE
-    assert "/share/a.h, /share/b.yaml, /share/c and 2 more" in str(failure)
+    names = [
+        os.path.relpath(path, bench.config_dir)
+        for path in ("/share/a.h", "/share/b.yaml", "/share/c")
+    ]
+    assert failure.reason == Reason(
+        ReasonKey.BUNDLE_LEAVES_OUT_MORE, {"files": ", ".join(names), "count": "2"}
+    )
     # Nothing is kept of it.
     assert (await bench.fails()).failure_reason is FailureReason.BUNDLE_INCOMPLETE
 
@@ -348,7 +355,8 @@ async def test_an_esphome_that_breaks_bundles_nothing(bench: Bench) -> None:
     bench.configure(says=["ERROR Something went wrong"], exit=1)
     failure = await bench.fails()
     assert failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE
-    assert "Something went wrong" in str(failure)
+    assert failure.reason.key is ReasonKey.BUNDLE_FAILED
+    assert "ERROR Something went wrong" in bench.output
 
 
 async def test_a_bundle_without_its_list_is_refused(bench: Bench) -> None:

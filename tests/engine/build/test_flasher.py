@@ -22,12 +22,14 @@ from custom_components.esphome_offload.engine.build.process.processes import (
 )
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.const import FailureReason, Stage
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import Sink, uv_of
 from .package_index import NEWEST
 
 LAMP = "lamp.yaml"
 HERE = "192.0.2.7"
+HERE_DIR = Path("/config/esphome")
 
 
 class Bench:
@@ -192,7 +194,7 @@ async def test_cancelling_ends_the_upload(bench: Bench, sink: Sink) -> None:
 
 
 # The words of ESPHome 2026.10.0 in each of these cases, without what comes before.
-JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
+JUDGED: list[tuple[str, list[str], FailureReason, ReasonKey]] = [
     (
         "wrong password",
         [
@@ -202,7 +204,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "WARNING Failed to upload to ['127.0.0.1']",
         ],
         FailureReason.UPLOAD_REFUSED,
-        "Is the password correct?",
+        ReasonKey.DEVICE_REFUSES_PASSWORD,
     ),
     (
         "too big",
@@ -215,7 +217,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "WARNING Failed to upload to ['192.0.2.7']",
         ],
         FailureReason.UPLOAD_REFUSED,
-        "does not have enough space",
+        ReasonKey.DEVICE_REFUSES_SIZE,
     ),
     (
         "no OTA in the configuration",
@@ -226,7 +228,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             ),
         ],
         FailureReason.UPLOAD_REFUSED,
-        "ota configuration is not present",
+        ReasonKey.CONFIGURATION_WITHOUT_OTA,
     ),
     (
         "off",
@@ -241,7 +243,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "WARNING Failed to upload to ['127.0.0.1']",
         ],
         FailureReason.DEVICE_OFFLINE,
-        "Connection refused",
+        ReasonKey.DEVICE_UNREACHABLE,
     ),
     (
         "unknown name",
@@ -255,7 +257,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "WARNING Failed to upload to ['lamp.invalid']",
         ],
         FailureReason.DEVICE_OFFLINE,
-        "Name or service not known",
+        ReasonKey.DEVICE_UNREACHABLE,
     ),
     (
         "no address in the configuration",
@@ -266,7 +268,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             ),
         ],
         FailureReason.DEVICE_OFFLINE,
-        "could not be resolved",
+        ReasonKey.DEVICE_UNREACHABLE,
     ),
     (
         "cut off, then not there",
@@ -278,7 +280,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "ERROR Upload failed after 3 attempts: connecting to 192.0.2.7 failed: timed out",
         ],
         FailureReason.UPLOAD_FAILED,
-        "timed out",
+        ReasonKey.UPLOAD_CUT_OFF,
     ),
     (
         "lost after the last byte",
@@ -291,7 +293,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             ),
         ],
         FailureReason.UPLOAD_FAILED,
-        "may have already committed",
+        ReasonKey.UPLOAD_CUT_OFF,
     ),
     (
         "bad checksum",
@@ -303,7 +305,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             ),
         ],
         FailureReason.UPLOAD_FAILED,
-        "MD5 code mismatch",
+        ReasonKey.UPLOAD_CUT_OFF,
     ),
     (
         "web server, wrong password",
@@ -317,7 +319,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "WARNING Failed to upload to ['192.0.2.7']",
         ],
         FailureReason.UPLOAD_REFUSED,
-        "HTTP 401",
+        ReasonKey.DEVICE_REFUSES_PASSWORD,
     ),
     (
         "web server, off",
@@ -331,7 +333,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "ERROR OTA upload failed.",
         ],
         FailureReason.DEVICE_OFFLINE,
-        "Connection refused",
+        ReasonKey.DEVICE_UNREACHABLE,
     ),
     (
         "web server, cut off",
@@ -345,31 +347,35 @@ JUDGED: list[tuple[str, list[str], FailureReason, str]] = [
             "ERROR OTA upload failed.",
         ],
         FailureReason.UPLOAD_FAILED,
-        "Connection reset by peer",
+        ReasonKey.UPLOAD_CUT_OFF,
     ),
-    ("silence", [], FailureReason.UPLOAD_REFUSED, "lamp did not take the firmware"),
+    ("silence", [], FailureReason.UPLOAD_REFUSED, ReasonKey.DEVICE_REFUSES),
 ]
 
 
 @pytest.mark.parametrize(
-    ("tail", "reason", "said"),
+    ("tail", "failure_reason", "key"),
     [case[1:] for case in JUDGED],
     ids=[case[0].replace(" ", "_") for case in JUDGED],
 )
-def test_each_ending_has_its_meaning(tail: list[str], reason: FailureReason, said: str) -> None:
-    error = judge(tail, ProcessResult(exit_code=1), "lamp")
-    assert error.failure_reason is reason
-    assert said in str(error)
-    assert "lamp" in str(error)
+def test_each_ending_has_its_meaning(
+    tail: list[str], failure_reason: FailureReason, key: ReasonKey
+) -> None:
+    error = judge(tail, ProcessResult(exit_code=1), "lamp", HERE_DIR)
+    assert error.failure_reason is failure_reason
+    # Without what ESPHome says: it names addresses, which are values of the configuration.
+    assert error.reason == Reason(key, {"device": "lamp"})
 
 
 def test_a_configuration_that_does_not_validate_any_more_is_invalid() -> None:
     tail = ["Failed config", "", "ota: [source lamp.yaml:3]", "  'passwort' is not allowed."]
-    error = judge(tail, ProcessResult(exit_code=2), "lamp")
+    error = judge(tail, ProcessResult(exit_code=2), "lamp", HERE_DIR)
     assert error.failure_reason is FailureReason.CONFIG_INVALID
-    assert "'passwort' is not allowed." in str(error)
+    at = {"file": "lamp.yaml", "row": "3"}
+    assert error.reason == Reason(ReasonKey.CONFIG_REFUSED_AT, at)
 
 
 def test_an_upload_that_somebody_killed_may_be_tried_again() -> None:
-    error = judge(["INFO Connected to 192.0.2.7"], ProcessResult(exit_code=137, signal=9), "lamp")
+    killed = ProcessResult(exit_code=137, signal=9)
+    error = judge(["INFO Connected to 192.0.2.7"], killed, "lamp", HERE_DIR)
     assert error.failure_reason is FailureReason.UPLOAD_FAILED

@@ -22,6 +22,7 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
     Toolchains,
 )
 from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import Sink, uv_of
 from .package_index import NEWEST, NOBODYS
@@ -197,14 +198,15 @@ async def test_an_invalid_configuration_is_esphomes_own_message(bench: Bench, si
     error = await bench.refused({"invalid": True, "says": says, "exit": 2}, sink)
     assert error.failure_reason is FailureReason.CONFIG_INVALID
     assert error.exit_code == 2
-    assert "Platform not found: 'lihgt'." in str(error)
+    assert error.reason.key is ReasonKey.CONFIG_REFUSED_AT
+    assert error.reason.line == "Platform not found"
 
 
 async def test_a_compiler_error_is_the_compilers_message(bench: Bench, sink: Sink) -> None:
     says = ["[1/9] CXX main.cpp.o", "src/main.cpp:7:3: error: 'lihgt' was not declared"]
     error = await bench.refused({"says": says, "exit": 1}, sink)
     assert error.failure_reason is FailureReason.COMPILE_FAILED
-    assert "src/main.cpp:7:3: error: 'lihgt' was not declared" in str(error)
+    assert error.reason.parameters == {"file": "src/main.cpp", "row": "7"}
 
 
 async def test_a_build_tool_that_exits_with_2_does_not_make_the_configuration_invalid(
@@ -217,18 +219,26 @@ async def test_a_build_tool_that_exits_with_2_does_not_make_the_configuration_in
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
-    [
-        ({}, "no program"),
-        ({"content": "image", "nameless": True}, "names no firmware"),
-    ],
+    "told",
+    [{}, {"content": "image", "nameless": True}],
+    ids=["no program", "no name"],
 )
 async def test_success_without_firmware_is_a_failure(
-    bench: Bench, sink: Sink, told: dict[str, object], said: str
+    bench: Bench, sink: Sink, told: dict[str, object]
 ) -> None:
     error = await bench.refused(told, sink)
     assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
-    assert said in str(error)
+    assert error.reason.key is ReasonKey.RESULT_MISSING
+
+
+@pytest.mark.parametrize("claimed", ["2025.1.0", "none at all", ""])
+async def test_firmware_of_another_version_than_was_asked_for_is_refused(
+    bench: Bench, sink: Sink, claimed: str
+) -> None:
+    error = await bench.refused({"content": "image", "claimed": claimed}, sink)
+    assert error.failure_reason is FailureReason.INTEGRITY
+    assert error.reason == Reason(ReasonKey.OTHER_VERSION, {"version": NEWEST})
+    assert await bench.store.latest(LAMP) is None
 
 
 async def test_a_file_outside_of_the_tree_is_never_taken_for_firmware(
@@ -311,11 +321,11 @@ async def test_a_builder_that_cannot_compile_says_why_and_refuses(
     bench: Bench, processes: Processes, sink: Sink
 ) -> None:
     builder = LocalBuilder(
-        bench.layout, processes, bench.toolchains, bench.store, why_not="this system uses musl"
+        bench.layout, processes, bench.toolchains, bench.store, why_not=Reason(ReasonKey.NOT_GLIBC)
     )
     status = builder.status()
     assert not status.available
-    assert status.why_not == "this system uses musl"
+    assert status.why_not == Reason(ReasonKey.NOT_GLIBC)
     with pytest.raises(BuildError, match="uses musl") as caught:
         await builder.build(bench.request({"content": "image"}), sink)
     assert caught.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT

@@ -17,6 +17,7 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
     Toolchains,
 )
 from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 from .conftest import Sink, uv_of
 from .package_index import (
@@ -200,21 +201,22 @@ async def test_one_that_was_deleted_is_made_again(
 
 
 @pytest.mark.parametrize(
-    ("version", "said"),
+    ("version", "key"),
     [
-        ("2099.1.0", "does not exist"),
-        ("nonsense", "is not an ESPHome version"),
-        (FOR_OLD_PYTHON, "does not run on Python"),
-        (BROKEN, "does not start"),
-        (NEEDS_MORE, "nobody-has-this"),
+        ("2099.1.0", ReasonKey.VERSION_UNKNOWN),
+        ("nonsense", ReasonKey.VERSION_INVALID),
+        (FOR_OLD_PYTHON, ReasonKey.VERSION_OTHER_PYTHON),
+        (BROKEN, ReasonKey.VERSION_BROKEN),
+        (NEEDS_MORE, ReasonKey.VERSION_NOT_INSTALLED),
     ],
 )
 async def test_a_version_that_can_never_be_installed_here_is_unavailable_and_says_why(
-    toolchains: Toolchains, layout: CacheLayout, version: str, said: str
+    toolchains: Toolchains, layout: CacheLayout, version: str, key: ReasonKey
 ) -> None:
     error = await refused(toolchains, version)
     assert error.failure_reason is FailureReason.VERSION_UNAVAILABLE
-    assert said in str(error)
+    assert error.reason.key is key
+    assert error.reason.parameters["version"] == version
     assert toolchains.installed() == ()
     assert [path for path in layout.toolchains.iterdir() if path.is_dir()] == []
 
@@ -235,7 +237,7 @@ async def test_without_a_network_what_is_there_goes_on_working_and_the_error_nam
     error = await refused(later, "2031.9.0")
     assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     assert "check the internet connection" in str(error)
-    assert f"Installed versions: {OLDER}" in str(error)
+    assert error.reason.parameters["installed"] == OLDER
     assert later.installed() == (OLDER,)
 
 

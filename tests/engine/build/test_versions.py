@@ -15,6 +15,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import (
     Versions,
     normal_version,
 )
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 from ..jobs.fakes import VirtualTime
 from .conftest import uv_of
@@ -61,7 +62,7 @@ async def test_a_version_that_exists_is_accepted(versions: Versions, version: st
 async def test_a_version_that_does_not_exist_is_unknown(versions: Versions) -> None:
     error = await refused(versions, "2099.1.0")
     assert error.problem is VersionProblem.UNKNOWN
-    assert "ESPHome 2099.1.0 does not exist" in str(error)
+    assert "There is no ESPHome 2099.1.0" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ async def test_without_uv_nothing_is_claimed_about_the_version(
     no_uv = Uv(layout, ("/does/not/exist",), layout.root)
     error = await refused(Versions(processes, no_uv, tuple), NEWEST)
     assert error.problem is VersionProblem.NO_NETWORK
-    assert "uv cannot be started" in str(error)
+    assert error.reason.key is ReasonKey.VERSION_UNCHECKED
 
 
 async def test_an_installed_version_needs_no_network(

@@ -21,6 +21,7 @@ from custom_components.esphome_offload.engine.build.model import (
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.reason import ReasonKey
 from tests.e2e.harness import ports
 
 from .conftest import Sink, uv_of
@@ -229,7 +230,7 @@ async def test_a_device_that_is_off_is_offline(bench: Bench, sink: Sink) -> None
     firmware = await bench.build(sink)
     error = await refused_flash(bench, firmware, sink)
     assert error.failure_reason is FailureReason.DEVICE_OFFLINE
-    assert "Connection refused" in str(error)
+    assert error.reason.key is ReasonKey.DEVICE_UNREACHABLE
 
 
 async def test_a_configuration_without_an_address_needs_one(bench: Bench, sink: Sink) -> None:
@@ -245,7 +246,7 @@ async def test_a_configuration_that_does_not_validate(bench: Bench, sink: Sink) 
         await bench.build(sink)
     assert caught.value.failure_reason is FailureReason.CONFIG_INVALID
     assert caught.value.exit_code == 2
-    assert "Component not found: lihgt" in str(caught.value)
+    assert caught.value.reason.line == "Component not found"
 
 
 async def test_a_lambda_that_does_not_compile(bench: Bench, sink: Sink) -> None:
@@ -253,8 +254,9 @@ async def test_a_lambda_that_does_not_compile(bench: Bench, sink: Sink) -> None:
     with pytest.raises(BuildError) as caught:
         await bench.build(sink)
     assert caught.value.failure_reason is FailureReason.COMPILE_FAILED
-    assert "lihgt" in str(caught.value)
-    assert "lamp.yaml" in str(caught.value) or "main.cpp" in str(caught.value)
+    assert caught.value.reason.key is ReasonKey.CODE_REFUSED_AT
+    assert caught.value.reason.parameters["file"] in ("lamp.yaml", "src/main.cpp")
+    assert caught.value.reason.line == "error: … was not declared in this scope"
 
 
 async def test_a_machine_without_a_compiler_is_the_builders_fault(
@@ -270,4 +272,4 @@ async def test_a_machine_without_a_compiler_is_the_builders_fault(
     with pytest.raises(BuildError) as caught:
         await bench.build(sink)
     assert caught.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT
-    assert "g++" in str(caught.value) or "gcc" in str(caught.value)
+    assert caught.value.reason.key is ReasonKey.TOOL_MISSING

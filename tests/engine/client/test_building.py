@@ -14,6 +14,7 @@ from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.calls import Call
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.messages import LinesEvent
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..host.builder import printing, then, until
 from ..jobs.fakes import Block, failing
@@ -129,10 +130,10 @@ async def test_a_large_bundle_goes_through(ready: Offloader, remote: RemoteBuild
 async def test_a_failure_there_becomes_what_it_means_here(
     ready: Offloader, remote: RemoteBuilder, there: FailureReason, here: FailureReason
 ) -> None:
-    remote.script = [failing(there, "lamp.cpp:1:2: error: no", 1)]
+    remote.script = [failing(there, "Platform not found: hunter2", 1)]
     failure = await _fails(ready)
     assert (failure.failure_reason, failure.exit_code) == (here, 1)
-    assert "lamp.cpp:1:2: error: no" in str(failure)
+    assert str(failure).endswith("Platform not found")
     assert ready.bundles.invalidated == (
         ["lamp.yaml"] if here is FailureReason.BUNDLE_INCOMPLETE else []
     )
@@ -144,7 +145,7 @@ async def test_a_paused_builder_is_not_available_and_refuses(
     await remote.host.lend(Lending.PAUSED)
     await ready.until(lambda: not ready.builder.status().available)
     status = ready.builder.status()
-    assert (status.why_not, status.reachable) == ("paused by its owner", True)
+    assert (status.why_not, status.reachable) == (Reason(ReasonKey.LENDING_PAUSED), True)
     failure = await _fails(ready)
     assert failure.failure_reason is FailureReason.BUILDER_UNAVAILABLE
     assert str(failure) == "attic takes no builds now"
@@ -158,7 +159,7 @@ async def test_a_build_that_the_builder_stops_goes_elsewhere(
     build = asyncio.create_task(ready.build(sink))
     await sink.until(lambda: Stage.COMPILING in sink.stages)
     await remote.host.lend(Lending.OFF)
-    with pytest.raises(BuildError, match="not lent any more") as failure:
+    with pytest.raises(BuildError, match="not lent to others any more") as failure:
         await build
     assert failure.value.failure_reason is FailureReason.BUILDER_UNAVAILABLE
 
@@ -166,7 +167,9 @@ async def test_a_build_that_the_builder_stops_goes_elsewhere(
 async def test_a_configuration_without_a_bundle_is_not_sent(
     ready: Offloader, remote: RemoteBuilder
 ) -> None:
-    ready.bundles.error = BuildError(FailureReason.CONFIG_INVALID, "no", 2)
+    ready.bundles.error = BuildError(
+        FailureReason.CONFIG_INVALID, Reason(ReasonKey.CONFIG_REFUSED), 2
+    )
     failure = await _fails(ready)
     assert failure is ready.bundles.error
     assert not remote.builds

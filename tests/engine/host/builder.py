@@ -143,7 +143,12 @@ class ScriptedGuestBuilder(ScriptedBuilder):
             return await FirmwareStore(self.layout).keep(
                 request.configuration,
                 request.device_name,
-                BuildResult(image, None, elf, BUILD_INFO),
+                BuildResult(
+                    image,
+                    None,
+                    elf,
+                    replace(BUILD_INFO, esphome_version=request.esphome_version),
+                ),
             )
         finally:
             self.running -= 1

@@ -11,7 +11,6 @@ from custom_components.esphome_offload.engine.const import FailureReason, Stage
 from custom_components.esphome_offload.engine.host.attempt import NOTIFY_INTERVAL
 from custom_components.esphome_offload.engine.protocol.limits import (
     BATCH_CHARACTERS,
-    ERROR_LIMIT,
     LINES_PER_BATCH,
 )
 from custom_components.esphome_offload.engine.protocol.messages import (
@@ -22,6 +21,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     ProgressEvent,
     QueueEvent,
 )
+from custom_components.esphome_offload.engine.reason import LINE_LIMIT as REASON_LINE_LIMIT
 
 from ..jobs.fakes import Block, failing, settle
 from .builder import (
@@ -292,8 +292,8 @@ async def test_stages_are_told_and_progress_begins_anew_with_each(
 async def test_an_error_of_any_kind_can_be_sent(builder: BuilderMachine, guest: GuestCalls) -> None:
     builder.script = [failing(FailureReason.CONFIG_INVALID, "\udc80" * 5000, 100_000)]
     end = await guest.end(await guest.submit())
-    assert end.error is not None
-    assert len(end.error.encode()) <= ERROR_LIMIT
+    assert end.reason is not None
+    assert len(end.reason.line or "") == REASON_LINE_LIMIT
     assert end.exit_code is None
 
 

@@ -9,7 +9,12 @@ from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import runner as builds
 from custom_components.esphome_offload.engine.host.runner import KEEP, LEASE
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
-from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Known
+from custom_components.esphome_offload.engine.protocol.messages import (
+    AttemptState,
+    Known,
+    SentReason,
+)
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 from ..jobs.fakes import Block, failing, settle
 from .builder import (
@@ -160,9 +165,9 @@ async def test_a_build_that_nobody_attended_for_half_an_hour_is_stopped(
     await builder.time.go(1)
     assert block.cancelled
     end = await guest.end(attempt_id)
-    assert (end.state, end.error) == (
+    assert (end.state, end.reason) == (
         AttemptState.CANCELLED,
-        "No one was attached for 30 minutes",
+        SentReason(ReasonKey.NOBODY_ATTACHED),
     )
 
 

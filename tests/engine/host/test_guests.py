@@ -13,8 +13,10 @@ from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, 
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.messages import (
     AttemptState,
+    SentReason,
     StatusEvent,
 )
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..jobs.fakes import Block
 from .builder import (
@@ -229,19 +231,23 @@ async def test_a_guest_is_told_when_and_why_that_changes(
     builder.slots.set_count(3)
     assert (await anext(stream)).slots == 3
     for lending, why in (
-        (Lending.PAUSED, "paused by its owner"),
-        (Lending.OFF, "not lent to others any more"),
+        (Lending.PAUSED, ReasonKey.LENDING_PAUSED),
+        (Lending.OFF, ReasonKey.NOT_LENT),
     ):
         await builder.host.lend(lending)
         status = await anext(stream)
-        assert (status.available, status.why_not) == (False, why)
+        assert (status.available, status.why_not) == (False, SentReason(why))
     await builder.host.lend(Lending.ON)
     assert (await anext(stream)).available
     scripted = builder.builders[guest.pin[:32]]
-    scripted.become(BuilderStatus(available=False, why_not="no\ncompiler"))
-    assert (await anext(stream)).why_not == "no compiler"
+    scripted.become(
+        BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_LINUX, {"system": "a\nb"}))
+    )
+    assert (await anext(stream)).why_not == SentReason(ReasonKey.NOT_LINUX, {"system": "a b"})
     scripted.become(BuilderStatus(available=True, disk_mib=5))
-    assert "too little free disk" in ((await anext(stream)).why_not or "")
+    low = (await anext(stream)).why_not
+    assert low is not None
+    assert low.key is ReasonKey.DISK_LOW
     await builder.host.remove_guest(guest.pin)
     with pytest.raises(StopAsyncIteration):
         await anext(stream)

@@ -14,8 +14,13 @@ from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.bodies import IncomingFile
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
-from custom_components.esphome_offload.engine.protocol.messages import AttemptState, Submit
+from custom_components.esphome_offload.engine.protocol.messages import (
+    AttemptState,
+    SentReason,
+    Submit,
+)
 from custom_components.esphome_offload.engine.protocol.parsing import parse
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..jobs.fakes import Block, failing
 from .builder import (
@@ -268,8 +273,7 @@ async def test_a_disk_that_fills_up_while_unpacking_ends_the_build(
     monkeypatch.setattr("custom_components.esphome_offload.engine.host.workspace.unpack", full)
     end = await guest.end(await guest.submit())
     assert end.failure_reason is FailureReason.BUILDER_ENVIRONMENT
-    assert end.error is not None
-    assert "No space left on device" in end.error
+    assert end.reason == SentReason(ReasonKey.DISK_UNUSABLE, line="No space left on device")
 
 
 async def test_while_paused_nothing_new_begins_and_what_runs_ends_well(
@@ -288,7 +292,7 @@ async def test_while_paused_nothing_new_begins_and_what_runs_ends_well(
         guest.put(late, guest.bundle()),
         guest.ask(waiting, bundle.sha256),
     ):
-        with pytest.raises(ProtocolError, match="paused by its owner") as error:
+        with pytest.raises(ProtocolError, match="Its owner has paused it") as error:
             await refusal
         assert error.value.code is ErrorCode.NOT_LENDING
     block.release.set()
@@ -321,8 +325,8 @@ async def test_a_machine_that_cannot_build_takes_nothing(
 ) -> None:
     await guest.end(await guest.submit())
     for state, why in (
-        (BuilderStatus(available=False, why_not="no compiler"), "no compiler"),
-        (BuilderStatus(available=True, disk_mib=10), "too little free disk"),
+        (BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)), "need glibc"),
+        (BuilderStatus(available=True, disk_mib=10), "Too little free disk"),
     ):
         builder.builders[guest.pin[:32]].become(state)
         with pytest.raises(ProtocolError, match=why):
@@ -333,9 +337,9 @@ async def test_a_failed_build_tells_why(builder: BuilderMachine, guest: GuestCal
     builder.script = [failing(FailureReason.COMPILE_FAILED, "lamp.cpp:3:1: error: no", 1)]
     end = await guest.end(await guest.submit())
     assert end.state is AttemptState.FAILED
-    assert (end.failure_reason, end.error, end.exit_code) == (
+    assert (end.failure_reason, end.reason, end.exit_code) == (
         FailureReason.COMPILE_FAILED,
-        "lamp.cpp:3:1: error: no",
+        SentReason(ReasonKey.UNEXPECTED, line="lamp.cpp:3:1: error: no"),
         1,
     )
 

@@ -1,17 +1,17 @@
-"""The house that each test of jobs lives in."""
+"""The harness that each test of jobs lives in."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from .house import House
+from .queue_harness import QueueHarness
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def harness(tmp_path: Path) -> AsyncIterator[QueueHarness]:
     """A started queue with one local builder and devices that are there."""
-    house = House(tmp_path)
-    await house.queue.start()
-    yield house
-    await house.queue.stop()
+    harness = QueueHarness(tmp_path)
+    await harness.queue.start()
+    yield harness
+    await harness.queue.stop()

@@ -37,6 +37,7 @@ from custom_components.esphome_offload.engine.jobs.ports import (
     RestartWatch,
     Verdict,
 )
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 BUILD_INFO = BuildInfo("2026.10.0", "2026-10-20 10:00:00 +0000", 7)
 
@@ -89,9 +90,14 @@ async def settle() -> None:
 type Act = Callable[[BuildRequest, BuildSink], Awaitable[None]]
 
 
+def because(line: str) -> Reason:
+    """Return a reason that can be told from others by its line."""
+    return Reason(ReasonKey.UNEXPECTED, line=line)
+
+
 def failing(reason: FailureReason, message: str = "no luck", exit_code: int | None = 1) -> Act:
     async def act(_request: BuildRequest, _sink: BuildSink) -> None:
-        raise BuildError(reason, message, exit_code)
+        raise BuildError(reason, because(message), exit_code)
 
     return act
 
@@ -179,7 +185,7 @@ class ScriptedKeeper(FirmwareKeeper):
     @override
     async def load(self, configuration: str, sha256: str) -> Firmware | None:
         if self.altered:
-            raise BuildError(FailureReason.INTEGRITY, "the digest is wrong")
+            raise BuildError(FailureReason.INTEGRITY, because("the digest is wrong"))
         return self.kept.get((configuration, sha256))
 
     @override
@@ -194,7 +200,7 @@ type FlashAct = Callable[[FlashRequest, BuildSink], Awaitable[None]]
 
 def flash_failing(reason: FailureReason, message: str = "no luck") -> FlashAct:
     async def act(_request: FlashRequest, _sink: BuildSink) -> None:
-        raise BuildError(reason, message, 1)
+        raise BuildError(reason, because(message), 1)
 
     return act
 

@@ -15,60 +15,61 @@ from custom_components.esphome_offload.engine.jobs import queue as queue_module
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.engine.jobs.queue import JobRefused, RefusalReason
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from .fakes import Block, settle
-from .house import House
+from .fakes import Block, because, settle
+from .queue_harness import QueueHarness
 
 
-async def test_a_cancelled_build_never_flashes(house: House) -> None:
+async def test_a_cancelled_build_never_flashes(harness: QueueHarness) -> None:
     block = Block()
-    house.builder.script = [block]
-    job = await house.run()
-    cancelled = await house.queue.cancel(job.job_id)
+    harness.builder.script = [block]
+    job = await harness.run()
+    cancelled = await harness.queue.cancel(job.job_id)
     assert cancelled is job
     assert job.status is JobStatus.CANCELLED
     assert job.outcome.failure_reason is FailureReason.CANCELLED
-    assert job.attempts[0].failure is FailureReason.CANCELLED
+    assert job.attempts[0].failure_reason is FailureReason.CANCELLED
     assert block.cancelled
     await settle()
-    assert house.flasher.requests == []
+    assert harness.flasher.requests == []
 
 
 @pytest.mark.parametrize("ending", ["success", "failure"])
 async def test_a_builder_that_hides_the_cancelling_does_not_get_its_way(
-    house: House, ending: str
+    harness: QueueHarness, ending: str
 ) -> None:
     async def stubborn(request: BuildRequest, sink: BuildSink) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             if ending == "failure":
-                raise BuildError(FailureReason.COMPILE_FAILED, "killed") from None
+                raise BuildError(FailureReason.COMPILE_FAILED, because("killed")) from None
 
-    house.builder.script = [stubborn]
-    job = await house.run()
-    await house.queue.cancel(job.job_id)
+    harness.builder.script = [stubborn]
+    job = await harness.run()
+    await harness.queue.cancel(job.job_id)
     await settle()
     assert job.status is JobStatus.CANCELLED
-    assert house.flasher.requests == []
+    assert harness.flasher.requests == []
 
 
-async def test_a_flash_that_hides_the_cancelling_is_cancelled_too(house: House) -> None:
+async def test_a_flash_that_hides_the_cancelling_is_cancelled_too(harness: QueueHarness) -> None:
     async def stubborn(_request: object, _sink: BuildSink) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            raise BuildError(FailureReason.UPLOAD_FAILED, "cut off") from None
+            raise BuildError(FailureReason.UPLOAD_FAILED, because("cut off")) from None
 
-    house.flasher.script = [stubborn]
-    job = await house.run()
-    await house.queue.cancel(job.job_id)
+    harness.flasher.script = [stubborn]
+    job = await harness.run()
+    await harness.queue.cancel(job.job_id)
     assert job.status is JobStatus.CANCELLED
-    assert len(house.flasher.requests) == 1
+    assert len(harness.flasher.requests) == 1
 
 
 async def test_a_builder_that_does_not_stop_does_not_keep_the_job_from_ending(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_module, "STOP_TIMEOUT", 0.01)
     release = asyncio.Event()
@@ -80,45 +81,45 @@ async def test_a_builder_that_does_not_stop_does_not_keep_the_job_from_ending(
             await release.wait()
             raise
 
-    house.builder.script = [stuck]
-    job = await house.run()
-    await house.queue.cancel(job.job_id)
+    harness.builder.script = [stuck]
+    job = await harness.run()
+    await harness.queue.cancel(job.job_id)
     assert job.status is JobStatus.CANCELLED
     release.set()
     await settle()
-    assert house.terminal_events_of(job) == [JobEvent.CANCELLED]
+    assert harness.terminal_events_of(job) == [JobEvent.CANCELLED]
 
 
-async def test_a_job_is_cancelled_before_it_could_begin(house: House) -> None:
-    job = house.submit()
-    await house.queue.cancel(job.job_id)
+async def test_a_job_is_cancelled_before_it_could_begin(harness: QueueHarness) -> None:
+    job = harness.submit()
+    await harness.queue.cancel(job.job_id)
     assert job.status is JobStatus.CANCELLED
-    assert house.builder.requests == []
+    assert harness.builder.requests == []
 
 
 @pytest.mark.parametrize("stage", [Stage.UPLOADING, Stage.VERIFYING, Stage.WAITING_DEVICE])
 async def test_a_job_is_cancelled_in_any_stage_and_leaves_its_slots(
-    house: House, stage: Stage
+    harness: QueueHarness, stage: Stage
 ) -> None:
-    house.set(parallel_uploads=1)
+    harness.set(parallel_uploads=1)
     if stage is Stage.UPLOADING:
-        house.flasher.script = [Block()]
+        harness.flasher.script = [Block()]
     elif stage is Stage.VERIFYING:
-        house.devices.confirm_gate = asyncio.Event()
+        harness.devices.confirm_gate = asyncio.Event()
     else:
-        house.devices.state["lamp"] = Presence.OFFLINE
-    job = await house.run()
+        harness.devices.state["lamp"] = Presence.OFFLINE
+    job = await harness.run()
     assert job.stage is stage
-    await house.queue.cancel(job.job_id)
+    await harness.queue.cancel(job.job_id)
     assert job.status is JobStatus.CANCELLED
 
-    house.devices.confirm_gate = None
-    house.devices.state.clear()
-    assert (await house.run()).status is JobStatus.COMPLETED
-    assert house.devices.listeners == []
+    harness.devices.confirm_gate = None
+    harness.devices.state.clear()
+    assert (await harness.run()).status is JobStatus.COMPLETED
+    assert harness.devices.listeners == []
 
 
-async def test_who_cancels_and_goes_away_has_cancelled(house: House) -> None:
+async def test_who_cancels_and_goes_away_has_cancelled(harness: QueueHarness) -> None:
     release = asyncio.Event()
 
     async def slow_to_stop(_request: BuildRequest, _sink: BuildSink) -> None:
@@ -127,12 +128,12 @@ async def test_who_cancels_and_goes_away_has_cancelled(house: House) -> None:
         finally:
             await release.wait()
 
-    house.builder.script = [slow_to_stop]
-    job = await house.run()
-    caller = asyncio.create_task(house.queue.cancel(job.job_id))
+    harness.builder.script = [slow_to_stop]
+    job = await harness.run()
+    caller = asyncio.create_task(harness.queue.cancel(job.job_id))
     await settle()
     caller.cancel()
-    again = asyncio.create_task(house.queue.cancel(job.job_id))
+    again = asyncio.create_task(harness.queue.cancel(job.job_id))
     await settle()
     release.set()
     await settle()
@@ -140,43 +141,45 @@ async def test_who_cancels_and_goes_away_has_cancelled(house: House) -> None:
     assert again.result() is job
 
 
-async def test_there_is_nothing_to_cancel_at_a_job_that_ended(house: House) -> None:
-    job = await house.run()
+async def test_there_is_nothing_to_cancel_at_a_job_that_ended(harness: QueueHarness) -> None:
+    job = await harness.run()
     with pytest.raises(JobRefused) as refusal:
-        await house.queue.cancel(job.job_id)
+        await harness.queue.cancel(job.job_id)
     assert (refusal.value.reason, refusal.value.job) == (RefusalReason.NOTHING_TO_CANCEL, job)
 
 
-async def test_an_unknown_job_can_neither_be_cancelled_nor_waited_for(house: House) -> None:
-    for answer in (house.queue.cancel("0" * 32), house.queue.wait("0" * 32)):
+async def test_an_unknown_job_can_neither_be_cancelled_nor_waited_for(
+    harness: QueueHarness,
+) -> None:
+    for answer in (harness.queue.cancel("0" * 32), harness.queue.wait("0" * 32)):
         with pytest.raises(JobRefused) as refusal:
             await answer
         assert refusal.value.reason is RefusalReason.UNKNOWN_JOB
 
 
-async def test_cancelling_all_leaves_nothing_active(house: House) -> None:
-    house.builder.script = [Block()]
-    jobs = [await house.run(f"d{n}.yaml") for n in range(3)]
-    await house.queue.cancel_all()
+async def test_cancelling_all_leaves_nothing_active(harness: QueueHarness) -> None:
+    harness.builder.script = [Block()]
+    jobs = [await harness.run(f"d{n}.yaml") for n in range(3)]
+    await harness.queue.cancel_all()
     assert {job.status for job in jobs} == {JobStatus.CANCELLED}
 
 
-async def test_a_job_that_waits_for_an_upload_slot_is_cancelled(house: House) -> None:
-    house.set(parallel_uploads=1)
+async def test_a_job_that_waits_for_an_upload_slot_is_cancelled(harness: QueueHarness) -> None:
+    harness.set(parallel_uploads=1)
     block = Block()
-    house.flasher.script = [block]
-    await house.run("other.yaml")
-    job = await house.run()
-    assert job.waiting_for == "a free upload slot"
-    cancelling = asyncio.create_task(house.queue.cancel(job.job_id))
+    harness.flasher.script = [block]
+    await harness.run("other.yaml")
+    job = await harness.run()
+    assert job.waiting_for == Reason(ReasonKey.WAITS_FOR_UPLOAD_SLOT)
+    cancelling = asyncio.create_task(harness.queue.cancel(job.job_id))
     await asyncio.sleep(0)
     block.release.set()
     assert (await cancelling).status is JobStatus.CANCELLED
     await settle()
-    assert len(house.flasher.requests) == 1
+    assert len(harness.flasher.requests) == 1
 
 
-async def test_cleaning_that_cannot_be_interrupted_is_completed(house: House) -> None:
+async def test_cleaning_that_cannot_be_interrupted_is_completed(harness: QueueHarness) -> None:
     release = asyncio.Event()
 
     async def clean(_configuration: str) -> None:
@@ -185,15 +188,15 @@ async def test_cleaning_that_cannot_be_interrupted_is_completed(house: House) ->
         except asyncio.CancelledError:
             return
 
-    house.builder.clean = clean  # type: ignore[method-assign]
-    job = await house.run(operation=Operation.CLEAN)
+    harness.builder.clean = clean  # type: ignore[method-assign]
+    job = await harness.run(operation=Operation.CLEAN)
     with pytest.raises(JobRefused) as refusal:
-        await house.queue.cancel(job.job_id)
+        await harness.queue.cancel(job.job_id)
     assert refusal.value.reason is RefusalReason.NOTHING_TO_CANCEL
     assert job.status is JobStatus.COMPLETED
 
 
-async def test_a_stop_does_not_disturb_a_builder_that_is_cleaning_up(house: House) -> None:
+async def test_a_stop_does_not_disturb_a_builder_that_is_cleaning_up(harness: QueueHarness) -> None:
     cleaned_up = []
     release = asyncio.Event()
 
@@ -204,11 +207,11 @@ async def test_a_stop_does_not_disturb_a_builder_that_is_cleaning_up(house: Hous
             await release.wait()
             cleaned_up.append(True)
 
-    house.builder.script = [act]
-    job = await house.run()
-    cancelling = asyncio.create_task(house.queue.cancel(job.job_id))
+    harness.builder.script = [act]
+    job = await harness.run()
+    cancelling = asyncio.create_task(harness.queue.cancel(job.job_id))
     await settle()
-    stopping = asyncio.create_task(house.queue.stop())
+    stopping = asyncio.create_task(harness.queue.stop())
     await settle()
     release.set()
     await stopping

@@ -11,7 +11,7 @@ from custom_components.esphome_offload.engine.const import (
     Source,
     Stage,
 )
-from custom_components.esphome_offload.engine.jobs.attempt import new_id
+from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
 from custom_components.esphome_offload.engine.jobs.model import (
     Attempt,
     FirmwareJob,
@@ -20,7 +20,7 @@ from custom_components.esphome_offload.engine.jobs.model import (
 )
 from custom_components.esphome_offload.engine.jobs.progress import overall
 
-from .fakes import BUILD_INFO, request
+from .fakes import BUILD_INFO, because, request
 
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
 ATTEMPT = Attempt("a", "local", Source.LOCAL, "Here", NOW)
@@ -38,16 +38,16 @@ def running() -> FirmwareJob:
 
 MOVES: dict[str, Callable[[FirmwareJob], object]] = {
     "start": lambda job: job.start(NOW),
-    "wait_in_queue": lambda job: job.wait_in_queue("x"),
+    "wait_in_queue": lambda job: job.wait_in_queue(because("x")),
     "enter": lambda job: job.enter(Stage.COMPILING, NOW),
-    "begin_attempt": lambda job: job.begin_attempt(ATTEMPT, Routing()),
+    "start_attempt": lambda job: job.start_attempt(ATTEMPT, Routing()),
     "end_attempt": lambda job: job.end_attempt(NOW),
     "built": lambda job: job.built("ab", BUILD_INFO),
     "flashed": lambda job: job.flashed(NOW),
     "advance": lambda job: job.advance(1),
     "requeue": lambda job: job.requeue(NOW),
     "complete": lambda job: job.complete(NOW, verified=None),
-    "fail": lambda job: job.fail(NOW, FailureReason.INTERNAL, "x"),
+    "fail": lambda job: job.fail(NOW, FailureReason.INTERNAL, because("x")),
     "cancel": lambda job: job.cancel(NOW),
 }
 
@@ -62,7 +62,7 @@ def test_a_job_that_has_ended_never_changes_again(move: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "move", ["enter", "begin_attempt", "built", "flashed", "advance", "complete"]
+    "move", ["enter", "start_attempt", "built", "flashed", "advance", "complete"]
 )
 def test_a_queued_job_has_to_start_first(move: str) -> None:
     with pytest.raises(IllegalTransitionError):
@@ -77,9 +77,9 @@ def test_a_running_job_cannot(move: str) -> None:
 
 def test_there_is_one_attempt_at_a_time() -> None:
     job = running()
-    job.begin_attempt(ATTEMPT, Routing())
+    job.start_attempt(ATTEMPT, Routing())
     with pytest.raises(IllegalTransitionError):
-        job.begin_attempt(ATTEMPT, Routing())
+        job.start_attempt(ATTEMPT, Routing())
 
 
 def test_ids_are_unique_and_sort_by_time() -> None:

@@ -7,61 +7,63 @@ from custom_components.esphome_offload.engine.const import (
     Source,
 )
 
-from .fakes import ScriptedBuilder, failing, settle
-from .house import House
+from .fakes import ScriptedBuilder, because, failing, settle
+from .queue_harness import QueueHarness
 
 PAUSED = "paused by its owner"
 
 
-def with_a_peer(house: House, *troubles: FailureReason) -> ScriptedBuilder:
-    house.set(wait_for_builder=3600.0, fall_back_to_local=False)
-    peer = house.add_peer("a" * 64, "Attic")
+def with_a_peer(harness: QueueHarness, *troubles: FailureReason) -> ScriptedBuilder:
+    harness.set(wait_for_builder=3600.0, fall_back_to_local=False)
+    peer = harness.add_peer("a" * 64, "Attic")
     peer.script = [failing(trouble, PAUSED) for trouble in troubles]
     return peer
 
 
-async def test_a_refusal_that_came_before_the_news_of_a_pause_is_waited_out(house: House) -> None:
-    peer = with_a_peer(house, FailureReason.BUILDER_UNAVAILABLE)
-    job = await house.run(operation=Operation.COMPILE)
+async def test_a_refusal_that_came_before_the_news_of_a_pause_is_waited_out(
+    harness: QueueHarness,
+) -> None:
+    peer = with_a_peer(harness, FailureReason.BUILDER_UNAVAILABLE)
+    job = await harness.run(operation=Operation.COMPILE)
     assert not job.terminal
-    assert PAUSED in (job.waiting_for or "")
-    await house.time.go(9)
+    assert PAUSED in str(job.waiting_for)
+    await harness.time.go(9)
     assert len(peer.requests) == 1
-    await house.time.go(2)
+    await harness.time.go(2)
     assert job.status is JobStatus.COMPLETED
     assert job.routing.source is Source.REMOTE
-    assert [attempt.failure for attempt in job.attempts] == [
+    assert [attempt.failure_reason for attempt in job.attempts] == [
         FailureReason.BUILDER_UNAVAILABLE,
         None,
     ]
 
 
-async def test_one_that_refuses_again_and_again_is_given_up(house: House) -> None:
-    peer = with_a_peer(house, *[FailureReason.BUILDER_UNAVAILABLE] * 9)
-    job = await house.run(operation=Operation.COMPILE)
-    await house.time.go(100)
+async def test_one_that_refuses_again_and_again_is_given_up(harness: QueueHarness) -> None:
+    peer = with_a_peer(harness, *[FailureReason.BUILDER_UNAVAILABLE] * 9)
+    job = await harness.run(operation=Operation.COMPILE)
+    await harness.time.go(100)
     assert job.outcome.failure_reason is FailureReason.BUILDER_UNAVAILABLE
     assert len(peer.requests) == 4
 
 
-async def test_without_waiting_the_job_fails_at_once(house: House) -> None:
-    peer = with_a_peer(house, FailureReason.BUILDER_UNAVAILABLE)
-    house.set(wait_for_builder=0.0, fall_back_to_local=False)
-    job = await house.run(operation=Operation.COMPILE)
-    assert job.outcome.error == PAUSED
+async def test_without_waiting_the_job_fails_at_once(harness: QueueHarness) -> None:
+    peer = with_a_peer(harness, FailureReason.BUILDER_UNAVAILABLE)
+    harness.set(wait_for_builder=0.0, fall_back_to_local=False)
+    job = await harness.run(operation=Operation.COMPILE)
+    assert job.outcome.error == because(PAUSED)
     assert len(peer.requests) == 1
 
 
-async def test_trouble_that_does_not_pass_is_not_waited_for(house: House) -> None:
-    with_a_peer(house, FailureReason.VERSION_UNAVAILABLE)
-    job = await house.run(operation=Operation.COMPILE)
+async def test_trouble_that_does_not_pass_is_not_waited_for(harness: QueueHarness) -> None:
+    with_a_peer(harness, FailureReason.VERSION_UNAVAILABLE)
+    job = await harness.run(operation=Operation.COMPILE)
     assert job.outcome.failure_reason is FailureReason.VERSION_UNAVAILABLE
 
 
-async def test_another_builder_takes_over_at_once(house: House) -> None:
-    with_a_peer(house, FailureReason.BUILDER_UNAVAILABLE)
-    house.add_peer("b" * 64, "Cellar")
-    job = await house.run(operation=Operation.COMPILE)
+async def test_another_builder_takes_over_at_once(harness: QueueHarness) -> None:
+    with_a_peer(harness, FailureReason.BUILDER_UNAVAILABLE)
+    harness.add_peer("b" * 64, "Cellar")
+    job = await harness.run(operation=Operation.COMPILE)
     await settle()
     assert job.routing.source_label == "Cellar"
-    assert job.routing.why_not["Attic"] == PAUSED
+    assert job.routing.why_not["Attic"] == because(PAUSED)

@@ -1,5 +1,6 @@
 """Choosing a builder: a pure function."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
@@ -12,15 +13,31 @@ from custom_components.esphome_offload.engine.jobs.router import (
     Wait,
     choose,
 )
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+
+from .fakes import because
 
 READY = BuilderStatus(available=True)
 LOCAL = Candidate("local", "Here", Source.LOCAL, READY)
 ATTIC = Candidate("aa", "Attic", Source.REMOTE, READY)
 CELLAR = Candidate("cc", "Cellar", Source.REMOTE, READY)
+IDLE = Reason(ReasonKey.CHOSEN_IDLE)
 
 
 def away(candidate: Candidate, why: str = "paused") -> Candidate:
-    return replace(candidate, status=BuilderStatus(available=False, why_not=why))
+    return replace(candidate, status=BuilderStatus(available=False, why_not=because(why)))
+
+
+def slots_busy(load: str) -> Reason:
+    return Reason(ReasonKey.SLOTS_BUSY, {"load": load, "slots": "1"})
+
+
+def waits_for(causes: Mapping[str, Reason]) -> Reason:
+    return Reason(ReasonKey.WAITS_FOR_BUILDER, causes=causes)
+
+
+def fails(causes: Mapping[str, Reason]) -> Fail:
+    return Fail(Reason(ReasonKey.NO_BUILDER_TAKES, causes=causes))
 
 
 def busy(candidate: Candidate, count: int = 1, queue: int = 0) -> Candidate:
@@ -38,12 +55,12 @@ def snapshot(*candidates: Candidate, source: str = "auto", **rest: object) -> Sn
 
 
 def test_the_only_builder_is_this_machine() -> None:
-    assert choose(snapshot(LOCAL)) == Bind("local", "idle", {})
+    assert choose(snapshot(LOCAL)) == Bind("local", IDLE, {})
 
 
 def test_this_machine_takes_no_more_than_its_slots() -> None:
     choice = choose(snapshot(busy(LOCAL)))
-    assert choice == Wait("a free build slot (Here)", for_slot=("local",))
+    assert choice == Wait(Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": "Here"}), for_slot=("local",))
 
 
 def test_a_job_that_the_builder_does_not_know_of_yet_takes_its_slot_too() -> None:
@@ -55,14 +72,14 @@ def test_a_warm_tree_goes_before_an_idle_builder() -> None:
     choice = choose(snapshot(ATTIC, warm(busy(two))))
     assert choice == Bind(
         "cc",
-        "has built this device before",
-        {"Attic": "Cellar is preferred: has built this device before"},
+        Reason(ReasonKey.CHOSEN_WARM),
+        {"Attic": Reason(ReasonKey.NOT_PREFERRED, {"label": "Cellar"})},
     )
 
 
 def test_an_idle_builder_goes_before_the_shortest_queue() -> None:
     choice = choose(snapshot(busy(ATTIC), CELLAR))
-    assert choice == Bind("cc", "idle", {"Attic": "busy (1 of 1)"})
+    assert choice == Bind("cc", IDLE, {"Attic": slots_busy("1")})
 
 
 def test_a_warm_tree_behind_a_queue_is_not_worth_waiting_for() -> None:
@@ -73,7 +90,7 @@ def test_a_warm_tree_behind_a_queue_is_not_worth_waiting_for() -> None:
 
 def test_where_all_are_busy_for_others_the_shortest_queue_takes_it() -> None:
     choice = choose(snapshot(busy(ATTIC, queue=3), busy(CELLAR, queue=1)))
-    assert choice == Bind("cc", "shortest queue", {"Attic": "busy (4 of 1)"})
+    assert choice == Bind("cc", Reason(ReasonKey.CHOSEN_SHORTEST_QUEUE), {"Attic": slots_busy("4")})
 
 
 def test_a_peer_that_builds_for_us_gets_no_second_job_beyond_its_slots() -> None:
@@ -82,12 +99,12 @@ def test_a_peer_that_builds_for_us_gets_no_second_job_beyond_its_slots() -> None
 
 def test_a_half_busy_builder_says_so() -> None:
     choice = choose(snapshot(busy(replace(LOCAL, status=replace(READY, slots=2)))))
-    assert choice == Bind("local", "free build slot", {})
+    assert choice == Bind("local", Reason(ReasonKey.CHOSEN_FREE_SLOT), {})
 
 
 def test_peers_spare_this_machine() -> None:
     choice = choose(snapshot(LOCAL, ATTIC))
-    assert choice == Bind("aa", "idle", {"Here": "builds only when no peer can"})
+    assert choice == Bind("aa", IDLE, {"Here": Reason(ReasonKey.NOT_WHILE_PEERS_CAN)})
 
 
 def test_a_busy_peer_spares_this_machine_too() -> None:
@@ -97,77 +114,83 @@ def test_a_busy_peer_spares_this_machine_too() -> None:
 
 def test_this_machine_builds_when_no_peer_can_and_waiting_is_over() -> None:
     waiting = snapshot(LOCAL, away(ATTIC), wait_for_builder=300.0, waited=100.0)
-    assert choose(waiting) == Wait("a builder (Attic: paused)", 200.0)
-    assert choose(replace(waiting, waited=300.0)) == Bind("local", "idle", {"Attic": "paused"})
+    assert choose(waiting) == Wait(waits_for({"Attic": because("paused")}), 200.0)
+    assert choose(replace(waiting, waited=300.0)) == Bind(
+        "local", IDLE, {"Attic": because("paused")}
+    )
 
 
 def test_waiting_without_limit_looks_again_only_at_a_change() -> None:
     choice = choose(snapshot(LOCAL, away(ATTIC), wait_for_builder=None))
-    assert choice == Wait("a builder (Attic: paused)", None)
+    assert choice == Wait(waits_for({"Attic": because("paused")}), None)
 
 
 def test_without_falling_back_the_job_fails_with_everybodys_reason() -> None:
     choice = choose(snapshot(LOCAL, away(ATTIC), away(CELLAR, "full"), fall_back_to_local=False))
-    assert choice == Fail({"Attic": "paused", "Cellar": "full"})
+    assert choice == fails({"Attic": because("paused"), "Cellar": because("full")})
 
 
 def test_a_peer_that_failed_is_not_waited_for() -> None:
-    failed = replace(ATTIC, failed="disk full")
+    failed = replace(ATTIC, failed=because("disk full"))
     choice = choose(snapshot(LOCAL, failed, wait_for_builder=300.0))
-    assert choice == Bind("local", "idle", {"Attic": "disk full"})
+    assert choice == Bind("local", IDLE, {"Attic": because("disk full")})
 
 
 def test_a_peer_whose_trouble_passes_is_waited_for_and_looked_at_in_time() -> None:
-    failed = replace(ATTIC, failed="paused", again_in=10.0)
+    failed = replace(ATTIC, failed=because("paused"), again_in=10.0)
     waiting = snapshot(LOCAL, failed, wait_for_builder=300.0)
-    assert choose(waiting) == Wait("a builder (Attic: paused)", 10.0)
-    assert choose(replace(waiting, waited=295.0)) == Wait("a builder (Attic: paused)", 5.0)
+    assert choose(waiting) == Wait(waits_for({"Attic": because("paused")}), 10.0)
+    assert choose(replace(waiting, waited=295.0)) == Wait(
+        waits_for({"Attic": because("paused")}), 5.0
+    )
     assert choose(replace(waiting, wait_for_builder=0.0)) == Bind(
-        "local", "idle", {"Attic": "paused"}
+        "local", IDLE, {"Attic": because("paused")}
     )
 
 
 def test_where_everybody_failed_the_job_fails() -> None:
-    failed = replace(LOCAL, failed="disk full")
-    assert choose(snapshot(failed, wait_for_builder=None)) == Fail({"Here": "disk full"})
+    failed = replace(LOCAL, failed=because("disk full"))
+    assert choose(snapshot(failed, wait_for_builder=None)) == fails({"Here": because("disk full")})
 
 
 def test_this_machine_is_honoured_when_asked_for() -> None:
     choice = choose(snapshot(LOCAL, ATTIC, source="local"))
-    assert choice == Bind("local", "asked for", {"Attic": "another builder was asked for"})
+    assert choice == Bind(
+        "local", Reason(ReasonKey.CHOSEN_AS_ASKED), {"Attic": Reason(ReasonKey.NOT_ASKED_FOR)}
+    )
 
 
 def test_this_machine_asked_for_but_not_able_fails_at_once() -> None:
     choice = choose(
         snapshot(away(LOCAL, "musl"), away(ATTIC), source="local", wait_for_builder=None)
     )
-    assert choice == Fail({"Here": "musl"})
+    assert choice == fails({"Here": because("musl")})
 
 
 def test_a_peer_is_honoured_when_asked_for() -> None:
     choice = choose(snapshot(LOCAL, ATTIC, warm(CELLAR), source="aa"))
     assert isinstance(choice, Bind)
-    assert (choice.builder_id, choice.reason) == ("aa", "asked for")
+    assert (choice.builder_id, choice.reason) == ("aa", Reason(ReasonKey.CHOSEN_AS_ASKED))
 
 
 def test_a_peer_asked_for_but_away_is_waited_for_and_then_fails() -> None:
     waiting = snapshot(LOCAL, away(ATTIC), source="aa", wait_for_builder=60.0)
-    assert choose(waiting) == Wait("a builder (Attic: paused)", 60.0)
-    assert choose(replace(waiting, waited=60.0)) == Fail({"Attic": "paused"})
+    assert choose(waiting) == Wait(waits_for({"Attic": because("paused")}), 60.0)
+    assert choose(replace(waiting, waited=60.0)) == fails({"Attic": because("paused")})
 
 
 def test_an_unknown_builder_asked_for_fails_by_name() -> None:
-    assert choose(snapshot(LOCAL, source="zz")) == Fail({"zz": "no such builder"})
+    assert choose(snapshot(LOCAL, source="zz")) == fails({"zz": Reason(ReasonKey.NO_SUCH_BUILDER)})
 
 
 def test_no_builder_at_all_is_waited_for_as_long_as_the_options_say() -> None:
-    assert choose(snapshot(wait_for_builder=None)) == Wait("a builder (none is there)", None)
-    assert choose(snapshot()) == Fail({})
+    assert choose(snapshot(wait_for_builder=None)) == Wait(waits_for({}), None)
+    assert choose(snapshot()) == Fail(Reason(ReasonKey.NO_BUILDER))
 
 
 def test_a_builder_that_gives_no_reason_still_has_one() -> None:
     mute = replace(LOCAL, status=BuilderStatus(available=False))
-    assert choose(snapshot(mute)) == Fail({"Here": "not available"})
+    assert choose(snapshot(mute)) == fails({"Here": Reason(ReasonKey.NOT_AVAILABLE)})
 
 
 def test_after_a_start_this_machine_does_not_take_what_a_peer_would() -> None:
@@ -178,7 +201,7 @@ def test_after_a_start_this_machine_does_not_take_what_a_peer_would() -> None:
         snapshot(LOCAL, peers_expected=12.0, source="aa"),
         snapshot(LOCAL, away(ATTIC), peers_expected=12.0, fall_back_to_local=False),
     ):
-        assert choose(early) == Wait("builders to connect", 12.0)
+        assert choose(early) == Wait(Reason(ReasonKey.WAITS_FOR_CONNECTIONS), 12.0)
 
 
 def test_who_needs_no_peer_waits_for_none() -> None:

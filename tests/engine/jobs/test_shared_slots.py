@@ -11,10 +11,11 @@ from custom_components.esphome_offload.engine.build.model import BuilderStatus
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.const import JobStatus
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..build.test_slots import ATTIC, Guest
 from .fakes import Block, ScriptedBuilder, settle
-from .house import House
+from .queue_harness import QueueHarness
 
 
 class SharedBuilder(ScriptedBuilder):
@@ -32,10 +33,10 @@ class SharedBuilder(ScriptedBuilder):
 
 
 @pytest.fixture
-def builder(house: House) -> SharedBuilder:
-    builder = SharedBuilder(keeper=house.keeper)
+def builder(harness: QueueHarness) -> SharedBuilder:
+    builder = SharedBuilder(keeper=harness.keeper)
     builder.slots = Slots(1)
-    house.builders.register(builder)
+    harness.builders.register(builder)
     return builder
 
 
@@ -48,12 +49,12 @@ async def guest(builder: SharedBuilder) -> AsyncIterator[Guest]:
 
 
 async def test_a_job_waits_while_a_guest_s_build_has_the_slot(
-    house: House, builder: SharedBuilder, guest: Guest
+    harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     await guest.submit("a1")
-    job = await house.run()
+    job = await harness.run()
     assert job.status is JobStatus.QUEUED
-    assert job.waiting_for == "a free build slot (This machine)"
+    assert job.waiting_for == Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": "This machine"})
     assert builder.slots.waiting == 1
     await guest.end("a1")
     assert job.status is JobStatus.COMPLETED
@@ -61,11 +62,11 @@ async def test_a_job_waits_while_a_guest_s_build_has_the_slot(
 
 
 async def test_a_guest_s_build_waits_while_a_job_has_the_slot(
-    house: House, builder: SharedBuilder, guest: Guest
+    harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     block = Block()
     builder.script = [block]
-    job = await house.run()
+    job = await harness.run()
     await guest.submit("a1")
     assert (guest.order, guest.ahead["a1"]) == ([], [0])
     block.release.set()
@@ -74,12 +75,12 @@ async def test_a_guest_s_build_waits_while_a_job_has_the_slot(
 
 
 async def test_jobs_and_a_guest_s_builds_take_turns(
-    house: House, builder: SharedBuilder, guest: Guest
+    harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     blocks = [Block() for _ in range(3)]
     builder.script = list(blocks)
     for name in ("a.yaml", "b.yaml", "c.yaml"):
-        await house.run(name)
+        await harness.run(name)
     await guest.submit("a1", "a2")
     assert guest.ahead["a2"] == [2]
     blocks[0].release.set()
@@ -95,11 +96,13 @@ async def test_jobs_and_a_guest_s_builds_take_turns(
     blocks[2].release.set()
 
 
-async def test_more_slots_go_to_both(house: House, builder: SharedBuilder, guest: Guest) -> None:
+async def test_more_slots_go_to_both(
+    harness: QueueHarness, builder: SharedBuilder, guest: Guest
+) -> None:
     blocks = [Block(), Block()]
     builder.script = list(blocks)
-    await house.run("a.yaml")
-    await house.run("b.yaml")
+    await harness.run("a.yaml")
+    await harness.run("b.yaml")
     await guest.submit("a1")
     builder.slots.set_count(3)
     await settle()
@@ -109,49 +112,49 @@ async def test_more_slots_go_to_both(house: House, builder: SharedBuilder, guest
 
 
 async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_line(
-    house: House, builder: SharedBuilder, guest: Guest
+    harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     await guest.submit("a1")
-    job = await house.run()
-    await house.queue.cancel(job.job_id)
+    job = await harness.run()
+    await harness.queue.cancel(job.job_id)
     assert builder.slots.waiting == 0
 
 
 async def test_while_jobs_are_held_the_slots_are_the_guests(
-    house: House, builder: SharedBuilder, guest: Guest
+    harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     await guest.submit("a1", "a2", "a3")
-    job = await house.run()
-    house.queue.hold()
+    job = await harness.run()
+    harness.queue.hold()
     await guest.end("a1")
     await guest.end("a2")
     assert guest.order == ["a1", "a2", "a3"]
-    house.queue.release()
+    harness.queue.release()
     await guest.end("a3")
     assert job.status is JobStatus.COMPLETED
 
 
 async def test_a_stopped_queue_leaves_its_slots_to_the_guests(
-    house: House, builder: SharedBuilder, guest: Guest
+    harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     builder.script = [Block()]
-    await house.run("a.yaml")
-    await house.run("b.yaml")
+    await harness.run("a.yaml")
+    await harness.run("b.yaml")
     await guest.submit("a1")
-    await house.stop_and_make_anew()
+    await harness.stop_and_remake()
     await settle()
     assert (guest.order, builder.slots.busy, builder.slots.waiting) == (["a1"], 1, 0)
 
 
 async def test_a_job_does_not_take_a_slot_in_a_guest_s_turn(
-    house: House, builder: SharedBuilder
+    harness: QueueHarness, builder: SharedBuilder
 ) -> None:
     jobs: list[FirmwareJob] = []
     started: list[int] = []
 
     def turn() -> None:
-        jobs.append(house.submit())
-        house.queue.kick()
+        jobs.append(harness.submit())
+        harness.queue.kick()
         started.append(len(builder.requests) + builder.slots.busy)
         builder.slots.want(ATTIC, 0, turn)
 

@@ -22,11 +22,13 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     AttemptState,
     LinesEvent,
     SendBundle,
+    SentReason,
     Wanted,
     line_batches,
 )
 from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.payloads import BuildParameters
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 ATTEMPT = "0123456789abcdef0123456789abcdef"
 PARAMETERS = BuildParameters(
@@ -117,8 +119,11 @@ def test_an_attempt_id_is_32_hex_digits(attempt: str) -> None:
         parse(SendBundle, {"attempt_id": attempt, "sha256": "0" * 64})
 
 
+REASON = SentReason(ReasonKey.CODE_REFUSED, {}, "error: no")
+
+
 def test_a_failure_reason_of_a_newer_builder_is_still_a_failure() -> None:
-    event = AttemptEvent(ATTEMPT, AttemptState.FAILED, 3, FailureReason.COMPILE_FAILED, "a\nb", 1)
+    event = AttemptEvent(ATTEMPT, AttemptState.FAILED, 3, FailureReason.COMPILE_FAILED, REASON, 1)
     assert parse(AttemptEvent, encode(event)) == event
     newer = parse(AttemptEvent, encode(event) | {"failure_reason": "flooded"})
     assert newer.failure_reason is FailureReason.INTERNAL

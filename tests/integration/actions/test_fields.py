@@ -10,6 +10,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionProblem,
 )
 from custom_components.esphome_offload.engine.const import Operation, Source
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ...engine.jobs.fakes import ScriptedBuilder
 from ..conftest import NEWEST, Stage
@@ -133,7 +134,9 @@ async def test_a_version_that_cannot_be_used_is_refused(
     key: str,
 ) -> None:
     if problem is not None:
-        stage.versions.unknown[version] = VersionError(problem, "The reason.")
+        stage.versions.unknown[version] = VersionError(
+            problem, Reason(ReasonKey.VERSION_UNKNOWN, {"version": "1.2.3"})
+        )
     error = await refused(hass, "install", entity_id="all", version=version)
     assert error.translation_key == key
     assert version in str(error)

@@ -14,7 +14,7 @@ from custom_components.esphome_offload.engine.build.model import BuildSink
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus
 from custom_components.esphome_offload.services import OffloadService
 
-from ...engine.jobs.fakes import Block, failing
+from ...engine.jobs.fakes import Block, because, failing
 from ..conftest import NEWEST, Stage
 from .calling import (
     LAMP_ENTITY,
@@ -152,7 +152,7 @@ async def test_with_wait_one_failure_is_raised_with_device_and_reason(
     with pytest.raises(HomeAssistantError) as raised:
         await call(hass, "compile", entity_id="all", wait=True)
     assert raised.value.translation_key == "job_failed"
-    assert str(raised.value) == "lamp: lamp.cpp:3: error: no"
+    assert str(raised.value) == f"lamp: {because('lamp.cpp:3: error: no')}"
     assert [job.status for job in home.queue.jobs()] == [JobStatus.FAILED, JobStatus.COMPLETED]
 
 
@@ -166,7 +166,7 @@ async def test_with_wait_several_failures_are_all_raised(
     with pytest.raises(HomeAssistantError) as raised:
         await call(hass, "install", entity_id="all", wait=True)
     assert raised.value.translation_key == "jobs_failed"
-    assert "lamp: first; plug: second" in str(raised.value)
+    assert f"lamp: {because('first')}; plug: {because('second')}" in str(raised.value)
 
 
 async def test_with_wait_a_cancelled_job_is_raised_as_a_failure(
@@ -177,7 +177,7 @@ async def test_with_wait_a_cancelled_job_is_raised_as_a_failure(
     waiting = hass.async_create_task(call(hass, "compile", entity_id=PLUG_ENTITY, wait=True))
     await block.entered.wait()
     await call(hass, "cancel", entity_id=PLUG_ENTITY)
-    with pytest.raises(HomeAssistantError, match="plug: cancelled"):
+    with pytest.raises(HomeAssistantError, match="plug: It was cancelled"):
         await waiting
 
 

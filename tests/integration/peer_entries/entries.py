@@ -11,6 +11,7 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.peering.entry import PeerSettings
 
 
@@ -31,12 +32,12 @@ def reauths(hass: HomeAssistant, entry: MockConfigEntry) -> int:
     return len(list(entry.async_get_active_flows(hass, {SOURCE_REAUTH})))
 
 
-async def waits_for(coordinator: OffloadCoordinator, job: FirmwareJob, what: str) -> None:
+async def waits_for(coordinator: OffloadCoordinator, job: FirmwareJob, key: ReasonKey) -> None:
     """Return when a job waits for this."""
     moved = asyncio.Event()
     unsubscribe = coordinator.queue.subscribe(job.job_id, lambda *_: moved.set())
     async with asyncio.timeout(30):
-        while job.waiting_for != what:
+        while job.waiting_for is None or job.waiting_for.key is not key:
             await moved.wait()
             moved.clear()
     unsubscribe()

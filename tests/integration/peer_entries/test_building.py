@@ -20,7 +20,7 @@ from custom_components.esphome_offload.engine.const import (
 )
 from custom_components.esphome_offload.engine.reason import ReasonKey
 
-from ...engine.jobs.fakes import Block, failing
+from ...engine.jobs.fakes import Block, because, failing
 from ..conftest import Pass
 from ..scripted_peers import ScriptedLink
 from .entries import add_peer, submit, waits_for
@@ -124,7 +124,7 @@ async def test_firmware_that_was_altered_raises_a_repair_until_a_job_succeeds(
     assert issue.translation_placeholders == {
         "device": "lamp",
         "builder": "attic",
-        "error": "the digest is another",
+        "error": str(because("the digest is another")),
     }
     cleaned = await coordinator.async_submit("lamp.yaml", Operation.CLEAN)
     assert (await coordinator.async_wait(cleaned)).status is JobStatus.COMPLETED
@@ -204,16 +204,14 @@ async def test_while_no_peer_can_be_reached_the_option_decides(
     link.become(LinkState.REFUSED, ReasonKey.PEER_UNPAIRED)
     job = await submit(coordinator)
     if outcome == "waits":
-        await waits_for(
-            coordinator, job, "a builder (attic: Its owner ended the pairing; pair the two again)"
-        )
+        await waits_for(coordinator, job, ReasonKey.WAITS_FOR_BUILDER)
         await coordinator.async_cancel(job.job_id)
         return
     job = await coordinator.async_wait(job)
     assert job.routing.source_label == outcome
     if outcome is None:
         assert job.outcome.error is not None
-        assert "attic: Its owner ended the pairing; pair the two again" in job.outcome.error
+        assert "attic: Its owner ended the pairing; pair the two again" in str(job.outcome.error)
 
 
 async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
@@ -234,9 +232,7 @@ async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
     await queued.wait()
     job = coordinator.queue.active("lamp.yaml")
     assert job is not None
-    await waits_for(
-        coordinator, job, "a builder (attic: Its owner ended the pairing; pair the two again)"
-    )
+    await waits_for(coordinator, job, ReasonKey.WAITS_FOR_BUILDER)
 
     def shown() -> tuple[object, ...]:
         attributes = hass.states.get(update).attributes
@@ -244,7 +240,7 @@ async def test_an_update_shows_what_it_waits_for_and_then_who_builds(
 
     assert shown() == (
         True,
-        "a builder (attic: Its owner ended the pairing; pair the two again)",
+        "A builder: attic: Its owner ended the pairing; pair the two again",
         None,
     )
     link.become(LinkState.CONNECTED)

@@ -14,6 +14,7 @@ from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, Offl
 from custom_components.esphome_offload.engine.build.model import BuildDetached
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import JobStatus, Source
+from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.identity_store import async_get_identity
 
 from ..conftest import Stage
@@ -62,7 +63,7 @@ async def test_a_build_is_gone_on_with_when_the_entry_is_reloaded(
     job = await submit(coordinator)
     await begun.wait()
     await hass.config_entries.async_reload(peer.entry_id)
-    await waits_for(coordinator, job, "attic, which has the build already")
+    await waits_for(coordinator, job, ReasonKey.WAITS_FOR_ITS_BUILDER)
     again = stage.peers.links[-1]
     (attempt,) = job.attempts
     assert list(again.wanted()) == [attempt.attempt_id]

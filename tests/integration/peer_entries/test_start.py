@@ -28,7 +28,7 @@ async def test_after_a_start_a_job_waits_for_peers_that_are_on_their_way(
     link: ScriptedLink,
 ) -> None:
     job = await submit(coordinator)
-    await waits_for(coordinator, job, "builders to connect")
+    await waits_for(coordinator, job, ReasonKey.WAITS_FOR_CONNECTIONS)
     link.silent = True
     link.become(LinkState.CONNECTED)
     assert job.waiting, "it has not said yet what it can do"
@@ -45,7 +45,7 @@ async def test_a_peer_that_will_not_come_is_not_waited_for(
     link: ScriptedLink,
 ) -> None:
     job = await submit(coordinator)
-    await waits_for(coordinator, job, "builders to connect")
+    await waits_for(coordinator, job, ReasonKey.WAITS_FOR_CONNECTIONS)
     link.become(LinkState.CONNECTING, ReasonKey.PEER_NOT_LENT, ErrorCode.NOT_LENDING)
     job = await coordinator.async_wait(job)
     assert job.routing.source is Source.LOCAL

@@ -79,7 +79,7 @@ async def test_system_health_lists_peers(
     assert info["peers"] == "attic: It cannot be reached"
     link.become(LinkState.CONNECTED)
     info = await get_system_health_info(hass, DOMAIN)
-    assert info["peers"] == "attic: connected"
+    assert info["peers"] == "attic: Available"
 
 
 # What is done about states

@@ -16,6 +16,8 @@ from typing import Annotated
 
 from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..const import FailureReason
+from ..job_log import OWN
+from ..reason import Reason, ReasonKey
 from .bundle_sources import NAMES_LIMIT, Signature, Sources, read_sources
 from .cache.eviction import IN_USE
 from .cache.layout import CacheLayout, configuration_key
@@ -111,7 +113,11 @@ class Bundles:
             except OSError as error:
                 raise BuildError(
                     FailureReason.BUILDER_ENVIRONMENT,
-                    f"{request.configuration} cannot be bundled: {error}",
+                    Reason(
+                        ReasonKey.BUNDLE_UNUSABLE,
+                        {"configuration": request.configuration},
+                        error.strerror,
+                    ),
                 ) from error
 
     async def validated(
@@ -188,28 +194,32 @@ class Bundles:
             )
         except (LaunchError, TimeoutError) as error:
             self._toolchains.invalidate(toolchain.version)
+            lines((f"{OWN}ESPHome could not be run: {error}",))
             raise BuildError(
-                FailureReason.BUILDER_ENVIRONMENT, f"ESPHome could not be run: {error}"
+                FailureReason.BUILDER_ENVIRONMENT, Reason(ReasonKey.ESPHOME_FAILED)
             ) from error
-        error_ = _judge(said, result, request) or self._left_out(said)
+        error_ = await asyncio.to_thread(_judge, tuple(said), result, request)
+        error_ = error_ or self._left_out(said, request.config_dir)
         if error_ is not None:
             lines(tuple(said))
             raise error_
         return fresh
 
-    def _left_out(self, said: Sequence[str]) -> BuildError | None:
+    def _left_out(self, said: Sequence[str], config_dir: Path) -> BuildError | None:
         # What ESPHome fetched into the cache by itself, the builder's ESPHome fetches as well.
         cache = self._layout.root.resolve()
         paths = [Path(found[1].strip()) for line in said if (found := _LEFT_OUT.search(line))]
-        names = [str(path) for path in dict.fromkeys(paths) if not path.is_relative_to(cache)]
+        names = [
+            os.path.relpath(path, config_dir)
+            for path in dict.fromkeys(paths)
+            if not path.is_relative_to(cache)
+        ]
         if not names:
             return None
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        return BuildError(
-            FailureReason.BUNDLE_INCOMPLETE,
-            f"Outside of the configuration folder, so not sent to another machine:"
-            f" {', '.join(names[:_NAMED])}{more}. Move it into the folder to build elsewhere",
-        )
+        parameters = {"files": ", ".join(names[:_NAMED]), "count": str(len(names) - _NAMED)}
+        many = len(names) > _NAMED
+        key = ReasonKey.BUNDLE_LEAVES_OUT_MORE if many else ReasonKey.BUNDLE_LEAVES_OUT
+        return BuildError(FailureReason.BUNDLE_INCOMPLETE, Reason(key, parameters))
 
     def _find(
         self, configuration: str, config_dir: Path, esphome_version: str
@@ -290,20 +300,17 @@ def _judge(said: Sequence[str], result: ProcessResult, request: BuildRequest) ->
     if code == 0:
         return None
     if any(_NO_BUNDLE_COMMAND.search(line) for line in said):
-        return BuildError(
-            FailureReason.BUNDLE_INCOMPLETE,
-            f"ESPHome {request.esphome_version} makes no bundles, so it builds on this machine"
-            " only; choose a newer version",
-            code,
-        )
-    failure = classify(tuple(said), result)
+        key, parameters = ReasonKey.BUNDLE_UNSUPPORTED, {"version": request.esphome_version}
+        return BuildError(FailureReason.BUNDLE_INCOMPLETE, Reason(key, parameters), code)
+    failure = classify(said, result, request.config_dir)
     if code == CONFIG_INVALID_EXIT_CODE:
-        return BuildError(failure.reason, failure.message, code)
-    return BuildError(
-        FailureReason.BUNDLE_INCOMPLETE,
-        f"ESPHome could not bundle {request.configuration}: {failure.message}",
-        code,
+        return failure
+    why = Reason(
+        ReasonKey.BUNDLE_FAILED,
+        {"configuration": request.configuration},
+        causes={"ESPHome": failure.reason},
     )
+    return BuildError(FailureReason.BUNDLE_INCOMPLETE, why, code)
 
 
 def _clear_time(path: Path) -> None:
@@ -324,5 +331,5 @@ def _read_manifest(path: Path) -> set[str]:
         return {str(name) for name in content["files"]}
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
         raise BuildError(
-            FailureReason.BUNDLE_INCOMPLETE, f"ESPHome made a bundle that cannot be read: {error}"
+            FailureReason.BUNDLE_INCOMPLETE, Reason(ReasonKey.BUNDLE_UNREADABLE)
         ) from error

@@ -1,136 +1,208 @@
-"""What ESPHome's last lines say about a build that did not succeed."""
+"""What ESPHome's last lines say about a build that did not succeed.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+What is shown of them to people is a reason; the lines themselves are for the job's log, because
+ESPHome quotes the configuration, with its passwords.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 import re
 import signal
 
 from ..const import FailureReason
+from ..reason import Reason, ReasonKey
+from ..tool_line import safe_line, shown_path
+from .model import BuildError
 from .process.processes import ProcessResult
 
 CONFIG_INVALID_EXIT_CODE = 2
 """What ``esphome`` exits with when it cannot read or does not accept a configuration."""
 
-_LONGEST_MESSAGE = 2000
-"""Characters; ESPHome repeats the part of the configuration around each complaint."""
-
-_MEMORY = re.compile(
-    r"Killed signal terminated program|virtual memory exhausted|cannot allocate memory"
-    r"|out of memory allocating|std::bad_alloc|^MemoryError",
-    re.IGNORECASE,
-)
-_DISK = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
-_NETWORK = re.compile(
-    r"Could not resolve|Failed to resolve|name resolution|Name or service not known"
-    r"|NameResolutionError|Connection (?:refused|timed out|reset by peer)|Max retries exceeded"
-    r"|Network is unreachable|ReadTimeout|ConnectTimeout|HTTPError|HTTPClientError"
-    r"|Failed to download|SSLCertVerificationError|CERTIFICATE_VERIFY_FAILED",
-    re.IGNORECASE,
-)
-_TOOLS = re.compile(
-    r"PackageManager\w*Error|PackageException|UnknownPackageError"
-    r"|\b(?:g\+\+|gcc|cmake|ninja|git)['\"]?: (?:command )?not found"
-    r"|not found on PATH \(tried "
-    r"|No such file or directory: '[^']*(?:g\+\+|gcc|cmake|ninja|git)'"
-    r"|No module named|Exec format error|cannot execute"
-    r"|Could not find (?:a )?(?:C\+\+ )?compiler|CMAKE_CXX_COMPILER not set",
-    re.IGNORECASE,
-)
-_DIAGNOSTIC = re.compile(
-    r"^\S.*?:\d+(?::\d+)?: (?:fatal )?error: |undefined reference to |multiple definition of "
-    r"|\bld(?:\.\w+)?: (?:cannot find -l|region .* overflowed)|will not fit in region"
-)
-_WEAK_MEMORY = re.compile(r"\bout of memory\b", re.IGNORECASE)
-_ERROR = re.compile(r"\berror\b", re.IGNORECASE)
-# True of every failed build, so they say nothing about this one.
-_HOLLOW = re.compile(
-    r"^(?:ninja: build stopped|ERROR Host build failed|ERROR ninja .* failed with|=+ \[FAILED\]"
-    r"|\*\*\* \[.*\] Error \d+|FAILED: )"
-)
-
-type _Meanings = tuple[tuple[re.Pattern[str], FailureReason], ...]
-
-_NETWORK_ONLY: _Meanings = ((_NETWORK, FailureReason.BUILDER_ENVIRONMENT),)
-_CERTAIN: _Meanings = (
-    (_MEMORY, FailureReason.OUT_OF_MEMORY),
-    (_DISK, FailureReason.BUILDER_ENVIRONMENT),
-    (_DIAGNOSTIC, FailureReason.COMPILE_FAILED),
-    (_WEAK_MEMORY, FailureReason.OUT_OF_MEMORY),
-)
-_LIKELY: _Meanings = (*_NETWORK_ONLY, (_TOOLS, FailureReason.BUILDER_ENVIRONMENT))
-
-
 _LONGEST_LINE = 1000
 
+# In lower case. Plain words, where they do, are found in one pass however a line is made.
+_MEMORY = (
+    "killed signal terminated program",
+    "virtual memory exhausted",
+    "cannot allocate memory",
+    "out of memory allocating",
+    "std::bad_alloc",
+    "memoryerror",
+)
+_WEAK_MEMORY = ("out of memory",)
+_DISK = ("no space left on device", "disk quota exceeded")
+_NETWORK = (
+    "could not resolve",
+    "failed to resolve",
+    "name resolution",
+    "name or service not known",
+    "nameresolutionerror",
+    "connection refused",
+    "connection timed out",
+    "connection reset by peer",
+    "max retries exceeded",
+    "network is unreachable",
+    "readtimeout",
+    "connecttimeout",
+    "httperror",
+    "httpclienterror",
+    "failed to download",
+    "sslcertverificationerror",
+    "certificate_verify_failed",
+)
+_TOOLS = (
+    "packageexception",
+    "unknownpackageerror",
+    "not found on path (tried ",
+    "no module named",
+    "exec format error",
+    "cannot execute",
+    "could not find compiler",
+    "could not find a compiler",
+    "could not find c++ compiler",
+    "could not find a c++ compiler",
+    "cmake_cxx_compiler not set",
+)
+_TOOL = re.compile(
+    r"packagemanager\w{0,40}error"
+    r"|(?:g\+\+|\b(?:gcc|cmake|ninja|git))['\"]?: (?:command )?not found"
+    r"|no such file or directory: '[^']{0,300}(?:g\+\+|gcc|cmake|ninja|git)'"
+)
+_DIAGNOSTIC = re.compile(r"^(\S[^:]{0,400}):(\d{1,9})(?::\d{1,9})?: (?:fatal )?error: ")
+_LINKER = re.compile(
+    r"undefined reference to |multiple definition of |will not fit in region"
+    r"|\bld(?:\.\w{1,20})?: (?:cannot find -l|region .{0,200} overflowed)"
+)
+_SOURCE = re.compile(r"\[source ([^][:]{1,400}):(\d{1,9})\]")
+_YAML_MARK = re.compile(r'\bin "([^"]{1,400})", line (\d{1,9})')
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a build did not succeed; ``message`` is for people, mostly in ESPHome's own words."""
-
-    reason: FailureReason
-    message: str
+type _Sign = Callable[[str], bool]
 
 
-def classify(tail: Sequence[str], result: ProcessResult) -> Failure:
-    """Judge a compile that exited with anything but 0 by its last lines.
+def _words(words: Iterable[str]) -> _Sign:
+    return lambda line: any(word in line for word in words)
+
+
+_NETWORK_SIGNS = ((_words(_NETWORK), FailureReason.BUILDER_ENVIRONMENT, ReasonKey.DOWNLOAD_FAILED),)
+_MEMORY_SIGNS = (
+    (_words(_MEMORY), FailureReason.OUT_OF_MEMORY, ReasonKey.MEMORY_RAN_OUT),
+    (_words(_DISK), FailureReason.BUILDER_ENVIRONMENT, ReasonKey.DISK_FULL),
+)
+_WEAK_SIGNS = ((_words(_WEAK_MEMORY), FailureReason.OUT_OF_MEMORY, ReasonKey.MEMORY_RAN_OUT),)
+_LIKELY_SIGNS = (
+    *_NETWORK_SIGNS,
+    (_words(_TOOLS), FailureReason.BUILDER_ENVIRONMENT, ReasonKey.TOOL_MISSING),
+    (
+        lambda line: _TOOL.search(line) is not None,
+        FailureReason.BUILDER_ENVIRONMENT,
+        ReasonKey.TOOL_MISSING,
+    ),
+)
+
+
+async def diagnose(
+    tail: Sequence[str], result: ProcessResult, config_dir: Path, *, valid: bool
+) -> BuildError:
+    """Return why ESPHome exited with anything but 0, in a thread: a build chooses its lines."""
+    return await asyncio.to_thread(classify, tuple(tail), result, config_dir, valid=valid)
+
+
+def classify(
+    tail: Sequence[str], result: ProcessResult, config_dir: Path, *, valid: bool = False
+) -> BuildError:
+    """Judge a compile by its last lines; blocks. Files are named relative to ``config_dir``.
+
+    ``valid``: ESPHome has accepted the configuration. Then its exit code for one that is invalid
+    is that of ninja, cmake or idf.py.
 
     What another builder might do better comes first, and a compiler's diagnostic, which it would
     not, before what its text may only happen to mention.
     """
-    # A build that is not ours may print lines that would take seconds to search.
-    lines = [clipped.rstrip() for line in tail if (clipped := line[:_LONGEST_LINE]).strip()]
-    if result.exit_code == CONFIG_INVALID_EXIT_CODE:
+    lines = [clipped.strip() for line in tail if (clipped := line[:_LONGEST_LINE]).strip()]
+    lowered = [line.lower() for line in lines]
+    code = result.exit_code
+    if code == CONFIG_INVALID_EXIT_CODE and not valid:
         # The network comes into it with packages, external components, fonts and images.
-        return _said(lines, _NETWORK_ONLY) or Failure(
-            FailureReason.CONFIG_INVALID, _complaint(lines)
+        return _sign(lowered, _NETWORK_SIGNS, code) or BuildError(
+            FailureReason.CONFIG_INVALID, _complaint(lines, config_dir), code
         )
-    if failure := _said(lines, _CERTAIN):
-        return failure
+    found = (
+        _sign(lowered, _MEMORY_SIGNS, code)
+        or _diagnostic(lines, config_dir, code)
+        or _sign(lowered, _WEAK_SIGNS, code)
+    )
+    if found is not None:
+        return found
     if result.out_of_memory:
-        return Failure(
-            FailureReason.OUT_OF_MEMORY, "Memory ran out and a process of the build was killed"
+        return BuildError(
+            FailureReason.OUT_OF_MEMORY, Reason(ReasonKey.MEMORY_RAN_OUT), result.exit_code
         )
-    if failure := _said(lines, _LIKELY):
-        return failure
+    if (found := _sign(lowered, _LIKELY_SIGNS, code)) is not None:
+        return found
     if result.signal is not None:
         name = signal.Signals(result.signal).name
-        return Failure(
-            FailureReason.BUILDER_ENVIRONMENT, f"The build was ended from outside ({name})"
+        return BuildError(
+            FailureReason.BUILDER_ENVIRONMENT,
+            Reason(ReasonKey.BUILD_KILLED, {"signal": name}),
+            code,
         )
-    return Failure(FailureReason.COMPILE_FAILED, _last_word(lines, result.exit_code))
+    return BuildError(
+        FailureReason.COMPILE_FAILED, Reason(ReasonKey.BUILD_ENDED, {"code": str(code)}), code
+    )
 
 
-def _said(lines: list[str], meanings: _Meanings) -> Failure | None:
-    """Return the first meaning that any line has, with the first such line."""
-    for pattern, reason in meanings:
-        for line in lines:
-            if pattern.search(line):
-                return Failure(reason, _without_level(line.strip()))
+def _sign(
+    lowered: Sequence[str],
+    signs: Iterable[tuple[_Sign, FailureReason, ReasonKey]],
+    exit_code: int,
+) -> BuildError | None:
+    """Return the first meaning that any line has."""
+    for has, failure_reason, key in signs:
+        if any(map(has, lowered)):
+            return BuildError(failure_reason, Reason(key), exit_code)
     return None
 
 
-def _complaint(lines: list[str]) -> str:
-    """Return what ESPHome says about a configuration, from its first word on."""
-    for index, line in enumerate(lines):
-        if line == "Failed config":
-            lines = lines[index + 1 :]
-            break
-        if line.startswith("ERROR "):
-            lines = [_without_level(line), *lines[index + 1 :]]
-            break
-    text = "\n".join(lines).strip()
-    if len(text) > _LONGEST_MESSAGE:
-        text = text[:_LONGEST_MESSAGE].rsplit("\n", 1)[0] + "\n…"
-    return text or "ESPHome does not accept the configuration"
+def _diagnostic(lines: Sequence[str], config_dir: Path, exit_code: int) -> BuildError | None:
+    """Return what the first error of the compiler or linker says."""
+    for line in lines:
+        if (found := _DIAGNOSTIC.match(line)) is not None:
+            keys = ReasonKey.CODE_REFUSED, ReasonKey.CODE_REFUSED_AT
+            reason = _at(found, *keys, safe_line(line), config_dir)
+        elif _LINKER.search(line) is not None:
+            reason = Reason(ReasonKey.CODE_NOT_LINKED, line=safe_line(line))
+        else:
+            continue
+        return BuildError(FailureReason.COMPILE_FAILED, reason, exit_code)
+    return None
 
 
-def _last_word(lines: list[str], exit_code: int) -> str:
-    telling = [line for line in lines if not _HOLLOW.search(line)]
-    errors = [line for line in telling if _ERROR.search(line)]
-    for line in (*reversed(errors), *reversed(telling)):
-        return _without_level(line.strip())
-    return f"ESPHome ended with exit code {exit_code}"
+def _complaint(lines: Sequence[str], config_dir: Path) -> Reason:
+    """Return where ESPHome does not accept a configuration, and why where that can be shown."""
+    sentences = (
+        (index, said)
+        for index, line in enumerate(lines)
+        if (said := safe_line(line.removeprefix("ERROR "))) is not None
+    )
+    index, said = next(sentences, (0, None))
+    # ESPHome names the place behind what is wrong there, and before it that of the whole block.
+    places = [
+        found
+        for line in (*lines[index:], *reversed(lines[:index]))
+        if (found := _SOURCE.search(line) or _YAML_MARK.search(line)) is not None
+    ]
+    keys = ReasonKey.CONFIG_REFUSED, ReasonKey.CONFIG_REFUSED_AT
+    return _at(next(iter(places), None), *keys, said, config_dir)
 
 
-def _without_level(line: str) -> str:
-    return line.removeprefix("ERROR ").removeprefix("WARNING ")
+def _at(
+    found: re.Match[str] | None,
+    key: ReasonKey,
+    key_with_place: ReasonKey,
+    line: str | None,
+    config_dir: Path,
+) -> Reason:
+    if found is None or (file := shown_path(found[1], config_dir)) is None:
+        return Reason(key, line=line)
+    return Reason(key_with_place, {"file": file, "row": found[2]}, line)

@@ -3,16 +3,19 @@
 import asyncio
 from dataclasses import dataclass
 import hashlib
-import json
 import logging
 import os
 from pathlib import Path
 import re
 import shutil
-from typing import TypedDict
+from typing import Annotated
 import uuid
 
+from packaging.version import InvalidVersion, Version
+
+from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason
+from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout
 from .model import BuildError, BuildInfo, Firmware
 
@@ -34,21 +37,19 @@ class BuildResult:
     build_info: BuildInfo
 
 
-class _BuildInfoData(TypedDict):
-    esphome_version: str
-    build_time: str
-    config_hash: int
+_FileName = Annotated[str, Text(255, r"[^/]+", free=True)]
 
 
-class _Manifest(TypedDict):
-    """File names are relative to the manifest's folder."""
+@dataclass(frozen=True, slots=True)
+class _Manifest:
+    """What is kept of a firmware; file names are relative to the manifest's folder."""
 
-    configuration: str
-    device_name: str
-    ota: str
-    factory: str | None
-    elf: str | None
-    build_info: _BuildInfoData
+    configuration: Annotated[str, Text(255, free=True)]
+    device_name: Annotated[str, Text(255, free=True)]
+    ota: _FileName
+    build_info: BuildInfo
+    factory: _FileName | None = None
+    elf: _FileName | None = None
 
 
 class FirmwareStore:
@@ -126,15 +127,11 @@ class FirmwareStore:
                 configuration=configuration,
                 device_name=device_name,
                 ota=names[result.ota],
+                build_info=result.build_info,
                 factory=None if result.factory is None else names[result.factory],
                 elf=None if result.elf is None else names[result.elf],
-                build_info=_BuildInfoData(
-                    esphome_version=result.build_info.esphome_version,
-                    build_time=result.build_info.build_time,
-                    config_hash=result.build_info.config_hash,
-                ),
             )
-            (fresh / _MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+            (fresh / _MANIFEST).write_bytes(encode_json(manifest))
             folder.parent.mkdir(parents=True, exist_ok=True)
             fresh.rename(folder)
         except OSError:
@@ -168,35 +165,50 @@ async def verify(firmware: Firmware) -> None:
     except FileNotFoundError as error:
         raise BuildError(
             FailureReason.NO_FIRMWARE,
-            f"The firmware of {firmware.device_name} is not there any more; build it again",
+            Reason(ReasonKey.FIRMWARE_GONE, {"device": firmware.device_name}),
         ) from error
     if digest != firmware.sha256:
         raise BuildError(
             FailureReason.INTEGRITY,
-            f"The kept firmware of {firmware.device_name} was altered since it was built and is not"
-            " used; build it again",
+            Reason(ReasonKey.FIRMWARE_CHANGED, {"device": firmware.device_name}),
+        )
+
+
+def check_version(build_info: BuildInfo, esphome_version: str) -> None:
+    """Raise BuildError (integrity) for firmware of another version than was asked for.
+
+    Nothing is flashed that says another one: it is not what was asked for, whoever built it.
+    """
+    try:
+        same = Version(build_info.esphome_version) == Version(esphome_version)
+    except InvalidVersion:
+        same = False
+    if not same:
+        raise BuildError(
+            FailureReason.INTEGRITY,
+            Reason(ReasonKey.OTHER_VERSION, {"version": esphome_version}),
         )
 
 
 def _read(folder: Path, configuration: str) -> Firmware | None:
     try:
-        manifest: _Manifest = json.loads((folder / _MANIFEST).read_bytes())
-        return _firmware(folder, manifest) if manifest["configuration"] == configuration else None
-    except OSError, ValueError, KeyError, TypeError:
+        manifest = decode_json(_Manifest, (folder / _MANIFEST).read_bytes())
+    except OSError, CodecError:
         # Not there, or cut off when the machine lost power: as good as not there.
         return None
+    return _firmware(folder, manifest) if manifest.configuration == configuration else None
 
 
 def _firmware(folder: Path, manifest: _Manifest) -> Firmware:
-    factory, elf = manifest["factory"], manifest["elf"]
+    factory, elf = manifest.factory, manifest.elf
     return Firmware(
         sha256=folder.name,
-        configuration=manifest["configuration"],
-        device_name=manifest["device_name"],
-        ota=folder / manifest["ota"],
+        configuration=manifest.configuration,
+        device_name=manifest.device_name,
+        ota=folder / manifest.ota,
         factory=None if factory is None else folder / factory,
         elf=None if elf is None else folder / elf,
-        build_info=BuildInfo(**manifest["build_info"]),
+        build_info=manifest.build_info,
     )
 
 

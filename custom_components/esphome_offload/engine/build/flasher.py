@@ -8,6 +8,8 @@ import re
 import shutil
 
 from ..const import FailureReason, Stage
+from ..job_log import OWN
+from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
 from .firmware import verify
@@ -38,7 +40,25 @@ _PASSING = re.compile(
     r"Upload failed after \d+ attempts|may have already committed|MD5 code mismatch"
     r"|Unknown error from ESP|Unexpected response from ESP|OTA upload to \S+ port \d+ failed"
 )
-_HOLLOW = "OTA upload failed."
+# What a device, or ESPHome on its behalf, says no with.
+_REFUSALS = tuple(
+    (re.compile(pattern), key)
+    for pattern, key in (
+        (
+            (
+                r"password|[Aa]uthentication|encryption|rejected the (?:noise )?handshake"
+                r"|Noise handshake"
+            ),
+            ReasonKey.DEVICE_REFUSES_PASSWORD,
+        ),
+        (r"enough space|too big|partition|flash size", ReasonKey.DEVICE_REFUSES_SIZE),
+        (r"magic byte|signature", ReasonKey.DEVICE_REFUSES_IMAGE),
+        (r"downgrade protection", ReasonKey.DEVICE_REFUSES_DOWNGRADE),
+        (r"press the reset button", ReasonKey.DEVICE_NEEDS_RESET),
+        (r"ota configuration is not present", ReasonKey.CONFIGURATION_WITHOUT_OTA),
+    )
+)
+_LONGEST_LINE = 1000
 _LEVEL = re.compile(r"^(?:ERROR|CRITICAL)\s+(.*)")
 
 
@@ -118,37 +138,39 @@ class FirmwareFlasher:
             )
         except (LaunchError, OSError) as error:
             self._toolchains.invalidate(toolchain.version)
+            sink.lines((f"{OWN}The upload could not be started: {error}",))
             raise BuildError(
-                FailureReason.UPLOAD_FAILED, f"The upload could not be started: {error}"
+                FailureReason.UPLOAD_FAILED, Reason(ReasonKey.UPLOAD_FAILED_TO_START)
             ) from error
         finally:
             # It holds the resolved secrets, and nothing is to be uploaded with old ones.
             await asyncio.to_thread(_forget_configuration, data_dir)
         if result.exit_code != 0:
-            raise judge(tuple(tail), result, request.firmware.device_name)
+            # In a thread: what a device says stands in these lines.
+            raise await asyncio.to_thread(
+                judge, tuple(tail), result, request.firmware.device_name, request.config_dir
+            )
 
 
-def judge(tail: Sequence[str], result: ProcessResult, device_name: str) -> BuildError:
+def judge(
+    tail: Sequence[str], result: ProcessResult, device_name: str, config_dir: Path
+) -> BuildError:
     """Return what an upload that did not succeed means, from the lines that ESPHome printed."""
     code = result.exit_code
     if code == CONFIG_INVALID_EXIT_CODE:
-        failure = classify(tail, result)
-        return BuildError(failure.reason, failure.message, code)
-    errors = [found[1].strip() for line in tail if (found := _LEVEL.match(line))]
-    errors = [line for line in errors if line != _HOLLOW]
-    said = errors[-1] if errors else next((line for line in reversed(tail) if line), "")
-    connected = any(_CONNECTED.search(line) for line in tail)
+        return classify(tail, result, config_dir)
+    lines = [line[:_LONGEST_LINE] for line in tail]
+    errors = [found[1].strip() for line in lines if (found := _LEVEL.match(line))]
+    connected = any(_CONNECTED.search(line) for line in lines)
     if not connected and any(_UNREACHABLE.search(line) for line in errors):
-        return BuildError(
-            FailureReason.DEVICE_OFFLINE, f"{device_name} could not be reached: {said}", code
-        )
-    if result.signal is not None or any(_PASSING.search(line) for line in errors):
-        return BuildError(
-            FailureReason.UPLOAD_FAILED, f"The upload to {device_name} was cut off: {said}", code
-        )
-    return BuildError(
-        FailureReason.UPLOAD_REFUSED, f"{device_name} did not take the firmware: {said}", code
-    )
+        failure_reason, key = FailureReason.DEVICE_OFFLINE, ReasonKey.DEVICE_UNREACHABLE
+    elif result.signal is not None or any(_PASSING.search(line) for line in errors):
+        failure_reason, key = FailureReason.UPLOAD_FAILED, ReasonKey.UPLOAD_CUT_OFF
+    else:
+        failure_reason, key = FailureReason.UPLOAD_REFUSED, ReasonKey.DEVICE_REFUSES
+        known = (key for pattern, key in _REFUSALS if any(map(pattern.search, errors)))
+        key = next(known, key)
+    return BuildError(failure_reason, Reason(key, {"device": device_name}), code)
 
 
 def _prepare(data_dir: Path, validated: Sequence[Path]) -> None:

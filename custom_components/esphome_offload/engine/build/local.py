@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import override
 
 from ..const import FailureReason, Source, Stage
+from ..job_log import OWN
+from ..listeners import Listeners
+from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout, configuration_key
-from .diagnosis import classify
-from .firmware import FirmwareStore
+from .diagnosis import diagnose
+from .firmware import FirmwareStore, check_version
 from .model import (
     Builder,
     BuildError,
@@ -22,7 +25,7 @@ from .model import (
     Firmware,
 )
 from .process.containment import Containment, ContainmentError
-from .process.processes import LaunchError, Processes, ProcessResult
+from .process.processes import LaunchError, Processes
 from .resources import Machine, check, why_not_here
 from .result import read_result
 from .slots import Slots
@@ -62,7 +65,7 @@ class LocalBuilder(Builder):
         label: str = "This instance",
         entry: Entry = enter_directly,
         machine: Machine | None = None,
-        why_not: str | None = None,
+        why_not: Reason | None = None,
         slots: Slots | None = None,
         containment: Containment | None = None,
     ) -> None:
@@ -82,7 +85,7 @@ class LocalBuilder(Builder):
         why_not = why_not or why_not_here()
         self._status = BuilderStatus(available=why_not is None, why_not=why_not)
         self.slots = slots or Slots()
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners = Listeners[[]]()
         self._locks: dict[str, asyncio.Lock] = {}
 
     @override
@@ -96,12 +99,12 @@ class LocalBuilder(Builder):
 
     @override
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        self._listeners.append(listener)
-        unsubscribe = self.slots.subscribe(listener)
+        unsubscribe_status = self._listeners.subscribe(listener)
+        unsubscribe_slots = self.slots.subscribe(listener)
 
         def both() -> None:
-            self._listeners.remove(listener)
-            unsubscribe()
+            unsubscribe_status()
+            unsubscribe_slots()
 
         return both
 
@@ -127,14 +130,16 @@ class LocalBuilder(Builder):
             raise BuildError(FailureReason.BUILDER_ENVIRONMENT, self._status.why_not)
         if request.configuration in {"", ".."} or "/" in request.configuration:
             raise BuildError(
-                FailureReason.CONFIG_INVALID, f"{request.configuration!r} is not a file name"
+                FailureReason.CONFIG_INVALID,
+                Reason(ReasonKey.FILE_NAME_INVALID, {"configuration": request.configuration}),
             )
         try:
             async with self._tree(request.configuration):
                 return await self._build(request, sink)
         except OSError as error:
             raise BuildError(
-                FailureReason.BUILDER_ENVIRONMENT, f"The cache folder cannot be used: {error}"
+                FailureReason.BUILDER_ENVIRONMENT,
+                Reason(ReasonKey.DISK_UNUSABLE, line=error.strerror),
             ) from error
         finally:
             await self.refresh()
@@ -169,6 +174,7 @@ class LocalBuilder(Builder):
         sink.stage(Stage.COMPILING)
         await self._compile(request, toolchain, tree, sink)
         result = await asyncio.to_thread(read_result, tree, request.configuration)
+        check_version(result.build_info, request.esphome_version)
         return await self._firmware.keep(request.configuration, request.device_name, result)
 
     async def _compile(
@@ -202,22 +208,16 @@ class LocalBuilder(Builder):
             )
         except (ContainmentError, LaunchError, TimeoutError) as error:
             self._toolchains.invalidate(toolchain.version)
+            sink.lines((f"{OWN}ESPHome could not be run: {error}",))
             raise BuildError(
-                FailureReason.BUILDER_ENVIRONMENT, f"ESPHome could not be run: {error}"
+                FailureReason.BUILDER_ENVIRONMENT, Reason(ReasonKey.ESPHOME_FAILED)
             ) from error
-        if result.exit_code != 0:
-            raise self._failure(toolchain, tail, result, valid=valid)
-
-    def _failure(
-        self, toolchain: Toolchain, tail: Sequence[str], result: ProcessResult, *, valid: bool
-    ) -> BuildError:
-        # 2 means an invalid configuration only as long as nothing else ran: ESPHome passes on
-        # what ninja, cmake or idf.py exit with, and that may be 2 as well.
-        judged = replace(result, exit_code=1) if valid and result.exit_code == 2 else result
-        failure = classify(tuple(tail), judged)
-        if failure.reason is FailureReason.BUILDER_ENVIRONMENT:
+        if result.exit_code == 0:
+            return
+        failure = await diagnose(tail, result, request.config_dir, valid=valid)
+        if failure.failure_reason is FailureReason.BUILDER_ENVIRONMENT:
             self._toolchains.invalidate(toolchain.version)
-        return BuildError(failure.reason, failure.message, result.exit_code)
+        raise failure
 
     def _prepare(self, tree: Path, *, wipe: bool) -> None:
         self._layout.make()
@@ -232,8 +232,7 @@ class LocalBuilder(Builder):
     def _update(self, status: BuilderStatus) -> None:
         if status != self._status:
             self._status = status
-            for listener in tuple(self._listeners):
-                listener()
+            self._listeners.notify()
 
 
 def _warm(trees: Path) -> frozenset[str]:

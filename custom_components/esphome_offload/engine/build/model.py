@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from ..codec import Number, Text
 from ..const import FailureReason, Source, Stage
-from ..reason import Reason, ReasonKey
+from ..reason import Reason
 from .slots import Slots
 
 
@@ -34,9 +35,9 @@ class BuildRequest:
 class BuildInfo:
     """What ESPHome wrote to ``build_info.json``; ``build_time`` as the device reports it."""
 
-    esphome_version: str
-    build_time: str
-    config_hash: int
+    esphome_version: Annotated[str, Text(64, free=True)]
+    build_time: Annotated[str, Text(64, free=True)]
+    config_hash: Annotated[int, Number(-(2**63), 2**63)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +95,10 @@ class BuildError(Exception):
     """
 
     def __init__(
-        self, failure_reason: FailureReason, reason: Reason | str, exit_code: int | None = None
+        self, failure_reason: FailureReason, reason: Reason, exit_code: int | None = None
     ) -> None:
-        """Keep both; a text in place of a reason is for sites that have none yet."""
-        if isinstance(reason, str):
-            reason = Reason(ReasonKey.UNEXPECTED, line=reason)
-            super().__init__(reason.line)
-        else:
-            super().__init__(str(reason))
+        """Keep both."""
+        super().__init__(str(reason))
         self.failure_reason = failure_reason
         self.reason = reason
         self.exit_code = exit_code
@@ -116,7 +113,7 @@ class BuildDetached(Exception):  # noqa: N818 - nothing went wrong with the buil
 
 @dataclass(frozen=True, slots=True)
 class BuilderStatus:
-    """A builder at one moment. ``why_not`` is for people and set when not available.
+    """A builder at one moment. ``why_not`` is set when it is not available.
 
     ``busy`` and ``slots`` count builds, ``warm`` holds configurations with a build tree,
     ``memory_mib`` and ``disk_mib`` are what is free, None when unknown. Not ``reachable``:
@@ -124,7 +121,7 @@ class BuilderStatus:
     """
 
     available: bool
-    why_not: str | None = None
+    why_not: Reason | None = None
     slots: int = 1
     busy: int = 0
     queue_length: int = 0

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 
 from ..const import MIB, FailureReason
+from ..reason import Reason, ReasonKey
 from .model import BuildError
 
 MEMORY_MIB = 400
@@ -76,26 +77,23 @@ class Machine:
 
 def check(resources: Resources) -> None:
     """Raise BuildError (builder_environment) when there is too little for any build."""
-    for free, needed, what, remedy in (
-        (resources.memory_mib, MEMORY_MIB, "memory", "stop something else, or build elsewhere"),
-        (resources.disk_mib, DISK_MIB, "disk", "make room under the cache folder"),
+    for free, needed, key in (
+        (resources.memory_mib, MEMORY_MIB, ReasonKey.MEMORY_LOW),
+        (resources.disk_mib, DISK_MIB, ReasonKey.DISK_LOW),
     ):
         if free is not None and free < needed:
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT,
-                f"Too little free {what} to build here: {free} MiB of at least {needed} MiB; {remedy}",
+                Reason(key, {"free": str(free), "needed": str(needed)}),
             )
 
 
-def why_not_here() -> str | None:
+def why_not_here() -> Reason | None:
     """Return why this kind of system cannot compile for any device; None when it can."""
     if sys.platform != "linux":
-        return f"builds need Linux, and this is {platform.system()}"
+        return Reason(ReasonKey.NOT_LINUX, {"system": platform.system()})
     if "musl" in (sysconfig.get_config_var("SOABI") or "") or platform.libc_ver()[0] == "musl":
-        return (
-            "the compilers for ESP devices need glibc, and this system uses musl (Home Assistant OS"
-            " and the official container do); build on another machine"
-        )
+        return Reason(ReasonKey.NOT_GLIBC)
     return None
 
 

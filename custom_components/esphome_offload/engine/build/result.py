@@ -11,6 +11,7 @@ import stat
 from typing import TypedDict
 
 from ..const import FailureReason
+from ..reason import Reason, ReasonKey
 from .firmware import BuildResult
 from .model import BuildError, BuildInfo
 
@@ -36,10 +37,10 @@ def read_result(tree: Path, configuration: str) -> BuildResult:
     try:
         storage: _Storage = json.loads(_record(tree, path))
         if not (storage["build_path"] and storage["firmware_bin_path"]):
-            raise _unexpected("the record of the build names no firmware")
+            raise _unexpected()
         build, image = Path(storage["build_path"]), Path(storage["firmware_bin_path"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _unexpected(f"no record of the build ({error})") from error
+        raise _unexpected() from error
     ota = _image(tree, image)
     return BuildResult(
         ota=ota,
@@ -62,7 +63,7 @@ def _build_info(tree: Path, path: Path, esphome_version: str | None) -> BuildInf
         # ESPHome before 2026 wrote none; then only the version can be compared.
         return BuildInfo(esphome_version=str(esphome_version or ""), build_time="", config_hash=0)
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise _unexpected(f"{path.name} cannot be read ({error})") from error
+        raise _unexpected() from error
 
 
 def _record(tree: Path, path: Path) -> bytes:
@@ -74,7 +75,7 @@ def _image(tree: Path, path: Path) -> Path:
     try:
         return _file(tree, path, _LARGEST_IMAGE)
     except FileNotFoundError as error:
-        raise _unexpected(f"no {path.name}") from error
+        raise _unexpected() from error
 
 
 def _sibling(tree: Path, ota: Path, *names: str) -> Path | None:
@@ -90,22 +91,13 @@ def _file(tree: Path, path: Path, largest: int) -> Path:
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
-        raise _unexpected(f"{path.name} cannot be found ({error})") from error
+        raise _unexpected() from error
     if not real.is_relative_to(tree.resolve()):
-        raise BuildError(
-            FailureReason.CONFIG_INVALID,
-            f"The configuration builds in {path.parent}, outside of the folder that is there for"
-            " it; remove `build_path` from it",
-        )
-    if not stat.S_ISREG(found.st_mode):
-        raise _unexpected(f"{path.name} is not a file")
-    if found.st_size > largest:
-        raise _unexpected(f"{path.name} is larger than {largest // _MIB} MiB")
+        raise BuildError(FailureReason.CONFIG_INVALID, Reason(ReasonKey.BUILD_PATH_OUTSIDE))
+    if not stat.S_ISREG(found.st_mode) or found.st_size > largest:
+        raise _unexpected()
     return real
 
 
-def _unexpected(what: str) -> BuildError:
-    return BuildError(
-        FailureReason.BUILDER_ENVIRONMENT,
-        f"ESPHome reported success, but its result is not where it should be: {what}",
-    )
+def _unexpected() -> BuildError:
+    return BuildError(FailureReason.BUILDER_ENVIRONMENT, Reason(ReasonKey.RESULT_MISSING))

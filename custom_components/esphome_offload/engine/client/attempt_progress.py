@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from ..build.model import BuildError, BuildSink
+from ..build.model import BuildError, BuildRequest, BuildSink
 from ..const import FailureReason, Stage
 from ..job_log import OWN
 from ..protocol.calls import CommandRefused
 from ..protocol.errors import ErrorCode, ProtocolError
-from ..protocol.limits import BATCH_CHARACTERS, ERROR_LIMIT, LINE_LIMIT
+from ..protocol.limits import BATCH_CHARACTERS, LINE_LIMIT
 from ..protocol.messages import (
     AttemptEvent,
     AttemptState,
@@ -17,9 +17,10 @@ from ..protocol.messages import (
     LinesEvent,
     ProgressEvent,
     QueueEvent,
+    SentReason,
 )
 from ..reason import Reason, ReasonKey
-from ..text import one_line, printable
+from ..text import printable
 
 _STAGES: Final[Mapping[AttemptState, Stage]] = {
     AttemptState.PREPARING: Stage.PREPARING,
@@ -101,24 +102,27 @@ class AttemptProgress:
         return line if own == line else f"{OWN}{self._label} says: {own}"
 
 
-def failure_of(label: str, end: AttemptEvent) -> BuildError | None:
+def failure_of(request: BuildRequest, label: str, end: AttemptEvent) -> BuildError | None:
     """Return why an attempt that has ended gave no firmware; None when it gave one."""
     if end.state is AttemptState.COMPLETED:
         return None
-    said = one_line(end.error or "no reason was given", ERROR_LIMIT)
+    reason = (end.reason or SentReason(ReasonKey.PEER_WITHOUT_REASON)).received(
+        label=label,
+        device=request.device_name,
+        configuration=request.configuration,
+        version=request.esphome_version,
+    )
     if end.state is AttemptState.CANCELLED:
-        return BuildError(FailureReason.BUILDER_UNAVAILABLE, f"{label} stopped the build: {said}")
-    reason = end.failure_reason
-    if reason is FailureReason.CONFIG_INVALID:
+        stopped = Reason(ReasonKey.PEER_STOPPED_BUILD, {"label": label}, causes={label: reason})
+        return BuildError(FailureReason.BUILDER_UNAVAILABLE, stopped)
+    failure_reason = end.failure_reason
+    if failure_reason is FailureReason.CONFIG_INVALID:
         # It was valid here a moment ago.
-        return BuildError(
-            FailureReason.BUNDLE_INCOMPLETE,
-            f"The configuration is valid here, but not on {label}: {said}",
-            end.exit_code,
-        )
-    if reason is None or reason not in _TRUSTED:
-        reason = FailureReason.BUILDER_ENVIRONMENT
-    return BuildError(reason, said, end.exit_code)
+        refused = Reason(ReasonKey.PEER_CONFIG_REFUSED, {"label": label}, causes={label: reason})
+        return BuildError(FailureReason.BUNDLE_INCOMPLETE, refused, end.exit_code)
+    if failure_reason is None or failure_reason not in _TRUSTED:
+        failure_reason = FailureReason.BUILDER_ENVIRONMENT
+    return BuildError(failure_reason, reason, end.exit_code)
 
 
 def refused(label: str, err: CommandRefused) -> BuildError:

@@ -23,7 +23,7 @@ from ..protocol.calls import CommandRefused
 from ..protocol.channel import ChannelClosed
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.limits import BUNDLE_LIMIT
-from ..protocol.messages import SendBundle, Submit
+from ..protocol.messages import SendBundle, StatusEvent, Submit
 from ..protocol.payloads import BuildParameters
 from ..reason import Reason, ReasonKey
 from ..tasks import BackgroundTasks
@@ -72,14 +72,10 @@ class PeerBuilder(Builder):
         status, connected = self._link.status, self._link.connected
         if status is None:
             why_not = self._link.why or Reason(ReasonKey.PEER_WITHOUT_STATUS)
-            return BuilderStatus(available=False, why_not=str(why_not), reachable=connected)
+            return BuilderStatus(available=False, why_not=why_not, reachable=connected)
         return BuilderStatus(
             available=connected and status.available,
-            why_not=(
-                status.why_not
-                if connected
-                else str(self._link.why or Reason(ReasonKey.PEER_NOT_CONNECTED))
-            ),
+            why_not=self._why_not(status),
             slots=status.slots,
             busy=status.busy,
             queue_length=status.queue_length,
@@ -153,7 +149,7 @@ class PeerBuilder(Builder):
             PATIENCE,
         )
         progress.ended = True
-        if (failure := failure_of(self.label, end)) is not None:
+        if (failure := failure_of(request, self.label, end)) is not None:
             if failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE:
                 await self._bundles.invalidate(request.configuration)
             self._link.acknowledge(attempt_id)
@@ -285,6 +281,11 @@ class PeerBuilder(Builder):
             # Its entry is reloaded, or removed; it is no worse a builder for that.
             return BuildDetached(f"the connection to {self.label} was closed")
         return self._unavailable(ReasonKey.PEER_UNREACHABLE)
+
+    def _why_not(self, status: StatusEvent) -> Reason | None:
+        if not self._link.connected:
+            return self._link.why or Reason(ReasonKey.PEER_NOT_CONNECTED)
+        return None if status.why_not is None else status.why_not.received(label=self.label)
 
     def _unavailable(self, key: ReasonKey) -> BuildError:
         return BuildError(FailureReason.BUILDER_UNAVAILABLE, Reason(key, {"label": self.label}))

@@ -4,19 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final, override
+from typing import Final, override
 
 from ..build.model import BuildSink
 from ..clock import Time
-from ..codec import Text
 from ..const import FailureReason, Stage
 from ..job_log import JobLogs
 from ..listeners import Listeners
 from ..protocol.fields import EXIT_CODE_LIMIT, AttemptId, Digest, ExitCode
-from ..protocol.limits import ERROR_LIMIT
-from ..protocol.messages import AttemptEvent, AttemptState
+from ..protocol.messages import AttemptEvent, AttemptState, SentReason
 from ..protocol.payloads import BuildParameters
-from ..text import one_line
+from ..reason import Reason
 
 NOTIFY_INTERVAL: Final = 0.1
 """Seconds; output and progress in between is sent together, a change of the state at once."""
@@ -37,7 +35,7 @@ class Result:
     at: datetime
     firmware_sha256: Digest | None = None
     failure_reason: FailureReason | None = None
-    error: Annotated[str, Text(ERROR_LIMIT, free=True)] | None = None
+    reason: Reason | None = None
     exit_code: ExitCode | None = None
 
 
@@ -113,7 +111,7 @@ class GuestAttempt(BuildSink):
             state=self.state,
             lines=self.lines_so_far,
             failure_reason=result.failure_reason if result else None,
-            error=result.error if result else None,
+            reason=SentReason.of(result.reason) if result and result.reason else None,
             exit_code=result.exit_code if result else None,
         )
 
@@ -169,7 +167,11 @@ class GuestAttempt(BuildSink):
         self._end(Result(AttemptState.COMPLETED, at, firmware_sha256=firmware_sha256))
 
     def fail(
-        self, reason: FailureReason, error: str, at: datetime, exit_code: int | None = None
+        self,
+        failure_reason: FailureReason,
+        reason: Reason,
+        at: datetime,
+        exit_code: int | None = None,
     ) -> None:
         """End without firmware."""
         if exit_code is not None and abs(exit_code) > EXIT_CODE_LIMIT:
@@ -178,15 +180,15 @@ class GuestAttempt(BuildSink):
             Result(
                 AttemptState.FAILED,
                 at,
-                failure_reason=reason,
-                error=one_line(error, ERROR_LIMIT),
+                failure_reason=failure_reason,
+                reason=reason,
                 exit_code=exit_code,
             )
         )
 
-    def cancel(self, why: str, at: datetime) -> None:
+    def cancel(self, why: Reason, at: datetime) -> None:
         """End because it is not wanted, or not allowed, any more."""
-        self._end(Result(AttemptState.CANCELLED, at, error=why))
+        self._end(Result(AttemptState.CANCELLED, at, reason=why))
 
     def stop(self) -> None:
         """Notify no more: this machine stops."""

@@ -28,6 +28,7 @@ from ..protocol.messages import (
     Submit,
     Wanted,
 )
+from ..reason import Reason, ReasonKey
 from ..tasks import CoalescedTask
 from .attempt import AttemptKey, GuestAttempt, Submission
 from .attempt_store import AttemptStore
@@ -123,7 +124,7 @@ class BuildHost:
         self.lending = lending
         self.changed.notify()
         if lending is Lending.OFF:
-            await self._builds.cancel(self.active(), "The builder is not lent any more")
+            await self._builds.cancel(self.active(), Reason(ReasonKey.NOT_LENT))
 
     def limit_disk(self, limit: int | None) -> None:
         """Set how many bytes all guests get together; makes room soon."""
@@ -137,7 +138,7 @@ class BuildHost:
     async def remove_guest(self, pin_sha256: str) -> None:
         """Unpair: cancel the guest's builds and delete everything that was built for it."""
         await self.guests.remove(pin_sha256)
-        await self._builds.cancel(self._attempts.of(pin_sha256), "The pairing was ended")
+        await self._builds.cancel(self._attempts.of(pin_sha256), Reason(ReasonKey.GUEST_REMOVED))
         for attempt in self._attempts.of(pin_sha256):
             self._builds.forget(attempt)
         self._attempts.forget_guest(pin_sha256)
@@ -203,7 +204,9 @@ class BuildHost:
 
     async def cancel(self, pin_sha256: str, command: Cancel) -> None:
         """Cancel an attempt; returns when no process of it is left."""
-        await self._builds.cancel([self._attempt(pin_sha256, command.attempt_id)], "Cancelled")
+        await self._builds.cancel(
+            [self._attempt(pin_sha256, command.attempt_id)], Reason(ReasonKey.CANCELLED_BY_USER)
+        )
 
     async def wanted(self, pin_sha256: str, command: Wanted) -> Known:
         """Cancel and forget all other attempts of the guest; returns those that are known."""
@@ -291,7 +294,7 @@ class BuildHost:
         if why_not is None and workspace is not None:
             why_not = why_no_build(workspace.builder.status())
         if why_not is not None:
-            raise ProtocolError(ErrorCode.NOT_LENDING, why_not)
+            raise ProtocolError(ErrorCode.NOT_LENDING, str(why_not))
         active = [each for each in self.active() if each.key.pin_sha256 == pin_sha256]
         if len(active) >= ACTIVE:
             raise ProtocolError(ErrorCode.BUSY, f"{len(active)} builds of this guest wait already")
@@ -345,7 +348,7 @@ class BuildHost:
                 yield True
 
 
-_NOT_WANTED: Final = "No one wants it any more"
+_NOT_WANTED: Final = Reason(ReasonKey.NOT_WANTED)
 
 
 def _conflict() -> ProtocolError:

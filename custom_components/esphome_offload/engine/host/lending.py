@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from ..reason import Reason, ReasonKey
+
 
 class Lending(StrEnum):
     """Paused: what runs goes on, nothing new starts."""
@@ -11,12 +13,12 @@ class Lending(StrEnum):
     OFF = "off"
 
     @property
-    def why_not(self) -> str | None:
-        """Why no build of a guest may start, for people; None when it may."""
+    def why_not(self) -> Reason | None:
+        """Why no build of a guest may start; None when it may."""
         return _WHY_NOT.get(self)
 
 
 _WHY_NOT = {
-    Lending.OFF: "not lent to others any more",
-    Lending.PAUSED: "paused by its owner",
+    Lending.OFF: Reason(ReasonKey.NOT_LENT),
+    Lending.PAUSED: Reason(ReasonKey.LENDING_PAUSED),
 }

@@ -10,6 +10,7 @@ from ..build.model import BuildError, BuildRequest, Firmware
 from ..build.slots import Slots
 from ..clock import Time
 from ..const import FailureReason, Stage
+from ..reason import Reason, ReasonKey
 from ..tasks import BackgroundTasks
 from .attempt import AttemptKey, GuestAttempt, Submission
 from .attempt_store import AttemptStore
@@ -45,7 +46,7 @@ class GuestBuildRunner:
         self._time = time
         self._on_ended = on_ended
         self._tasks: dict[AttemptKey, asyncio.Task[Firmware]] = {}
-        self._cancelling: dict[AttemptKey, str] = {}
+        self._cancelling: dict[AttemptKey, Reason] = {}
         self._timers: dict[AttemptKey, Callable[[], None]] = {}
         self._stopping = False
         self._background = BackgroundTasks()
@@ -72,8 +73,8 @@ class GuestBuildRunner:
         self._tasks[attempt.key] = task
         task.add_done_callback(lambda done: self._ended(attempt, done))
 
-    async def cancel(self, attempts: Iterable[GuestAttempt], why: str) -> None:
-        """Cancel attempts; returns when no process of theirs is left. ``why`` is for people."""
+    async def cancel(self, attempts: Iterable[GuestAttempt], why: Reason) -> None:
+        """Cancel attempts; returns when no process of theirs is left."""
         tasks = []
         for attempt in attempts:
             task = self._tasks.get(attempt.key)
@@ -144,17 +145,19 @@ class GuestBuildRunner:
             return
         elif task.cancelled():
             attempt.fail(
-                FailureReason.BUILDER_ENVIRONMENT, "The build was stopped on the builder", now
+                FailureReason.BUILDER_ENVIRONMENT,
+                Reason(ReasonKey.BUILDER_STOPPED, {"label": ""}),
+                now,
             )
         elif isinstance(error, BuildError):
-            attempt.fail(error.failure_reason, str(error), now, error.exit_code)
+            attempt.fail(error.failure_reason, error.reason, now, error.exit_code)
         elif isinstance(error, OSError):
             # Mostly the disk is full.
-            what = f"The builder cannot use its disk: {error.strerror or error}"
-            attempt.fail(FailureReason.BUILDER_ENVIRONMENT, what, now)
+            full = Reason(ReasonKey.DISK_UNUSABLE, line=error.strerror)
+            attempt.fail(FailureReason.BUILDER_ENVIRONMENT, full, now)
         elif error is not None:
             _LOGGER.error("A build for a guest broke", exc_info=error)
-            attempt.fail(FailureReason.INTERNAL, f"Unexpected at the builder: {error!r}", now)
+            attempt.fail(FailureReason.INTERNAL, Reason(ReasonKey.UNEXPECTED), now)
         else:
             attempt.complete(task.result().sha256, now)
         self._settle(attempt)
@@ -180,7 +183,7 @@ class GuestBuildRunner:
             self._set_timer(attempt.key, LEASE, lambda: self._lease_over(attempt))
 
     def _lease_over(self, attempt: GuestAttempt) -> None:
-        why = f"No one was attached for {round(LEASE / 60)} minutes"
+        why = Reason(ReasonKey.NOBODY_ATTACHED)
         self._background.start(self.cancel([attempt], why), "esphome_offload lease")
 
     def _forget_in(self, attempt: GuestAttempt, seconds: float) -> None:

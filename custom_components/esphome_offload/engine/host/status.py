@@ -4,29 +4,30 @@ from ..build.model import BuilderStatus
 from ..build.resources import DISK_MIB
 from ..build.slots import Slots
 from ..protocol.errors import ProtocolError
-from ..protocol.limits import DETAIL_LIMIT, VERSION_LIMIT, VERSIONS_LIMIT, WARM_LIMIT
-from ..protocol.messages import Clean, StatusEvent
+from ..protocol.limits import VERSION_LIMIT, VERSIONS_LIMIT, WARM_LIMIT
+from ..protocol.messages import Clean, SentReason, StatusEvent
 from ..protocol.parsing import parse
-from ..text import one_line
+from ..reason import Reason, ReasonKey
 
 
-def why_no_build(builder: BuilderStatus) -> str | None:
-    """Return why a guest's builder accepts nothing now, for people; None when it does."""
+def why_no_build(builder: BuilderStatus) -> Reason | None:
+    """Return why a guest's builder accepts nothing now; None when it does."""
     if not builder.available:
-        return builder.why_not or "cannot build"
+        return builder.why_not or Reason(ReasonKey.NOT_AVAILABLE)
     if builder.disk_mib is not None and builder.disk_mib < DISK_MIB:
-        return f"too little free disk: {builder.disk_mib} MiB of at least {DISK_MIB} MiB"
+        parameters = {"free": str(builder.disk_mib), "needed": str(DISK_MIB)}
+        return Reason(ReasonKey.DISK_LOW, parameters)
     return None
 
 
-def status_event(builder: BuilderStatus, why_not: str | None, slots: Slots) -> StatusEvent:
+def status_event(builder: BuilderStatus, why_not: Reason | None, slots: Slots) -> StatusEvent:
     """Return the status for a guest; ``builder`` is the guest's own."""
     return StatusEvent(
         available=why_not is None,
         slots=slots.count,
         busy=slots.busy,
         queue_length=slots.waiting,
-        why_not=None if why_not is None else one_line(why_not, DETAIL_LIMIT),
+        why_not=None if why_not is None else SentReason.of(why_not),
         versions=tuple(each for each in builder.versions if len(each) <= VERSION_LIMIT)[
             :VERSIONS_LIMIT
         ],

@@ -13,6 +13,7 @@ import zlib
 
 from ..build.model import BuildError
 from ..const import MIB, FailureReason
+from ..reason import Reason, ReasonKey
 
 UNPACKED_LIMIT: Final = 500 * MIB
 """What ESPHome itself allows a bundle to grow to."""
@@ -165,6 +166,4 @@ def _refuse_holes() -> NoReturn:
 
 
 def _refused(why: str) -> BuildError:
-    return BuildError(
-        FailureReason.BUNDLE_INCOMPLETE, f"The bundle was not accepted by the builder: {why}"
-    )
+    return BuildError(FailureReason.BUNDLE_INCOMPLETE, Reason(ReasonKey.BUNDLE_REFUSED, line=why))

@@ -11,6 +11,7 @@ from ..build.cache.layout import CacheLayout, configuration_key
 from ..build.model import BuildError
 from ..build.services import GuestBuildServices
 from ..const import FailureReason
+from ..reason import Reason, ReasonKey
 from ..threads import in_thread
 from .ports import MakeGuestBuildServices
 from .unpack import UnpackStopped, unpack
@@ -127,7 +128,7 @@ def _prepare(
         if bundle is None:
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT,
-                "The builder had this bundle, but has it no more; submit it again",
+                Reason(ReasonKey.BUNDLE_LOST),
             )
         # Not in TMPDIR: a build of this guest that runs meanwhile could put links in the way.
         fresh = layout.staging / uuid.uuid4().hex
@@ -135,7 +136,8 @@ def _prepare(
         if not (fresh / configuration).is_file():
             layout.discard(fresh)
             raise BuildError(
-                FailureReason.BUNDLE_INCOMPLETE, f"{configuration} is not in its own bundle"
+                FailureReason.BUNDLE_INCOMPLETE,
+                Reason(ReasonKey.BUNDLE_LACKS, {"configuration": configuration}),
             )
         _forget_sources(layout, key)
         folder.parent.mkdir(exist_ok=True)

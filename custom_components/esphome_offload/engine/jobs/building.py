@@ -12,15 +12,15 @@ from ..build.model import (
 )
 from ..clock import Time
 from ..const import FailureReason
-from ..job_log import JobLogs
-from .attempt import AttemptSink, attempt_boundary, new_id
-from .failures import Action, Failures, Step
+from ..job_log import OWN, JobLogs
+from ..reason import Reason, ReasonKey
+from .attempt_sink import AttemptSink, ReplayFilter, attempt_boundary, new_id
 from .lanes import Binding, BuilderFailure, BuildLane
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob, Routing
 from .pool import BuilderPool
 from .ports import ConfigurationSource, FirmwareKeeper, QueueSettings
-from .replay import Replay
+from .remedies import Action, FailureHistory, Step
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _ALL_LINES = 1_000_000
 
 
 class Building:
-    """Gets firmware for a job: what is kept, or what a builder makes."""
+    """Gets firmware for a job: what is kept, or what a builder builds."""
 
     def __init__(
         self,
@@ -43,7 +43,6 @@ class Building:
         settings: Callable[[], QueueSettings],
         time: Time,
     ) -> None:
-        """Keep what is needed."""
         self._lane = lane
         self._ledger = ledger
         self._logs = logs
@@ -53,17 +52,17 @@ class Building:
         self._settings = settings
         self._time = time
 
-    async def build(self, job: FirmwareJob, failures: Failures) -> Firmware:
-        """Build at one builder after the other; raises BuildError when that is over.
+    async def build(self, job: FirmwareJob, failures: FailureHistory) -> Firmware:
+        """Build at one builder after the other; raises BuildError when none is left.
 
-        It begins with an attempt that another machine was left alone with, if there is one.
+        It starts with the attempt that another machine has already, if there is one.
         """
-        setbacks: dict[str, BuilderFailure] = {}
+        failed: dict[str, BuilderFailure] = {}
         last: BuildError | None = None
         resumed = await self._resumed(job)
         while True:
             try:
-                async with self._lane.slot(job, setbacks, resumed) as binding:
+                async with self._lane.slot(job, failed, resumed) as binding:
                     builder_id = binding.builder.builder_id
                     try:
                         return await self._attempt(job, binding, resumed)
@@ -73,11 +72,11 @@ class Building:
                         continue
                     except BuildError as err:
                         last = err
-            except BuildError as nobody:
+            except BuildError as no_builder:
                 if resumed is None:
-                    # That nobody else takes it says less than what went wrong where it was tried.
-                    raise (last or nobody) from nobody
-                self._ledger.end_attempt(job, FailureReason.BUILDER_UNAVAILABLE, str(nobody))
+                    # What went wrong where it was tried says more than that no other is left.
+                    raise (last or no_builder) from no_builder
+                self._ledger.end_attempt(job, FailureReason.BUILDER_UNAVAILABLE, no_builder.reason)
                 resumed = None
                 continue
             resumed = None
@@ -86,18 +85,19 @@ class Building:
                 case Action.NEXT_BUILDER:
                     pause = timedelta(seconds=decision.delay)
                     again_at = self._time.now() + pause if pause else None
-                    setbacks[builder_id] = BuilderFailure(str(last), again_at)
+                    failed[builder_id] = BuilderFailure(last.reason, again_at)
                 case Action.BUILD_AGAIN:
                     pass
                 case _:
                     raise last
 
-    async def kept(self, job: FirmwareJob, failures: Failures) -> Firmware | None:
-        """Return what this job built before a restart; None when it has to be built (again)."""
+    async def kept(self, job: FirmwareJob, failures: FailureHistory) -> Firmware | None:
+        """Return what this job built before a restart; None when it has to be built."""
         sha256 = job.firmware_sha256
         if sha256 is None:
             return None
-        gone = BuildError(FailureReason.NO_FIRMWARE, "What was built is not there any more")
+        reason = Reason(ReasonKey.FIRMWARE_GONE, {"device": job.request.device_name})
+        gone = BuildError(FailureReason.NO_FIRMWARE, reason)
         try:
             firmware = await self._firmware.load(job.request.configuration, sha256)
         except BuildError as err:
@@ -116,42 +116,43 @@ class Building:
         firmware = await self._firmware.latest(configuration)
         if firmware is None:
             raise BuildError(
-                FailureReason.NO_FIRMWARE, f"Nothing has been built for {configuration} yet"
+                FailureReason.NO_FIRMWARE,
+                Reason(ReasonKey.NOTHING_BUILT_YET, {"configuration": configuration}),
             )
         return firmware
 
     async def fingerprint(self, job: FirmwareJob) -> str:
-        """Return the present state of a job's configuration; BuildError when it is gone."""
+        """Return the present state of a job's configuration; raises BuildError when it is gone."""
         configuration = job.request.configuration
         fingerprint = await self._configurations.fingerprint(configuration)
         if fingerprint is None:
             raise BuildError(
                 FailureReason.CONFIG_INVALID,
-                f"{configuration} is not in the configuration folder any more",
+                Reason(ReasonKey.CONFIGURATION_MISSING, {"configuration": configuration}),
             )
         return fingerprint
 
     async def clean(self, job: FirmwareJob) -> None:
-        """Forget the build trees of a configuration everywhere; raises the first BuildError."""
+        """Remove the build trees of a configuration at all builders; raises the first BuildError."""
         first: BuildError | None = None
         for builder in self._builders.builders:
             try:
                 await builder.clean(job.request.configuration)
             except BuildError as err:
-                self._logs.append(job.job_id, (f"{builder.label}: {err}",))
+                self._logs.append(job.job_id, (f"{OWN}{builder.label}: {err}",))
                 first = first or err
         if first is not None:
             raise first
 
     async def _resumed(self, job: FirmwareJob) -> Attempt | None:
-        """Return the attempt to go on with; one that builds what is outdated is ended."""
+        """Return the attempt to continue; one whose configuration was changed is ended."""
         attempt = job.current_attempt
         if attempt is None:
             return None
         if attempt.fingerprint == await self.fingerprint(job):
             return attempt
         self._ledger.end_attempt(
-            job, FailureReason.SUPERSEDED, "The configuration was changed meanwhile"
+            job, FailureReason.SUPERSEDED, Reason(ReasonKey.CONFIGURATION_CHANGED)
         )
         return None
 
@@ -165,13 +166,14 @@ class Building:
             sink = AttemptSink(self._ledger, self._logs, job, await self._logged(job, resumed))
             self._ledger.resume_attempt(job)
         else:
-            attempt = self._begin(job, binding)
+            attempt = self._start_attempt(job, binding)
             sink = AttemptSink(self._ledger, self._logs, job)
         try:
             # Before the build: what changes while it runs counts as changed.
             fingerprint = attempt.fingerprint or await self.fingerprint(job)
-            self._ledger.note_fingerprint(job, fingerprint)
-            with attempt_boundary(sink, builder.label):
+            self._ledger.set_fingerprint(job, fingerprint)
+            stopped = Reason(ReasonKey.BUILDER_STOPPED, {"label": builder.label})
+            with attempt_boundary(sink, stopped):
                 firmware = await builder.build(
                     BuildRequest(
                         job_id=job.job_id,
@@ -187,12 +189,12 @@ class Building:
                     sink,
                 )
         except BuildError as err:
-            self._ledger.end_attempt(job, err.failure_reason, str(err))
+            self._ledger.end_attempt(job, err.failure_reason, err.reason)
             raise
         self._ledger.built(job, firmware.sha256, firmware.build_info, fingerprint)
         return firmware
 
-    def _begin(self, job: FirmwareJob, binding: Binding) -> Attempt:
+    def _start_attempt(self, job: FirmwareJob, binding: Binding) -> Attempt:
         builder = binding.builder
         attempt = Attempt(
             attempt_id=new_id(),
@@ -209,14 +211,14 @@ class Building:
             reason=binding.choice.reason,
             why_not=binding.choice.why_not,
         )
-        self._ledger.begin_attempt(job, attempt, routing)
+        self._ledger.start_attempt(job, attempt, routing)
         return attempt
 
-    async def _logged(self, job: FirmwareJob, attempt: Attempt) -> Replay:
-        """Return what filters out the lines of an attempt that are in the log already."""
+    async def _logged(self, job: FirmwareJob, attempt: Attempt) -> ReplayFilter:
+        """Return the filter of lines of an attempt that are in the log already."""
         page = await self._logs.read(job.job_id, 0, _ALL_LINES)
         lines = list(page.lines)
         while page.lines and page.next_line < page.total:
             page = await self._logs.read(job.job_id, page.next_line, _ALL_LINES)
             lines.extend(page.lines)
-        return Replay(lines, attempt.label)
+        return ReplayFilter(lines, attempt.label)

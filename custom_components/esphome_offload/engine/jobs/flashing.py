@@ -7,14 +7,14 @@ from enum import Enum, auto
 from ..build.model import BuildError, Firmware, FlashRequest
 from ..clock import Time, sleep
 from ..const import FailureReason, Stage
-from ..job_log import JobLogs
-from .attempt import (
+from ..job_log import OWN, JobLogs
+from ..reason import Reason, ReasonKey
+from .attempt_sink import (
     AttemptSink,
     attempt_boundary,
     new_id,
     stop_if_cancelled,
 )
-from .failures import Action, Failures, Step
 from .lanes import UploadLane, UploadLease
 from .ledger import Ledger
 from .model import FirmwareJob
@@ -26,23 +26,24 @@ from .ports import (
     QueueSettings,
     Verdict,
 )
+from .remedies import Action, FailureHistory, Step
 
 # A device that did not answer, and of which Home Assistant knows nothing better, is tried again.
 TRY_AGAIN = 60.0
 
 
 class Flashed(Enum):
-    """How the second half went, when it did not fail."""
+    """The result of the second half, unless it failed."""
 
     VERIFIED = auto()
     UNVERIFIED = auto()
-    """Taken by the device, but Home Assistant does not know it and cannot tell."""
+    """The device has accepted it, but Home Assistant does not know that device."""
     OUTDATED = auto()
-    """Not flashed: the configuration is another one by now."""
+    """Not flashed: the configuration was changed meanwhile."""
 
 
 class Flashing:
-    """Waits for a device, flashes it, sees it come back."""
+    """Waits for a device, flashes it, and confirms that it runs the firmware."""
 
     def __init__(
         self,
@@ -56,7 +57,6 @@ class Flashing:
         settings: Callable[[], QueueSettings],
         time: Time,
     ) -> None:
-        """Keep what is needed."""
         self._lane = lane
         self._ledger = ledger
         self._logs = logs
@@ -68,7 +68,7 @@ class Flashing:
         self._waiting: set[asyncio.Event] = set()
 
     def look_again(self) -> None:
-        """Have every job that waits for its device look whether it still has to."""
+        """Make every job that waits for its device check again."""
         for woken in self._waiting:
             woken.set()
 
@@ -76,21 +76,21 @@ class Flashing:
         self,
         job: FirmwareJob,
         firmware: Firmware,
-        failures: Failures,
+        failures: FailureHistory,
         outdated: Callable[[], Awaitable[bool]],
     ) -> Flashed:
-        """Flash as soon as the device is there; raises BuildError.
+        """Flash as soon as the device is available; raises BuildError.
 
-        ``outdated`` is asked after each wait whether the firmware has to be built again.
+        ``outdated`` is called after each wait and returns whether to build again.
         """
         unreachable = False
         while True:
-            waited = await self._device_there(job, unreachable=unreachable)
+            waited = await self._wait_for_device(job, unreachable=unreachable)
             if waited and await outdated():
                 return Flashed.OUTDATED
             async with self._lane.lease(
                 job.request.device_name,
-                lambda what: self._ledger.enter(job, Stage.UPLOADING, what),
+                lambda reason: self._ledger.enter(job, Stage.UPLOADING, reason),
             ) as lease:
                 presence = self._presence(job)
                 if not _flashable(presence):
@@ -104,10 +104,12 @@ class Flashing:
             )
             if decision.action is Action.FAIL:
                 raise failure
-            self._logs.append(job.job_id, (f"== {failure}",))
+            self._logs.append(job.job_id, (f"{OWN}{failure}",))
             unreachable = decision.action is Action.WAIT_FOR_DEVICE
             if decision.delay:
-                self._ledger.enter(job, Stage.UPLOADING, f"another try in {decision.delay:.0f} s")
+                seconds = f"{decision.delay:.0f}"
+                retry = Reason(ReasonKey.WAITS_FOR_RETRY, {"seconds": seconds})
+                self._ledger.enter(job, Stage.UPLOADING, retry)
                 await sleep(self._time, decision.delay)
 
     async def _flash(self, job: FirmwareJob, firmware: Firmware, lease: UploadLease) -> Flashed:
@@ -117,7 +119,7 @@ class Flashing:
         try:
             sink = AttemptSink(self._ledger, self._logs, job)
             sink.stage(Stage.UPLOADING)
-            with attempt_boundary(sink, "The upload"):
+            with attempt_boundary(sink, Reason(ReasonKey.UPLOAD_STOPPED)):
                 await self._flasher.flash(
                     FlashRequest(
                         job_id=job.job_id,
@@ -140,12 +142,9 @@ class Flashing:
             return Flashed.VERIFIED
         if verdict is Verdict.UNKNOWN:
             return Flashed.UNVERIFIED
-        what = (
-            "came back, but with another build"
-            if verdict is Verdict.ANOTHER_BUILD
-            else "was flashed, but did not come back"
-        )
-        raise BuildError(FailureReason.NOT_VERIFIED, f"{request.device_name} {what}")
+        another = verdict is Verdict.ANOTHER_BUILD
+        key = ReasonKey.ANOTHER_BUILD_RUNS if another else ReasonKey.DEVICE_NOT_BACK
+        raise BuildError(FailureReason.NOT_VERIFIED, Reason(key, {"device": request.device_name}))
 
     def _presence(self, job: FirmwareJob) -> Presence:
         presence = self._devices.presence(job.request.device_name)
@@ -154,11 +153,11 @@ class Flashing:
             return Presence.UNKNOWN
         return presence
 
-    async def _device_there(self, job: FirmwareJob, *, unreachable: bool) -> bool:
-        """Return when the device can be flashed, and whether that had to be waited for.
+    async def _wait_for_device(self, job: FirmwareJob, *, unreachable: bool) -> bool:
+        """Wait until the device can be flashed; returns whether that took a wait.
 
         ``unreachable``: it did not answer just now, so wait until it has been away and is back,
-        or a while has passed. Raises BuildError (device_offline) when waiting is over.
+        or for TRY_AGAIN seconds. Raises BuildError (device_offline) when the time is up.
         """
         if not unreachable and _flashable(self._presence(job)):
             return False
@@ -194,28 +193,25 @@ class Flashing:
                 cancel()
 
     def _remaining(self, job: FirmwareJob, presence: Presence) -> float | None:
-        """Return for how long the job may still wait; raises BuildError when it may not."""
+        """Return the seconds that the job may still wait; raises BuildError when there are none."""
         limit = self._settings().wait_for_device
         if limit is None:
             return None
         remaining = limit - job.seconds_in(Stage.WAITING_DEVICE, self._time.now())
         if remaining <= 0:
-            name = job.request.device_name
-            why = "is being updated by somebody else" if presence is Presence.BUSY else "is offline"
-            raise BuildError(
-                FailureReason.DEVICE_OFFLINE,
-                f"{name} {why}; the firmware is built and can be uploaded later",
-            )
+            busy = presence is Presence.BUSY
+            key = ReasonKey.DEVICE_STAYS_BUSY if busy else ReasonKey.DEVICE_STAYS_AWAY
+            reason = Reason(key, {"device": job.request.device_name})
+            raise BuildError(FailureReason.DEVICE_OFFLINE, reason)
         return remaining
 
 
 def _flashable(presence: Presence) -> bool:
-    """Whether to try: also a device that Home Assistant does not know may be there."""
+    """Return whether to try; a device that Home Assistant does not know may be there."""
     return presence in (Presence.ONLINE, Presence.UNKNOWN)
 
 
-def _waits_for(job: FirmwareJob, presence: Presence) -> str:
-    name = job.request.device_name
-    if presence is Presence.BUSY:
-        return f"{name}, which is being updated by somebody else"
-    return f"{name} to be reachable"
+def _waits_for(job: FirmwareJob, presence: Presence) -> Reason:
+    busy = presence is Presence.BUSY
+    key = ReasonKey.WAITS_FOR_UPDATE if busy else ReasonKey.WAITS_FOR_DEVICE
+    return Reason(key, {"device": job.request.device_name})

@@ -1,4 +1,4 @@
-"""Who may work now: build slots per builder, upload slots, and the gate before both."""
+"""The lanes of work: build slots per builder, upload slots, and the gate before both."""
 
 import asyncio
 from collections import Counter
@@ -11,6 +11,7 @@ from ..build.model import Builder, BuildError
 from ..build.slots import OWN, Slot, Slots
 from ..clock import Time
 from ..const import REQUESTED_AUTO, FailureReason
+from ..reason import Reason, ReasonKey
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob
 from .pool import BuilderPool
@@ -28,10 +29,9 @@ from .router import (
 
 
 class DispatchGate:
-    """Closed while nothing may start; what runs goes on."""
+    """Closed while nothing may start; what runs continues."""
 
     def __init__(self) -> None:
-        """Start closed."""
         self._opened = asyncio.Event()
 
     @property
@@ -76,7 +76,7 @@ def _granted[T](future: asyncio.Future[T]) -> bool:
 class BuilderFailure:
     """Why a job failed at a builder, and when it may be tried there again; None: never."""
 
-    why: str
+    reason: Reason
     again_at: datetime | None = None
 
     def left(self, now: datetime) -> float | None:
@@ -90,17 +90,17 @@ class BuilderFailure:
 
 @dataclass(slots=True, eq=False)
 class _BuildTicket:
-    """Somebody who waits for a builder; ``resumed``: for the one that has the attempt already."""
+    """A job that waits for a builder; ``resumed``: for the one that has the attempt already."""
 
     job: FirmwareJob
-    setbacks: Mapping[str, BuilderFailure]
+    failed: Mapping[str, BuilderFailure]
     since: datetime
     resumed: Attempt | None = None
     binding: asyncio.Future[Binding] = field(default_factory=_new_future)
 
 
 class BuildLane:
-    """One queue for all builders; first come, first served by whoever suits the job."""
+    """One queue for all builders; the jobs are served in their order."""
 
     def __init__(
         self,
@@ -110,7 +110,6 @@ class BuildLane:
         settings: Callable[[], QueueSettings],
         time: Time,
     ) -> None:
-        """Start empty."""
         self._builders = builders
         self._ledger = ledger
         self._gate = gate
@@ -118,7 +117,7 @@ class BuildLane:
         self._time = time
         self._tickets: list[_BuildTicket] = []
         self._bound: Counter[str] = Counter()
-        self._lines: dict[str, Slots] = {}
+        self._shared: dict[str, Slots] = {}
         self._serving = False
         self._again = False
         self._timer: Callable[[], None] | None = None
@@ -127,15 +126,15 @@ class BuildLane:
     async def slot(
         self,
         job: FirmwareJob,
-        setbacks: Mapping[str, BuilderFailure],
+        failed: Mapping[str, BuilderFailure],
         resumed: Attempt | None = None,
     ) -> AsyncIterator[Binding]:
-        """Hold a slot on a builder that has no setback (they are keyed by builder id).
+        """Hold a slot on a builder where the job has not ``failed`` (keyed by builder id).
 
         With ``resumed``, on the builder of that attempt, which has it already. Raises BuildError
-        (no_builder) when no builder will take the job.
+        (no_builder) when no builder accepts the job.
         """
-        ticket = _BuildTicket(job, setbacks, self._time.now(), resumed)
+        ticket = _BuildTicket(job, failed, self._time.now(), resumed)
         self._tickets.append(ticket)
         self.serve()
         try:
@@ -148,9 +147,9 @@ class BuildLane:
             self.serve()
 
     def serve(self) -> None:
-        """Look at everybody who waits; to be called after any change."""
+        """Serve all that waits; to be called after any change."""
         if self._serving:
-            # Showing what a job waits for calls listeners, and those may change something.
+            # Listeners are notified of what a job waits for, and may change something.
             self._again = True
             return
         self._serving = True
@@ -164,13 +163,13 @@ class BuildLane:
             self._serving = False
 
     def outlook(self, configuration: str) -> Bind | Wait | Fail:
-        """Return what would become of a job that is submitted now."""
-        return choose(self._seen(configuration, REQUESTED_AUTO, {}, 0.0))
+        """Return what would be chosen for a job that is submitted now."""
+        return choose(self._snapshot_of(configuration, REQUESTED_AUTO, {}, 0.0))
 
     def close(self) -> None:
-        """Drop the timer and the places in other lines."""
+        """Drop the timer and the places in the queues of builders."""
         self._drop_timer()
-        self._line_up(Counter())
+        self._update_queue_demand(Counter())
 
     def _drop_timer(self) -> None:
         if self._timer is not None:
@@ -182,12 +181,12 @@ class BuildLane:
         looks: list[float] = []
         waiting: Counter[str] = Counter()
         if self._gate.is_open:
-            self._look_at_all(looks, waiting)
-        self._line_up(waiting)
+            self._serve_tickets(looks, waiting)
+        self._update_queue_demand(waiting)
         if looks:
             self._timer = self._time.call_later(min(looks), self.serve)
 
-    def _look_at_all(self, looks: list[float], waiting: Counter[str]) -> None:
+    def _serve_tickets(self, looks: list[float], waiting: Counter[str]) -> None:
         for ticket in tuple(self._tickets):
             if ticket.binding.done() or ticket.job.terminal:
                 continue
@@ -199,22 +198,16 @@ class BuildLane:
             if isinstance(choice, Bind) and not self._bind(ticket, choice):
                 choice = wait_for_slot(snapshot, choice.builder_id)
             match choice:
-                case Fail(reasons=reasons):
-                    listed = "; ".join(f"{label}: {why}" for label, why in reasons.items())
-                    ticket.binding.set_exception(
-                        BuildError(
-                            FailureReason.NO_BUILDER,
-                            f"No builder takes this job. {listed or 'There is none.'}",
-                        )
-                    )
-                case Wait(why=why, look_again=look_again, for_slot=for_slot):
+                case Fail(reason=reason):
+                    ticket.binding.set_exception(BuildError(FailureReason.NO_BUILDER, reason))
+                case Wait(reason=reason, look_again=look_again, for_slot=for_slot):
                     if look_again is not None:
                         looks.append(look_again)
                     waiting.update(for_slot)
-                    self._ledger.wait_for_builder(ticket.job, why)
+                    self._ledger.wait_for_builder(ticket.job, reason)
 
     def _bind(self, ticket: _BuildTicket, choice: Bind) -> bool:
-        """Bind, unless a slot that is free is not for us: it is a guest's turn."""
+        """Bind, unless it is a guest's turn to take the free slot."""
         builder = self._builders.get(choice.builder_id)
         assert builder is not None  # noqa: S101 - the snapshot was made in this very moment
         slot = builder.slots.take(OWN) if builder.slots is not None else None
@@ -230,28 +223,28 @@ class BuildLane:
         if binding.slot is not None:
             binding.slot.release()
 
-    def _line_up(self, waiting: Counter[str]) -> None:
-        """Have as many of our jobs wait for slots that are shared as are waiting now."""
-        lines = {
+    def _update_queue_demand(self, waiting: Counter[str]) -> None:
+        """Register how many of our jobs wait for slots that are shared with guests."""
+        shared = {
             builder.builder_id: builder.slots
             for builder in self._builders.builders
             if builder.slots is not None
         }
-        for builder_id, slots in (self._lines | lines).items():
+        for builder_id, slots in (self._shared | shared).items():
             slots.want(OWN, waiting[builder_id], self.serve)
-        self._lines = lines
+        self._shared = shared
 
     def _snapshot(self, ticket: _BuildTicket) -> Snapshot:
         request = ticket.job.request
-        return self._seen(
+        return self._snapshot_of(
             request.configuration,
             request.requested_source,
-            ticket.setbacks,
+            ticket.failed,
             (self._time.now() - ticket.since).total_seconds(),
         )
 
-    def _seen(
-        self, configuration: str, source: str, setbacks: Mapping[str, BuilderFailure], waited: float
+    def _snapshot_of(
+        self, configuration: str, source: str, failed: Mapping[str, BuilderFailure], waited: float
     ) -> Snapshot:
         settings = self._settings()
         now = self._time.now()
@@ -259,7 +252,7 @@ class BuildLane:
             configuration=configuration,
             requested_source=source,
             candidates=tuple(
-                self._candidate(builder, setbacks.get(builder.builder_id), now)
+                self._candidate(builder, failed.get(builder.builder_id), now)
                 for builder in self._builders.builders
             ),
             waited=waited,
@@ -269,18 +262,18 @@ class BuildLane:
         )
 
     def _candidate(
-        self, builder: Builder, setback: BuilderFailure | None, now: datetime
+        self, builder: Builder, failure: BuilderFailure | None, now: datetime
     ) -> Candidate:
-        if setback is not None and setback.over(now):
-            setback = None
+        if failure is not None and failure.over(now):
+            failure = None
         return Candidate(
             builder_id=builder.builder_id,
             label=builder.label,
             source=builder.source,
             status=builder.status(),
             ours=self._bound[builder.builder_id],
-            failed=None if setback is None else setback.why,
-            again_in=None if setback is None else setback.left(now),
+            failed=None if failure is None else failure.reason,
+            again_in=None if failure is None else failure.left(now),
         )
 
 
@@ -297,7 +290,6 @@ class UploadLane:
     """As many uploads at a time as the options say, never two to the same device."""
 
     def __init__(self, gate: DispatchGate, settings: Callable[[], QueueSettings]) -> None:
-        """Start empty."""
         self._gate = gate
         self._settings = settings
         self._waiting: list[UploadLease] = []
@@ -305,9 +297,9 @@ class UploadLane:
 
     @asynccontextmanager
     async def lease(
-        self, device_name: str, on_wait: Callable[[str], None]
+        self, device_name: str, on_wait: Callable[[Reason], None]
     ) -> AsyncIterator[UploadLease]:
-        """Hold the device and an upload slot; ``on_wait`` gets told what has to be waited for."""
+        """Hold the device and an upload slot; ``on_wait`` is called with what it waits for."""
         lease = UploadLease(device_name)
         self._waiting.append(lease)
         self.serve()
@@ -323,12 +315,12 @@ class UploadLane:
             self.serve()
 
     def uploaded(self, lease: UploadLease) -> None:
-        """Give the slot to the next one; the device stays held until it is back."""
+        """Free the slot for the next one; the device stays held until it is back."""
         lease.uploading = False
         self.serve()
 
     def serve(self) -> None:
-        """Look at everybody who waits; to be called after any change."""
+        """Serve all that waits; to be called after any change."""
         if not self._gate.is_open:
             return
         for lease in tuple(self._waiting):
@@ -350,7 +342,7 @@ class UploadLane:
     def _held(self, device_name: str) -> bool:
         return any(lease.device_name == device_name for lease in self._leases)
 
-    def _waits_for(self, lease: UploadLease) -> str:
+    def _waits_for(self, lease: UploadLease) -> Reason:
         if self._held(lease.device_name):
-            return "another job that flashes this device"
-        return "a free upload slot"
+            return Reason(ReasonKey.WAITS_FOR_OTHER_JOB)
+        return Reason(ReasonKey.WAITS_FOR_UPLOAD_SLOT)

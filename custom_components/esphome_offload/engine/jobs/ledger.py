@@ -1,12 +1,16 @@
-"""Ledger: all jobs, and the one place through which every change of a job passes."""
+"""Ledger: all jobs, and the one place that changes them."""
 
 from collections.abc import Callable, Mapping
 import logging
 
 from ..build.model import BuildInfo
 from ..clock import Time
+from ..codec import encode
 from ..const import FailureReason, JobStatus, Stage
-from ..job_log import JobLogs
+from ..job_log import OWN, JobLogs
+from ..listeners import Listeners
+from ..reason import Reason
+from ..text import one_line
 from .model import (
     Attempt,
     FirmwareJob,
@@ -14,8 +18,7 @@ from .model import (
     Routing,
 )
 from .ports import Persistence
-from .replay import beginning
-from .store import encode, to_drop
+from .store import to_drop
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -34,21 +37,24 @@ _LEVELS: Mapping[JobEvent, int] = {
 
 
 class Ledger:
-    """Applies a transition, stores it, logs it, tells the listeners: in this order, always."""
+    """Applies a transition, stores it, logs it, notifies the listeners; always in this order."""
 
     def __init__(
         self, persistence: Persistence, logs: JobLogs, time: Time, on_event: JobListener
     ) -> None:
-        """``on_event`` hears everything, before the other listeners."""
+        """``on_event`` is called at every event, before the other listeners."""
         self._persistence = persistence
         self._logs = logs
         self._time = time
-        self._on_event = on_event
         self._jobs: dict[str, FirmwareJob] = {}
+        self._active: dict[str, FirmwareJob] = {}
+        self._last: dict[str, FirmwareJob] = {}
         self._records: dict[str, dict[str, object]] = {}
-        self._listeners: list[tuple[str | None, JobListener]] = []
-        self._quiet: dict[str, Callable[[], None]] = {}
-        self._unseen: set[str] = set()
+        self._listeners = Listeners[JobEvent, FirmwareJob]()
+        self._listeners.subscribe(on_event)
+        self._listeners_by_job: dict[str, Listeners[JobEvent, FirmwareJob]] = {}
+        self._progress_timers: dict[str, Callable[[], None]] = {}
+        self._unreported: set[str] = set()
 
     @property
     def jobs(self) -> Mapping[str, FirmwareJob]:
@@ -57,42 +63,40 @@ class Ledger:
 
     def active(self, configuration: str) -> FirmwareJob | None:
         """Return the job of a configuration that has not ended."""
-        for job in reversed(self._jobs.values()):
-            if job.request.configuration == configuration and not job.terminal:
-                return job
-        return None
+        return self._active.get(configuration)
 
     def last(self, configuration: str) -> FirmwareJob | None:
         """Return the newest job of a configuration that has ended."""
-        for job in reversed(self._jobs.values()):
-            if job.request.configuration == configuration and job.terminal:
-                return job
-        return None
+        return self._last.get(configuration)
 
     def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
         """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""
-        entry = (job_id, listener)
-        self._listeners.append(entry)
+        if job_id is None:
+            return self._listeners.subscribe(listener)
+        listeners = self._listeners_by_job.setdefault(job_id, Listeners())
+        unsubscribe = listeners.subscribe(listener)
 
-        def unsubscribe() -> None:
-            if entry in self._listeners:
-                self._listeners.remove(entry)
+        def unsubscribe_from_job() -> None:
+            unsubscribe()
+            if not listeners and self._listeners_by_job.get(job_id) is listeners:
+                del self._listeners_by_job[job_id]
 
-        return unsubscribe
+        return unsubscribe_from_job
 
     def records(self) -> list[dict[str, object]]:
         """Return the stored form of all jobs, oldest first."""
         return [self._record(job) for job in self._jobs.values()]
 
     def adopt(self, job: FirmwareJob) -> None:
-        """Take in a job of an earlier run; one that had not ended is queued again."""
+        """Add a job of an earlier run; one that has not ended is queued again."""
         self._jobs[job.job_id] = job
+        self._index(job)
         if not job.terminal:
             job.requeue(self._time.now())
             self._publish(job, JobEvent.CHANGED)
 
     def rename(self, old: str, new: str) -> None:
-        """Hand the jobs of a configuration on to its new name, also those that have ended."""
+        """Move the jobs of a configuration, ended ones too, to its new name."""
         for job in self._jobs.values():
             if job.request.configuration != old:
                 continue
@@ -100,19 +104,24 @@ class Ledger:
             self._records.pop(job.job_id, None)
             if not job.terminal:
                 self._publish(job, JobEvent.CHANGED, f"{old} is {new} from now on")
+        self._active.clear()
+        self._last.clear()
+        for job in self._jobs.values():
+            self._index(job)
         self._persistence.save_soon(self.records)
 
     def queue(self, job: FirmwareJob) -> None:
-        """Take in a new job."""
+        """Add a new job."""
         self._jobs[job.job_id] = job
+        self._index(job)
         self._publish(job, JobEvent.QUEUED)
 
-    def wait_for_builder(self, job: FirmwareJob, why: str) -> None:
-        """Show what a job waits for that has no builder."""
+    def wait_for_builder(self, job: FirmwareJob, reason: Reason) -> None:
+        """Set what a job without a builder waits for."""
         if job.status is JobStatus.QUEUED:
-            changed = job.wait_in_queue(why)
+            changed = job.wait_in_queue(reason)
         else:
-            changed = job.enter(Stage.WAITING_BUILDER, self._time.now(), why)
+            changed = job.enter(Stage.WAITING_BUILDER, self._time.now(), reason)
         if changed:
             self._publish(job, JobEvent.CHANGED)
 
@@ -122,19 +131,19 @@ class Ledger:
         job.start(self._time.now())
         self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
 
-    def begin_attempt(self, job: FirmwareJob, attempt: Attempt, routing: Routing) -> None:
-        """Bind a job to a builder; one that is queued leaves the queue with that."""
+    def start_attempt(self, job: FirmwareJob, attempt: Attempt, routing: Routing) -> None:
+        """Bind a job to a builder; a queued one leaves the queue."""
         first = job.started_at is None
         if job.status is JobStatus.QUEUED:
             job.start(self._time.now())
         else:
             job.enter(Stage.PREPARING, self._time.now())
-        job.begin_attempt(attempt, routing)
-        self._logs.append(job.job_id, explain(routing))
+        job.start_attempt(attempt, routing)
+        self._logs.append(job.job_id, _routing_lines(routing))
         self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
 
     def resume_attempt(self, job: FirmwareJob) -> None:
-        """Go back to the builder that the job is bound to since before."""
+        """Continue the current attempt at its builder."""
         first = job.started_at is None
         if job.status is JobStatus.QUEUED:
             job.start(self._time.now())
@@ -142,21 +151,20 @@ class Ledger:
             job.enter(Stage.PREPARING, self._time.now())
         self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
 
-    def note_fingerprint(self, job: FirmwareJob, fingerprint: str) -> None:
-        """Note what the current attempt is built from; nobody has to hear of that."""
-        job.note_fingerprint(fingerprint)
+    def set_fingerprint(self, job: FirmwareJob, fingerprint: str) -> None:
+        """Set what the current attempt is built from; listeners are not notified."""
+        job.set_fingerprint(fingerprint)
         self._persistence.save_soon(self.records)
 
-    def end_attempt(
-        self, job: FirmwareJob, failure: FailureReason | None = None, detail: str | None = None
-    ) -> None:
-        """Note how the current attempt went."""
+    def end_attempt(self, job: FirmwareJob, failure_reason: FailureReason, error: Reason) -> None:
+        """End the current attempt without success."""
         label = job.current_attempt.label if job.current_attempt is not None else ""
-        job.end_attempt(self._time.now(), failure, detail)
-        how = "done" if failure is None else f"{failure}: {detail}"
-        self._publish(job, JobEvent.CHANGED, f"attempt on {label}: {how}")
+        job.end_attempt(self._time.now(), failure_reason, error)
+        self._publish(
+            job, JobEvent.CHANGED, f"attempt on {label} failed ({failure_reason}): {error}"
+        )
 
-    def enter(self, job: FirmwareJob, stage: Stage, waiting_for: str | None = None) -> None:
+    def enter(self, job: FirmwareJob, stage: Stage, waiting_for: Reason | None = None) -> None:
         """Enter a stage."""
         if job.enter(stage, self._time.now(), waiting_for):
             self._publish(job, JobEvent.CHANGED)
@@ -164,49 +172,55 @@ class Ledger:
     def built(
         self, job: FirmwareJob, sha256: str, build_info: BuildInfo, fingerprint: str | None
     ) -> None:
-        """Note which firmware is to be flashed; a current attempt has gone well."""
+        """Set the firmware to flash; a current attempt ends successfully."""
         if job.current_attempt is not None:
             job.end_attempt(self._time.now())
         job.built(sha256, build_info, fingerprint)
-        what = f"firmware {sha256[:12]}, ESPHome {build_info.esphome_version}"
-        self._publish(job, JobEvent.CHANGED, f"{what}, built {build_info.build_time}")
+        version = one_line(build_info.esphome_version, 64)
+        built_at = one_line(build_info.build_time, 64)
+        note = f"firmware {sha256[:12]}, ESPHome {version}, built {built_at}"
+        self._publish(job, JobEvent.CHANGED, note)
 
     def flashed(self, job: FirmwareJob) -> None:
-        """Note that the device has taken the firmware."""
+        """Enter verifying: the device has accepted the firmware."""
         job.flashed(self._time.now())
         self._publish(job, JobEvent.CHANGED)
 
     def advance(self, job: FirmwareJob, progress: int) -> None:
-        """Show progress; listeners hear of it at most once a second, and always of the last."""
+        """Raise the progress; listeners are notified at most once a second, and of the last."""
         if not job.advance(progress):
             return
-        if job.job_id in self._quiet:
-            self._unseen.add(job.job_id)
+        if job.job_id in self._progress_timers:
+            self._unreported.add(job.job_id)
         else:
-            self._tell_progress(job)
+            self._notify_progress(job)
 
     def complete(self, job: FirmwareJob, *, verified: bool | None) -> None:
-        """End well."""
+        """End a job successfully."""
         job.complete(self._time.now(), verified=verified)
         self._publish(job, JobEvent.COMPLETED)
 
     def fail(
-        self, job: FirmwareJob, reason: FailureReason, error: str, exit_code: int | None = None
+        self,
+        job: FirmwareJob,
+        failure_reason: FailureReason,
+        error: Reason,
+        exit_code: int | None = None,
     ) -> None:
-        """End badly."""
-        job.fail(self._time.now(), reason, error, exit_code)
+        """End a job without success."""
+        job.fail(self._time.now(), failure_reason, error, exit_code)
         self._publish(job, JobEvent.FAILED)
 
-    def cancel(self, job: FirmwareJob, reason: FailureReason) -> None:
-        """End because somebody wanted so."""
-        job.cancel(self._time.now(), reason)
+    def cancel(self, job: FirmwareJob, failure_reason: FailureReason) -> None:
+        """End a job on request."""
+        job.cancel(self._time.now(), failure_reason)
         self._publish(job, JobEvent.CANCELLED)
 
     async def close(self) -> None:
         """Store all jobs as they stand."""
-        for cancel in self._quiet.values():
+        for cancel in self._progress_timers.values():
             cancel()
-        self._quiet.clear()
+        self._progress_timers.clear()
         for job in self._jobs.values():
             if not job.terminal:
                 job.suspend(self._time.now())
@@ -214,45 +228,51 @@ class Ledger:
 
     def _publish(self, job: FirmwareJob, event: JobEvent, note: str | None = None) -> None:
         if job.terminal:
-            self._silence(job)
+            self._index(job)
+            self._stop_progress(job)
             self._drop_old()
         if event is not JobEvent.PROGRESS:
             self._persistence.save_soon(self.records)
-            text = note or describe(job)
+            text = note or _summary(job)
             _LOGGER.log(
                 _LEVELS[event], "Job %s (%s): %s", job.job_id, job.request.configuration, text
             )
-            self._logs.append(job.job_id, (f"== {text}",))
+            self._logs.append(job.job_id, (f"{OWN}{text}",))
         if job.terminal:
             self._logs.finish(job.job_id)
-        self._call(self._on_event, event, job)
-        for job_id, listener in tuple(self._listeners):
-            if job_id is None or job_id == job.job_id:
-                self._call(listener, event, job)
+        self._listeners.notify(event, job)
+        if (listeners := self._listeners_by_job.get(job.job_id)) is not None:
+            listeners.notify(event, job)
 
-    def _call(self, listener: JobListener, event: JobEvent, job: FirmwareJob) -> None:
-        try:
-            listener(event, job)
-        except Exception:
-            # Whoever listens must not be able to keep a job from going on, or from ending.
-            _LOGGER.exception("A listener failed on %s of job %s", event, job.job_id)
+    def _index(self, job: FirmwareJob) -> None:
+        """Find a job by its configuration from now on; of several the newest."""
+        configuration = job.request.configuration
+        if not job.terminal:
+            self._active[configuration] = job
+            return
+        if self._active.get(configuration) is job:
+            del self._active[configuration]
+        last = self._last.get(configuration)
+        if last is None or last.job_id <= job.job_id:
+            self._last[configuration] = job
 
-    def _tell_progress(self, job: FirmwareJob) -> None:
+    def _notify_progress(self, job: FirmwareJob) -> None:
         def over() -> None:
-            del self._quiet[job.job_id]
-            if job.job_id in self._unseen:
-                self._unseen.remove(job.job_id)
-                self._tell_progress(job)
+            del self._progress_timers[job.job_id]
+            if job.job_id in self._unreported:
+                self._unreported.remove(job.job_id)
+                self._notify_progress(job)
 
-        self._quiet[job.job_id] = self._time.call_later(PROGRESS_EVERY, over)
+        self._progress_timers[job.job_id] = self._time.call_later(PROGRESS_EVERY, over)
         self._publish(job, JobEvent.PROGRESS)
 
-    def _silence(self, job: FirmwareJob) -> None:
-        self._unseen.discard(job.job_id)
-        if cancel := self._quiet.pop(job.job_id, None):
+    def _stop_progress(self, job: FirmwareJob) -> None:
+        self._unreported.discard(job.job_id)
+        if cancel := self._progress_timers.pop(job.job_id, None):
             cancel()
 
     def _drop_old(self) -> None:
+        # The newest of each configuration is never among them: the index stays as it is.
         dropped = [job.job_id for job in to_drop(self._jobs.values())]
         for job_id in dropped:
             del self._jobs[job_id]
@@ -269,23 +289,27 @@ class Ledger:
         return record
 
 
-def explain(routing: Routing) -> list[str]:
-    """Return the lines that say who builds and why, and why not each of the others."""
-    others = (f"== Not on {label}: {why}" for label, why in routing.why_not.items())
-    return [f"{beginning(routing.source_label or '')}{routing.reason}", *others]
+def attempt_line(label: str) -> str:
+    """Return the start of the line that is logged once per attempt, when it starts."""
+    return f"{OWN}Building on {label}: "
 
 
-def describe(job: FirmwareJob) -> str:
-    """Return in a few words where a job stands."""
+def _routing_lines(routing: Routing) -> list[str]:
+    others = (f"{OWN}Not on {label}: {why}" for label, why in routing.why_not.items())
+    return [f"{attempt_line(routing.source_label or '')}{routing.reason}", *others]
+
+
+def _summary(job: FirmwareJob) -> str:
+    """Return in a few words the state of a job, for logs."""
     text = str(job.status)
     if job.status is JobStatus.RUNNING and job.stage is not None:
         text = str(job.stage).replace("_", " ")
         if job.current_attempt is not None:
             text = f"{text} on {job.current_attempt.label}"
-    if job.waiting_for:
-        text = f"{text}, waits for {job.waiting_for}"
-    if job.status is JobStatus.CANCELLED and job.outcome.failure_reason is not None:
+    if job.waiting_for is not None:
+        text = f"{text}, waits for: {job.waiting_for}"
+    if job.outcome.failure_reason is not None:
         text = f"{text} ({job.outcome.failure_reason})"
-    if job.outcome.error:
-        text = f"{text} ({job.outcome.failure_reason}): {job.outcome.error}"
+    if job.outcome.error is not None:
+        text = f"{text}: {job.outcome.error}"
     return text

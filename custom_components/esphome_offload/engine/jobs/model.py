@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+import math
 from types import MappingProxyType
+from typing import Annotated
 
 from ..build.model import BuildInfo
+from ..codec import Keyed, Many, Number, Text
 from ..const import (
     REQUESTED_AUTO,
     FailureReason,
@@ -15,12 +18,19 @@ from ..const import (
     Source,
     Stage,
 )
+from ..reason import Reason, ReasonKey
 
-_NO_REASONS: Mapping[str, str] = MappingProxyType({})
+_NO_REASONS: Mapping[str, Reason] = MappingProxyType({})
+
+# What jobs are made of comes from ourselves; the limits only keep a damaged store from harm.
+_Id = Annotated[str, Text(32, r"[0-9a-f]{32}")]
+_String = Annotated[str, Text(1000, free=True)]
+_Reasons = Annotated[Mapping[_String, Reason], Keyed(500)]
+_ExitCode = Annotated[int, Number(-(2**31), 2**31)]
 
 
 class JobEvent(StrEnum):
-    """What listeners hear of a job.
+    """What listeners are notified of.
 
     Of each job exactly one QUEUED, at most one STARTED and exactly one of the last three, also
     across restarts. CHANGED is any other transition (stage, attempt, what it waits for).
@@ -37,64 +47,65 @@ class JobEvent(StrEnum):
 
 
 class IllegalTransitionError(Exception):
-    """A job was asked to move where it cannot go from here; a defect in the caller."""
+    """A transition that is not possible in the present state; a defect in the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """What somebody asks for. ``requested_source`` is "auto", "local" or a peer's pin.
+    """What a job is to do. ``requested_source`` is "auto", "local" or a peer's pin.
 
     ``address`` overrides where the device is flashed, ``user_id`` is Home Assistant's.
     """
 
     operation: Operation
-    configuration: str
-    device_name: str
-    esphome_version: str
-    requested_source: str = REQUESTED_AUTO
+    configuration: _String
+    device_name: _String
+    esphome_version: _String
+    requested_source: _String = REQUESTED_AUTO
     clean: bool = False
-    address: str | None = None
-    from_version: str | None = None
-    user_id: str | None = None
+    address: _String | None = None
+    from_version: _String | None = None
+    user_id: _String | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Who builds, why this builder, and why not each of the others (by label)."""
+    """The builder, why it was chosen, and why not each of the others (by label)."""
 
     source: Source = Source.PENDING
-    source_pin_sha256: str | None = None
-    source_label: str | None = None
-    source_esphome_version: str | None = None
-    reason: str | None = None
-    why_not: Mapping[str, str] = field(default=_NO_REASONS)
+    source_pin_sha256: _String | None = None
+    source_label: _String | None = None
+    source_esphome_version: _String | None = None
+    reason: Reason | None = None
+    why_not: _Reasons = field(default=_NO_REASONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One dispatch to one builder; ``failure`` stays None while it runs and when it went well.
+    """One dispatch to one builder.
 
-    ``fingerprint`` is the state of the configuration that it began with.
+    ``failure_reason`` and ``error`` stay None while it runs and when it succeeded;
+    ``fingerprint`` is the state of the configuration that it started with.
     """
 
-    attempt_id: str
-    builder_id: str
+    attempt_id: _Id
+    builder_id: _String
     source: Source
-    label: str
+    label: _String
     started_at: datetime
     finished_at: datetime | None = None
-    failure: FailureReason | None = None
-    detail: str | None = None
-    fingerprint: str | None = None
+    failure_reason: FailureReason | None = None
+    error: Reason | None = None
+    fingerprint: _String | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a job ended. ``verified`` None means that it never came to that."""
+    """How a job ended. ``verified`` is None when no device was flashed."""
 
-    error: str | None = None
+    error: Reason | None = None
     failure_reason: FailureReason | None = None
-    exit_code: int | None = None
+    exit_code: _ExitCode | None = None
     verified: bool | None = None
 
 
@@ -105,27 +116,29 @@ class FirmwareJob:
     Times are UTC. ``progress`` is whole percents over the whole job or None while unknown;
     ``firmware_sha256`` names the kept firmware once there is one, ``fingerprint`` the state
     of the configuration that it was built from. ``flashed_at`` is when the device had taken it.
-    ``stage_seconds`` adds up the time in each stage. ``waiting_for`` says to people what a
-    queued or waiting job waits for.
+    ``stage_seconds`` adds up the time in each stage. ``waiting_for`` is what a queued or
+    waiting job waits for.
     """
 
-    job_id: str
+    job_id: _Id
     request: JobRequest
     created_at: datetime
     status: JobStatus = JobStatus.QUEUED
     stage: Stage | None = None
-    progress: int | None = None
+    progress: Annotated[int, Number(0, 100)] | None = None
     routing: Routing = field(default_factory=Routing)
-    attempts: tuple[Attempt, ...] = ()
+    attempts: Annotated[tuple[Attempt, ...], Many(1000)] = ()
     started_at: datetime | None = None
     finished_at: datetime | None = None
     outcome: Outcome = field(default_factory=Outcome)
-    firmware_sha256: str | None = None
+    firmware_sha256: _String | None = None
     build_info: BuildInfo | None = None
-    fingerprint: str | None = None
+    fingerprint: _String | None = None
     flashed_at: datetime | None = None
-    waiting_for: str | None = None
-    stage_seconds: dict[Stage, float] = field(default_factory=dict)
+    waiting_for: Reason | None = None
+    stage_seconds: Annotated[dict[Stage, Annotated[float, Number(0, math.inf)]], Keyed(16)] = field(
+        default_factory=dict
+    )
     _stage_since: datetime | None = None
 
     @property
@@ -142,7 +155,7 @@ class FirmwareJob:
 
     @property
     def in_progress(self) -> bool:
-        """Whether a person should see it as going on; waiting for a device is not."""
+        """Whether it is shown as in progress; waiting for a device is not."""
         return not self.terminal and self.stage is not Stage.WAITING_DEVICE
 
     @property
@@ -160,11 +173,11 @@ class FirmwareJob:
         return seconds
 
     def rename(self, configuration: str) -> None:
-        """Go on under the new name of the configuration file."""
+        """Change the name of the configuration file."""
         self.request = replace(self.request, configuration=configuration)
 
-    def wait_in_queue(self, waiting_for: str) -> bool:
-        """Say what a queued job waits for; returns whether that is new."""
+    def wait_in_queue(self, waiting_for: Reason) -> bool:
+        """Set what a queued job waits for; returns whether that changed."""
         self._require(JobStatus.QUEUED)
         changed = waiting_for != self.waiting_for
         self.waiting_for = waiting_for
@@ -177,7 +190,7 @@ class FirmwareJob:
         self.started_at = self.started_at or now
         self._enter(Stage.PREPARING, now, None)
 
-    def enter(self, stage: Stage, now: datetime, waiting_for: str | None = None) -> bool:
+    def enter(self, stage: Stage, now: datetime, waiting_for: Reason | None = None) -> bool:
         """Enter a stage; returns whether anything changed."""
         self._require(JobStatus.RUNNING)
         if stage is self.stage and waiting_for == self.waiting_for:
@@ -185,7 +198,7 @@ class FirmwareJob:
         self._enter(stage, now, waiting_for)
         return True
 
-    def begin_attempt(self, attempt: Attempt, routing: Routing) -> None:
+    def start_attempt(self, attempt: Attempt, routing: Routing) -> None:
         """Bind the job to a builder."""
         self._require(JobStatus.RUNNING)
         if self.current_attempt is not None:
@@ -193,40 +206,43 @@ class FirmwareJob:
         self.attempts = (*self.attempts, attempt)
         self.routing = routing
 
-    def note_fingerprint(self, fingerprint: str) -> None:
-        """Note the state of the configuration that the current attempt begins with."""
+    def set_fingerprint(self, fingerprint: str) -> None:
+        """Set the state of the configuration that the current attempt starts with."""
         attempt = self.current_attempt
         if attempt is None:
             raise IllegalTransitionError(f"{self.job_id}: no attempt is running")
         self.attempts = (*self.attempts[:-1], replace(attempt, fingerprint=fingerprint))
 
     def end_attempt(
-        self, now: datetime, failure: FailureReason | None = None, detail: str | None = None
+        self,
+        now: datetime,
+        failure_reason: FailureReason | None = None,
+        error: Reason | None = None,
     ) -> None:
-        """Note how the current attempt went."""
+        """End the current attempt; without ``failure_reason`` it succeeded."""
         attempt = self.current_attempt
         if attempt is None:
             raise IllegalTransitionError(f"{self.job_id}: no attempt is running")
-        ended = replace(attempt, finished_at=now, failure=failure, detail=detail)
+        ended = replace(attempt, finished_at=now, failure_reason=failure_reason, error=error)
         self.attempts = (*self.attempts[:-1], ended)
 
     def built(
         self, firmware_sha256: str, build_info: BuildInfo, fingerprint: str | None = None
     ) -> None:
-        """Keep the name of the firmware to flash and what it was built from."""
+        """Set the firmware to flash and what it was built from."""
         self._require(JobStatus.RUNNING)
         self.firmware_sha256 = firmware_sha256
         self.build_info = build_info
         self.fingerprint = fingerprint
 
     def flashed(self, now: datetime) -> None:
-        """Note that the device has taken the firmware; it still has to come back with it."""
+        """Enter verifying: the device has accepted the firmware."""
         self._require(JobStatus.RUNNING)
         self.flashed_at = now
         self._enter(Stage.VERIFYING, now, None)
 
     def advance(self, progress: int) -> bool:
-        """Show progress, never backwards; returns whether it changed."""
+        """Raise the progress; returns whether it changed."""
         self._require(JobStatus.RUNNING)
         if self.progress is not None and progress <= self.progress:
             return False
@@ -234,19 +250,20 @@ class FirmwareJob:
         return True
 
     def suspend(self, now: datetime) -> None:
-        """Stop the clock of the current stage: what follows is not time spent on the job."""
+        """Stop the clock of the current stage; Home Assistant stops."""
         self._leave_stage(now)
 
     def requeue(self, now: datetime) -> None:
-        """Start over after Home Assistant was stopped in between; what was built is kept.
+        """Return to the queue after a restart of Home Assistant; built firmware is kept.
 
-        An attempt on another machine stays the current one: that machine was not stopped.
+        An attempt on another machine stays the current one: that machine was not restarted.
         """
         self._require(JobStatus.QUEUED, JobStatus.RUNNING)
         attempt = self.current_attempt
         elsewhere = attempt is not None and attempt.source is Source.REMOTE
         if attempt is not None and not elsewhere:
-            self.end_attempt(now, FailureReason.BUILDER_UNAVAILABLE, "Home Assistant was stopped")
+            stopped = Reason(ReasonKey.HOME_ASSISTANT_STOPPED)
+            self.end_attempt(now, FailureReason.BUILDER_UNAVAILABLE, stopped)
         if self.firmware_sha256 is None and not elsewhere:
             self.routing = Routing()
         self.status = JobStatus.QUEUED
@@ -255,33 +272,35 @@ class FirmwareJob:
         self.waiting_for = None
 
     def complete(self, now: datetime, *, verified: bool | None) -> None:
-        """End well; ``verified`` is None when nothing was flashed."""
+        """End successfully; ``verified`` is None when nothing was flashed."""
         self._require(JobStatus.RUNNING)
         self._end(JobStatus.COMPLETED, now, Outcome(verified=verified, exit_code=0))
         self.progress = 100
 
     def fail(
-        self, now: datetime, reason: FailureReason, error: str, exit_code: int | None = None
+        self,
+        now: datetime,
+        failure_reason: FailureReason,
+        error: Reason,
+        exit_code: int | None = None,
     ) -> None:
-        """End badly."""
+        """End without success."""
         self._require(JobStatus.QUEUED, JobStatus.RUNNING)
-        verified = False if reason is FailureReason.NOT_VERIFIED else None
-        self._end(
-            JobStatus.FAILED,
-            now,
-            Outcome(error=error, failure_reason=reason, exit_code=exit_code, verified=verified),
-        )
+        verified = False if failure_reason is FailureReason.NOT_VERIFIED else None
+        self._end(JobStatus.FAILED, now, Outcome(error, failure_reason, exit_code, verified))
 
-    def cancel(self, now: datetime, reason: FailureReason = FailureReason.CANCELLED) -> None:
-        """End because somebody wanted so; ``reason`` is cancelled or superseded."""
+    def cancel(
+        self, now: datetime, failure_reason: FailureReason = FailureReason.CANCELLED
+    ) -> None:
+        """End on request; ``failure_reason`` is cancelled or superseded."""
         self._require(JobStatus.QUEUED, JobStatus.RUNNING)
-        self._end(JobStatus.CANCELLED, now, Outcome(failure_reason=reason))
+        self._end(JobStatus.CANCELLED, now, Outcome(failure_reason=failure_reason))
 
     def _require(self, *allowed: JobStatus) -> None:
         if self.status not in allowed:
             raise IllegalTransitionError(f"{self.job_id}: not possible while {self.status}")
 
-    def _enter(self, stage: Stage, now: datetime, waiting_for: str | None) -> None:
+    def _enter(self, stage: Stage, now: datetime, waiting_for: Reason | None) -> None:
         self._leave_stage(now)
         self.stage = stage
         self._stage_since = now

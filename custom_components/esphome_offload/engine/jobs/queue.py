@@ -8,7 +8,8 @@ import logging
 from ..clock import SystemTime, Time
 from ..const import FailureReason, Stage
 from ..job_log import JobLogs
-from .attempt import new_id
+from ..reason import Reason, ReasonKey
+from .attempt_sink import new_id
 from .building import Building
 from .flashing import Flashing
 from .lanes import BuildLane, DispatchGate, UploadLane
@@ -326,5 +327,4 @@ class JobQueue:
         if reason is not None:
             self._ledger.cancel(job, reason)
         elif not (task.cancelled() and self._stopping):
-            what = repr(error) if error is not None else "its task was cancelled by nobody known"
-            self._ledger.fail(job, FailureReason.INTERNAL, f"Unexpected: {what}")
+            self._ledger.fail(job, FailureReason.INTERNAL, Reason(ReasonKey.UNEXPECTED))

@@ -1,22 +1,23 @@
-"""Who builds a job: a pure function of what is known at one moment."""
+"""The choice of the builder for a job: a pure function of a snapshot."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..build.model import BuilderStatus
 from ..const import REQUESTED_AUTO, REQUESTED_LOCAL, Source
+from ..reason import Reason, ReasonKey
 
 GRACE = 20.0
-"""Seconds that a builder gets to be there again after Home Assistant was restarted."""
+"""Seconds that a builder gets to reconnect after a restart of Home Assistant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A builder as the router sees it.
+    """A builder at the moment of the snapshot.
 
     ``ours`` counts our own jobs that are bound to it, of which ``status`` may not know yet.
-    ``failed`` says what went wrong when this job was tried there, ``again_in`` in how many
-    seconds it may be tried there again; None: never.
+    ``failed`` is why this job failed there, ``again_in`` the seconds until it may be tried there
+    again; None: never.
     """
 
     builder_id: str
@@ -24,37 +25,39 @@ class Candidate:
     source: Source
     status: BuilderStatus
     ours: int = 0
-    failed: str | None = None
+    failed: Reason | None = None
     again_in: float | None = None
 
     @property
     def hopeless(self) -> bool:
-        """Whether this builder will never take the job, however long one waits."""
+        """Whether this builder will never accept the job, however long it waits."""
         return self.failed is not None and self.again_in is None
 
     @property
-    def why_not(self) -> str | None:
-        """Why this builder is out of the question for the job; None when it is not."""
+    def why_not(self) -> Reason | None:
+        """Why this builder cannot build the job; None when it can."""
         if self.failed is not None:
             return self.failed
-        return None if self.status.available else self.status.why_not or "not available"
+        if self.status.available:
+            return None
+        return self.status.why_not or Reason(ReasonKey.NOT_AVAILABLE)
 
     @property
     def load(self) -> int:
-        """Builds that run or wait there."""
+        """Builds that run or wait at the builder."""
         return max(self.status.busy, self.ours) + self.status.queue_length
 
     @property
     def idle_slot(self) -> bool:
-        """Whether a build would begin at once."""
+        """Whether a build would start at once."""
         return max(self.status.busy, self.ours) < self.status.slots
 
     @property
     def takes_more(self) -> bool:
         """Whether a job may be bound.
 
-        This machine's builds are ours to put in order. A peer that is busy for others has a
-        queue of its own: one who waits outside of it never gets a turn.
+        This machine's builds are queued here. A peer that is busy for others has a queue of its
+        own, in which a job has to be to get a turn.
         """
         if self.source is Source.LOCAL:
             return self.idle_slot
@@ -63,9 +66,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that the choice depends on; times in seconds, None for no limit.
+    """What the choice depends on; times in seconds, None for no limit.
 
-    ``peers_expected`` is for how long peers may still connect after a start.
+    ``peers_expected`` is how long peers may still connect after a start.
     """
 
     configuration: str
@@ -79,44 +82,44 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Bind:
-    """This builder takes the job; ``why_not`` is keyed by the other builders' labels."""
+    """The builder for the job; ``why_not`` is keyed by the other builders' labels."""
 
     builder_id: str
-    reason: str
-    why_not: Mapping[str, str]
+    reason: Reason
+    why_not: Mapping[str, Reason]
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nobody takes the job now; look again at any change, and in ``look_again`` seconds.
+    """No builder for now; choose again at any change, and in ``look_again`` seconds.
 
-    ``for_slot`` are the builders of which any would take it, had it a free slot.
+    Each of the builders in ``for_slot`` would do, as soon as it has a free slot.
     """
 
-    why: str
+    reason: Reason
     look_again: float | None = None
     for_slot: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Nobody will take the job; keyed by label."""
+    """No builder, and none to wait for."""
 
-    reasons: Mapping[str, str]
+    reason: Reason
 
 
 def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
     """Choose: a warm tree for this device, else an idle builder, else the shortest queue.
 
     ``auto`` means the peers where there are any; this machine then builds only when none of
-    them can and waiting is over, because whoever pairs a builder wants to spare this machine.
+    them can and waiting is over, because a builder is paired to spare this machine.
     """
     pool = _pool(snapshot)
     usable = [candidate for candidate in pool if candidate.why_not is None]
     if _too_early(snapshot, usable):
-        return Wait("builders to connect", snapshot.peers_expected)
+        return Wait(Reason(ReasonKey.WAITS_FOR_CONNECTIONS), snapshot.peers_expected)
     if not usable:
-        return _nobody(snapshot, pool)
+        return _none_usable(snapshot, pool)
     open_ones = [candidate for candidate in usable if candidate.takes_more]
     if not open_ones:
         return wait_for_slot(snapshot, *(candidate.builder_id for candidate in usable))
@@ -125,25 +128,26 @@ def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
 
 
 def find_again(snapshot: Snapshot, builder_id: str, label: str) -> Bind | Wait | Fail:
-    """Go back to the builder that has the build already, whatever it says to new ones."""
+    """Choose the builder that has the build already, even if it accepts no new ones."""
     builder = next((each for each in snapshot.candidates if each.builder_id == builder_id), None)
     if builder is not None and builder.status.reachable:
-        return Bind(builder_id, "has this build already", {})
+        return Bind(builder_id, Reason(ReasonKey.CHOSEN_HAS_BUILD), {})
     left = GRACE - snapshot.waited
     if left > 0:
-        return Wait(f"{label}, which has the build already", left)
+        return Wait(Reason(ReasonKey.WAITS_FOR_ITS_BUILDER, {"label": label}), left)
     why = None if builder is None else builder.status.why_not
-    return Fail({label: why or "is not there again"})
+    return _fail({label: why or Reason(ReasonKey.NOT_BACK_AGAIN)})
 
 
 def wait_for_slot(snapshot: Snapshot, *builder_ids: str) -> Wait:
     """Wait until one of these builders has a slot for the job."""
-    names = (each.label for each in snapshot.candidates if each.builder_id in builder_ids)
-    return Wait(f"a free build slot ({', '.join(names)})", for_slot=builder_ids)
+    labels = (each.label for each in snapshot.candidates if each.builder_id in builder_ids)
+    reason = Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": ", ".join(labels)})
+    return Wait(reason, for_slot=builder_ids)
 
 
 def _too_early(snapshot: Snapshot, usable: Iterable[Candidate]) -> bool:
-    """Whether a peer that this job needs may only not be there yet."""
+    """Whether a peer that this job could use may still connect."""
     if snapshot.peers_expected <= 0 or snapshot.requested_source == REQUESTED_LOCAL:
         return False
     return all(candidate.source is Source.LOCAL for candidate in usable)
@@ -165,28 +169,37 @@ def _pool(snapshot: Snapshot) -> list[Candidate]:
     return peers if hope and _patience(snapshot) != 0 else local
 
 
-def _nobody(snapshot: Snapshot, pool: Iterable[Candidate]) -> Wait | Fail:
-    """Nobody in the pool is usable: wait for one that may come back, or give up."""
+def _none_usable(snapshot: Snapshot, pool: Sequence[Candidate]) -> Wait | Fail:
+    """Wait for a builder of the pool that may become usable, or fail."""
     hope = snapshot.requested_source != REQUESTED_LOCAL and (
         not pool or not all(candidate.hopeless for candidate in pool)
     )
     patience = _patience(snapshot)
     if hope and patience != 0:
-        reasons = "; ".join(f"{c.label}: {c.why_not}" for c in pool)
         looks = [c.again_in for c in pool if c.again_in is not None]
         if patience is not None:
             looks.append(patience)
-        return Wait(f"a builder ({reasons or 'none is there'})", min(looks, default=None))
-    reasons_by_label = {c.label: c.why_not for c in snapshot.candidates if c.why_not is not None}
-    if not pool and snapshot.requested_source != REQUESTED_AUTO:
-        reasons_by_label = {snapshot.requested_source: "no such builder"}
-    elif snapshot.requested_source != REQUESTED_AUTO:
-        reasons_by_label = {c.label: c.why_not for c in pool if c.why_not is not None}
-    return Fail(reasons_by_label)
+        reason = Reason(ReasonKey.WAITS_FOR_BUILDER, causes=_reasons_of(pool))
+        return Wait(reason, min(looks, default=None))
+    if snapshot.requested_source == REQUESTED_AUTO:
+        return _fail(_reasons_of(snapshot.candidates))
+    if not pool:
+        return _fail({snapshot.requested_source: Reason(ReasonKey.NO_SUCH_BUILDER)})
+    return _fail(_reasons_of(pool))
+
+
+def _reasons_of(candidates: Iterable[Candidate]) -> dict[str, Reason]:
+    return {each.label: each.why_not for each in candidates if each.why_not is not None}
+
+
+def _fail(causes: Mapping[str, Reason]) -> Fail:
+    if not causes:
+        return Fail(Reason(ReasonKey.NO_BUILDER))
+    return Fail(Reason(ReasonKey.NO_BUILDER_TAKES, causes=causes))
 
 
 def _patience(snapshot: Snapshot) -> float | None:
-    """Return for how many seconds more to wait for a builder; None without limit."""
+    """Return the seconds left to wait for a builder; None without limit."""
     if snapshot.wait_for_builder is None:
         return None
     return max(0.0, snapshot.wait_for_builder - snapshot.waited)
@@ -197,17 +210,17 @@ def _preference(snapshot: Snapshot, candidate: Candidate) -> tuple[bool, bool, i
     return (not candidate.idle_slot, cold, candidate.load)
 
 
-def _reason(snapshot: Snapshot, best: Candidate) -> str:
+def _reason(snapshot: Snapshot, best: Candidate) -> Reason:
     if snapshot.requested_source != REQUESTED_AUTO:
-        return "asked for"
+        return Reason(ReasonKey.CHOSEN_AS_ASKED)
     if not best.idle_slot:
-        return "shortest queue"
+        return Reason(ReasonKey.CHOSEN_SHORTEST_QUEUE)
     if snapshot.configuration in best.status.warm:
-        return "has built this device before"
-    return "idle" if best.load == 0 else "free build slot"
+        return Reason(ReasonKey.CHOSEN_WARM)
+    return Reason(ReasonKey.CHOSEN_IDLE if best.load == 0 else ReasonKey.CHOSEN_FREE_SLOT)
 
 
-def _why_not(snapshot: Snapshot, pool: list[Candidate], best: Candidate) -> dict[str, str]:
+def _why_not(snapshot: Snapshot, pool: list[Candidate], best: Candidate) -> dict[str, Reason]:
     why_not = {}
     for other in snapshot.candidates:
         if other.builder_id == best.builder_id:
@@ -216,10 +229,11 @@ def _why_not(snapshot: Snapshot, pool: list[Candidate], best: Candidate) -> dict
             why = other.why_not
         elif other not in pool:
             asked = snapshot.requested_source != REQUESTED_AUTO
-            why = "another builder was asked for" if asked else "builds only when no peer can"
+            why = Reason(ReasonKey.NOT_ASKED_FOR if asked else ReasonKey.NOT_WHILE_PEERS_CAN)
         elif not other.idle_slot:
-            why = f"busy ({other.load} of {other.status.slots})"
+            load, slots = str(other.load), str(other.status.slots)
+            why = Reason(ReasonKey.SLOTS_BUSY, {"load": load, "slots": slots})
         else:
-            why = f"{best.label} is preferred: {_reason(snapshot, best)}"
+            why = Reason(ReasonKey.NOT_PREFERRED, {"label": best.label})
         why_not[other.label] = why
     return why_not

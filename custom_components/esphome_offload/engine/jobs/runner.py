@@ -1,23 +1,22 @@
-"""JobRunner: takes one job from the queue to its end."""
+"""JobRunner: runs one job from the queue to its end."""
 
 from ..build.model import BuildError, Firmware
 from ..const import Operation
-from .attempt import stop_if_cancelled
+from .attempt_sink import stop_if_cancelled
 from .building import Building
-from .failures import Failures
 from .flashing import Flashed, Flashing
 from .lanes import DispatchGate
 from .ledger import Ledger
 from .model import FirmwareJob
+from .remedies import FailureHistory
 
 
 class JobRunner:
-    """Build, then flash; which of both, and when again, is said by the operation and failures."""
+    """Builds and flashes, as the operation and the remedies for failures say."""
 
     def __init__(
         self, *, ledger: Ledger, gate: DispatchGate, building: Building, flashing: Flashing
     ) -> None:
-        """Keep what is needed."""
         self._ledger = ledger
         self._gate = gate
         self._building = building
@@ -26,7 +25,7 @@ class JobRunner:
     async def run(self, job: FirmwareJob, *, recovered: bool) -> None:
         """Run a queued job until it is completed or failed; cancelling leaves it as it is.
 
-        ``recovered``: it was taken over from an earlier run of Home Assistant.
+        ``recovered``: it is of an earlier run of Home Assistant.
         """
         try:
             if recovered:
@@ -36,7 +35,7 @@ class JobRunner:
             verified = await self._operate(job)
         except BuildError as err:
             stop_if_cancelled()
-            self._ledger.fail(job, err.failure_reason, str(err), err.exit_code)
+            self._ledger.fail(job, err.failure_reason, err.reason, err.exit_code)
         else:
             self._ledger.complete(job, verified=verified)
 
@@ -48,7 +47,7 @@ class JobRunner:
                 await self._building.clean(job)
                 return None
             case Operation.COMPILE:
-                await self._building.build(job, Failures())
+                await self._building.build(job, FailureHistory())
                 return None
             case Operation.UPLOAD:
                 await self._start(job)
@@ -62,7 +61,7 @@ class JobRunner:
         self._ledger.start(job)
 
     async def _upload(self, job: FirmwareJob) -> bool:
-        failures = Failures()
+        failures = FailureHistory()
         firmware = await self._building.kept(job, failures)
         if firmware is None:
             firmware = await self._building.latest(job)
@@ -76,7 +75,7 @@ class JobRunner:
         return flashed is Flashed.VERIFIED
 
     async def _install(self, job: FirmwareJob) -> bool:
-        failures = Failures()
+        failures = FailureHistory()
 
         async def outdated() -> bool:
             return await self._building.fingerprint(job) != job.fingerprint
@@ -92,7 +91,7 @@ class JobRunner:
                 return flashed is Flashed.VERIFIED
             firmware = None
 
-    async def _kept(self, job: FirmwareJob, failures: Failures) -> Firmware | None:
+    async def _kept(self, job: FirmwareJob, failures: FailureHistory) -> Firmware | None:
         if job.firmware_sha256 is None:
             return None
         firmware = await self._building.kept(job, failures)

@@ -10,7 +10,6 @@ OLDEST_PROTOCOL: Final = 1
 # Texts, in characters.
 LABEL_LIMIT: Final = 128
 DETAIL_LIMIT: Final = 256
-ERROR_LIMIT: Final = 2000
 VERSION_LIMIT: Final = 64
 LINE_LIMIT: Final = 4000
 

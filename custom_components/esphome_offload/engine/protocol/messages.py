@@ -18,7 +18,6 @@ from .fields import (
     AttemptId,
     Configuration,
     Count,
-    Detail,
     Digest,
     ExitCode,
     Version,
@@ -26,7 +25,6 @@ from .fields import (
 from .limits import (
     BATCH_CHARACTERS,
     BUNDLE_LIMIT,
-    ERROR_LIMIT,
     LINE_LIMIT,
     LINES_PER_BATCH,
     VERSIONS_LIMIT,
@@ -174,7 +172,7 @@ class Unpair:
 class AttemptEvent:
     """Builder → offloader: the state of an attempt. ``lines`` counts what it printed so far.
 
-    ``error`` is for people; it and ``failure_reason`` are set when the state is failed.
+    ``reason`` is what people are told; it and ``failure_reason`` are set when the state is failed.
     """
 
     TYPE: ClassVar[str] = "attempt"
@@ -182,7 +180,7 @@ class AttemptEvent:
     state: AttemptState
     lines: Count = 0
     failure_reason: Annotated[FailureReason, OrElse(FailureReason.INTERNAL)] | None = None
-    error: Annotated[str, Text(ERROR_LIMIT, free=True)] | None = None
+    reason: SentReason | None = None
     exit_code: ExitCode | None = None
 
 
@@ -226,7 +224,7 @@ class StatusEvent:
     slots: Count
     busy: Count
     queue_length: Count
-    why_not: Detail | None = None
+    why_not: SentReason | None = None
     versions: Annotated[tuple[Version, ...], Many(VERSIONS_LIMIT)] = ()
     warm: Annotated[tuple[Configuration, ...], Many(WARM_LIMIT)] = ()
     memory_mib: Count | None = None

@@ -6,27 +6,27 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from ...jobs.house import House
+from ...jobs.queue_harness import QueueHarness
 from ..remote import count_commands
 from .peer import Peer
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    house = House(tmp_path)
-    await house.queue.start()
-    yield house
-    await house.queue.stop()
+async def harness(tmp_path: Path) -> AsyncIterator[QueueHarness]:
+    harness = QueueHarness(tmp_path)
+    await harness.queue.start()
+    yield harness
+    await harness.queue.stop()
 
 
 @pytest.fixture
 async def attic(
-    house: House,
+    harness: QueueHarness,
     tmp_path: Path,
     http: aiohttp.ClientSession,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Peer]:
-    peer = Peer(house, tmp_path / "attic", "attic", http)
+    peer = Peer(harness, tmp_path / "attic", "attic", http)
     count_commands(peer.remote, monkeypatch)
     await peer.open()
     yield peer
@@ -34,8 +34,10 @@ async def attic(
 
 
 @pytest.fixture
-async def shed(house: House, tmp_path: Path, http: aiohttp.ClientSession) -> AsyncIterator[Peer]:
-    peer = Peer(house, tmp_path / "shed", "shed", http)
+async def shed(
+    harness: QueueHarness, tmp_path: Path, http: aiohttp.ClientSession
+) -> AsyncIterator[Peer]:
+    peer = Peer(harness, tmp_path / "shed", "shed", http)
     await peer.open()
     yield peer
     await peer.close()

@@ -7,7 +7,7 @@ from typing import override
 import aiohttp
 
 from ...jobs.fakes import Act, Block
-from ...jobs.house import House
+from ...jobs.queue_harness import QueueHarness
 from ..proxy import Proxy
 from ..remote import Offloader, RemoteBuilder
 
@@ -17,13 +17,15 @@ class Peer(Offloader):
 
     _unregister: Callable[[], None]
 
-    def __init__(self, house: House, folder: Path, label: str, http: aiohttp.ClientSession) -> None:
-        self.house = house
+    def __init__(
+        self, harness: QueueHarness, folder: Path, label: str, http: aiohttp.ClientSession
+    ) -> None:
+        self.harness = harness
         super().__init__(folder, RemoteBuilder(folder), Proxy(0), http, label)
 
     @override
     def still_wanted(self) -> Iterable[str]:
-        return self.house.queue.wanted_attempts(self.builder.builder_id)
+        return self.harness.queue.wanted_attempts(self.builder.builder_id)
 
     async def open(self, slots: int = 1) -> None:
         """Lend, pair and connect."""
@@ -37,7 +39,7 @@ class Peer(Offloader):
     async def load(self) -> None:
         """Load its entry."""
         self.make()
-        self._unregister = self.house.builders.register(self.builder)
+        self._unregister = self.harness.builders.register(self.builder)
         await self.connect()
 
     async def unload(self) -> None:

@@ -9,12 +9,12 @@ from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ...host.builder import until
 from ...jobs.fakes import settle
-from ...jobs.house import House
+from ...jobs.queue_harness import QueueHarness
 from .peer import Peer
 
 
 @pytest.fixture
-async def unavailable(house: House, attic: Peer, shed: Peer) -> dict[str, str]:
+async def unavailable(harness: QueueHarness, attic: Peer, shed: Peer) -> dict[str, Reason]:
     """Have the attic paused and the shed away; return the reasons by label."""
     await attic.remote.host.lend(Lending.PAUSED)
     await attic.until(lambda: not attic.builder.status().available)
@@ -22,63 +22,65 @@ async def unavailable(house: House, attic: Peer, shed: Peer) -> dict[str, str]:
     await shed.until(lambda: shed.link.why == Reason(ReasonKey.PEER_AWAY))
     reason = shed.builder.status().why_not
     assert reason
-    return {"attic": "paused by its owner", "shed": reason}
+    return {"attic": Reason(ReasonKey.LENDING_PAUSED), "shed": reason}
 
 
-async def compile_lamp(house: House) -> FirmwareJob:
-    job = house.submit(operation=Operation.COMPILE)
+async def compile_lamp(harness: QueueHarness) -> FirmwareJob:
+    job = harness.submit(operation=Operation.COMPILE)
     await settle()
     return job
 
 
 async def test_this_machine_builds_and_the_job_keeps_each_reason(
-    house: House, unavailable: dict[str, str]
+    harness: QueueHarness, unavailable: dict[str, Reason]
 ) -> None:
-    job = await compile_lamp(house)
+    job = await compile_lamp(harness)
     assert job.status is JobStatus.COMPLETED
     assert job.routing.source_label == "This machine"
     assert job.routing.why_not == unavailable
-    lines = (await house.logs.read(job.job_id)).lines
+    lines = (await harness.logs.read(job.job_id)).lines
     assert {f"== Not on {label}: {why}" for label, why in unavailable.items()} <= set(lines)
 
 
-async def test_the_job_fails_with_each_reason(house: House, unavailable: dict[str, str]) -> None:
-    house.set(fall_back_to_local=False)
-    job = await compile_lamp(house)
+async def test_the_job_fails_with_each_reason(
+    harness: QueueHarness, unavailable: dict[str, Reason]
+) -> None:
+    harness.set(fall_back_to_local=False)
+    job = await compile_lamp(harness)
     assert job.outcome.failure_reason is FailureReason.NO_BUILDER
     for label, why in unavailable.items():
-        assert f"{label}: {why}" in (job.outcome.error or "")
-    assert not house.builder.requests
+        assert f"{label}: {why}" in str(job.outcome.error)
+    assert not harness.builder.requests
 
 
 @pytest.mark.parametrize(("falls_back", "label"), [(True, "This machine"), (False, None)])
 async def test_the_job_waits_visibly_and_then_is_built_here_or_fails(
-    house: House, unavailable: dict[str, str], falls_back: bool, label: str | None
+    harness: QueueHarness, unavailable: dict[str, Reason], falls_back: bool, label: str | None
 ) -> None:
-    house.set(fall_back_to_local=falls_back, wait_for_builder=300.0)
-    job = await compile_lamp(house)
+    harness.set(fall_back_to_local=falls_back, wait_for_builder=300.0)
+    job = await compile_lamp(harness)
     assert job.status is JobStatus.QUEUED
     for each, why in unavailable.items():
-        assert f"{each}: {why}" in (job.waiting_for or "")
-    await house.time.go(299)
+        assert f"{each}: {why}" in str(job.waiting_for)
+    await harness.time.go(299)
     assert not job.terminal
-    await house.time.go(1)
+    await harness.time.go(1)
     assert job.terminal
     assert job.routing.source_label == label
 
 
 async def test_a_peer_that_comes_back_while_the_job_waits_builds_it(
-    house: House, attic: Peer, unavailable: dict[str, str]
+    harness: QueueHarness, attic: Peer, unavailable: dict[str, Reason]
 ) -> None:
-    house.set(wait_for_builder=300.0)
-    job = await compile_lamp(house)
+    harness.set(wait_for_builder=300.0)
+    job = await compile_lamp(harness)
     await attic.remote.host.lend(Lending.ON)
     await until(lambda: job.terminal)
     assert (job.status, job.routing.source_label) == (JobStatus.COMPLETED, "attic")
 
 
 async def test_a_peer_that_is_paused_before_the_bundle_arrives_is_left_for_the_next(
-    house: House, attic: Peer, shed: Peer, monkeypatch: pytest.MonkeyPatch
+    harness: QueueHarness, attic: Peer, shed: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     receive = attic.remote.host.receive
 
@@ -87,11 +89,11 @@ async def test_a_peer_that_is_paused_before_the_bundle_arrives_is_left_for_the_n
         await receive(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(attic.remote.host, "receive", too_late)
-    job = house.submit(operation=Operation.COMPILE)
+    job = harness.submit(operation=Operation.COMPILE)
     await until(lambda: job.terminal)
     assert job.status is JobStatus.COMPLETED
-    assert [(each.label, each.failure) for each in job.attempts] == [
+    assert [(each.label, each.failure_reason) for each in job.attempts] == [
         ("attic", FailureReason.BUILDER_UNAVAILABLE),
         ("shed", None),
     ]
-    assert job.attempts[0].detail == "attic takes no builds now"
+    assert job.attempts[0].error == Reason(ReasonKey.PEER_NOT_LENDING, {"label": "attic"})

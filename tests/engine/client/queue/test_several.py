@@ -4,14 +4,15 @@ from dataclasses import replace
 
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Source
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ...host.builder import until
-from ...jobs.house import House
+from ...jobs.queue_harness import QueueHarness
 from .peer import Peer
 
 
-def submit(house: House, *names: str) -> list[FirmwareJob]:
-    return [house.submit(f"{name}.yaml", operation=Operation.COMPILE) for name in names]
+def submit(harness: QueueHarness, *names: str) -> list[FirmwareJob]:
+    return [harness.submit(f"{name}.yaml", operation=Operation.COMPILE) for name in names]
 
 
 async def completed(*jobs: FirmwareJob) -> None:
@@ -20,14 +21,14 @@ async def completed(*jobs: FirmwareJob) -> None:
 
 
 async def test_a_job_in_the_queue_is_bound_to_whoever_is_free_first(
-    house: House, attic: Peer, shed: Peer
+    harness: QueueHarness, attic: Peer, shed: Peer
 ) -> None:
     (here,), (there,) = attic.hold(1), shed.hold(1)
-    jobs = submit(house, "lamp", "fan", "door")
+    jobs = submit(harness, "lamp", "fan", "door")
     await until(lambda: here.entered.is_set() and there.entered.is_set())
     waiting = jobs[2]
     assert (waiting.status, waiting.routing.source) == (JobStatus.QUEUED, Source.PENDING)
-    assert waiting.waiting_for == "a free build slot (attic, shed)"
+    assert waiting.waiting_for == Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": "attic, shed"})
     assert not waiting.attempts
     there.release.set()
     await completed(waiting)
@@ -38,12 +39,12 @@ async def test_a_job_in_the_queue_is_bound_to_whoever_is_free_first(
 
 
 async def test_each_peer_builds_as_many_at_once_as_it_has_slots(
-    house: House, attic: Peer, shed: Peer
+    harness: QueueHarness, attic: Peer, shed: Peer
 ) -> None:
     attic.remote.slots.set_count(2)
     await attic.until(lambda: attic.builder.status().slots == 2)
     blocks = [*attic.hold(2), *shed.hold(1)]
-    jobs = submit(house, "lamp", "fan", "door", "gate", "bell")
+    jobs = submit(harness, "lamp", "fan", "door", "gate", "bell")
     await until(lambda: all(block.entered.is_set() for block in blocks))
     assert (len(attic.built), len(shed.built)) == (2, 1)
     assert [job.status for job in jobs].count(JobStatus.QUEUED) == 2
@@ -51,16 +52,16 @@ async def test_each_peer_builds_as_many_at_once_as_it_has_slots(
         block.release.set()
     await completed(*jobs)
     assert sorted(attic.built + shed.built) == sorted(job.request.configuration for job in jobs)
-    assert not house.builder.requests
+    assert not harness.builder.requests
 
 
 async def test_a_job_that_is_cancelled_in_the_queue_is_known_to_no_peer(
-    house: House, attic: Peer
+    harness: QueueHarness, attic: Peer
 ) -> None:
     (block,) = attic.hold(1)
-    first, second = submit(house, "lamp", "fan")
+    first, second = submit(harness, "lamp", "fan")
     await until(block.entered.is_set)
-    await house.queue.cancel(second.job_id)
+    await harness.queue.cancel(second.job_id)
     block.release.set()
     await completed(first)
     assert attic.remote.commands["build/submit"] == 2  # before and after the bundle was sent
@@ -68,10 +69,10 @@ async def test_a_job_that_is_cancelled_in_the_queue_is_known_to_no_peer(
 
 
 async def test_a_device_goes_back_to_the_peer_that_has_built_it(
-    house: House, attic: Peer, shed: Peer
+    harness: QueueHarness, attic: Peer, shed: Peer
 ) -> None:
     (block,) = attic.hold(1)
-    first, second = submit(house, "lamp", "fan")
+    first, second = submit(harness, "lamp", "fan")
     await until(block.entered.is_set)
     await completed(second)
     assert second.routing.source_label == "shed"
@@ -80,9 +81,9 @@ async def test_a_device_goes_back_to_the_peer_that_has_built_it(
     (there,) = shed.remote.builders.values()
     there.become(replace(there.state, warm=frozenset({"fan.yaml"})))
     await shed.until(lambda: "fan.yaml" in shed.builder.status().warm)
-    (again,) = submit(house, "fan")
+    (again,) = submit(harness, "fan")
     await completed(again)
     assert (again.routing.source_label, again.routing.reason) == (
         "shed",
-        "has built this device before",
+        Reason(ReasonKey.CHOSEN_WARM),
     )

@@ -1,7 +1,7 @@
 """Toolchains: one virtual environment per ESPHome version, made when first wanted."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 from dataclasses import dataclass, field
 import logging
@@ -15,6 +15,8 @@ import time
 from packaging.version import Version
 
 from ...const import FailureReason
+from ...reason import Reason, ReasonKey
+from ...text import one_line
 from ...threads import in_thread
 from ..cache.eviction import (
     IN_USE,
@@ -37,7 +39,6 @@ from .uv import (
     VersionProblem,
     problem,
     runs_here,
-    unframed,
 )
 from .versions import VersionError, normal_version
 
@@ -57,11 +58,6 @@ _SHORTAGE = re.compile(
 )
 """What a healthy toolchain prints on a machine that has run out of something."""
 _VERSION_LINE = re.compile(r"^Version: (\S+)", re.MULTILINE)
-
-_NOT_FOR_THIS_PYTHON = (
-    f"it does not run on Python {platform.python_version()}, which Home Assistant uses;"
-    " choose another version"
-)
 
 type Lines = Callable[[Sequence[str]], None]
 
@@ -115,7 +111,7 @@ class Toolchains:
         try:
             version = normal_version(version)
         except VersionError as error:
-            raise BuildError(FailureReason.VERSION_UNAVAILABLE, str(error)) from error
+            raise BuildError(FailureReason.VERSION_UNAVAILABLE, error.reason) from error
         if (making := self._making.get(version)) is None:
             toolchain = self._toolchain(version)
             if version in self._healthy and await asyncio.to_thread(self._complete, toolchain):
@@ -229,9 +225,9 @@ class Toolchains:
             f"esphome=={version}",
         )
         if not await asyncio.to_thread(_runs_here, folder):
-            raise _never(version, _NOT_FOR_THIS_PYTHON)
+            raise _never(ReasonKey.VERSION_OTHER_PYTHON, version)
         if not await self._works(toolchain):
-            raise _never(version, "it was installed, but does not start; choose another version")
+            raise _never(ReasonKey.VERSION_BROKEN, version)
         await asyncio.to_thread(_write_stamp, folder, version)
 
     async def _run_uv(self, version: str, *arguments: str) -> None:
@@ -246,29 +242,26 @@ class Toolchains:
         try:
             result = await self._processes.run_lines(command, lines, timeout=_INSTALL_TIMEOUT)
         except (TimeoutError, LaunchError) as error:
-            raise _not_now(version, str(error)) from error
+            raise _not_now(ReasonKey.INSTALLER_FAILED, version) from error
         if result.exit_code != 0:
             raise self._failure(version, result, "\n".join(tail))
 
     def _failure(self, version: str, result: ProcessResult, output: str) -> BuildError:
-        message = unframed(output)[-400:]
         if result.out_of_memory:
-            return _not_now(version, "memory ran out meanwhile")
+            return _not_now(ReasonKey.VERSION_NO_MEMORY, version)
         if "No space left on device" in output or "os error 28" in output:
-            return _not_now(version, "the disk is full; make room and try again")
+            return _not_now(ReasonKey.VERSION_NO_DISK, version)
         match problem(output):
             case VersionProblem.NO_NETWORK:
-                others = ", ".join(self._installed) or "none"
-                return _not_now(
-                    version,
-                    "it is not installed here yet and cannot be downloaded; check the internet"
-                    f" connection of this machine. Installed versions: {others} ({message})",
-                )
+                if not self._installed:
+                    return _not_now(ReasonKey.VERSION_NOT_DOWNLOADED, version)
+                installed = ", ".join(self._installed)
+                return _not_now(ReasonKey.VERSION_NOT_AMONG_INSTALLED, version, installed=installed)
             case VersionProblem.UNSUPPORTED_PYTHON:
-                return _never(version, _NOT_FOR_THIS_PYTHON)
+                return _never(ReasonKey.VERSION_OTHER_PYTHON, version)
             case VersionProblem.UNKNOWN:
-                return _never(version, "it does not exist; choose a released version")
-        return _never(version, f"uv ended with {result.exit_code}: {message}")
+                return _never(ReasonKey.VERSION_UNKNOWN, version)
+        return _never(ReasonKey.VERSION_NOT_INSTALLED, version, code=str(result.exit_code))
 
     async def _works(self, toolchain: Toolchain) -> bool:
         """Ask the toolchain for its version, which imports what every call of ESPHome does.
@@ -328,22 +321,22 @@ class Toolchains:
         return _newest_first(versions)
 
 
-def _never(version: str, why: str) -> BuildError:
-    return BuildError(
-        FailureReason.VERSION_UNAVAILABLE, f"ESPHome {version} cannot be installed: {why}"
-    )
+def _never(key: ReasonKey, version: str, **parameters: str) -> BuildError:
+    return BuildError(FailureReason.VERSION_UNAVAILABLE, _reason(key, version, parameters))
 
 
-def _not_now(version: str, why: str) -> BuildError:
-    return BuildError(
-        FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be installed: {why}"
-    )
+def _not_now(key: ReasonKey, version: str, **parameters: str) -> BuildError:
+    return BuildError(FailureReason.BUILDER_ENVIRONMENT, _reason(key, version, parameters))
+
+
+def _reason(key: ReasonKey, version: str, parameters: Mapping[str, str]) -> Reason:
+    python = platform.python_version()
+    return Reason(key, {"version": version, "python": python, **parameters})
 
 
 def _cannot_check(version: str, why: str) -> BuildError:
-    return BuildError(
-        FailureReason.BUILDER_ENVIRONMENT, f"ESPHome {version} cannot be started now: {why}"
-    )
+    _LOGGER.warning("ESPHome %s cannot be started now: %s", version, one_line(why, 200))
+    return _not_now(ReasonKey.VERSION_NOT_STARTED, version)
 
 
 def _runs_here(folder: Path) -> bool:

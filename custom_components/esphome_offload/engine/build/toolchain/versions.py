@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+import logging
 from pathlib import Path
 import platform
 import re
@@ -10,6 +11,8 @@ import shutil
 from packaging.version import InvalidVersion, Version
 
 from ...clock import SystemTime, Time
+from ...reason import Reason, ReasonKey
+from ...text import one_line
 from ..process.processes import LaunchError, Processes
 from .uv import (
     Uv,
@@ -21,6 +24,8 @@ from .uv import (
 
 __all__ = ["VersionError", "VersionProblem", "Versions", "normal_version"]
 
+_LOGGER = logging.getLogger(__name__)
+
 _TIMEOUT = 180.0
 """One page of an index and a package of 7 MB; twice, with uv's own limit of 30 s without a byte."""
 _FRESH = 600.0
@@ -31,11 +36,13 @@ _RESOLVED = re.compile(r"^esphome==(\S+)$", re.MULTILINE)
 
 
 class VersionError(Exception):
-    """A version is not available; ``str(error)`` tells people why and what to do."""
+    """A version is not available."""
 
-    def __init__(self, problem: VersionProblem, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, problem: VersionProblem, reason: Reason) -> None:
+        """Keep what decides and what people are told."""
+        super().__init__(str(reason))
         self.problem = problem
+        self.reason = reason
 
 
 def normal_version(version: str) -> str:
@@ -49,8 +56,7 @@ def normal_version(version: str) -> str:
         parsed = None
     if parsed is None or parsed.epoch or parsed.local is not None or len(parsed.release) > 3:
         raise VersionError(
-            VersionProblem.UNKNOWN,
-            f"{version!r} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1",
+            VersionProblem.UNKNOWN, Reason(ReasonKey.VERSION_INVALID, {"version": version})
         )
     # 2026.10 is 2026.10.0 to uv, and ESPHome and its devices say the latter.
     given = ".".join(map(str, parsed.release))
@@ -100,28 +106,26 @@ class Versions:
         # One that is installed needs no network, and one that exists stays.
         if version in self._existing or version in self._installed():
             return
-        what = f"ESPHome {version}"
-        # The package itself, because uv respects only the lower bound of the Python versions that
+        # The package itself, because uv heeds only the lower bound of the Python versions that
         # one is for. What is downloaded for it stays in uv's cache for the toolchain.
         target = self._uv.scratch()
         try:
             await self._run(
-                what, "install", "--no-deps", "--target", str(target), f"esphome=={version}"
+                version, "install", "--no-deps", "--target", str(target), f"esphome=={version}"
             )
             if not await asyncio.to_thread(runs_here, target):
-                raise _unsupported(what)
+                raise _error(VersionProblem.UNSUPPORTED_PYTHON, version)
         finally:
             await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
         self._existing.add(version)
 
     async def _resolve(self, *, prerelease: bool) -> str:
-        what = "The newest ESPHome version"
         file = self._uv.scratch()
         await asyncio.to_thread(_write, file, "esphome")
         try:
             # Without dependencies it is a question about one page.
             output = await self._run(
-                what,
+                None,
                 "compile",
                 str(file),
                 "--no-deps",
@@ -132,30 +136,25 @@ class Versions:
         finally:
             await asyncio.to_thread(file.unlink)
         if (found := _RESOLVED.search(output)) is None:
-            raise _no_network(what, unframed(output)[-300:])
+            raise _error(VersionProblem.NO_NETWORK, None)
         return found[1]
 
-    async def _run(self, what: str, *arguments: str) -> str:
-        """Return the output of ``uv pip <arguments>``; raises VersionError when it fails."""
+    async def _run(self, version: str | None, *arguments: str) -> str:
+        """Return the output of ``uv pip <arguments>``; raises VersionError when it fails.
+
+        It is about ``version``; None: about the newest.
+        """
         command = self._uv.command(
             "pip", *arguments, "--python", str(self._uv.python), extra=_IMPATIENT
         )
         try:
             result, output = await self._processes.capture(command, timeout=_TIMEOUT)
-        except TimeoutError:
-            raise _no_network(what, "no answer in time") from None
-        except LaunchError as error:
-            raise _no_network(what, f"uv cannot be started: {error}") from error
+        except (TimeoutError, LaunchError) as error:
+            raise _error(VersionProblem.NO_NETWORK, version) from error
         if result.exit_code == 0:
             return output
-        match problem(output):
-            case VersionProblem.UNKNOWN:
-                raise VersionError(
-                    VersionProblem.UNKNOWN, f"{what} does not exist; choose a released version"
-                )
-            case VersionProblem.UNSUPPORTED_PYTHON:
-                raise _unsupported(what)
-        raise _no_network(what, unframed(output)[-300:] or f"uv ended with {result.exit_code}")
+        _LOGGER.debug("uv ended with %s: %s", result.exit_code, one_line(unframed(output), 1000))
+        raise _error(problem(output) or VersionProblem.NO_NETWORK, version)
 
 
 def _write(file: Path, requirement: str) -> None:
@@ -163,16 +162,16 @@ def _write(file: Path, requirement: str) -> None:
     file.write_text(f"{requirement}\n", encoding="utf-8")
 
 
-def _unsupported(what: str) -> VersionError:
-    return VersionError(
-        VersionProblem.UNSUPPORTED_PYTHON,
-        f"{what} does not run on Python {platform.python_version()}, which Home Assistant uses;"
-        " choose another version",
-    )
-
-
-def _no_network(what: str, detail: str) -> VersionError:
-    return VersionError(
-        VersionProblem.NO_NETWORK,
-        f"{what} cannot be looked up; check the internet connection of this machine ({detail})",
-    )
+def _error(what: VersionProblem, version: str | None) -> VersionError:
+    if version is None:
+        return VersionError(what, Reason(ReasonKey.NEWEST_UNCHECKED))
+    parameters = {"version": version}
+    match what:
+        case VersionProblem.UNKNOWN:
+            key = ReasonKey.VERSION_UNKNOWN
+        case VersionProblem.UNSUPPORTED_PYTHON:
+            key = ReasonKey.VERSION_OTHER_PYTHON
+            parameters["python"] = platform.python_version()
+        case _:
+            key = ReasonKey.VERSION_UNCHECKED
+    return VersionError(what, Reason(key, parameters))

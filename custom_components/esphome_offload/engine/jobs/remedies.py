@@ -1,4 +1,4 @@
-"""The one table of what a job does when something goes wrong; no retry lives anywhere else."""
+"""Remedies: the one table of what a job does about failures; no retry lives anywhere else."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from ..const import FailureReason
 
 
 class Step(StrEnum):
-    """Which part of a job failed."""
+    """The part of a job that failed."""
 
     KEPT = "kept"
-    """Taking up firmware that was built before a restart."""
+    """Loading firmware that was built before a restart."""
     BUILD = "build"
     FLASH = "flash"
 
@@ -45,7 +45,7 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now, after ``delay`` seconds; see ``Remedy``."""
+    """The action to take after ``delay`` seconds; see ``Remedy``."""
 
     action: Action
     delay: float = 0.0
@@ -60,15 +60,15 @@ _REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
     (Step.KEPT, FailureReason.NO_FIRMWARE): Remedy(Action.BUILD_AGAIN),
     (Step.KEPT, FailureReason.INTEGRITY): Remedy(Action.BUILD_AGAIN),
     (Step.BUILD, FailureReason.BUNDLE_INCOMPLETE): _NEXT_BUILDER,
-    # Paused, or out of reach: as long as the job may wait for a builder, that may pass. One that
-    # says again and again that it would, and then does not, is none.
+    # Paused, or out of reach: as long as the job may wait for a builder, that may pass. After the
+    # last delay the builder counts as failed.
     (Step.BUILD, FailureReason.BUILDER_UNAVAILABLE): Remedy(
         Action.NEXT_BUILDER, delays=(10.0, 30.0, 60.0, 0.0)
     ),
     (Step.BUILD, FailureReason.BUILDER_ENVIRONMENT): _NEXT_BUILDER,
     (Step.BUILD, FailureReason.VERSION_UNAVAILABLE): _NEXT_BUILDER,
     (Step.BUILD, FailureReason.OUT_OF_MEMORY): Remedy(Action.NEXT_BUILDER, times=1),
-    # A builder that is restarted over and over is none.
+    # A builder that is restarted again and again is left for another one.
     (Step.BUILD, FailureReason.BUILD_LOST): Remedy(
         Action.BUILD_AGAIN, times=2, then=Action.NEXT_BUILDER
     ),
@@ -78,25 +78,24 @@ _REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
         Action.RETRY_UPLOAD, times=2, delays=(10.0, 30.0)
     ),
 }
-"""Whatever is not here fails at once: nothing would get better by itself."""
+"""A failure that is not here ends the job at once: nothing would change by itself."""
 
 
-class Failures:
-    """What went wrong in one job so far, to decide what comes next."""
+class FailureHistory:
+    """The failures of one job so far, which decide what comes next."""
 
     def __init__(self) -> None:
-        """Start without any failure."""
-        self._seen: Counter[tuple[Step, FailureReason]] = Counter()
+        self._counts: Counter[tuple[Step, FailureReason]] = Counter()
 
     def decide(self, step: Step, reason: FailureReason, *, device_known: bool = True) -> Decision:
-        """Return what to do about a failure."""
+        """Count a failure and return what to do about it."""
         remedy = _REMEDIES.get((step, reason))
         if remedy is None:
             return Decision(Action.FAIL)
-        seen = self._seen[step, reason]
-        if remedy.times is not None and seen >= remedy.times:
+        count = self._counts[step, reason]
+        if remedy.times is not None and count >= remedy.times:
             return Decision(remedy.then)
         if device_known or not remedy.unknown_is_free:
-            self._seen[step, reason] += 1
-        delay = remedy.delays[min(seen, len(remedy.delays) - 1)] if remedy.delays else 0.0
+            self._counts[step, reason] += 1
+        delay = remedy.delays[min(count, len(remedy.delays) - 1)] if remedy.delays else 0.0
         return Decision(remedy.action, delay)

@@ -1,4 +1,4 @@
-"""House: a real queue with scripted surroundings."""
+"""QueueHarness: a real queue with scripted surroundings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ SETTINGS = QueueSettings(
 )
 
 
-class House:
+class QueueHarness:
     """A queue with everything around it. ``restart`` makes a new one from what was stored."""
 
     def __init__(self, folder: Path) -> None:
@@ -80,13 +80,13 @@ class House:
     def set(self, **changes: object) -> None:
         self.settings = replace(self.settings, **changes)  # type: ignore[arg-type]
 
-    async def stop_and_make_anew(self) -> None:
+    async def stop_and_remake(self) -> None:
         """Stop as Home Assistant does; a new queue stands ready, not started."""
         await self.queue.stop()
         self.queue = self._make()
 
     async def restart(self) -> None:
-        await self.stop_and_make_anew()
+        await self.stop_and_remake()
         await self.queue.start()
         await settle()
 
