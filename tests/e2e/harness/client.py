@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Self
+import uuid
 
 import aiohttp
 
@@ -224,6 +225,10 @@ class Client:
         if answer["type"] != "auth_ok":
             raise RequestFailedError("websocket", answer["type"], str(answer.get("message")))
         self._reader = asyncio.create_task(self._read(self._socket))
+        # The token of a login is good for half an hour, less than all tests take on a busy machine.
+        name = uuid.uuid4().hex
+        token = await self.call("auth/long_lived_access_token", client_name=name, lifespan=1)
+        self._headers = {"Authorization": f"Bearer {token}"}
 
     async def _send(self, type_: str, fields: Mapping[str, Json], seconds: float = _ANSWER) -> Json:
         self._ids += 1
