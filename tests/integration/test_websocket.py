@@ -210,14 +210,15 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(
     stage.builder.script = [block]
     job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
     await block.entered.wait()
-    before = len(coordinator.queue._ledger._listeners._listeners)
+    listeners = coordinator.queue._ledger._listeners_by_job
+    assert not listeners
     client = await hass_ws_client()
     follower = await follow(client, job.job_id)
     await follower.client.receive_json()
-    assert len(coordinator.queue._ledger._listeners._listeners) == before + 1
+    assert set(listeners) == {job.job_id}
     await client.close()
     await hass.async_block_till_done(wait_background_tasks=True)
-    assert len(coordinator.queue._ledger._listeners._listeners) == before
+    assert not listeners
     block.release.set()
     await coordinator.async_wait(job)
 
