@@ -32,6 +32,7 @@ from custom_components.esphome_offload.engine.codec import decode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.protocol.messages import SentReason
 
+from ..engine.jobs.fakes import Act
 from .conftest import Stage
 
 INLINE, SECRET, SUBSTITUTED = "inline-hunter2", "secret-hunter2", "substituted-hunter2"
@@ -95,16 +96,19 @@ class Failing:
         raise judge(self.lines, self.result, "lamp", self.folder)
 
 
-async def as_a_peer_says(_request: BuildRequest, sink: BuildSink) -> None:
-    """Fail with what a careless builder says."""
-    sink.lines(SECRETS)
-    sent = {
-        "key": "code_refused_at",
-        "parameters": {"file": f"{INLINE}/{SECRET}", "row": SUBSTITUTED},
-        "line": f"{INLINE} {SECRET} {SUBSTITUTED}",
-    }
-    reason = decode(SentReason, sent).received(label="attic", device="lamp")
-    raise BuildError(FailureReason.COMPILE_FAILED, reason)
+def as_a_peer_says(**said: object) -> Act:
+    """Return an act that fails with what a careless builder says."""
+
+    async def act(_request: BuildRequest, sink: BuildSink) -> None:
+        sink.lines(SECRETS)
+        sent = {"line": f"{INLINE} {SECRET} {SUBSTITUTED}", **said}
+        reason = decode(SentReason, sent).received(label="attic", device="lamp")
+        raise BuildError(FailureReason.COMPILE_FAILED, reason)
+
+    return act
+
+
+IN_PARAMETERS = {"file": f"{INLINE}/{SECRET}", "row": SUBSTITUTED}
 
 
 @pytest.fixture(autouse=True)
@@ -146,9 +150,10 @@ async def test_they_are_told_nowhere_else(
 
     for lines, exit_code in ((REFUSED, 2), (NOT_YAML, 2), (NOT_COMPILED, 1), (ENDED, 1)):
         stage.builder.script.append(Failing(lines, exit_code, planted).build)
-    stage.builder.script.append(as_a_peer_says)
+    stage.builder.script.append(as_a_peer_says(key="code_refused_at", parameters=IN_PARAMETERS))
+    stage.builder.script.append(as_a_peer_says(key="code_refused"))
     stage.flasher.script.append(Failing(NOT_FLASHED, 1, planted).flash)
-    for _ in range(6):
+    for _ in range(7):
         with pytest.raises(HomeAssistantError) as raised:
             await hass.services.async_call(
                 "update", "install", {"entity_id": ENTITY}, blocking=True
