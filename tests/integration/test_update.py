@@ -257,3 +257,36 @@ async def test_release_notes_say_what_is_new_what_builds_and_what_happened(
     with pytest.raises(HomeAssistantError):
         await install(hass)
     assert "main.cpp:7: error" in await notes()
+
+
+async def test_release_notes_say_how_the_job_stands(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Scripted,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    client = await hass_ws_client()
+
+    async def notes() -> str:
+        await client.send_json_auto_id({"type": "update/release_notes", "entity_id": ENTITY})
+        return (await client.receive_json())["result"]
+
+    block = Block()
+    stage.builder.script = [block]
+    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+    await block.entered.wait()
+    assert f"of {NEWEST} on This machine" in await notes()
+    # Every slot is taken: another device's job would wait.
+    assert "An update would wait for this: " in await notes()
+    await coordinator.async_cancel(job.job_id)
+    assert "cancelled." in await notes()
+
+    stage.builder.script = []
+    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+    await coordinator.async_wait(job)
+    assert "completed." in await notes()
+
+    stage.flasher.script = [flash_failing(FailureReason.DEVICE_OFFLINE, "no answer")]
+    job = await coordinator.async_submit("lamp.yaml", Operation.UPLOAD)
+    await coordinator.async_wait(job)
+    assert "It waits for this: " in await notes()

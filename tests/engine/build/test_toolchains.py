@@ -180,7 +180,7 @@ async def test_one_that_cannot_be_asked_is_not_removed(
     monkeypatch.setattr(Processes, "capture", refuse)
     error = await refused(toolchains, NEWEST)
     assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
-    assert "no process can be started" in str(error)
+    assert "cannot be started now" in str(error)
     assert python.exists()
 
 

@@ -280,6 +280,8 @@ class PeerBuilder(Builder):
         if self._link.state is LinkState.STOPPED:
             # Its entry is reloaded, or removed; it is no worse a builder for that.
             return BuildDetached(f"the connection to {self.label} was closed")
+        if self._link.given_up and self._link.why is not None:
+            return BuildError(FailureReason.BUILDER_UNAVAILABLE, self._link.why)
         return self._unavailable(ReasonKey.PEER_UNREACHABLE)
 
     def _why_not(self, status: StatusEvent) -> Reason | None:
