@@ -18,6 +18,7 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.identity import Identity, IdentityError
+from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
 
@@ -207,7 +208,7 @@ async def test_an_address_where_the_peer_is_not_can_be_corrected(
     builder.link_refusal = None
     with patch(
         "custom_components.esphome_offload.flows.reauth.async_get_caller",
-        side_effect=IdentityError("it is damaged"),
+        side_effect=IdentityError(ReasonKey.IDENTITY_DAMAGED, Path("identity")),
     ):
         await dialog.address(builder.url)
     assert dialog.errors == {"url": "identity_damaged"}

@@ -169,15 +169,6 @@ class OrElse:
         return read
 
 
-@dataclass(frozen=True, slots=True)
-class RawObject:
-    """A JSON object that is parsed later."""
-
-    def reader(self, base: object) -> _Reader:
-        """Return the check."""
-        return _object
-
-
 def decode[T](kind: type[T], raw: object) -> T:
     """Return ``raw`` (decoded JSON) as a ``kind``; raises CodecError."""
     try:

@@ -349,13 +349,8 @@ class ReasonKey(StrEnum):
     NOBODY_ATTACHED = "nobody_attached", "Nobody has asked for it for 30 minutes"
     GUEST_REMOVED = "guest_removed", "The pairing was removed"
     NOT_WANTED = "not_wanted", "It is not wanted any more"
-    BUILDER_RESTARTED = "builder_restarted", "The builder was restarted"
 
     # Identities.
-    IDENTITY_UNUSABLE = (
-        "identity_unusable",
-        "The identity of this Home Assistant cannot be used; the log says more",
-    )
     IDENTITY_UNREADABLE = "identity_unreadable", "The identity file {file} cannot be read"
     IDENTITY_UNWRITABLE = "identity_unwritable", "The identity file {file} cannot be written"
     IDENTITY_DAMAGED = (

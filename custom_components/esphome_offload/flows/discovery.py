@@ -18,6 +18,7 @@ from ..engine.protocol.hello import Refused
 from ..engine.protocol.identity import IdentityError
 from ..peering.caller import async_get_caller
 from ..peering.entry import PeerConfigEntry, PeerKey, PeerSettings
+from ..reasons import reason_text
 from .pairing import PairingSteps, shown
 
 _PIN = re.compile(r"[0-9a-f]{64}")
@@ -46,7 +47,8 @@ class DiscoverySteps(PairingSteps):
             caller = await async_get_caller(self.hass)
         except IdentityError as err:
             return self.async_abort(
-                reason="identity_damaged", description_placeholders={"reason": str(err)}
+                reason="identity_damaged",
+                description_placeholders={"reason": reason_text(self.hass, err.reason)},
             )
         if pin == caller.identity.pin_sha256:
             return self.async_abort(reason="own_address")

@@ -34,6 +34,7 @@ from ..peering.entry import (
     PeerSettings,
 )
 from ..peering.self_check import async_is_self
+from ..reasons import reason_text
 
 CONF_CODE: Final = "code"
 
@@ -255,7 +256,7 @@ class PairingSteps(ConfigFlow):
         return err.failure.value
 
     def _identity_error(self, err: IdentityError) -> str:
-        self._placeholders["reason"] = str(err)
+        self._placeholders["reason"] = reason_text(self.hass, err.reason)
         return "identity_damaged"
 
     def _pairing_error(self, err: PairingError) -> str:

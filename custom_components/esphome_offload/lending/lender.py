@@ -45,13 +45,6 @@ class _LendingImpossibleError(Exception):
         self.reason = reason
 
 
-def _why_impossible(err: Exception) -> Reason:
-    if isinstance(err, _LendingImpossibleError):
-        return err.reason
-    _LOGGER.error("The identity of this instance cannot be used: %s", err)
-    return Reason(ReasonKey.IDENTITY_UNUSABLE)
-
-
 class Lender:
     """The builder's role. It lives as long as the coordinator.
 
@@ -216,7 +209,7 @@ class Lender:
             self._check_possible(options)
             served = await self._async_start_host()
         except (_LendingImpossibleError, IdentityError) as err:
-            async_set_lending_impossible(self._hass, _why_impossible(err))
+            async_set_lending_impossible(self._hass, err.reason)
             await self._async_end_lending()
             return
         async_set_lending_impossible(self._hass, None)

@@ -20,7 +20,9 @@ from ..engine.protocol.calls import CommandRefused
 from ..engine.protocol.channel import ChannelClosed
 from ..engine.protocol.errors import ProtocolError
 from ..engine.protocol.identity import IdentityError
+from ..engine.reason import Reason, ReasonKey
 from ..issues import async_delete_peer_incompatible, async_set_peer_incompatible
+from ..reasons import reason_text
 from .caller import async_get_caller
 from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
 
@@ -93,10 +95,14 @@ class Peering:
         try:
             link = await self._async_link(settings, lambda: self._wanted(pin))
         except (IdentityError, ProtocolError) as err:
+            reason = err.reason if isinstance(err, IdentityError) else Reason(ReasonKey.PEER_COPIED)
             raise ConfigEntryError(
                 translation_domain=DOMAIN,
                 translation_key="peer_unusable",
-                translation_placeholders={"label": entry.title, "reason": str(err)},
+                translation_placeholders={
+                    "label": entry.title,
+                    "reason": reason_text(self._hass, reason),
+                },
             ) from err
         build = self._build_services
         builder = PeerBuilder(link, build.bundles, build.firmware, build.layout)

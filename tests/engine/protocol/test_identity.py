@@ -109,7 +109,7 @@ def test_a_damaged_file_is_an_error_and_stays_as_it_is(path: Path, damage) -> No
     load_or_create(path)
     damaged = damage(path)
     path.write_bytes(damaged)
-    with pytest.raises(IdentityError, match=r"damaged.*Restore it from a backup"):
+    with pytest.raises(IdentityError, match="damaged; restore it from a backup"):
         load_or_create(path)
     assert path.read_bytes() == damaged
 
@@ -128,7 +128,7 @@ def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
 
 def test_a_pipe_is_no_identity_and_stops_nobody(path: Path) -> None:
     os.mkfifo(path)
-    with pytest.raises(IdentityError, match="not a file"):
+    with pytest.raises(IdentityError, match="damaged"):
         load_or_create(path)
 
 

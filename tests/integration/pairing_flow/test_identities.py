@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.engine.protocol.identity import IdentityError
+from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.identity_store import async_get_identity
 
 from ...engine.client.scripted_server import ScriptedServer
@@ -56,11 +57,10 @@ async def test_an_identity_that_cannot_be_written_is_reported(
     builder.become(await async_get_identity(hass))
     dialog = await Dialog.add(hass)
     await dialog.address(builder.url)
-    folder = config_dir.parent / ".storage"
     with patch("tempfile.mkstemp", side_effect=OSError("disk full")):
         await dialog.submit()
     assert (dialog.step, dialog.errors) == ("same_identity", {"base": "identity_damaged"})
-    assert str(folder) in dialog.placeholders["reason"]
+    assert f".storage/{DOMAIN}.identity cannot be written" in dialog.placeholders["reason"]
     await dialog.submit()
     await pairs(hass, dialog, builder)
 
@@ -76,7 +76,7 @@ async def test_a_damaged_identity_stops_pairing_with_its_reason(
     dialog = await Dialog.add(hass)
     await dialog.address(builder.url)
     assert dialog.errors == {"url": "identity_damaged"}
-    assert str(path) in dialog.placeholders["reason"]
+    assert f".storage/{DOMAIN}.identity is damaged" in dialog.placeholders["reason"]
     assert builder.connections == 0
     path.unlink()
     await dialog.address(builder.url)
@@ -88,11 +88,11 @@ async def test_an_identity_that_is_damaged_meanwhile_stops_pairing_with_its_reas
 ) -> None:
     with patch(
         "custom_components.esphome_offload.flows.pairing.async_get_caller",
-        side_effect=IdentityError("it is damaged"),
+        side_effect=IdentityError(ReasonKey.IDENTITY_DAMAGED, Path("identity")),
     ):
         await dialog.submit(code=builder.open())
     assert dialog.errors == {"code": "identity_damaged"}
-    assert dialog.placeholders["reason"] == "it is damaged"
+    assert "is damaged" in dialog.placeholders["reason"]
     await pairs(hass, dialog, builder)
 
 

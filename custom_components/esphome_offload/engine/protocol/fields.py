@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from ..codec import Number, Text
-from .limits import DETAIL_LIMIT, LABEL_LIMIT, VERSION_LIMIT
+from .limits import LABEL_LIMIT, VERSION_LIMIT
 
 EXIT_CODE_LIMIT = 1024
 _MOST = 2**53
@@ -19,7 +19,6 @@ HexId = Annotated[str, Text(32, r"[0-9a-f]{32}")]
 AttemptId = HexId
 Digest = Annotated[str, Text(64, r"[0-9a-f]{64}")]
 Label = Annotated[str, Text(LABEL_LIMIT, r".*\S.*")]
-Detail = Annotated[str, Text(DETAIL_LIMIT)]
 Version = Annotated[str, Text(VERSION_LIMIT)]
 EsphomeVersion = Annotated[str, Text(VERSION_LIMIT, _ESPHOME_VERSION_PATTERN)]
 Configuration = Annotated[str, Text(200, _CONFIGURATION_PATTERN)]

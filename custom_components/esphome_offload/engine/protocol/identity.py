@@ -16,6 +16,7 @@ from typing import Annotated
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from ..codec import Blob
+from ..reason import Reason, ReasonKey
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +29,11 @@ _PROBE = X25519PrivateKey.from_private_bytes(bytes(range(KEY_BYTES)))
 
 
 class IdentityError(Exception):
-    """The identity cannot be read or written; ``str(error)`` is for people."""
+    """The identity cannot be read or written; ``reason`` is for people."""
+
+    def __init__(self, key: ReasonKey, path: Path) -> None:
+        self.reason = Reason(key, {"file": f"{path.parent.name}/{path.name}"})
+        super().__init__(str(self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ def load_or_create(path: Path) -> Identity:
     except FileNotFoundError:
         return renew(path)
     except OSError as err:
-        raise IdentityError(f"The identity file {path} cannot be read: {err}") from err
+        raise IdentityError(ReasonKey.IDENTITY_UNREADABLE, path) from err
 
 
 def renew(path: Path) -> Identity:
@@ -99,7 +104,7 @@ def renew(path: Path) -> Identity:
     try:
         _write(path, identity)
     except OSError as err:
-        raise IdentityError(f"The identity file {path} cannot be written: {err}") from err
+        raise IdentityError(ReasonKey.IDENTITY_UNWRITABLE, path) from err
     return identity
 
 
@@ -142,10 +147,8 @@ def _decode(path: Path, content: bytes) -> Identity:
 
 
 def _damaged(path: Path, why: str) -> IdentityError:
-    return IdentityError(
-        f"The identity file {path} is damaged: {why}. Restore it from a backup, or make a new "
-        "identity and pair again with every other instance."
-    )
+    _LOGGER.error("The identity file %s is damaged: %s", path, why)
+    return IdentityError(ReasonKey.IDENTITY_DAMAGED, path)
 
 
 def _write(path: Path, identity: Identity) -> None:
