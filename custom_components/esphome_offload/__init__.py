@@ -7,6 +7,7 @@ from homeassistant.const import Platform
 from homeassistant.core import HassJob, HomeAssistant
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.typing import ConfigType
+from homeassistant.setup import async_setup_component
 
 from . import issues
 from .const import DOMAIN
@@ -78,6 +79,9 @@ async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool
 
 async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None:
     """Remove the jobs, guests and peers of "this instance", or unpair a peer."""
+    if DATA_COORDINATOR not in hass.data:
+        # All entries were disabled at the start, so nothing was set up.
+        await async_setup_component(hass, DOMAIN, {})
     if (coordinator := hass.data.get(DATA_COORDINATOR)) is None:
         return
     if is_peer(entry):

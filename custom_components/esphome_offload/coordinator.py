@@ -126,6 +126,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """
         self._inventory.stop()
         self._versions.stop()
+        # Options that are being applied meanwhile start nothing any more.
+        self.options = None
         await stop_all(
             self.queue.stop(),
             self.lender.async_stop(),
@@ -140,7 +142,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._entry = entry
         self.peering.start_grace()
         await self._async_apply(entry)
-        self.queue.release()
+        if self._entry is entry and self.options is not None:
+            self.queue.release()
 
     async def async_detach(self, entry: OffloadConfigEntry) -> None:
         """Hold the queue; running jobs go on unless the owner disabled the entry."""
@@ -184,6 +187,9 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             await self._inventory.async_start(
                 None if folder is None else Path(self.hass.config.path(str(folder)))
             )
+            if self.options is not options:
+                # Detached, stopped, or changed again while the folder was scanned.
+                return
             self._remove_stale(entry)
             registry.async_relink(self.hass, entry.entry_id, self._inventory.devices)
         self._versions.start(options)

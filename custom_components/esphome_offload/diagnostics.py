@@ -1,4 +1,4 @@
-"""Diagnostics, without secrets and addresses."""
+"""Diagnostics, without secrets; of the address of a peer only the host."""
 
 from dataclasses import asdict
 from typing import Any, Final

@@ -100,7 +100,7 @@ class DiscoverySteps(PairingSteps):
 
         Anybody may announce the pin, also while the peer restarts: only a link to its key counts.
         The own address is tried last, because a relay in between can hold its answer back until
-        the peer is there again. An https address is changed by people only.
+        the peer is there again. To and from an https address only people change it.
         """
         try:
             settings = PeerSettings.from_entry(entry)
@@ -114,7 +114,9 @@ class DiscoverySteps(PairingSteps):
         if settings.url.startswith("https:"):
             return
         for url in self._announced():
-            if url == settings.url or not await self._async_is_peer_at(url, settings, caller):
+            if url.startswith("https:") or url == settings.url:
+                continue
+            if not await self._async_is_peer_at(url, settings, caller):
                 continue
             if peer is not None and peer.link.connected:
                 return

@@ -16,6 +16,7 @@ from ..const import DOMAIN
 from ..engine.devices.model import Configuration, ScanResult
 from ..engine.devices.scanner import FOLDER, Scanner
 from ..engine.jobs.ports import ConfigurationSource
+from ..engine.text import without_markup
 from .core_esphome import CoreDevice, CoreEsphome
 
 _SCAN_INTERVAL = timedelta(seconds=30)
@@ -70,6 +71,7 @@ class DeviceInventory(ConfigurationSource):
         self._devices: Mapping[str, OffloadDevice] = MappingProxyType({})
         self._problems: frozenset[str] = frozenset()
         self._folder_missing = False
+        self._scanned_once = False
         self._unsubscribes: list[Callable[[], None]] = []
         self._match_timer: asyncio.TimerHandle | None = None
 
@@ -80,8 +82,13 @@ class DeviceInventory(ConfigurationSource):
 
     @property
     def known_files(self) -> frozenset[str] | None:
-        """All configuration files, unreadable ones included; None while the folder is missing."""
-        return None if self._folder_missing else self._problems.union(self._configurations)
+        """All configuration files, unreadable ones included.
+
+        None while that is not known: before the first scan, and while the folder is missing.
+        """
+        if self._scanner is not None and (self._folder_missing or not self._scanned_once):
+            return None
+        return self._problems.union(self._configurations)
 
     @property
     def problems(self) -> frozenset[str]:
@@ -111,6 +118,7 @@ class DeviceInventory(ConfigurationSource):
         self.stop()
         if self._scanner is None or config_dir != self._config_dir:
             self._configurations = MappingProxyType({})
+            self._scanned_once = False
             self._scanner = None if config_dir is None else Scanner(config_dir)
         if config_dir is not None:
             self._config_dir = config_dir
@@ -161,6 +169,7 @@ class DeviceInventory(ConfigurationSource):
     def _apply(self, result: ScanResult) -> None:
         if not self._following:  # stopped during the scan
             return
+        self._scanned_once = True
         reasons = {name: problem.reason for name, problem in result.problems.items()}
         self._show_folder(reasons.pop(FOLDER, None))
         self._show_problems(reasons)
@@ -226,7 +235,7 @@ class DeviceInventory(ConfigurationSource):
                 is_fixable=False,
                 severity=ir.IssueSeverity.WARNING,
                 translation_key=ISSUE_CONFIGURATION,
-                translation_placeholders={"file": name, "reason": reason},
+                translation_placeholders={"file": name, "reason": without_markup(reason)},
             )
         self._problems = frozenset(problems)
 

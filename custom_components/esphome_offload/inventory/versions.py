@@ -20,6 +20,7 @@ from ..engine.build.toolchain.versions import (
 from ..engine.codec import CodecError, Keyed, Text, decode, encode
 from ..errors import validation_error
 from ..options import OffloadOptions, VersionChannel
+from ..reasons import reason_text
 from ..storage import version_store
 
 _LOGGER = logging.getLogger(__name__)
@@ -119,7 +120,10 @@ class VersionTracker:
             await self._source.check(target)
         except VersionError as error:
             raise validation_error(
-                _REFUSALS[error.problem], device=device_name, version=version, reason=str(error)
+                _REFUSALS[error.problem],
+                device=device_name,
+                version=version,
+                reason=reason_text(self._hass, error.reason),
             ) from error
         return target
 

@@ -1,5 +1,7 @@
 """The devices of guests, and of the instance itself."""
 
+import re
+
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
@@ -7,6 +9,8 @@ from ..const import DOMAIN
 from ..engine.host.guests import Guest
 
 _GUEST = "guest_"
+# A configuration may be called guest_room: only a whole pin makes the device of a guest.
+_GUEST_DEVICE = re.compile(rf"{_GUEST}([0-9a-f]{{64}})")
 
 # No configuration can have this name: a colon is in no host name.
 _INSTANCE = "this:instance"
@@ -33,8 +37,8 @@ def guest_device_info(guest: Guest) -> dr.DeviceInfo:
 def guest_pin(device: dr.AnyDeviceEntry) -> str | None:
     """Return the pin of the guest that a device stands for."""
     for identifier in device.identifiers:
-        if identifier[0] == DOMAIN and identifier[1].startswith(_GUEST):
-            return identifier[1].removeprefix(_GUEST)
+        if identifier[0] == DOMAIN and (guest := _GUEST_DEVICE.fullmatch(identifier[1])):
+            return guest[1]
     return None
 
 

@@ -22,7 +22,7 @@ from ..engine.protocol.identity import Identity, IdentityError
 from ..engine.protocol.negotiation import own_offer
 from ..engine.reason import Reason, ReasonKey
 from ..errors import validation_error
-from ..identity_store import async_get_identity, async_renew_identity
+from ..identity_store import async_get_identity, async_renew_identity, instance_label
 from ..issues import (
     async_create_wrong_codes,
     async_delete_wrong_codes,
@@ -81,7 +81,7 @@ class Lender:
     @property
     def label(self) -> str:
         """The name that other instances show for this one."""
-        return self._hass.config.location_name.strip() or "Home Assistant"
+        return instance_label(self._hass)
 
     @property
     def host(self) -> BuildHost | None:

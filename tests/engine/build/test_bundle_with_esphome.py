@@ -116,6 +116,6 @@ async def test_a_file_outside_of_the_folder_is_named(bench: Bench, sink: Sink) -
 
 async def test_an_invalid_configuration_is_said_in_esphomes_words(bench: Bench, sink: Sink) -> None:
     bench.write("lamp.yaml", "esphome:\n  name: lamp\nhost:\nnosuch:\n")
-    with pytest.raises(BuildError, match="Component not found: nosuch") as failure:
+    with pytest.raises(BuildError, match="Component not found") as failure:
         await bench.make(sink)
     assert failure.value.failure_reason is FailureReason.CONFIG_INVALID

@@ -12,7 +12,6 @@ from custom_components.esphome_offload.engine.client.dial import Caller
 from custom_components.esphome_offload.engine.client.link import (
     FIRST_PAUSE,
     LONGEST_PAUSE,
-    RETRY_INCOMPATIBLE,
     LinkState,
     PeerLink,
 )
@@ -293,7 +292,7 @@ async def test_a_peer_of_another_protocol_names_the_side_to_update(
     await paired.until(lambda: paired.link.given_up)
     assert (paired.link.state, paired.link.code) == (LinkState.INCOMPATIBLE, code)
     assert paired.link.why == Reason(reason)
-    assert await paired.next_pause() == RETRY_INCOMPATIBLE
+    assert await paired.next_pause() == LONGEST_PAUSE
 
 
 async def test_an_updated_peer_is_tried_when_it_announces_itself(paired: Offloader) -> None:

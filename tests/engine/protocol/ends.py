@@ -93,6 +93,9 @@ class Wire:
     async def close(self, *, code: int = 1000, message: bytes = b"") -> bool:
         return await self._socket.close(code=code, message=message)
 
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._socket.get_extra_info(name, default)
+
 
 @dataclass
 class Ends:

@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import pytest
 
-from custom_components.esphome_offload.engine.protocol import bodies
+from custom_components.esphome_offload.engine.protocol import bodies, session as session_module
 from custom_components.esphome_offload.engine.protocol.bodies import WINDOW, IncomingFile
 from custom_components.esphome_offload.engine.protocol.calls import Call, CommandRefused, Handler
 from custom_components.esphome_offload.engine.protocol.channel import (
@@ -352,3 +352,29 @@ async def test_more_than_a_window_breaks_the_protocol(source: Path, target: Path
             assert "protocol" in await pair.lost[1]
             sending.cancel()
             await asyncio.wait([sending])
+
+
+async def test_many_short_pieces_fill_no_memory(source: Path, target: Path) -> None:
+    async def handler(call: Call) -> None:
+        # No header, so that nothing is written: it may not send more than may wait.
+        for number in range(10_000):
+            await call._channel.send_piece(Piece(call._id, number, memoryview(b"x")))
+
+    async with sessions(handler) as pair:
+        with pytest.raises(ChannelClosed):
+            await pair.offloader.fetch_file(Ask(), lambda _: expected(source, target))
+        assert "protocol" in await pair.lost[0]
+
+
+async def test_a_body_that_does_not_begin_is_given_up(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "STALL_TIMEOUT", 0.05)
+
+    async def handler(_: Call) -> None:
+        await asyncio.Event().wait()
+
+    async with sessions(handler) as pair:
+        with pytest.raises(ProtocolError) as caught:
+            await pair.offloader.fetch_file(Ask(), lambda _: expected(source, target))
+        assert caught.value.code is ErrorCode.STALLED

@@ -7,6 +7,7 @@ import aiohttp
 from aiohttp import web
 import pytest
 
+from custom_components.esphome_offload.engine.protocol import channel as channel_module
 from custom_components.esphome_offload.engine.protocol.channel import (
     PIECE_BYTES,
     Channel,
@@ -240,3 +241,44 @@ async def test_json_is_what_json_says() -> None:
             await ends.offloader.channel.send({"number": float("nan")})
         await ends.offloader.channel.send(json.loads('{"a": [1, null, true]}'))
         assert await received(ends.builder.channel) == {"a": [1, None, True]}
+
+
+async def test_the_longest_lines_fit_whatever_their_characters_are() -> None:
+    message = {"lines": ["\N{PILE OF POO}" * 16_384] * 4}
+    async with link() as ends:
+        await ends.offloader.channel.send(message)
+        assert await received(ends.builder.channel) == message
+
+
+async def test_a_long_message_that_is_cancelled_leaves_the_next_one_whole() -> None:
+    async with link() as ends:
+        pieces = asyncio.create_task(_fill_the_line(ends.offloader.channel))
+        while not ends.offloader.channel.busy:  # noqa: ASYNC110 - nothing is told of that
+            await asyncio.sleep(0)
+        long = asyncio.create_task(ends.offloader.channel.send({"text": "x" * 200_000}))
+        await asyncio.sleep(0)
+        long.cancel()
+        after = asyncio.create_task(ends.offloader.channel.send(WORDS))
+        while (got := await received(ends.builder.channel)) != WORDS:
+            assert isinstance(got, Piece) or got == {"text": "x" * 200_000}
+        await asyncio.wait([long, after])
+        pieces.cancel()
+        await asyncio.wait([pieces])
+
+
+async def _fill_the_line(channel: Channel) -> None:
+    for number in range(200):
+        await channel.send_piece(piece(number, b"x" * PIECE_BYTES))
+
+
+async def test_an_end_that_takes_nothing_is_closed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(channel_module, "CLOSE_TIMEOUT", 0.05)
+    async with link() as ends:
+        filling = asyncio.create_task(_fill_the_line(ends.builder.channel))
+        while not ends.builder.channel.busy:  # noqa: ASYNC110 - nothing is told of that
+            await asyncio.sleep(0)
+        await asyncio.wait_for(ends.builder.channel.close(), 20)
+        with pytest.raises(ChannelClosed):
+            await asyncio.wait_for(filling, 20)

@@ -253,7 +253,11 @@ async def test_an_end_that_serves_takes_silence_for_a_lost_connection() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [{}, {"type": "ask"}, {"id": "1", "type": "ask"}, {"id": True, "type": "ask"}],
+    [
+        {},
+        {"type": "ask"},
+        *({"id": strange, "type": "ask"} for strange in ("1", True, 0, -1, 2**32)),
+    ],
 )
 async def test_a_message_without_an_id_breaks_the_protocol(message: dict[str, object]) -> None:
     async with sessions(events()) as pair:
@@ -299,3 +303,27 @@ async def test_a_flood_does_not_hold_up_the_loop() -> None:
             await asyncio.sleep(0)
         # Between two messages everything else has its turn.
         assert turns >= 1000
+
+
+async def test_a_subscription_that_fails_later_loses_the_connection() -> None:
+    async def handler(call: Call) -> None:
+        await call.answer()
+        raise ProtocolError(ErrorCode.INTERNAL, "it failed")
+
+    async with sessions(handler) as pair:
+        await pair.offloader.subscribe(Ask(), lambda _: None)
+        assert "subscription failed" in await pair.offloader.wait_lost()
+
+
+async def test_a_result_that_is_too_long_is_refused_instead() -> None:
+    @dataclass(frozen=True)
+    class Long:
+        text: str = "x" * 600_000
+
+    async def handler(_: Call) -> Long:
+        return Long()
+
+    async with sessions(handler) as pair:
+        with pytest.raises(CommandRefused) as caught:
+            await pair.offloader.call(Ask())
+        assert caught.value.code is ErrorCode.TOO_LARGE

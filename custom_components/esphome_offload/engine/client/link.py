@@ -58,8 +58,6 @@ CANCEL_TIMEOUT: Final = 8.0
 """All processes have ended within 5 s there, and then it answers."""
 SUBMIT_TIMEOUT: Final = 60.0
 """It looks at the disk for the bundle; a board that swaps may be slow at that."""
-RETRY_INCOMPATIBLE: Final = 3600.0
-"""Seconds until a peer of another protocol is tried again: it may have been updated."""
 _BUNDLES_AT_ONCE: Final = 2
 """More at once would only share the line."""
 
@@ -348,7 +346,8 @@ class PeerLink:
             # It came over the channel, so it is the builder's own word.
             self._refusals = REFUSALS
         if code in (ErrorCode.TOO_OLD, ErrorCode.TOO_NEW):
-            state, pause = LinkState.INCOMPATIBLE, RETRY_INCOMPATIBLE
+            # Anybody could have said so: it is not believed for longer than the rest.
+            state, pause = LinkState.INCOMPATIBLE, LONGEST_PAUSE
         elif self._refusals >= REFUSALS:
             state, pause = LinkState.REFUSED, LONGEST_PAUSE
         elif self.state is LinkState.REFUSED:

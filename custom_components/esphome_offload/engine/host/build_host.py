@@ -192,7 +192,11 @@ class BuildHost:
             )
             try:
                 await self._builds.start(submission, received.path if received else None)
-            except OSError as err:
+            except BaseException as err:
+                # Nothing else would drop it: the id of the attempt may be used up already.
+                self._inbox.drop(key)
+                if not isinstance(err, OSError):
+                    raise
                 raise ProtocolError(
                     ErrorCode.NO_SPACE, f"cannot be stored: {err.strerror}"
                 ) from err

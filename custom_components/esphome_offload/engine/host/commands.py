@@ -1,7 +1,7 @@
 """The commands of one guest, on its connections."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 
 from ..protocol.calls import Call
 from ..protocol.errors import ErrorCode, ProtocolError
@@ -34,6 +34,7 @@ class GuestCommands:
         self._pin = pin_sha256
         self._unpair = unpair
         self._status: Call | None = None
+        self._streams: set[str] = set()
 
     async def serve(self, call: Call) -> object | None:
         """Serve a command; a ``Handler`` of sessions."""
@@ -52,7 +53,8 @@ class GuestCommands:
             case Fetch():
                 await self._fetch(call, command)
             case Attach():
-                await _send_all(call, self._host.attach(self._pin, command))
+                with self._stream(command.attempt_id):
+                    await _send_all(call, self._host.attach(self._pin, command))
             case Cancel():
                 await self._host.cancel(self._pin, command)
             case Acknowledge():
@@ -60,13 +62,25 @@ class GuestCommands:
             case Clean():
                 await self._host.clean(self._pin, command)
             case SubscribeStatus():
-                self._status = call
-                await _send_all(call, self._host.status(self._pin))
+                with self._stream(SubscribeStatus.TYPE):
+                    self._status = call
+                    await _send_all(call, self._host.status(self._pin))
             case Unpair():
                 await call.answer()
                 self._unpair()
             case _:
                 raise ProtocolError(ErrorCode.MALFORMED, "no such command")
+
+    @contextmanager
+    def _stream(self, name: str) -> Iterator[None]:
+        """Send each thing once on a connection: all that is subscribed costs a round of the loop."""
+        if name in self._streams:
+            raise ProtocolError(ErrorCode.BUSY, "it is being sent already")
+        self._streams.add(name)
+        try:
+            yield
+        finally:
+            self._streams.discard(name)
 
     async def send_unpaired(self) -> None:
         """Send the guest that it is removed; raises ChannelClosed."""

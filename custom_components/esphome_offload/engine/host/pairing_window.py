@@ -49,6 +49,7 @@ class PairingWindow:
         self._monotonic = monotonic
         self._open: _Open | None = None
         self._exchange: _Open | None = None
+        self._tries = 0
         self._end: WindowEnd | None = None
 
     def open(self) -> WindowState:
@@ -93,7 +94,7 @@ class PairingWindow:
         window = self._require_open()
         if self._exchange is not None:
             raise ProtocolError(ErrorCode.BUSY, "another offloader is pairing")
-        self._exchange = window
+        self._exchange, self._tries = window, window.tries_left
         return window.code
 
     def answered(self) -> None:
@@ -112,7 +113,7 @@ class PairingWindow:
     def abandon(self) -> None:
         """End the exchange; a window whose last try it used up is closed."""
         window, self._exchange = self._exchange, None
-        if window is None or self._current() is not window:
+        if window is None or self._current() is not window or window.tries_left == self._tries:
             return
         if window.tries_left == 0:
             self._shut(WindowEnd.WRONG_CODES)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from ..clock import SystemTime, Time
 from ..codec import Json, encode
-from ..protocol.channel import FRAME_LIMIT, ChannelClosed, Piece
+from ..protocol.channel import FRAME_LIMIT, ChannelClosed, Piece, close
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.hello import (
     Hello,
@@ -111,7 +111,7 @@ class LinkServer:
             await self._serve(established)
         if not socket.prepared:
             return web.Response(status=HTTPStatus.SERVICE_UNAVAILABLE)
-        await socket.close()
+        await close(socket)
         return socket
 
     async def unpair(self, pin_sha256: str, *, notify: bool = True) -> None:

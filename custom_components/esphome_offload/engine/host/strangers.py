@@ -64,7 +64,8 @@ class Strangers:
         crowd, most = counts.most_common(1)[0]
         if counts[newcomer.network] == most:
             crowd = newcomer.network
-        of_crowd = [each for each in self._all if each.network == crowd]
+        # All from different networks: the longest idle one makes room. A guest is never that long.
+        of_crowd = [each for each in self._all if most == 1 or each.network == crowd]
         idle = [each for each in of_crowd if each.waiting]
         if not idle and crowd == newcomer.network:
             return False

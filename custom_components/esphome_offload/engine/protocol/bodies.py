@@ -23,6 +23,8 @@ from .limits import STALL_TIMEOUT
 
 WINDOW: Final = 4 * 1024 * 1024
 """Bytes that may be on their way: enough for a fast line with some milliseconds of delay."""
+_PIECES: Final = 2 * WINDOW // PIECE_BYTES
+"""Pieces that may wait: each costs some memory of its own, however short it is."""
 # To hand work to a thread costs more than to copy a small piece.
 _BATCH: Final = 16 * PIECE_BYTES
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -53,7 +55,7 @@ class IncomingBody:
         """Take the next piece; raises ProtocolError when it is not the next, or too early."""
         if piece.number != self._number or not piece.data:
             raise ProtocolError(ErrorCode.MALFORMED, "a piece that is not the next one")
-        if self._buffered + len(piece.data) > WINDOW:
+        if self._buffered + len(piece.data) > WINDOW or len(self._pieces) >= _PIECES:
             raise ProtocolError(ErrorCode.MALFORMED, "more pieces than were asked for")
         self._number += 1
         self._buffered += len(piece.data)

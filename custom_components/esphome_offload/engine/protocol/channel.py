@@ -1,8 +1,11 @@
 """Channel: JSON messages and pieces of bodies on one websocket, encrypted frame by frame."""
 
 import asyncio
+from asyncio.trsock import TransportSocket
+from contextlib import suppress
 from dataclasses import dataclass
 import json
+import socket as sockets
 import struct
 from typing import Final, Protocol
 
@@ -30,6 +33,10 @@ PIECE_BYTES: Final = _PART_BYTES - _PIECE_HEAD.size
 """The most that one piece of a body holds."""
 
 
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds until a connection whose other end takes nothing any more is cut."""
+
+
 class ChannelClosed(Exception):  # noqa: N818 - most channels end without an error
     """There is no connection any more; ``str(error)`` says why, for the log."""
 
@@ -48,6 +55,9 @@ class Socket(Protocol):
 
     async def close(self, *, code: int = 1000, message: bytes = b"") -> bool:
         """Close the websocket."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Return what the transport knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +89,32 @@ class Channel:
 
     async def send(self, message: Json) -> None:
         """Send a JSON message; raises ChannelClosed, and ProtocolError TOO_LARGE."""
-        content = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+        content = json.dumps(
+            message, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+        ).encode(errors="replace")
         if len(content) > MESSAGE_LIMIT:
             raise ProtocolError(ErrorCode.TOO_LARGE, "a message that is too long to be sent")
         async with self._message_turn:
-            for start in range(0, len(content), _PART_BYTES):
-                part = content[start : start + _PART_BYTES]
-                last = start + _PART_BYTES >= len(content)
-                await self._send_frame((_MESSAGE_END if last else _MESSAGE_PART) + part)
+            if len(content) <= _PART_BYTES:
+                await self._send_frame(_MESSAGE_END + content)
+                return
+            # Cancelled between two parts, the rest would be missing before the next message.
+            sending = asyncio.ensure_future(self._send_parts(content))
+            try:
+                await asyncio.shield(sending)
+            except asyncio.CancelledError:
+                while not sending.done():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([sending])
+                if not sending.cancelled():
+                    sending.exception()
+                raise
+
+    async def _send_parts(self, content: bytes) -> None:
+        for start in range(0, len(content), _PART_BYTES):
+            part = content[start : start + _PART_BYTES]
+            last = start + _PART_BYTES >= len(content)
+            await self._send_frame((_MESSAGE_END if last else _MESSAGE_PART) + part)
 
     async def send_piece(self, piece: Piece) -> None:
         """Send a piece of a body; raises ChannelClosed."""
@@ -116,7 +144,7 @@ class Channel:
 
     async def close(self) -> None:
         """Close the websocket; whoever receives gets ChannelClosed."""
-        await self._socket.close()
+        await close(self._socket)
 
     async def _send_frame(self, plain: bytes) -> None:
         async with self._frame_turn:
@@ -143,6 +171,19 @@ class Channel:
         if not frame:
             raise ProtocolError(ErrorCode.MALFORMED, "an empty frame")
         return frame
+
+
+async def close(socket: Socket) -> None:
+    """Close a websocket, also one whose other end takes nothing any more."""
+    transport = socket.get_extra_info("socket")
+    try:
+        # aiohttp waits without a limit until the other end has taken what was sent before.
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await socket.close()
+    except TimeoutError:
+        if isinstance(transport, TransportSocket):
+            with suppress(OSError):
+                transport.shutdown(sockets.SHUT_RDWR)
 
 
 def closing_reason(message: aiohttp.WSMessage) -> str:

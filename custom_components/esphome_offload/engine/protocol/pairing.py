@@ -24,7 +24,7 @@ from .limits import CODE_DIGITS, PAIRING_EXCHANGE_TIMEOUT
 from .negotiation import Agreement, negotiate
 from .noise import Handshake, NoiseError
 from .parsing import parse_json
-from .spake import CodeExchange, Role
+from .spake import CodeExchange, Role, check_share
 
 _DONE: Final = b"paired"
 
@@ -150,6 +150,8 @@ async def answer_pairing(
 
     Raises ChannelClosed, ProtocolError with what to refuse it with, and what ``store`` raises.
     """
+    # Nobody occupies the window with what is no share.
+    await asyncio.to_thread(check_share, share)
     code = window.begin()
     try:
         async with asyncio.timeout(PAIRING_EXCHANGE_TIMEOUT):

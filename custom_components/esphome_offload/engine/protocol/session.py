@@ -20,7 +20,7 @@ from .bodies import Bodies, IncomingBody, IncomingFile
 from .calls import Call, CommandRefused, Handler
 from .channel import Channel, ChannelClosed, Piece
 from .errors import ErrorCode, ProtocolError
-from .limits import DETAIL_LIMIT
+from .limits import DETAIL_LIMIT, STALL_TIMEOUT
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -122,6 +122,7 @@ class Session:
         if self._lost is not None:
             return
         self._lost = why
+        self._pong.set()
         self._ended.set()
         self._listeners.clear()
         for result in self._results.values():
@@ -203,7 +204,11 @@ class Session:
         with self._bodies.incoming(command_id) as body:
             async with _Together() as together:
                 result = together.start(self._call(command_id, command, None, listen))
-                await _first(result, header)
+                try:
+                    async with timeout_by(self._time, STALL_TIMEOUT):
+                        await _first(result, header)
+                except TimeoutError as err:
+                    raise ProtocolError(ErrorCode.STALLED, "a body does not begin") from err
                 if header.done():
                     # A command that failed has no whole body either.
                     result.add_done_callback(lambda done: _pass_failure(done, body))
@@ -273,6 +278,8 @@ class Session:
         return self._tasks.start(send(), "esphome_offload link answer")
 
     def _accept(self, received: Json | Piece) -> None:
+        if self._lost is not None:
+            return  # it is being closed
         if isinstance(received, Piece):
             self._bodies.accept(received)
         else:
@@ -284,7 +291,8 @@ class Session:
             self._accept_ping(kind)
             return
         command_id = message.get("id")
-        if not isinstance(command_id, int) or isinstance(command_id, bool):
+        # Ids name bodies, too, in four bytes.
+        if type(command_id) is not int or not 0 < command_id < 2**32:
             raise ProtocolError(ErrorCode.MALFORMED, "a message without an id")
         if kind == "event":
             if (listener := self._listeners.get(command_id)) is not None:
@@ -308,6 +316,9 @@ class Session:
     def _accept_result(self, command_id: int, message: Json) -> None:
         result = self._results.get(command_id)
         if result is None or result.done():
+            if message.get("success") is False and command_id in self._listeners:
+                # Without it the subscription would look alive for ever.
+                self.lose("a subscription failed at the other end")
             return
         if message.get("success") is True:
             result.set_result(message.get("result"))
@@ -328,6 +339,8 @@ class Session:
         try:
             try:
                 result = await self._handler(call)
+                if not call.answered:
+                    await call.answer(result)
             except ProtocolError as err:
                 await call.refuse(err)
             except ChannelClosed:
@@ -335,9 +348,6 @@ class Session:
             except Exception:
                 _LOGGER.exception("A command of the other end of a link failed")
                 await call.refuse(ProtocolError(ErrorCode.INTERNAL, "it failed"))
-            else:
-                if not call.answered:
-                    await call.answer(result)
         except ChannelClosed as err:
             self.lose(str(err))
 

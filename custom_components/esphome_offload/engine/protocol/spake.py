@@ -59,3 +59,8 @@ class CodeExchange:
         except (SPAKEError, NotOnCurve, ValueError) as err:
             raise ProtocolError(ErrorCode.MALFORMED, "a share that is none") from err
         return hashlib.sha256(b"esphome_offload pairing" + key).digest()
+
+
+def check_share(share: bytes) -> None:
+    """Raise ProtocolError MALFORMED unless ``share`` can be an offloader's. Blocking."""
+    CodeExchange(Role.BUILDER, "").secret(share)
