@@ -255,12 +255,11 @@ async def test_builder_that_is_frozen_before_it_starts_is_passed_over(
 @pytest.mark.parametrize(
     ("place", "options", "said"),
     [
-        ("inbox", "size=1m", "the disk is full"),
+        ("inbox", "size=1m", "has too little free disk"),
         # Much is free, and yet there is no room for another file.
-        ("inbox", "size=1g,nr_inodes=2", "the disk is full"),
+        ("inbox", "size=1g,nr_inodes=2", "has too little free disk"),
         ("staging", "nr_inodes=1", "No space left on device"),
-        # ESPHome's own sentence has two paths before the reason, so it may be too long for it.
-        ("trees", "size=100k", "Error copying file"),
+        ("trees", "size=100k", "the disk is full"),
     ],
     ids=["nothing free for a bundle", "bundle", "unpacking", "compile"],
 )
@@ -273,8 +272,7 @@ async def test_builder_with_a_full_disk_is_passed_over(
         job = await submit(pair.offloader.client, "compile", entity)
         job = await follow(pair.offloader.client, job["job_id"])
         assert_went_on_locally(job, "builder_environment")
-        detail = job["attempts"][0]["detail"]
-        assert has(detail, said) or has(detail, "No space left on device")
+        assert has(job["attempts"][0]["detail"], said)
         await until_idle(pair)
     # With room again it builds as before.
     pair.offloader.device.configure(greeting=f"room for {place} {options}")
