@@ -1,6 +1,8 @@
 """Guests as devices, and the switch that pauses."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from aiohttp.test_utils import TestClient
 from homeassistant.config_entries import ConfigEntryDisabler
@@ -20,6 +22,7 @@ from custom_components.esphome_offload.engine.protocol.calls import CommandRefus
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.hello import Refused
 from custom_components.esphome_offload.engine.protocol.messages import Cancel
+from custom_components.esphome_offload.lending.guest_devices import guest_pin
 from custom_components.esphome_offload.options import OffloadOptions
 
 from ..engine.jobs.fakes import Block
@@ -271,3 +274,11 @@ async def test_a_disabled_entry_lends_nothing(
 ) -> None:
     await hass.config_entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
     assert lent.lender.lending is Lending.OFF
+
+
+def test_a_device_of_a_configuration_is_never_taken_for_a_guest_s() -> None:
+    def pin_of(name: str) -> str | None:
+        return guest_pin(cast("dr.DeviceEntry", SimpleNamespace(identifiers={(DOMAIN, name)})))
+
+    assert pin_of("guest_room_lamp") is None
+    assert pin_of(f"guest_{'a' * 64}") == "a" * 64

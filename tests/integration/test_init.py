@@ -1,8 +1,10 @@
 """Setting up, reloading, disabling, removing, stopping."""
 
 import asyncio
+import base64
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
@@ -13,6 +15,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.engine.protocol.identity import Identity
 
 from ..engine.jobs.fakes import Block
 from .conftest import LAMP, NEWEST, Stage
@@ -216,9 +219,17 @@ async def test_an_entry_whose_platforms_cannot_be_unloaded_stays_attached(
     entry.mock_state(hass, ConfigEntryState.LOADED)
 
 
-async def test_an_entry_can_be_removed_where_the_integration_was_never_set_up(
-    hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
+async def test_guests_go_with_an_entry_that_was_disabled_at_the_start(
+    hass: HomeAssistant, stage: Stage, entry: MockConfigEntry, hass_storage: dict[str, Any]
 ) -> None:
+    """Nothing was set up then, and yet they may not build here once it is added again."""
+    key = base64.b64encode(Identity.generate().public.raw).decode()
+    at = "2026-10-01T00:00:00+00:00"
+    guest = {"public_key": key, "label": "offloader", "paired_at": at, "builds": 0}
+    hass_storage["esphome_offload.guests"] = {"version": 1, "data": {"guests": [guest]}}
     await hass.config_entries.async_remove(entry.entry_id)
     assert not hass.config_entries.async_entries(DOMAIN)
-    assert DATA_COORDINATOR not in hass.data
+    coordinator = hass.data[DATA_COORDINATOR]
+    assert coordinator.lender.guests.all() == ()
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert hass_storage["esphome_offload.guests"]["data"]["guests"] == []
