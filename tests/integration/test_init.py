@@ -1,7 +1,6 @@
 """Setting up, reloading, disabling, removing, stopping."""
 
 import asyncio
-import base64
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,15 @@ from unittest.mock import patch
 
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.engine.host.guests import Guest
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 
 from ..engine.jobs.fakes import Block
@@ -223,9 +225,7 @@ async def test_guests_go_with_an_entry_that_was_disabled_at_the_start(
     hass: HomeAssistant, stage: Stage, entry: MockConfigEntry, hass_storage: dict[str, Any]
 ) -> None:
     """Nothing was set up then, and yet they may not build here once it is added again."""
-    key = base64.b64encode(Identity.generate().public.raw).decode()
-    at = "2026-10-01T00:00:00+00:00"
-    guest = {"public_key": key, "label": "offloader", "paired_at": at, "builds": 0}
+    guest = encode(Guest(Identity.generate().public, "offloader", dt_util.utcnow()))
     hass_storage["esphome_offload.guests"] = {"version": 1, "data": {"guests": [guest]}}
     await hass.config_entries.async_remove(entry.entry_id)
     assert not hass.config_entries.async_entries(DOMAIN)
