@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+import re
 import threading
 
 import psutil
@@ -23,13 +24,15 @@ def build_processes(offloader: Offloader) -> dict[int, str]:
     return mentioning(offloader.instance.builds)
 
 
+_COMPILE = re.compile(r" -m esphome .*\bcompile ")
+
+
 @contextmanager
 def watching_for_two_builds(offloader: Offloader) -> Iterator[list[str]]:
     """Yield a list that gets an entry whenever two builds work in one tree at a time.
 
-    The processes of one build descend from its launcher. Sessions do not tell builds apart: a
-    child that is to have a session of its own has it before its program starts, so that it looks
-    like a second compile while it waits for a processor.
+    ESPHome is one process of a build. Its compilers do not tell builds apart: while a build is
+    ended, each of them may be left alone for a moment.
     """
     overlaps: list[str] = []
     over = threading.Event()
@@ -38,9 +41,9 @@ def watching_for_two_builds(offloader: Offloader) -> Iterator[list[str]]:
         while not over.wait(0.02):
             processes = build_processes(offloader)
             at_work = {
-                launcher: command
+                pid: command
                 for pid, command in processes.items()
-                if (launcher := _launcher_of(pid, processes)) is not None
+                if _COMPILE.search(command) and not _is_child_of_a_compile(pid, processes)
             }
             if len(at_work) > 1:
                 overlaps.append(" | ".join(at_work.values()))
@@ -54,14 +57,11 @@ def watching_for_two_builds(offloader: Offloader) -> Iterator[list[str]]:
         watcher.join()
 
 
-def _launcher_of(pid: int, processes: Mapping[int, str]) -> int | None:
-    """Return the first ancestor of a process of a build; None for that itself, or when it ended."""
-    ancestor = pid
+def _is_child_of_a_compile(pid: int, processes: Mapping[int, str]) -> bool:
+    """Return whether a process is a copy of its parent that has not started its program yet."""
     with suppress(psutil.Error):
-        while (parent := psutil.Process(ancestor).ppid()) in processes:
-            ancestor = parent
-        return None if ancestor == pid else ancestor
-    return None
+        return _COMPILE.search(processes.get(psutil.Process(pid).ppid(), "")) is not None
+    return True  # it has ended
 
 
 async def test_cancel_leaves_no_process_behind(
