@@ -12,13 +12,14 @@ import pytest
 
 from custom_components.esphome_offload.engine.clock import SystemTime
 from custom_components.esphome_offload.engine.host import server
+from custom_components.esphome_offload.engine.host.commands import GuestCommands
 from custom_components.esphome_offload.engine.host.guest_sessions import PER_GUEST
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.host.pairing_window import WindowEnd
 from custom_components.esphome_offload.engine.host.strangers import Strangers
 from custom_components.esphome_offload.engine.protocol.calls import CommandRefused
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
-from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.hello import (
     Purpose,
     Refused,
@@ -492,3 +493,14 @@ async def test_what_breaks_the_protocol_at_once_gets_no_session(
         with pytest.raises(ChannelClosed):
             await link.receive()
     assert not builder.server.sessions.connected(guest.pin)
+
+
+def test_each_thing_is_sent_once_on_a_connection(builder: BuilderMachine) -> None:
+    commands = GuestCommands(builder.host, "0" * 64, lambda: None)
+    with commands._stream("status"):
+        again = commands._stream("status")
+        with pytest.raises(ProtocolError) as refused:
+            again.__enter__()
+        assert refused.value.code is ErrorCode.BUSY
+    with commands._stream("status"):
+        pass
