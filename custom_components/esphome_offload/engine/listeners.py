@@ -37,5 +37,6 @@ class Listeners[**P]:
                 continue
             try:
                 listener(*args, **kwargs)
+            # What goes wrong in one listener is nothing that the others may miss their call for.
             except Exception:
                 _LOGGER.exception("A listener failed")

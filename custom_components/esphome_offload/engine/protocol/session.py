@@ -345,6 +345,7 @@ class Session:
                 await call.refuse(err)
             except ChannelClosed:
                 raise
+            # A fault in one command must end neither the link nor other builds on it.
             except Exception:
                 _LOGGER.exception("A command of the other end of a link failed")
                 await call.refuse(ProtocolError(ErrorCode.INTERNAL, "it failed"))
