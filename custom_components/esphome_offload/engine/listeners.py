@@ -37,6 +37,6 @@ class Listeners[**P]:
                 continue
             try:
                 listener(*args, **kwargs)
-            # What goes wrong in one listener is nothing that the others may miss their call for.
+            # One listener must not keep the others from being notified.
             except Exception:
                 _LOGGER.exception("A listener failed")
