@@ -1,0 +1,341 @@
+"""What a reason can say: the catalogue of keys, each with its English text."""
+
+from enum import StrEnum
+from string import Formatter
+from typing import Self
+
+
+class ReasonKey(StrEnum):
+    """What a reason says.
+
+    Each has its English text, for logs; the translations have the same under the same key
+    (``exceptions``). A text has no full stop: a line or the reasons of others may follow.
+    """
+
+    text: str
+
+    def __new__(cls, value: str, text: str = "") -> Self:
+        """Return a member with its English text."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.text = text
+        return member
+
+    # In general.
+    UNEXPECTED = "unexpected", "Something unexpected happened; the log says more"
+    CANCELLED_BY_USER = "cancelled_by_user", "It was cancelled"
+    SUPERSEDED = "superseded", "A newer job replaced it"
+    HOME_ASSISTANT_STOPPED = "home_assistant_stopped", "Home Assistant was stopped"
+
+    # This machine.
+    NOT_LINUX = "not_linux", "Builds need Linux, and this is {system}"
+    NOT_GLIBC = (
+        "not_glibc",
+        (
+            "The compilers for ESP devices need glibc, and this system uses musl (Home Assistant OS and"
+            " the official container do); build on another machine"
+        ),
+    )
+    MEMORY_LOW = (
+        "memory_low",
+        "Too little free memory for a build ({free} MiB of at least {needed} MiB)",
+    )
+    DISK_LOW = (
+        "disk_low",
+        "Too little free disk for a build ({free} MiB of at least {needed} MiB)",
+    )
+    DISK_UNUSABLE = "disk_unusable", "The cache folder cannot be used"
+
+    # ESPHome versions.
+    VERSION_INVALID = (
+        "version_invalid",
+        "{version} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1",
+    )
+    VERSION_UNKNOWN = "version_unknown", "There is no ESPHome {version}; choose a released version"
+    VERSION_OTHER_PYTHON = (
+        "version_other_python",
+        (
+            "ESPHome {version} does not run on Python {python}, which is used here; choose another"
+            " version"
+        ),
+    )
+    VERSION_UNCHECKED = (
+        "version_unchecked",
+        "ESPHome {version} cannot be looked up; check the internet connection of this machine",
+    )
+    NEWEST_UNCHECKED = (
+        "newest_unchecked",
+        (
+            "The newest ESPHome version cannot be looked up; check the internet connection of this"
+            " machine"
+        ),
+    )
+    VERSION_NOT_DOWNLOADED = (
+        "version_not_downloaded",
+        (
+            "ESPHome {version} is not installed yet and cannot be downloaded; check the internet"
+            " connection of this machine"
+        ),
+    )
+    VERSION_NOT_AMONG_INSTALLED = (
+        "version_not_among_installed",
+        (
+            "ESPHome {version} is not installed yet and cannot be downloaded; check the internet"
+            " connection of this machine, or choose an installed version ({installed})"
+        ),
+    )
+    VERSION_NO_MEMORY = (
+        "version_no_memory",
+        "Memory ran out while ESPHome {version} was installed",
+    )
+    VERSION_NO_DISK = (
+        "version_no_disk",
+        "The disk is full, so ESPHome {version} cannot be installed; make room and try again",
+    )
+    VERSION_BROKEN = (
+        "version_broken",
+        "ESPHome {version} was installed, but does not start; choose another version",
+    )
+    VERSION_NOT_STARTED = "version_not_started", "ESPHome {version} cannot be started now"
+    VERSION_NOT_INSTALLED = (
+        "version_not_installed",
+        "ESPHome {version} cannot be installed (uv ended with exit code {code})",
+    )
+    INSTALLER_FAILED = (
+        "installer_failed",
+        "ESPHome {version} cannot be installed, because uv could not be run",
+    )
+
+    # Builds.
+    FILE_NAME_INVALID = "file_name_invalid", "{configuration} is not a file name"
+    ESPHOME_FAILED = "esphome_failed", "ESPHome could not be run"
+    CONFIG_REFUSED = "config_refused", "ESPHome does not accept the configuration"
+    CONFIG_REFUSED_AT = (
+        "config_refused_at",
+        "ESPHome does not accept the configuration ({file}, line {row})",
+    )
+    DOWNLOAD_FAILED = "download_failed", "Something that the build needs cannot be downloaded"
+    DISK_FULL = "disk_full", "The disk is full"
+    TOOL_MISSING = "tool_missing", "A tool of the build is missing, or cannot run"
+    MEMORY_RAN_OUT = "memory_ran_out", "Memory ran out"
+    BUILD_KILLED = "build_killed", "The build was ended from outside ({signal})"
+    CODE_REFUSED = "code_refused", "The code does not compile"
+    CODE_REFUSED_AT = "code_refused_at", "The code does not compile ({file}, line {row})"
+    CODE_NOT_LINKED = "code_not_linked", "The firmware cannot be linked"
+    BUILD_ENDED = "build_ended", "The build ended with exit code {code}"
+    RESULT_MISSING = (
+        "result_missing",
+        "ESPHome reported success, but its result is not where it should be",
+    )
+    BUILD_PATH_OUTSIDE = (
+        "build_path_outside",
+        (
+            "The configuration builds outside of the folder that is there for it; remove build_path"
+            " from it"
+        ),
+    )
+    OTHER_VERSION = (
+        "other_version",
+        "The firmware is of another version than ESPHome {version}, which was asked for; it is not used",
+    )
+    NOTHING_BUILT_YET = "nothing_built_yet", "Nothing has been built for {configuration} yet"
+    FIRMWARE_GONE = (
+        "firmware_gone",
+        "The firmware of {device} is not there any more; build it again",
+    )
+    FIRMWARE_CHANGED = (
+        "firmware_changed",
+        (
+            "The kept firmware of {device} was altered since it was built and is not used; build it"
+            " again"
+        ),
+    )
+    CONFIGURATION_CHANGED = "configuration_changed", "The configuration was changed meanwhile"
+    CONFIGURATION_MISSING = (
+        "configuration_missing",
+        "{configuration} is not in the configuration folder any more",
+    )
+
+    # Bundles.
+    BUNDLE_FAILED = "bundle_failed", "ESPHome could not bundle {configuration}"
+    BUNDLE_UNSUPPORTED = (
+        "bundle_unsupported",
+        (
+            "ESPHome {version} makes no bundles, so it builds on this machine only; choose a newer"
+            " version"
+        ),
+    )
+    BUNDLE_LEAVES_OUT = (
+        "bundle_leaves_out",
+        (
+            "Outside of the configuration folder, so not sent to another machine: {files}. Move it into"
+            " the folder to build elsewhere"
+        ),
+    )
+    BUNDLE_LEAVES_OUT_MORE = (
+        "bundle_leaves_out_more",
+        (
+            "Outside of the configuration folder, so not sent to another machine: {files} and {count}"
+            " more. Move them into the folder to build elsewhere"
+        ),
+    )
+    BUNDLE_UNREADABLE = "bundle_unreadable", "ESPHome made a bundle that cannot be read"
+    BUNDLE_UNUSABLE = "bundle_unusable", "The bundle of {configuration} cannot be used here"
+    BUNDLE_UNSENDABLE = "bundle_unsendable", "The bundle of {configuration} cannot be sent"
+    BUNDLE_REFUSED = "bundle_refused", "The builder does not accept the bundle"
+    BUNDLE_LOST = "bundle_lost", "The builder has lost this bundle; it has to be sent again"
+    BUNDLE_LACKS = "bundle_lacks", "{configuration} is not in its own bundle"
+
+    # Flashes.
+    UPLOAD_FAILED_TO_START = "upload_failed_to_start", "The upload could not be started"
+    UPLOAD_STOPPED = "upload_stopped", "The upload was stopped"
+    UPLOAD_CUT_OFF = "upload_cut_off", "The upload to {device} was cut off"
+    DEVICE_UNREACHABLE = "device_unreachable", "{device} could not be reached"
+    DEVICE_REFUSES = "device_refuses", "{device} did not take the firmware"
+    DEVICE_REFUSES_PASSWORD = (
+        "device_refuses_password",
+        "{device} did not take the firmware: the OTA password or the encryption key is wrong",
+    )
+    DEVICE_REFUSES_SIZE = (
+        "device_refuses_size",
+        "{device} did not take the firmware: there is not enough space on it",
+    )
+    DEVICE_REFUSES_IMAGE = (
+        "device_refuses_image",
+        "{device} did not take the firmware: it is not made or not signed for this device",
+    )
+    DEVICE_REFUSES_DOWNGRADE = (
+        "device_refuses_downgrade",
+        "{device} did not take the firmware: it is protected against older versions",
+    )
+    DEVICE_NEEDS_RESET = (
+        "device_needs_reset",
+        "{device} has to be restarted by hand once, as after each flash over USB",
+    )
+    CONFIGURATION_WITHOUT_OTA = (
+        "configuration_without_ota",
+        "The configuration of {device} has no OTA update platform",
+    )
+    DEVICE_STAYS_BUSY = (
+        "device_stays_busy",
+        "{device} is being updated by somebody else; the firmware is built and can be uploaded later",
+    )
+    DEVICE_STAYS_AWAY = (
+        "device_stays_away",
+        "{device} is offline; the firmware is built and can be uploaded later",
+    )
+    ANOTHER_BUILD_RUNS = "another_build_runs", "{device} came back, but with another build"
+    DEVICE_NOT_BACK = "device_not_back", "{device} was flashed, but did not come back"
+
+    # Why a builder was chosen.
+    CHOSEN_AS_ASKED = "chosen_as_asked", "It was asked for"
+    CHOSEN_SHORTEST_QUEUE = "chosen_shortest_queue", "Its queue is the shortest"
+    CHOSEN_WARM = "chosen_warm", "It has built this device before"
+    CHOSEN_IDLE = "chosen_idle", "It is idle"
+    CHOSEN_FREE_SLOT = "chosen_free_slot", "It has a free build slot"
+    CHOSEN_HAS_BUILD = "chosen_has_build", "It has this build already"
+
+    # Why another one was not, or none.
+    NOT_AVAILABLE = "not_available", "It is not available"
+    NOT_ASKED_FOR = "not_asked_for", "Another builder was asked for"
+    NOT_WHILE_PEERS_CAN = "not_while_peers_can", "It builds only when no paired builder can"
+    SLOTS_BUSY = "slots_busy", "It is busy ({load} of {slots})"
+    NOT_PREFERRED = "not_preferred", "{label} is preferred"
+    NOT_BACK_AGAIN = "not_back_again", "It is not there again"
+    NO_SUCH_BUILDER = "no_such_builder", "There is no such builder"
+    NO_BUILDER = "no_builder", "There is no builder"
+    NO_BUILDER_TAKES = "no_builder_takes", "No builder takes this job"
+    BUILDER_STOPPED = "builder_stopped", "{label} stopped the work"
+
+    # What a job waits for.
+    WAITS_FOR_CONNECTIONS = "waits_for_connections", "Builders to connect"
+    WAITS_FOR_BUILDER = "waits_for_builder", "A builder"
+    WAITS_FOR_ITS_BUILDER = "waits_for_its_builder", "{label}, which has the build already"
+    WAITS_FOR_SLOT = "waits_for_slot", "A free build slot ({labels})"
+    WAITS_IN_LINE = "waits_in_line", "A free build slot ({label}, {ahead} before it)"
+    WAITS_NEXT_IN_LINE = "waits_next_in_line", "A free build slot ({label}, next in line)"
+    WAITS_FOR_RETRY = "waits_for_retry", "Another try in {seconds} s"
+    WAITS_FOR_DEVICE = "waits_for_device", "{device} to be reachable"
+    WAITS_FOR_UPDATE = "waits_for_update", "{device}, which is being updated by somebody else"
+    WAITS_FOR_OTHER_JOB = "waits_for_other_job", "Another job that flashes this device"
+    WAITS_FOR_UPLOAD_SLOT = "waits_for_upload_slot", "A free upload slot"
+
+    # Peers, as seen from the offloader.
+    PEER_NOT_CONNECTED = "peer_not_connected", "It is not connected"
+    PEER_WITHOUT_STATUS = "peer_without_status", "It has not said yet what it can do"
+    PEER_FORGOT = (
+        "peer_forgot",
+        "It does not know this Home Assistant any more; pair the two again",
+    )
+    PEER_TOO_OLD = (
+        "peer_too_old",
+        "It runs a version of ESPHome Offload that is too old; update it there",
+    )
+    PEER_TOO_NEW = (
+        "peer_too_new",
+        "It runs a version of ESPHome Offload that is too new; update it here",
+    )
+    PEER_AWAY = "peer_away", "It cannot be reached"
+    PEER_CERTIFICATE = "peer_certificate", "Its certificate is not trusted here"
+    PEER_WITHOUT_OFFLOAD = "peer_without_offload", "ESPHome Offload does not run there"
+    PEER_WANTS_HTTPS = (
+        "peer_wants_https",
+        "It wants to be reached by https; change its address",
+    )
+    PEER_LOST = "peer_lost", "The connection to it was lost"
+    PEER_UNCLEAR = "peer_unclear", "Its answer makes no sense"
+    PEER_OVERLOADED = "peer_overloaded", "It is too busy to answer"
+    PEER_NOT_LENT = "peer_not_lent", "Its owner does not lend it now"
+    PEER_REPLACED = (
+        "peer_replaced",
+        "Another Home Assistant answers at its address; pair the two again",
+    )
+    PEER_COPIED = (
+        "peer_copied",
+        "It has the identity of this Home Assistant; make a new one and pair the two again",
+    )
+    PEER_UNPAIRED = "peer_unpaired", "Its owner ended the pairing; pair the two again"
+    PEER_UNREACHABLE = "peer_unreachable", "{label} cannot be reached"
+    PEER_MALFORMED = "peer_malformed", "{label} says something that makes no sense"
+    PEER_LOST_BUILD = "peer_lost_build", "{label} has lost the build: it was restarted"
+    PEER_LOST_FIRMWARE = "peer_lost_firmware", "{label} has lost what it built"
+    PEER_DISK_LOW = "peer_disk_low", "{label} has too little free disk"
+    PEER_BUNDLE_TOO_LARGE = "peer_bundle_too_large", "{label} does not take so large a bundle"
+    PEER_NOT_LENDING = "peer_not_lending", "{label} takes no builds now"
+    PEER_BUSY = "peer_busy", "{label} has too many builds waiting"
+    PEER_REFUSED = "peer_refused", "{label} refused the build"
+    PEER_STOPPED_BUILD = "peer_stopped_build", "{label} stopped the build"
+    PEER_CONFIG_REFUSED = (
+        "peer_config_refused",
+        "The configuration is valid here, but not on {label}",
+    )
+    PEER_WITHOUT_REASON = (
+        "peer_without_reason",
+        "{label} could not build, and its reason is not known here",
+    )
+    FIRMWARE_NOT_OURS = (
+        "firmware_not_ours",
+        "What {label} sent as the firmware of {device} is not what it should be; it is not used",
+    )
+    FIRMWARE_NOT_KEPT = "firmware_not_kept", "The firmware of {device} cannot be kept here"
+
+    # Lending, as seen by guests and by the owner.
+    NOT_LENT = "not_lent", "It is not lent to others any more"
+    LENDING_PAUSED = "lending_paused", "Its owner has paused it"
+    NOT_CONTAINED = "not_contained", "Builds of guests cannot be contained on this machine any more"
+    NOBODY_ATTACHED = "nobody_attached", "Nobody has asked for it for 30 minutes"
+    GUEST_REMOVED = "guest_removed", "The pairing was removed"
+    NOT_WANTED = "not_wanted", "It is not wanted any more"
+
+    # Identities.
+    IDENTITY_UNREADABLE = "identity_unreadable", "The identity file {file} cannot be read"
+    IDENTITY_UNWRITABLE = "identity_unwritable", "The identity file {file} cannot be written"
+    IDENTITY_DAMAGED = (
+        "identity_damaged_file",
+        "The identity file {file} is damaged; restore it from a backup, or remove it and pair again",
+    )
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The names of the parameters that the text has."""
+        return frozenset(name for _, name, _, _ in Formatter().parse(self.text) if name)
