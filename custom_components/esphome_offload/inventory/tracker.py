@@ -13,6 +13,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
 
 from ..const import DOMAIN
+from ..engine.device_access import DeviceAccess
 from ..engine.devices.model import Configuration, ScanResult
 from ..engine.devices.scanner import FOLDER, Scanner
 from ..engine.jobs.ports import ConfigurationSource
@@ -112,6 +113,11 @@ class DeviceInventory(ConfigurationSource):
             return scanner.fingerprint(configuration) if path.is_file() else None
 
         return await asyncio.to_thread(read)
+
+    @override
+    def access(self, configuration: str) -> DeviceAccess:
+        known = self._configurations.get(configuration)
+        return DeviceAccess() if known is None else known.access
 
     async def async_start(self, config_dir: Path | None) -> None:
         """Follow a folder (None: there is none); returns after its first scan."""

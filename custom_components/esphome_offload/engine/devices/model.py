@@ -1,8 +1,10 @@
 """Configurations, problems with them, and live devices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from ..device_access import DeviceAccess
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,7 @@ class Configuration:
     ``file_name`` is relative to the configuration folder, ``node_name`` is ESPHome's name of the
     device (without the part of the MAC address that it adds when ``adds_mac_suffix``). ``files``
     are all YAML files that the configuration consists of, itself first, secrets included.
+    ``min_version`` is the oldest ESPHome that it asks for, ``access`` how its device is reached.
     """
 
     file_name: str
@@ -22,6 +25,8 @@ class Configuration:
     deep_sleep: bool
     files: tuple[Path, ...]
     adds_mac_suffix: bool = False
+    min_version: str | None = None
+    access: DeviceAccess = field(default_factory=DeviceAccess)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ..build.model import (
     Firmware,
     FlashRequest,
 )
+from ..device_access import DeviceAccess
 
 
 class Presence(StrEnum):
@@ -90,6 +91,10 @@ class ConfigurationSource(Protocol):
 
         None when there is no such configuration any more.
         """
+
+    def access(self, configuration: str) -> DeviceAccess:
+        """Return what is known of how the device of a configuration is reached and flashed."""
+        return DeviceAccess()
 
 
 class Persistence(Protocol):
