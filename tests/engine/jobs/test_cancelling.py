@@ -36,7 +36,7 @@ async def test_a_cancelled_build_never_flashes(harness: QueueHarness) -> None:
 
 
 @pytest.mark.parametrize("ending", ["success", "failure"])
-async def test_a_builder_that_hides_the_cancelling_does_not_get_its_way(
+async def test_a_job_is_cancelled_although_its_builder_swallows_the_cancellation(
     harness: QueueHarness, ending: str
 ) -> None:
     async def stubborn(request: BuildRequest, sink: BuildSink) -> None:
@@ -54,7 +54,9 @@ async def test_a_builder_that_hides_the_cancelling_does_not_get_its_way(
     assert harness.flasher.requests == []
 
 
-async def test_a_flash_that_hides_the_cancelling_is_cancelled_too(harness: QueueHarness) -> None:
+async def test_a_job_is_cancelled_although_its_flasher_swallows_the_cancellation(
+    harness: QueueHarness,
+) -> None:
     async def stubborn(_request: object, _sink: BuildSink) -> None:
         try:
             await asyncio.Event().wait()
@@ -68,7 +70,7 @@ async def test_a_flash_that_hides_the_cancelling_is_cancelled_too(harness: Queue
     assert len(harness.flasher.requests) == 1
 
 
-async def test_a_builder_that_does_not_stop_does_not_keep_the_job_from_ending(
+async def test_a_job_is_cancelled_although_its_builder_does_not_stop(
     harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_module, "STOP_TIMEOUT", 0.01)
@@ -90,7 +92,7 @@ async def test_a_builder_that_does_not_stop_does_not_keep_the_job_from_ending(
     assert harness.terminal_events_of(job) == [JobEvent.CANCELLED]
 
 
-async def test_a_job_is_cancelled_before_it_could_begin(harness: QueueHarness) -> None:
+async def test_a_job_is_cancelled_before_its_task_has_started(harness: QueueHarness) -> None:
     job = harness.submit()
     await harness.queue.cancel(job.job_id)
     assert job.status is JobStatus.CANCELLED
@@ -98,7 +100,7 @@ async def test_a_job_is_cancelled_before_it_could_begin(harness: QueueHarness) -
 
 
 @pytest.mark.parametrize("stage", [Stage.UPLOADING, Stage.VERIFYING, Stage.WAITING_DEVICE])
-async def test_a_job_is_cancelled_in_any_stage_and_leaves_its_slots(
+async def test_a_job_is_cancelled_in_any_stage_and_frees_its_slots(
     harness: QueueHarness, stage: Stage
 ) -> None:
     harness.set(parallel_uploads=1)
@@ -119,7 +121,7 @@ async def test_a_job_is_cancelled_in_any_stage_and_leaves_its_slots(
     assert harness.devices.listeners == []
 
 
-async def test_who_cancels_and_goes_away_has_cancelled(harness: QueueHarness) -> None:
+async def test_a_job_is_cancelled_although_the_caller_was_cancelled(harness: QueueHarness) -> None:
     release = asyncio.Event()
 
     async def slow_to_stop(_request: BuildRequest, _sink: BuildSink) -> None:
@@ -141,7 +143,7 @@ async def test_who_cancels_and_goes_away_has_cancelled(harness: QueueHarness) ->
     assert again.result() is job
 
 
-async def test_there_is_nothing_to_cancel_at_a_job_that_ended(harness: QueueHarness) -> None:
+async def test_cancelling_a_job_that_has_ended_is_refused(harness: QueueHarness) -> None:
     job = await harness.run()
     with pytest.raises(JobRefused) as refusal:
         await harness.queue.cancel(job.job_id)
@@ -196,7 +198,7 @@ async def test_cleaning_that_cannot_be_interrupted_is_completed(harness: QueueHa
     assert job.status is JobStatus.COMPLETED
 
 
-async def test_a_stop_does_not_disturb_a_builder_that_is_cleaning_up(harness: QueueHarness) -> None:
+async def test_a_stop_does_not_cancel_a_cancelled_build_again(harness: QueueHarness) -> None:
     cleaned_up = []
     release = asyncio.Event()
 

@@ -79,7 +79,7 @@ async def test_a_defect_ends_the_job_as_internal(
     assert "a defect" in caplog.text
 
 
-async def test_a_listener_that_breaks_does_not_break_the_job(harness: QueueHarness) -> None:
+async def test_a_job_continues_after_an_error_in_a_listener(harness: QueueHarness) -> None:
     def listen(_event: object, _job: object) -> None:
         raise RuntimeError
 
@@ -87,7 +87,9 @@ async def test_a_listener_that_breaks_does_not_break_the_job(harness: QueueHarne
     assert (await harness.run()).status is JobStatus.COMPLETED
 
 
-async def test_a_listener_hears_of_its_job_until_it_unsubscribes(harness: QueueHarness) -> None:
+async def test_a_listener_is_notified_of_its_job_until_it_unsubscribes(
+    harness: QueueHarness,
+) -> None:
     block = Block()
     harness.builder.script = [block]
     job = await harness.run()
@@ -102,7 +104,7 @@ async def test_a_listener_hears_of_its_job_until_it_unsubscribes(harness: QueueH
     assert heard == [job.job_id]
 
 
-async def test_progress_is_told_at_most_once_a_second_and_the_last_is_told(
+async def test_progress_is_notified_at_most_once_a_second_and_the_last_always(
     harness: QueueHarness,
 ) -> None:
     block = Block()
@@ -143,7 +145,7 @@ async def test_progress_is_not_stored(harness: QueueHarness) -> None:
     assert harness.persistence.saves > saves
 
 
-async def test_what_a_listener_submits_is_served(harness: QueueHarness) -> None:
+async def test_a_job_that_a_listener_submits_runs(harness: QueueHarness) -> None:
     block = Block()
     harness.builder.script = [block]
     await harness.run("first.yaml")
@@ -161,7 +163,7 @@ async def test_what_a_listener_submits_is_served(harness: QueueHarness) -> None:
     assert submitted[0].status is JobStatus.COMPLETED
 
 
-async def test_a_listener_may_have_the_queue_look_again(harness: QueueHarness) -> None:
+async def test_a_listener_may_kick_the_queue(harness: QueueHarness) -> None:
     harness.builder.script = [block := Block()]
     await harness.run("first.yaml")
     harness.queue.subscribe(None, lambda _event, _job: harness.queue.kick())

@@ -42,7 +42,7 @@ async def test_an_install_builds_flashes_and_verifies(harness: QueueHarness) -> 
     assert harness.events_of(job).count(JobEvent.STARTED) == 1
 
 
-async def test_the_started_event_says_who_builds(harness: QueueHarness) -> None:
+async def test_the_started_event_names_the_builder(harness: QueueHarness) -> None:
     sources = []
     harness.queue.subscribe(
         None, lambda event, job: sources.append(job.routing.source) if event == "started" else None
@@ -131,14 +131,14 @@ async def test_an_upload_of_nothing_fails(harness: QueueHarness) -> None:
     assert "lamp.yaml" in str(job.outcome.error)
 
 
-async def test_cleaning_reaches_every_builder(harness: QueueHarness) -> None:
+async def test_cleaning_is_done_at_every_builder(harness: QueueHarness) -> None:
     peer = harness.add_peer("a" * 64, "Attic")
     job = await harness.run(operation=Operation.CLEAN)
     assert job.status is JobStatus.COMPLETED
     assert harness.builder.cleaned == peer.cleaned == ["lamp.yaml"]
 
 
-async def test_a_builder_that_cannot_clean_does_not_keep_the_others_from_it(
+async def test_cleaning_continues_at_the_other_builders_after_a_failure(
     harness: QueueHarness,
 ) -> None:
     peer = harness.add_peer("a" * 64, "Attic")
@@ -155,7 +155,7 @@ async def test_cleaning_first_is_part_of_the_request(harness: QueueHarness) -> N
     assert harness.builder.requests[0].clean
 
 
-async def test_a_configuration_that_is_gone_fails_by_name(harness: QueueHarness) -> None:
+async def test_a_job_of_a_removed_configuration_fails_and_names_it(harness: QueueHarness) -> None:
     harness.configurations.fingerprints["lamp.yaml"] = None
     job = await harness.run()
     assert job.outcome.failure_reason is FailureReason.CONFIG_INVALID
@@ -259,7 +259,7 @@ async def test_the_output_is_in_the_log(harness: QueueHarness) -> None:
     assert lines[-1] == "== completed"
 
 
-async def test_the_log_says_who_builds_and_why_and_why_not_the_others(
+async def test_the_log_has_the_chosen_builder_with_the_reason_and_why_not_the_others(
     harness: QueueHarness,
 ) -> None:
     harness.add_peer("a" * 64, "Attic")
@@ -275,7 +275,7 @@ async def test_the_log_says_who_builds_and_why_and_why_not_the_others(
     ]
 
 
-async def test_the_log_of_a_build_elsewhere_reads_like_that_of_one_here(
+async def test_the_log_of_a_remote_build_has_the_lines_of_a_local_one(
     harness: QueueHarness,
 ) -> None:
     here = await harness.run(operation=Operation.COMPILE)

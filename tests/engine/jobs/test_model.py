@@ -88,9 +88,9 @@ def test_ids_are_unique_and_sort_by_time() -> None:
 
 
 @pytest.mark.parametrize("percent", [float("inf"), float("nan")])
-def test_a_percentage_that_is_none_is_ignored(percent: float) -> None:
+def test_a_percentage_that_is_not_a_number_is_ignored(percent: float) -> None:
     assert overall(request().operation, Stage.COMPILING, percent) is None
 
 
-def test_a_hundred_is_for_jobs_that_are_done() -> None:
+def test_a_hundred_percent_is_for_completed_jobs() -> None:
     assert overall(request().operation, Stage.VERIFYING, 100) == 99

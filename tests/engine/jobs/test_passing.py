@@ -20,7 +20,7 @@ def with_a_peer(harness: QueueHarness, *troubles: FailureReason) -> ScriptedBuil
     return peer
 
 
-async def test_a_refusal_that_came_before_the_news_of_a_pause_is_waited_out(
+async def test_a_builder_that_was_just_paused_is_waited_for(
     harness: QueueHarness,
 ) -> None:
     peer = with_a_peer(harness, FailureReason.BUILDER_UNAVAILABLE)
@@ -38,7 +38,7 @@ async def test_a_refusal_that_came_before_the_news_of_a_pause_is_waited_out(
     ]
 
 
-async def test_one_that_refuses_again_and_again_is_given_up(harness: QueueHarness) -> None:
+async def test_a_builder_that_refuses_repeatedly_counts_as_failed(harness: QueueHarness) -> None:
     peer = with_a_peer(harness, *[FailureReason.BUILDER_UNAVAILABLE] * 9)
     job = await harness.run(operation=Operation.COMPILE)
     await harness.time.go(100)
@@ -54,7 +54,7 @@ async def test_without_waiting_the_job_fails_at_once(harness: QueueHarness) -> N
     assert len(peer.requests) == 1
 
 
-async def test_trouble_that_does_not_pass_is_not_waited_for(harness: QueueHarness) -> None:
+async def test_a_permanent_failure_is_not_waited_for(harness: QueueHarness) -> None:
     with_a_peer(harness, FailureReason.VERSION_UNAVAILABLE)
     job = await harness.run(operation=Operation.COMPILE)
     assert job.outcome.failure_reason is FailureReason.VERSION_UNAVAILABLE

@@ -109,7 +109,7 @@ async def test_builds_wait_for_a_slot_first_come_first_served(harness: QueueHarn
     assert {job.status for job in jobs} == {JobStatus.COMPLETED}
 
 
-async def test_a_slot_more_is_used_at_once(harness: QueueHarness) -> None:
+async def test_an_additional_slot_is_used_at_once(harness: QueueHarness) -> None:
     blocks = [Block(), Block()]
     harness.builder.script = list(blocks)
     await harness.run("a.yaml")
@@ -183,7 +183,7 @@ async def test_while_held_nothing_starts_and_what_runs_goes_on(harness: QueueHar
     assert {job.status for job in (running, queued, cleaning)} == {JobStatus.COMPLETED}
 
 
-async def test_held_again_before_anybody_could_pass_means_held(harness: QueueHarness) -> None:
+async def test_a_job_waits_when_the_queue_is_held_again_at_once(harness: QueueHarness) -> None:
     harness.queue.hold()
     job = await harness.run(operation=Operation.CLEAN)
     harness.queue.release()
@@ -213,7 +213,7 @@ async def test_waiting_for_a_job_ends_when_the_job_waits_for_its_device(
     assert not job.in_progress
 
 
-async def test_everybody_who_waits_is_released_by_stop(harness: QueueHarness) -> None:
+async def test_stopping_ends_every_wait_for_a_job(harness: QueueHarness) -> None:
     harness.builder.script = [Block()]
     job = await harness.run()
     waiting = asyncio.create_task(harness.queue.wait(job.job_id))
@@ -222,7 +222,9 @@ async def test_everybody_who_waits_is_released_by_stop(harness: QueueHarness) ->
     assert (await waiting).status is JobStatus.RUNNING
 
 
-async def test_the_queue_takes_nothing_before_start_and_after_stop(harness: QueueHarness) -> None:
+async def test_the_queue_refuses_requests_before_start_and_after_stop(
+    harness: QueueHarness,
+) -> None:
     await harness.stop_and_remake()
     with pytest.raises(JobRefused) as refusal:
         harness.submit()

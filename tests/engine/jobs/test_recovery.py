@@ -56,7 +56,7 @@ async def test_stopping_stops_the_build_and_leaves_the_job_to_the_next_start(
     assert harness.terminal_events_of(job) == [JobEvent.COMPLETED]
 
 
-async def test_after_a_kill_the_job_ends_well_without_being_asked_again(
+async def test_a_job_completes_after_home_assistant_was_killed(
     harness: QueueHarness,
 ) -> None:
     harness.builder.script = [Block()]
@@ -110,7 +110,7 @@ async def _waiting_then(harness: QueueHarness, operation: Operation = Operation.
 
 
 @pytest.mark.parametrize("what", ["gone", "altered", "outdated"])
-async def test_kept_firmware_that_is_no_good_is_built_again(
+async def test_kept_firmware_that_is_missing_or_altered_is_built_again(
     harness: QueueHarness, what: str
 ) -> None:
     job_id = await _waiting_then(harness)
@@ -150,7 +150,9 @@ async def test_an_upload_whose_firmware_is_gone_fails(harness: QueueHarness) -> 
     assert job.outcome.failure_reason is FailureReason.NO_FIRMWARE
 
 
-async def test_a_job_of_a_vanished_configuration_fails_by_name(harness: QueueHarness) -> None:
+async def test_a_recovered_job_of_a_removed_configuration_fails_and_names_it(
+    harness: QueueHarness,
+) -> None:
     job_id = await _waiting_then(harness)
     harness.configurations.fingerprints["lamp.yaml"] = None
     harness.devices.state["lamp"] = Presence.OFFLINE
@@ -174,7 +176,7 @@ async def test_cleaning_needs_no_configuration(harness: QueueHarness) -> None:
     assert again.status is JobStatus.COMPLETED
 
 
-async def test_a_corrupt_stored_job_does_not_keep_the_others_from_going_on(
+async def test_the_other_jobs_are_recovered_when_a_stored_one_is_corrupt(
     harness: QueueHarness,
 ) -> None:
     harness.queue.hold()
@@ -204,7 +206,7 @@ async def test_of_two_active_jobs_of_one_device_the_newer_stays(harness: QueueHa
     assert harness.terminal_events_of(old) == [JobEvent.CANCELLED]
 
 
-async def test_leftovers_that_cannot_be_ended_do_not_keep_the_queue_from_starting(
+async def test_the_queue_starts_although_leftovers_cannot_be_ended(
     harness: QueueHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken() -> None:
@@ -230,7 +232,7 @@ async def test_while_held_a_recovered_job_waits(harness: QueueHarness) -> None:
     assert job.status is JobStatus.COMPLETED
 
 
-async def test_a_cancel_under_way_at_stop_is_finished(harness: QueueHarness) -> None:
+async def test_a_cancellation_that_is_running_at_stop_is_finished(harness: QueueHarness) -> None:
     harness.builder.script = [Block()]
     job = await harness.run()
     cancelling = asyncio.create_task(harness.queue.cancel(job.job_id))
@@ -248,7 +250,7 @@ async def test_a_queue_that_was_never_started_stores_nothing(harness: QueueHarne
     assert len(stored) == 1
 
 
-async def test_a_task_that_does_not_stop_does_not_keep_home_assistant_from_stopping(
+async def test_stopping_has_a_time_limit_for_tasks_that_do_not_stop(
     harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_module, "STOP_TIMEOUT", 0.01)
@@ -306,7 +308,7 @@ async def test_after_a_start_a_peer_that_connects_gets_the_job(harness: QueueHar
     assert job.routing.source_label == "Attic"
 
 
-async def test_the_outlook_is_what_then_happens(harness: QueueHarness) -> None:
+async def test_the_outlook_is_the_choice_for_the_next_job(harness: QueueHarness) -> None:
     outlook = harness.queue.outlook("lamp.yaml")
     assert outlook == Bind("local", Reason(ReasonKey.CHOSEN_IDLE), {})
     peer = harness.add_peer("aa", "Attic")

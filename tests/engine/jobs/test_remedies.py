@@ -43,7 +43,7 @@ AT_ONCE = [
 
 
 @pytest.mark.parametrize("reason", AT_ONCE)
-async def test_what_no_other_builder_would_do_better_fails_at_once(
+async def test_a_failure_of_the_configuration_fails_the_job_at_once(
     harness: QueueHarness, reason: FailureReason
 ) -> None:
     peer = harness.add_peer("aa", "Attic")
@@ -71,7 +71,7 @@ async def test_the_next_builder_tries_and_then_this_machine(
 
 
 @pytest.mark.parametrize("reason", NEXT)
-async def test_where_nobody_is_left_the_job_fails_with_what_went_wrong(
+async def test_a_job_without_a_builder_left_fails_with_its_last_error(
     harness: QueueHarness, reason: FailureReason
 ) -> None:
     harness.builder.script = [failing(reason, "too little of something")]
@@ -90,7 +90,7 @@ async def test_out_of_memory_goes_to_one_more_builder_only(harness: QueueHarness
     assert len(job.attempts) == 2
 
 
-async def test_a_builder_that_is_stopped_by_somebody_else_is_unavailable(
+async def test_a_builder_that_is_cancelled_from_outside_counts_as_unavailable(
     harness: QueueHarness,
 ) -> None:
     async def stopped(_request: BuildRequest, _sink: BuildSink) -> None:
@@ -159,7 +159,7 @@ async def test_a_running_job_that_needs_another_builder_waits_without_a_slot(
     assert job.routing.source_label == "Cellar"
 
 
-async def test_a_peer_that_leaves_the_house_is_not_chosen_any_more(harness: QueueHarness) -> None:
+async def test_a_removed_peer_is_not_chosen_any_more(harness: QueueHarness) -> None:
     peer = ScriptedBuilder("aa", "Attic", Source.REMOTE, keeper=harness.keeper)
     leave = harness.builders.register(peer)
     again = harness.builders.register(peer)
@@ -170,7 +170,7 @@ async def test_a_peer_that_leaves_the_house_is_not_chosen_any_more(harness: Queu
     assert (await harness.run()).routing.source is Source.LOCAL
 
 
-async def test_a_job_goes_on_when_its_builder_is_taken_out_of_the_pool(
+async def test_a_job_continues_when_its_builder_is_removed_from_the_pool(
     harness: QueueHarness,
 ) -> None:
     peer = ScriptedBuilder("aa", "Attic", Source.REMOTE, keeper=harness.keeper)

@@ -7,7 +7,7 @@ from .fakes import Block, settle
 from .queue_harness import QueueHarness
 
 
-async def test_what_was_done_for_it_is_found_under_the_new_name_also_after_a_restart(
+async def test_jobs_are_found_under_the_new_name_also_after_a_restart(
     harness: QueueHarness,
 ) -> None:
     job = await harness.run("lamp.yaml")
@@ -23,7 +23,7 @@ async def test_what_was_done_for_it_is_found_under_the_new_name_also_after_a_res
     assert other.request.configuration == "fan.yaml"
 
 
-async def test_a_job_that_runs_goes_on_and_the_new_name_gets_no_second_one(
+async def test_a_running_job_continues_and_the_new_name_gets_no_second_one(
     harness: QueueHarness,
 ) -> None:
     block = Block()

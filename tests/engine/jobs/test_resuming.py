@@ -54,7 +54,7 @@ async def _started(harness: QueueHarness, job: FirmwareJob) -> FirmwareJob:
     return again
 
 
-async def test_the_same_attempt_is_taken_up_at_the_same_builder(
+async def test_the_same_attempt_is_resumed_at_the_same_builder(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -69,7 +69,7 @@ async def test_the_same_attempt_is_taken_up_at_the_same_builder(
     assert harness.events_of(job).count(JobEvent.STARTED) == 1
 
 
-async def test_builders_are_told_that_we_leave_before_their_builds_are_cancelled(
+async def test_builders_are_told_of_the_shutdown_before_their_builds_are_cancelled(
     harness: QueueHarness, peer: ScriptedBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block = Block()
@@ -82,7 +82,7 @@ async def test_builders_are_told_that_we_leave_before_their_builds_are_cancelled
     assert block.cancelled
 
 
-async def test_its_attempt_is_wanted_from_the_start_and_no_more_when_it_has_ended(
+async def test_an_attempt_is_wanted_from_the_start_until_its_job_has_ended(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -96,7 +96,7 @@ async def test_its_attempt_is_wanted_from_the_start_and_no_more_when_it_has_ende
     assert harness.queue.wanted_attempts(peer.builder_id) == ()
 
 
-async def test_a_builder_that_is_paused_is_gone_back_to_all_the_same(
+async def test_an_attempt_is_resumed_at_a_paused_builder(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -104,7 +104,7 @@ async def test_a_builder_that_is_paused_is_gone_back_to_all_the_same(
     assert (await _started(harness, job)).status is JobStatus.COMPLETED
 
 
-async def test_a_builder_gets_a_while_to_be_there_again(
+async def test_a_builder_gets_time_to_reconnect(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -121,7 +121,7 @@ async def test_a_builder_gets_a_while_to_be_there_again(
     assert len(again.attempts) == 1
 
 
-async def test_without_it_the_job_is_built_elsewhere(
+async def test_a_job_is_built_elsewhere_when_its_builder_does_not_reconnect(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -136,7 +136,7 @@ async def test_without_it_the_job_is_built_elsewhere(
     assert again.routing.source is Source.LOCAL
 
 
-async def test_what_is_built_of_an_old_configuration_is_not_waited_for(
+async def test_an_attempt_of_a_changed_configuration_is_not_resumed(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -147,7 +147,7 @@ async def test_what_is_built_of_an_old_configuration_is_not_waited_for(
     assert not peer.requests[-1].resume
 
 
-async def test_a_build_that_is_lost_is_begun_anew_at_the_same_builder(
+async def test_a_lost_build_is_started_again_at_the_same_builder(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     async def lost(_request: object, _sink: object) -> None:
@@ -162,7 +162,7 @@ async def test_a_build_that_is_lost_is_begun_anew_at_the_same_builder(
     assert len({each.attempt_id for each in peer.requests}) == 2
 
 
-async def test_a_builder_that_loses_it_over_and_over_is_left(
+async def test_a_builder_that_loses_builds_repeatedly_is_left(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     async def lost(_request: object, _sink: object) -> None:
@@ -174,7 +174,7 @@ async def test_a_builder_that_loses_it_over_and_over_is_left(
     assert [each.label for each in job.attempts] == ["workshop"] * 3 + ["This machine"]
 
 
-async def test_cancelled_before_it_is_taken_up_it_is_wanted_no_more(
+async def test_an_attempt_is_not_wanted_after_its_job_was_cancelled_before_it_was_resumed(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -186,7 +186,7 @@ async def test_cancelled_before_it_is_taken_up_it_is_wanted_no_more(
     assert harness.queue.wanted_attempts(peer.builder_id) == ()
 
 
-async def test_no_line_is_logged_twice_when_all_come_again(
+async def test_no_line_is_logged_twice_when_all_output_is_repeated(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     job = await _stopped(harness, peer)
@@ -225,7 +225,7 @@ class Reload:
         return again
 
 
-async def test_a_builder_whose_connection_is_made_anew_goes_on_with_the_attempt(
+async def test_an_attempt_is_resumed_after_a_new_connection_to_its_builder(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     reload = Reload(harness, peer)
@@ -259,7 +259,7 @@ async def test_a_builder_that_does_not_come_back_is_replaced(
     ]
 
 
-async def test_cancelled_while_the_connection_is_made_anew_it_is_wanted_no_more(
+async def test_an_attempt_is_not_wanted_after_its_job_was_cancelled_during_a_reconnect(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     reload = Reload(harness, peer)
@@ -273,7 +273,7 @@ async def test_cancelled_while_the_connection_is_made_anew_it_is_wanted_no_more(
     assert not again.requests
 
 
-async def test_no_line_is_logged_twice_when_the_connection_is_made_anew_twice(
+async def test_no_line_is_logged_twice_after_two_reconnects(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     first = Reload(harness, peer, "a", "b")
@@ -294,7 +294,7 @@ async def test_no_line_is_logged_twice_when_the_connection_is_made_anew_twice(
     assert [line for line in lines if line in {"a", "b", "c", "d"}] == ["a", "b", "c", "d"]
 
 
-async def test_a_place_in_the_line_of_the_builder_is_shown(
+async def test_the_position_in_the_queue_of_the_builder_is_shown(
     harness: QueueHarness, peer: ScriptedBuilder
 ) -> None:
     block = Block()
@@ -323,7 +323,7 @@ def test_a_replay_leaves_out_what_is_known_and_nothing_after_the_first_differenc
     assert list(replay.new_lines(["a", "b"])) == ["a", "b"]
 
 
-def test_a_replay_heeds_only_the_last_attempt_at_the_builder() -> None:
+def test_a_replay_is_compared_with_the_last_attempt_at_the_builder() -> None:
     logged = ["== Building on workshop: idle", "a", "== Building on workshop: idle", "x"]
     assert list(ReplayFilter(logged, "workshop").new_lines(["a", "x"])) == ["a", "x"]
 

@@ -148,7 +148,7 @@ def test_a_peer_whose_trouble_passes_is_waited_for_and_looked_at_in_time() -> No
     )
 
 
-def test_where_everybody_failed_the_job_fails() -> None:
+def test_a_job_fails_when_every_builder_failed() -> None:
     failed = replace(LOCAL, failed=because("disk full"))
     assert choose(snapshot(failed, wait_for_builder=None)) == fails({"Here": because("disk full")})
 
@@ -179,7 +179,7 @@ def test_a_peer_asked_for_but_away_is_waited_for_and_then_fails() -> None:
     assert choose(replace(waiting, waited=60.0)) == fails({"Attic": because("paused")})
 
 
-def test_an_unknown_builder_asked_for_fails_by_name() -> None:
+def test_a_request_for_an_unknown_builder_fails_and_names_it() -> None:
     assert choose(snapshot(LOCAL, source="zz")) == fails({"zz": Reason(ReasonKey.NO_SUCH_BUILDER)})
 
 
@@ -204,7 +204,7 @@ def test_after_a_start_this_machine_does_not_take_what_a_peer_would() -> None:
         assert choose(early) == Wait(Reason(ReasonKey.WAITS_FOR_CONNECTIONS), 12.0)
 
 
-def test_who_needs_no_peer_waits_for_none() -> None:
+def test_a_job_that_needs_no_peer_waits_for_none() -> None:
     assert isinstance(choose(snapshot(LOCAL, peers_expected=12.0, source="local")), Bind)
 
 

@@ -111,7 +111,7 @@ async def test_more_slots_go_to_both(
         block.release.set()
 
 
-async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_line(
+async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_queue(
     harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     await guest.submit("a1")
@@ -120,7 +120,7 @@ async def test_a_job_that_is_cancelled_while_it_waits_leaves_the_line(
     assert builder.slots.waiting == 0
 
 
-async def test_while_jobs_are_held_the_slots_are_the_guests(
+async def test_guests_get_all_slots_while_jobs_are_held(
     harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     await guest.submit("a1", "a2", "a3")
@@ -134,7 +134,7 @@ async def test_while_jobs_are_held_the_slots_are_the_guests(
     assert job.status is JobStatus.COMPLETED
 
 
-async def test_a_stopped_queue_leaves_its_slots_to_the_guests(
+async def test_guests_get_all_slots_of_a_stopped_queue(
     harness: QueueHarness, builder: SharedBuilder, guest: Guest
 ) -> None:
     builder.script = [Block()]

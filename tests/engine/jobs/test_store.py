@@ -84,7 +84,7 @@ def test_a_corrupt_job_is_refused(field: str, value: object) -> None:
         decode(FirmwareJob, stored)
 
 
-def test_a_corrupt_job_leaves_its_neighbours_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_corrupt_job_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:
     older, newer = rich_job(), rich_job()
     jobs = decode_all([encode(newer), {"job_id": "?"}, "nonsense", encode(older)])
     assert jobs == [older, newer]
@@ -104,7 +104,7 @@ def ended(configuration: str) -> FirmwareJob:
     return job
 
 
-def test_few_jobs_are_all_kept() -> None:
+def test_all_jobs_below_the_limit_are_kept() -> None:
     assert to_drop([ended("a.yaml") for _ in range(3)], limit=3) == []
 
 

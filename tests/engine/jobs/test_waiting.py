@@ -36,7 +36,7 @@ async def test_firmware_waits_for_a_device_that_is_offline_and_holds_no_slot(
     assert harness.devices.listeners == []
 
 
-async def test_news_of_other_devices_change_nothing(harness: QueueHarness) -> None:
+async def test_a_change_of_another_device_changes_nothing(harness: QueueHarness) -> None:
     harness.devices.state["lamp"] = Presence.OFFLINE
     job = await harness.run()
     events = len(harness.events)
@@ -85,7 +85,7 @@ async def test_an_upload_stays_with_its_firmware_when_the_configuration_changed(
     assert len(harness.builder.requests) == 1
 
 
-async def test_a_configuration_that_went_away_while_waiting_is_not_flashed(
+async def test_a_configuration_that_was_removed_while_waiting_is_not_flashed(
     harness: QueueHarness,
 ) -> None:
     harness.devices.state["lamp"] = Presence.OFFLINE
@@ -231,7 +231,7 @@ async def test_firmware_that_was_altered_is_never_flashed(harness: QueueHarness)
     assert job.outcome.failure_reason is FailureReason.INTEGRITY
 
 
-async def test_a_flasher_that_is_stopped_by_somebody_else_does_not_cancel_the_job(
+async def test_a_flasher_that_is_cancelled_from_outside_fails_the_job(
     harness: QueueHarness,
 ) -> None:
     async def stopped(_request: object, _sink: BuildSink) -> None:

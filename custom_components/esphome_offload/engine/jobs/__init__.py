@@ -1,1 +1,1 @@
-"""What is done about it: FirmwareJobs, from the queue to their terminal event."""
+"""FirmwareJobs, from the queue to their terminal event."""

@@ -120,13 +120,8 @@ def attempt_boundary(sink: AttemptSink, stopped: Reason) -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        stop_if_cancelled()
         raise BuildError(FailureReason.BUILDER_UNAVAILABLE, stopped) from None
-    except Exception:
-        # A cancelled job stays cancelled, whatever its work raised meanwhile.
-        stop_if_cancelled()
-        raise
-    else:
-        stop_if_cancelled()
     finally:
         sink.close()
+        # A cancelled job stays cancelled, whatever its work returned or raised meanwhile.
+        stop_if_cancelled()

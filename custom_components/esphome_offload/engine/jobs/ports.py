@@ -1,4 +1,4 @@
-"""What jobs need from outside and get handed in: devices, firmware, persistence."""
+"""Interfaces to what jobs need from outside: devices, firmware, persistence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Presence(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What became of a device after a flash; unknown when Home Assistant has no such device."""
+    """The state of a device after a flash; unknown when Home Assistant has no such device."""
 
     CONFIRMED = "confirmed"
     ANOTHER_BUILD = "another_build"
@@ -34,10 +34,10 @@ class Verdict(StrEnum):
 
 
 class RestartWatch(Protocol):
-    """Made before a flash, so that no reconnect is missed, however quick."""
+    """A watch on a device, started before a flash so that it misses no reconnect."""
 
     async def confirm(self, build_info: BuildInfo) -> Verdict:
-        """Wait until the device is back and say with which build."""
+        """Wait until the device is back; return whether it runs this build."""
 
     def close(self) -> None:
         """Stop watching."""
@@ -50,20 +50,20 @@ class DeviceLink(Protocol):
         """Return whether the device can be flashed; BUSY while somebody else updates it."""
 
     def address(self, device_name: str) -> str | None:
-        """Return the address Home Assistant reaches it at."""
+        """Return the address at which Home Assistant reaches it."""
 
     def watch_restart(self, device_name: str) -> RestartWatch:
-        """Begin to watch for a reconnect."""
+        """Start to watch for a reconnect."""
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` whenever any presence may have changed; returns unsubscribe."""
 
 
 class Flasher(Protocol):
-    """Puts firmware on a device."""
+    """Flashes firmware to a device."""
 
     async def flash(self, request: FlashRequest, sink: BuildSink) -> None:
-        """Return once the device has taken it; raises BuildError."""
+        """Return once the device has accepted it; raises BuildError."""
 
 
 class FirmwareKeeper(Protocol):
@@ -76,7 +76,7 @@ class FirmwareKeeper(Protocol):
         """Return one firmware, None when it is gone; raises BuildError when it was altered."""
 
     async def rename(self, old: str, new: str) -> None:
-        """Have what is kept of a configuration under the new name of its file too."""
+        """Copy what is kept of a configuration to the new name of its file."""
 
 
 class ConfigurationSource(Protocol):
@@ -87,9 +87,9 @@ class ConfigurationSource(Protocol):
         """The folder they are in."""
 
     async def fingerprint(self, configuration: str) -> str | None:
-        """Return a text that changes when any file of the configuration (also a secret) does.
+        """Return a text that changes with any file of the configuration, secrets included.
 
-        None when there is no such configuration any more.
+        None when the configuration does not exist.
         """
 
     def access(self, configuration: str) -> DeviceAccess:
@@ -98,7 +98,7 @@ class ConfigurationSource(Protocol):
 
 
 class Persistence(Protocol):
-    """Where the jobs are kept."""
+    """The store of the jobs."""
 
     async def load(self) -> list[dict[str, object]]:
         """Return the stored jobs, oldest first."""
@@ -112,12 +112,12 @@ class Persistence(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """The options that jobs heed; read afresh at each decision.
+    """The options of the queue, read again at each decision.
 
-    ``wait_for_device`` is how many seconds a built firmware waits for its device, 0 for not
-    at all, None for ever. ``wait_for_builder`` likewise, then a local build if
-    ``fall_back_to_local``. ``peers_expected`` is for how many seconds more peers may connect
-    that were there before a restart.
+    ``wait_for_device`` is for how many seconds built firmware waits for its device, 0 for not
+    at all, None for without limit; ``wait_for_builder`` likewise, then a local build if
+    ``fall_back_to_local``. ``peers_expected`` is for how many more seconds peers from before a
+    restart may connect.
     """
 
     parallel_uploads: int

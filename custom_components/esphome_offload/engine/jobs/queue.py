@@ -1,4 +1,4 @@
-"""JobQueue: takes requests, owns every job's task, answers questions about jobs."""
+"""JobQueue: accepts requests, owns the task of each job, looks up jobs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ STOP_TIMEOUT = 10.0
 
 
 class RefusalReason(StrEnum):
-    """Why the queue did not do what it was asked to."""
+    """Why the queue refuses a request."""
 
     ALREADY_RUNNING = "already_running"
     NOTHING_TO_CANCEL = "nothing_to_cancel"
@@ -44,10 +44,10 @@ class RefusalReason(StrEnum):
 
 
 class JobRefused(Exception):  # noqa: N818 - a refusal is an answer
-    """The queue says no; ``job`` is the one in the way, or the one that has ended already."""
+    """A refused request; ``job`` is the one in the way, or the one that has ended already."""
 
     def __init__(self, reason: RefusalReason, job: FirmwareJob | None = None) -> None:
-        """Say why."""
+        """Keep both."""
         super().__init__(reason.value)
         self.reason = reason
         self.job = job
@@ -71,10 +71,10 @@ class JobQueue:
         end_leftovers: Callable[[], Awaitable[object]] | None = None,
         time: Time | None = None,
     ) -> None:
-        """Do nothing before ``start``; ``on_event`` hears everything, before other listeners.
+        """Connect the parts; ``on_event`` is called at every event, before other listeners.
 
-        ``end_leftovers`` ends what an earlier Home Assistant left running; it is awaited before
-        the first dispatch.
+        ``end_leftovers`` ends what an earlier run of Home Assistant left running; it is awaited
+        before the first dispatch.
         """
         time = time or SystemTime()
         self._persistence = persistence
@@ -120,7 +120,7 @@ class JobQueue:
         self._unsubscribe: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        """Load the stored jobs, take up those that had not ended, begin to dispatch."""
+        """Load the stored jobs, resume those that had not ended, start to dispatch."""
         jobs = await asyncio.to_thread(decode_all, await self._persistence.load())
         await self._logs.prune([job.job_id for job in jobs])
         for job in jobs:
@@ -130,8 +130,8 @@ class JobQueue:
             try:
                 await self._end_leftovers()
             except Exception:
-                # The jobs go on all the same: a tree that is still worked in is locked.
-                _LOGGER.exception("What an earlier run left behind could not be ended")
+                # Whatever it was, the jobs can continue: a build tree in use is locked.
+                _LOGGER.exception("The processes of an earlier run could not be ended")
         active: dict[str, FirmwareJob] = {}
         for job in jobs:
             self._ledger.adopt(job)
@@ -146,9 +146,9 @@ class JobQueue:
         self._set_gate()
 
     async def stop(self) -> None:
-        """Stop every job as it is and store it, so that the next start takes it up.
+        """Stop all jobs and store them, to be resumed at the next start.
 
-        Returns when nothing runs any more. Whoever waits for a job gets it as it stands.
+        Returns when nothing runs any more. Pending ``wait`` calls return.
         """
         self._stopping = True
         self._set_gate()
@@ -209,7 +209,7 @@ class JobQueue:
             task.cancel()
         _, stuck = await asyncio.wait([task], timeout=STOP_TIMEOUT)
         if stuck and not job.terminal:
-            _LOGGER.error("Job %s does not stop; it is given up", job_id)
+            _LOGGER.error("Job %s does not stop; it counts as cancelled", job_id)
             self._ledger.cancel(job, reason)
         if job.outcome.failure_reason is not reason:
             raise JobRefused(RefusalReason.NOTHING_TO_CANCEL, job)
@@ -221,7 +221,7 @@ class JobQueue:
         await asyncio.gather(*map(self.cancel, active), return_exceptions=True)
 
     def rename(self, old: str, new: str) -> None:
-        """Hand the jobs of a configuration on to the new name of its file."""
+        """Move the jobs of a configuration to the new name of its file."""
         self._ledger.rename(old, new)
 
     def hold(self) -> None:
@@ -235,7 +235,7 @@ class JobQueue:
         self._set_gate()
 
     def kick(self) -> None:
-        """Look again at what waits: options or something else outside changed."""
+        """Check again what can start, after options or something else outside changed."""
         self._builds.serve()
         self._uploads.serve()
         self._flashing.look_again()
@@ -257,7 +257,7 @@ class JobQueue:
         return self._ledger.last(configuration)
 
     def outlook(self, configuration: str) -> Bind | Wait | Fail:
-        """Return who would build a configuration now, or why nobody would."""
+        """Return which builder would be chosen for a configuration now, or why none."""
         return self._builds.outlook(configuration)
 
     def wanted_attempts(self, builder_id: str) -> tuple[str, ...]:
@@ -316,12 +316,12 @@ class JobQueue:
         task.add_done_callback(lambda done: self._ended(job, done))
 
     def _ended(self, job: FirmwareJob, task: asyncio.Task[None]) -> None:
-        """See to it that a job whose task has ended has ended too; not so at shutdown."""
+        """End a job whose task has ended without ending it, except at shutdown."""
         del self._tasks[job.job_id]
         reason = self._cancelling.pop(job.job_id, None)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            _LOGGER.error("Job %s broke", job.job_id, exc_info=error)
+            _LOGGER.error("Unexpected error in job %s", job.job_id, exc_info=error)
         if job.terminal:
             return
         if reason is not None:

@@ -12,7 +12,7 @@ from .remedies import FailureHistory
 
 
 class JobRunner:
-    """Builds and flashes, as the operation and the remedies for failures say."""
+    """Builds and flashes as the operation asks, with the remedies for failures."""
 
     def __init__(
         self, *, ledger: Ledger, gate: DispatchGate, building: Building, flashing: Flashing
@@ -23,9 +23,9 @@ class JobRunner:
         self._flashing = flashing
 
     async def run(self, job: FirmwareJob, *, recovered: bool) -> None:
-        """Run a queued job until it is completed or failed; cancelling leaves it as it is.
+        """Run a queued job until it is completed or failed; cancelling leaves its status as it is.
 
-        ``recovered``: it is of an earlier run of Home Assistant.
+        ``recovered``: the job is from an earlier run of Home Assistant.
         """
         try:
             if recovered:
@@ -56,7 +56,7 @@ class JobRunner:
                 return await self._install(job)
 
     async def _start(self, job: FirmwareJob) -> None:
-        """Leave the queue without a builder."""
+        """Start a job that needs no builder."""
         await self._gate.passed()
         self._ledger.start(job)
 
