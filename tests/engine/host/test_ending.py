@@ -200,12 +200,14 @@ async def test_an_ended_attempt_is_kept_for_a_day(
     await unknown(guest.fetch(attempt_id))
 
 
-async def test_a_restart_does_not_make_the_day_longer(
-    builder: BuilderMachine, guest: GuestCalls
+@pytest.mark.parametrize("hours", [0, 20, -6])
+async def test_a_restart_and_a_jump_of_the_clock_do_not_change_the_day(
+    builder: BuilderMachine, guest: GuestCalls, hours: int
 ) -> None:
     attempt_id = await guest.submit()
     await guest.end(attempt_id)
     await builder.time.go(KEEP - 10)
+    builder.time.jump(hours)
     await builder.restart()
     assert known(await guest.wanted(attempt_id)) == {attempt_id: AttemptState.COMPLETED}
     await builder.time.go(10)

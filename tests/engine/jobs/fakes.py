@@ -43,11 +43,12 @@ BUILD_INFO = BuildInfo("2026.10.0", "2026-10-20 10:00:00 +0000", 7)
 
 
 class VirtualTime(Time):
-    """Stands still until told to go on."""
+    """Stands still until told to go on; ``jump`` sets the clock and moves no timer."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 10, 20, tzinfo=UTC)
-        self._timers: list[tuple[datetime, Callable[[], None]]] = []
+        self.passed = 0.0
+        self._timers: list[tuple[float, Callable[[], None]]] = []
 
     @override
     def now(self) -> datetime:
@@ -55,30 +56,38 @@ class VirtualTime(Time):
 
     @override
     def monotonic(self) -> float:
-        return self.moment.timestamp()
+        return self.passed
 
     @override
     def call_later(self, seconds: float, action: Callable[[], None]) -> Callable[[], None]:
-        timer = (self.moment + timedelta(seconds=seconds), action)
+        timer = (round(self.passed + seconds, 6), action)
         self._timers.append(timer)
         return lambda: self._timers.remove(timer) if timer in self._timers else None
 
     @property
     def next_in(self) -> list[float]:
         """Seconds until each timer."""
-        return sorted((due - self.moment).total_seconds() for due, _ in self._timers)
+        return sorted(round(due - self.passed, 6) for due, _ in self._timers)
+
+    def jump(self, hours: float) -> None:
+        """Set the clock, as network time does on a machine without a clock of its own."""
+        self.moment += timedelta(hours=hours)
 
     async def go(self, seconds: float) -> None:
         """Let time pass, timer by timer, with the loop settled in between."""
         await settle()
-        end = self.moment + timedelta(seconds=seconds)
+        end = round(self.passed + seconds, 6)
         while due := sorted((t for t in self._timers if t[0] <= end), key=lambda t: t[0]):
             timer = due[0]
             self._timers.remove(timer)
-            self.moment = max(self.moment, timer[0])
+            self._pass_until(max(self.passed, timer[0]))
             timer[1]()
             await settle()
-        self.moment = end
+        self._pass_until(end)
+
+    def _pass_until(self, passed: float) -> None:
+        self.moment += timedelta(seconds=passed - self.passed)
+        self.passed = passed
 
 
 async def settle() -> None:

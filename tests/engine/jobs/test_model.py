@@ -39,7 +39,7 @@ def running() -> FirmwareJob:
 MOVES: dict[str, Callable[[FirmwareJob], object]] = {
     "start": lambda job: job.start(NOW),
     "wait_in_queue": lambda job: job.wait_in_queue(because("x")),
-    "enter": lambda job: job.enter(Stage.COMPILING, NOW),
+    "enter": lambda job: job.enter(Stage.COMPILING),
     "start_attempt": lambda job: job.start_attempt(ATTEMPT, Routing()),
     "end_attempt": lambda job: job.end_attempt(NOW),
     "built": lambda job: job.built("ab", BUILD_INFO),

@@ -68,6 +68,46 @@ async def test_a_waiting_job_is_replaced(harness: QueueHarness) -> None:
     assert [r.job_id for r in harness.flasher.requests] == [new.job_id]
 
 
+@pytest.mark.parametrize("online", [True, False])
+async def test_the_same_request_joins_the_job_that_waits(
+    harness: QueueHarness, online: bool
+) -> None:
+    if online:
+        harness.builder.script = [Block()]
+        await harness.run("other.yaml")
+    else:
+        harness.devices.state["lamp"] = Presence.OFFLINE
+    job = await harness.run(user_id="admin")
+    assert job.waiting
+    for minute in range(3):
+        assert await harness.run(user_id=None, from_version=f"2026.9.{minute}") is job
+    assert job.waiting
+    assert harness.events_of(job).count(JobEvent.QUEUED) == 1
+    assert len(harness.queue.jobs()) == (2 if online else 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"operation": Operation.COMPILE},
+        {"esphome_version": "2026.10.1"},
+        {"requested_source": "local"},
+        {"clean": True},
+        {"address": "192.0.2.7"},
+        {"device_name": "lamp-2"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+async def test_another_request_replaces_the_job_that_waits(
+    harness: QueueHarness, changes: dict[str, object]
+) -> None:
+    harness.devices.state |= dict.fromkeys(("lamp", "lamp-2"), Presence.OFFLINE)
+    old = await harness.run()
+    new = await harness.run(**changes)
+    assert new is not old
+    assert old.outcome.failure_reason is FailureReason.SUPERSEDED
+
+
 async def test_a_job_that_is_replaced_just_as_its_slot_comes_free_gives_the_slot_back(
     harness: QueueHarness,
 ) -> None:
@@ -76,7 +116,7 @@ async def test_a_job_that_is_replaced_just_as_its_slot_comes_free_gives_the_slot
     await harness.run("other.yaml")
     old = await harness.run()
     harness.builder.become(BuilderStatus(available=True, slots=2))  # granted, but not yet taken
-    new = harness.submit()
+    new = harness.submit(clean=True)
     block.release.set()
     await settle()
     assert old.status is JobStatus.CANCELLED
@@ -256,7 +296,7 @@ async def test_a_slot_that_comes_free_is_not_given_to_a_job_that_was_just_replac
     harness.builder.script = list(blocks)
     await harness.run("other.yaml")
     old = await harness.run()
-    new = harness.submit()
+    new = harness.submit(clean=True)
     harness.builder.become(BuilderStatus(available=True, slots=2))
     await settle()
     assert old.status is JobStatus.CANCELLED

@@ -2,7 +2,9 @@
 
 import asyncio
 
-from custom_components.esphome_offload.engine.build.model import BuildSink
+import pytest
+
+from custom_components.esphome_offload.engine.build.model import BuilderStatus, BuildSink
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
@@ -12,7 +14,7 @@ from custom_components.esphome_offload.engine.const import (
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from .fakes import Block, because, flash_failing, settle
+from .fakes import Block, because, failing, flash_failing, settle
 from .queue_harness import QueueHarness
 
 
@@ -240,3 +242,94 @@ async def test_a_flasher_that_is_cancelled_from_outside_fails_the_job(
     harness.flasher.script = [stopped]
     job = await harness.run()
     assert job.outcome.failure_reason is FailureReason.BUILDER_UNAVAILABLE
+
+
+JUMPS = pytest.mark.parametrize("hours", [20, -6])
+
+
+@JUMPS
+async def test_a_wait_for_a_device_is_as_long_after_a_jump_of_the_clock(
+    harness: QueueHarness, hours: int
+) -> None:
+    harness.set(wait_for_device=12 * 3600.0)
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    job = await harness.run()
+    await harness.time.go(3600)
+    harness.time.jump(hours)
+    await harness.time.go(11 * 3600 - 1)
+    assert job.stage is Stage.WAITING_DEVICE
+    await harness.time.go(1)
+    assert job.outcome.failure_reason is FailureReason.DEVICE_OFFLINE
+    assert job.stage_seconds[Stage.WAITING_DEVICE] == 12 * 3600
+
+
+@JUMPS
+async def test_a_device_is_tried_again_after_a_minute_whatever_the_clock_says(
+    harness: QueueHarness, hours: int
+) -> None:
+    harness.flasher.script = [flash_failing(FailureReason.DEVICE_OFFLINE)]
+    job = await harness.run()
+    harness.time.jump(hours)
+    harness.queue.kick()
+    await harness.time.go(59)
+    assert len(harness.flasher.requests) == 1
+    await harness.time.go(1)
+    assert job.status is JobStatus.COMPLETED
+
+
+@JUMPS
+@pytest.mark.parametrize("killed", [False, True])
+async def test_after_a_restart_a_device_is_waited_for_as_long_as_was_left(
+    harness: QueueHarness, hours: int, killed: bool
+) -> None:
+    harness.set(wait_for_device=12 * 3600.0)
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    await harness.run()
+    await harness.time.go(3600)
+    stored = harness.persistence.stored
+    await harness.stop_and_remake()
+    if killed:
+        harness.persistence.stored = stored
+    harness.time.jump(hours)
+    await harness.queue.start()
+    await settle()
+    [job] = harness.queue.jobs()
+    await harness.time.go(11 * 3600 - 1)
+    assert job.stage is Stage.WAITING_DEVICE
+    await harness.time.go(1)
+    assert job.outcome.failure_reason is FailureReason.DEVICE_OFFLINE
+
+
+@JUMPS
+async def test_a_wait_for_a_builder_is_as_long_after_a_restart_and_a_jump_of_the_clock(
+    harness: QueueHarness, hours: int
+) -> None:
+    harness.set(wait_for_builder=1800.0)
+    peer = harness.add_peer("pin", "Workshop")
+    peer.become(BuilderStatus(available=False, why_not=because("paused")))
+    await harness.run()
+    await harness.time.go(600)
+    harness.time.jump(hours)
+    await harness.restart()
+    [job] = harness.queue.jobs()
+    await harness.time.go(1199)
+    assert job.status is JobStatus.QUEUED
+    await harness.time.go(1)
+    assert (job.status, job.routing.source_label) == (JobStatus.COMPLETED, "This machine")
+
+
+@JUMPS
+async def test_a_builder_that_was_out_of_reach_is_tried_again_whatever_the_clock_says(
+    harness: QueueHarness, hours: int
+) -> None:
+    harness.set(wait_for_builder=1800.0)
+    harness.builder.become(BuilderStatus(available=False, why_not=because("no compiler")))
+    peer = harness.add_peer("pin", "Workshop")
+    peer.script = [failing(FailureReason.BUILDER_UNAVAILABLE)]
+    job = await harness.run()
+    harness.time.jump(hours)
+    harness.queue.kick()
+    await harness.time.go(9)
+    assert len(peer.requests) == 1
+    await harness.time.go(1)
+    assert job.status is JobStatus.COMPLETED

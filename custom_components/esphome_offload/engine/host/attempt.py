@@ -84,6 +84,7 @@ class GuestAttempt(BuildSink):
         self.ahead: int | None = None
         self.result = result
         self.attached_changed = Listeners[[]]()
+        self._keep_until: float | None = None
         self._state = AttemptState.QUEUED
         self._logs = logs
         self._time = time
@@ -97,6 +98,15 @@ class GuestAttempt(BuildSink):
     def state(self) -> AttemptState:
         """Where the attempt stands."""
         return self._state if self.result is None else self.result.state
+
+    @property
+    def keep_for(self) -> float | None:
+        """For how many more seconds an attempt that has ended is kept."""
+        return None if self._keep_until is None else self._keep_until - self._time.monotonic()
+
+    def keep(self, seconds: float) -> None:
+        """Set for how long an attempt that has ended is kept."""
+        self._keep_until = self._time.monotonic() + seconds
 
     @property
     def attached(self) -> bool:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 import logging
+import math
+from typing import Annotated
 
 from ..clock import Time
-from ..codec import CodecError, decode, encode
+from ..codec import CodecError, Number, decode, encode
 from ..job_log import JobLogs
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.fields import Count
@@ -18,11 +20,15 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An attempt in the store; ``lines`` counts what it printed."""
+    """An attempt in the store; ``lines`` counts what it printed.
+
+    ``keep_for`` is for how many more seconds an ended one is kept: a wall clock may jump.
+    """
 
     submission: Submission
     lines: Count
     result: Result | None = None
+    keep_for: Annotated[float, Number(-math.inf, math.inf)] | None = None
 
 
 class AttemptStore:
@@ -59,6 +65,8 @@ class AttemptStore:
                     lines=record.lines,
                     result=record.result,
                 )
+                if record.keep_for is not None:
+                    attempt.keep(record.keep_for)
                 self._attempts[attempt.key] = attempt
         await self._logs.prune([key.log_id for key in self._attempts])
 
@@ -131,7 +139,7 @@ class AttemptStore:
     def _state(self) -> dict[str, object]:
         return {
             "attempts": [
-                encode(_Record(each.submission, each.lines_so_far, each.result))
+                encode(_Record(each.submission, each.lines_so_far, each.result, each.keep_for))
                 for each in self._attempts.values()
             ],
             "used": {pin_sha256: encode(used) for pin_sha256, used in self._used.items()},

@@ -95,7 +95,7 @@ class GuestDiskQuota:
             return free
 
     async def _size(self, item: Item) -> int:
-        now = self._time.now().timestamp()
+        now = self._time.monotonic()
         size, measured_at = self._sizes.get((item.guest, item.key), (None, 0.0))
         stale = item.key == TOOLS and now - measured_at > _TOOLS_EVERY
         if size is None or stale:

@@ -53,12 +53,10 @@ class GuestBuildRunner:
 
     def resume(self) -> None:
         """Keep what had ended before a restart for the rest of its time."""
-        now = self._time.now()
         for attempt in self._attempts.all():
             if attempt.result is not None:
-                age = (now - attempt.result.at).total_seconds()
-                # A clock that was set back keeps nothing for longer.
-                self._forget_in(attempt, KEEP - max(0.0, age))
+                left = attempt.keep_for
+                self._forget_in(attempt, KEEP if left is None else min(max(0.0, left), KEEP))
 
     async def start(self, submission: Submission, bundle: Path | None) -> None:
         """Build; returns when it can no longer happen twice. Raises OSError."""
@@ -163,8 +161,8 @@ class GuestBuildRunner:
         self._settle(attempt)
 
     def _settle(self, attempt: GuestAttempt) -> None:
-        self._attempts.save_soon()
         self._forget_in(attempt, KEEP)
+        self._attempts.save_soon()
         self._on_ended(attempt)
         ended = [
             each for each in self._attempts.of(attempt.key.pin_sha256) if each.result is not None
@@ -187,8 +185,9 @@ class GuestBuildRunner:
         self._background.start(self.cancel([attempt], why), "esphome_offload lease")
 
     def _forget_in(self, attempt: GuestAttempt, seconds: float) -> None:
+        attempt.keep(seconds)
         if not self._stopping:
-            self._set_timer(attempt.key, max(0.0, seconds), lambda: self.forget(attempt))
+            self._set_timer(attempt.key, seconds, lambda: self.forget(attempt))
 
     def _set_timer(self, key: AttemptKey, seconds: float, action: Callable[[], None]) -> None:
         self._drop_timer(key)

@@ -1,7 +1,6 @@
 """The first half of a job: from a request to firmware."""
 
 from collections.abc import Callable
-from datetime import timedelta
 import logging
 
 from ..build.model import (
@@ -83,8 +82,8 @@ class Building:
             decision = failures.decide(Step.BUILD, last.failure_reason)
             match decision.action:
                 case Action.NEXT_BUILDER:
-                    pause = timedelta(seconds=decision.delay)
-                    again_at = self._time.now() + pause if pause else None
+                    pause = decision.delay
+                    again_at = self._time.monotonic() + pause if pause else None
                     failed[builder_id] = BuilderFailure(last.reason, again_at)
                 case Action.BUILD_AGAIN:
                     pass

@@ -28,6 +28,8 @@ from .ports import (
 )
 from .remedies import Action, FailureHistory, Step
 
+_SAVE_WAIT_EVERY = 900.0
+"""Seconds; at most this much of a limited wait counts again after a crash."""
 # A device that did not answer, and of which Home Assistant knows nothing better, is tried again.
 TRY_AGAIN = 60.0
 
@@ -164,21 +166,27 @@ class Flashing:
         woken = asyncio.Event()
         self._waiting.add(woken)
         unsubscribe = self._devices.subscribe(woken.set)
-        due = self._time.now().timestamp() + TRY_AGAIN if unreachable else 0.0
+        now = self._time.monotonic()
+        due = now + (TRY_AGAIN if unreachable else 0.0)
+        save_at = now + _SAVE_WAIT_EVERY
         was_away = not unreachable
         try:
             while True:
                 presence = self._presence(job)
                 was_away = was_away or presence is not Presence.ONLINE
-                rested = self._time.now().timestamp() >= due
+                now = self._time.monotonic()
+                rested = now >= due
                 if _flashable(presence) and (rested or (was_away and presence is Presence.ONLINE)):
                     return True
                 remaining = self._remaining(job, presence)
                 self._ledger.enter(job, Stage.WAITING_DEVICE, _waits_for(job, presence))
+                looks = [] if remaining is None else [remaining, _SAVE_WAIT_EVERY]
                 if not rested:
-                    rest = due - self._time.now().timestamp()
-                    remaining = rest if remaining is None else min(rest, remaining)
-                await self._woken(woken, remaining)
+                    looks.append(due - now)
+                if now >= save_at:
+                    self._ledger.save_time(job)
+                    save_at = now + _SAVE_WAIT_EVERY
+                await self._woken(woken, min(looks, default=None))
         finally:
             unsubscribe()
             self._waiting.discard(woken)
@@ -197,7 +205,7 @@ class Flashing:
         limit = self._settings().wait_for_device
         if limit is None:
             return None
-        remaining = limit - job.seconds_in(Stage.WAITING_DEVICE, self._time.now())
+        remaining = limit - self._ledger.seconds_in(job, Stage.WAITING_DEVICE)
         if remaining <= 0:
             busy = presence is Presence.BUSY
             key = ReasonKey.DEVICE_STAYS_BUSY if busy else ReasonKey.DEVICE_STAYS_AWAY

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from ..build.model import Builder, BuildError
 from ..build.slots import OWN, Slot, Slots
 from ..clock import Time
-from ..const import REQUESTED_AUTO, FailureReason
+from ..const import REQUESTED_AUTO, FailureReason, JobStatus, Stage
 from ..reason import Reason, ReasonKey
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob
@@ -74,27 +73,33 @@ def _granted[T](future: asyncio.Future[T]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BuilderFailure:
-    """Why a job failed at a builder, and when it may be tried there again; None: never."""
+    """Why a job failed at a builder, and when it may be tried there again; None: never.
+
+    ``again_at`` is in seconds of the monotonic clock.
+    """
 
     reason: Reason
-    again_at: datetime | None = None
+    again_at: float | None = None
 
-    def left(self, now: datetime) -> float | None:
+    def left(self, now: float) -> float | None:
         """Return in how many seconds the job may be tried there again; None: never."""
-        return None if self.again_at is None else (self.again_at - now).total_seconds()
+        return None if self.again_at is None else self.again_at - now
 
-    def over(self, now: datetime) -> bool:
+    def over(self, now: float) -> bool:
         """Whether it may be tried there again by now."""
         return self.again_at is not None and now >= self.again_at
 
 
 @dataclass(slots=True, eq=False)
 class _BuildTicket:
-    """A job that waits for a builder; ``resumed``: for the one that has the attempt already."""
+    """A job that waits for a builder; ``resumed``: for the one that has the attempt already.
+
+    ``since`` is in seconds of the monotonic clock.
+    """
 
     job: FirmwareJob
     failed: Mapping[str, BuilderFailure]
-    since: datetime
+    since: float
     resumed: Attempt | None = None
     binding: asyncio.Future[Binding] = field(default_factory=_new_future)
 
@@ -134,7 +139,11 @@ class BuildLane:
         With ``resumed``, on the builder of that attempt, which has it already. Raises BuildError
         (no_builder) when no builder accepts the job.
         """
-        ticket = _BuildTicket(job, failed, self._time.now(), resumed)
+        since = self._time.monotonic()
+        if job.status is JobStatus.QUEUED and resumed is None:
+            # What a job has waited before a restart counts.
+            since -= self._ledger.seconds_in(job, Stage.WAITING_BUILDER)
+        ticket = _BuildTicket(job, failed, since, resumed)
         self._tickets.append(ticket)
         self.serve()
         try:
@@ -240,14 +249,14 @@ class BuildLane:
             request.configuration,
             request.requested_source,
             ticket.failed,
-            (self._time.now() - ticket.since).total_seconds(),
+            self._time.monotonic() - ticket.since,
         )
 
     def _snapshot_of(
         self, configuration: str, source: str, failed: Mapping[str, BuilderFailure], waited: float
     ) -> Snapshot:
         settings = self._settings()
-        now = self._time.now()
+        now = self._time.monotonic()
         return Snapshot(
             configuration=configuration,
             requested_source=source,
@@ -261,9 +270,7 @@ class BuildLane:
             peers_expected=settings.peers_expected,
         )
 
-    def _candidate(
-        self, builder: Builder, failure: BuilderFailure | None, now: datetime
-    ) -> Candidate:
+    def _candidate(self, builder: Builder, failure: BuilderFailure | None, now: float) -> Candidate:
         if failure is not None and failure.over(now):
             failure = None
         return Candidate(

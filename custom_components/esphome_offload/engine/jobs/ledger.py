@@ -55,6 +55,7 @@ class Ledger:
         self._listeners_by_job: dict[str, Listeners[JobEvent, FirmwareJob]] = {}
         self._progress_timers: dict[str, Callable[[], None]] = {}
         self._unreported: set[str] = set()
+        self._timed: dict[str, tuple[Stage | None, float]] = {}
 
     @property
     def jobs(self) -> Mapping[str, FirmwareJob]:
@@ -121,35 +122,34 @@ class Ledger:
         if job.status is JobStatus.QUEUED:
             changed = job.wait_in_queue(reason)
         else:
-            changed = job.enter(Stage.WAITING_BUILDER, self._time.now(), reason)
+            changed = job.enter(Stage.WAITING_BUILDER, reason)
         if changed:
             self._publish(job, JobEvent.CHANGED)
 
+    def seconds_in(self, job: FirmwareJob, stage: Stage) -> float:
+        """Return the seconds that a job has been in a stage, also before a restart."""
+        self._add_time(job)
+        return job.stage_seconds.get(stage, 0.0)
+
+    def save_time(self, job: FirmwareJob) -> None:
+        """Store how long a job has been in its stage: a crash would begin the wait again."""
+        self._add_time(job)
+        self._persistence.save_soon(self.records)
+
     def start(self, job: FirmwareJob) -> None:
         """Leave the queue without a builder; after a restart this is only a change."""
-        first = job.started_at is None
-        job.start(self._time.now())
-        self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
+        self._publish(job, self._leave_queue(job))
 
     def start_attempt(self, job: FirmwareJob, attempt: Attempt, routing: Routing) -> None:
         """Bind a job to a builder; a queued one leaves the queue."""
-        first = job.started_at is None
-        if job.status is JobStatus.QUEUED:
-            job.start(self._time.now())
-        else:
-            job.enter(Stage.PREPARING, self._time.now())
+        event = self._leave_queue(job)
         job.start_attempt(attempt, routing)
         self._logs.append(job.job_id, _routing_lines(routing))
-        self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
+        self._publish(job, event)
 
     def resume_attempt(self, job: FirmwareJob) -> None:
         """Continue the current attempt at its builder."""
-        first = job.started_at is None
-        if job.status is JobStatus.QUEUED:
-            job.start(self._time.now())
-        else:
-            job.enter(Stage.PREPARING, self._time.now())
-        self._publish(job, JobEvent.STARTED if first else JobEvent.CHANGED)
+        self._publish(job, self._leave_queue(job))
 
     def set_fingerprint(self, job: FirmwareJob, fingerprint: str) -> None:
         """Set what the current attempt is built from; listeners are not notified."""
@@ -166,7 +166,7 @@ class Ledger:
 
     def enter(self, job: FirmwareJob, stage: Stage, waiting_for: Reason | None = None) -> None:
         """Enter a stage."""
-        if job.enter(stage, self._time.now(), waiting_for):
+        if job.enter(stage, waiting_for):
             self._publish(job, JobEvent.CHANGED)
 
     def built(
@@ -222,11 +222,29 @@ class Ledger:
             cancel()
         self._progress_timers.clear()
         for job in self._jobs.values():
-            if not job.terminal:
-                job.suspend(self._time.now())
+            self._add_time(job)
         await self._persistence.save_now(self.records())
 
+    def _leave_queue(self, job: FirmwareJob) -> JobEvent:
+        """Start to prepare, from the queue or after a wait; return the event to publish."""
+        event = JobEvent.STARTED if job.started_at is None else JobEvent.CHANGED
+        if job.status is JobStatus.QUEUED:
+            job.start(self._time.now())
+        else:
+            job.enter(Stage.PREPARING)
+        return event
+
+    def _add_time(self, job: FirmwareJob) -> None:
+        """Add the time since the last call to the stage that the job was in."""
+        now = self._time.monotonic()
+        stage, since = self._timed.pop(job.job_id, (None, now))
+        if stage is not None:
+            job.spend(stage, now - since)
+        if not job.terminal:
+            self._timed[job.job_id] = job.timed_stage, now
+
     def _publish(self, job: FirmwareJob, event: JobEvent, note: str | None = None) -> None:
+        self._add_time(job)
         if job.terminal:
             self._index(job)
             self._stop_progress(job)

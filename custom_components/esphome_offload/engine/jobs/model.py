@@ -67,6 +67,10 @@ class JobRequest:
     from_version: _String | None = None
     user_id: _String | None = None
 
+    def same_work(self, other: JobRequest) -> bool:
+        """Whether both ask for the same, whoever asks and whatever the device runs meanwhile."""
+        return self == replace(other, from_version=self.from_version, user_id=self.user_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Routing:
@@ -116,8 +120,9 @@ class FirmwareJob:
     Times are UTC. ``progress`` is whole percents over the whole job or None while unknown;
     ``firmware_sha256`` names the kept firmware once there is one, ``fingerprint`` the state
     of the configuration that it was built from. ``flashed_at`` is when the device had taken it.
-    ``stage_seconds`` adds up the time in each stage. ``waiting_for`` is what a queued or
-    waiting job waits for.
+    ``stage_seconds`` adds up the time in each stage, by a monotonic clock; what a queued job
+    waits for a builder counts as that stage. ``waiting_for`` is what a queued or waiting job
+    waits for.
     """
 
     job_id: _Id
@@ -139,7 +144,6 @@ class FirmwareJob:
     stage_seconds: Annotated[dict[Stage, Annotated[float, Number(0, math.inf)]], Keyed(16)] = field(
         default_factory=dict
     )
-    _stage_since: datetime | None = None
 
     @property
     def terminal(self) -> bool:
@@ -154,9 +158,14 @@ class FirmwareJob:
         )
 
     @property
+    def pending(self) -> bool:
+        """Whether its firmware is built and waits for the device."""
+        return not self.terminal and self.stage is Stage.WAITING_DEVICE
+
+    @property
     def in_progress(self) -> bool:
         """Whether it is shown as in progress; waiting for a device is not."""
-        return not self.terminal and self.stage is not Stage.WAITING_DEVICE
+        return not self.terminal and not self.pending
 
     @property
     def current_attempt(self) -> Attempt | None:
@@ -165,12 +174,16 @@ class FirmwareJob:
             return self.attempts[-1]
         return None
 
-    def seconds_in(self, stage: Stage, now: datetime) -> float:
-        """Return the seconds spent in a stage until now."""
-        seconds = self.stage_seconds.get(stage, 0.0)
-        if self.stage is stage and self._stage_since is not None:
-            seconds += (now - self._stage_since).total_seconds()
-        return seconds
+    @property
+    def timed_stage(self) -> Stage | None:
+        """The stage that its time counts for now."""
+        if self.status is JobStatus.QUEUED:
+            return None if self.waiting_for is None else Stage.WAITING_BUILDER
+        return None if self.terminal else self.stage
+
+    def spend(self, stage: Stage, seconds: float) -> None:
+        """Add to the time in a stage."""
+        self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
 
     def rename(self, configuration: str) -> None:
         """Change the name of the configuration file."""
@@ -188,14 +201,14 @@ class FirmwareJob:
         self._require(JobStatus.QUEUED)
         self.status = JobStatus.RUNNING
         self.started_at = self.started_at or now
-        self._enter(Stage.PREPARING, now, None)
+        self._enter(Stage.PREPARING, None)
 
-    def enter(self, stage: Stage, now: datetime, waiting_for: Reason | None = None) -> bool:
+    def enter(self, stage: Stage, waiting_for: Reason | None = None) -> bool:
         """Enter a stage; returns whether anything changed."""
         self._require(JobStatus.RUNNING)
         if stage is self.stage and waiting_for == self.waiting_for:
             return False
-        self._enter(stage, now, waiting_for)
+        self._enter(stage, waiting_for)
         return True
 
     def start_attempt(self, attempt: Attempt, routing: Routing) -> None:
@@ -239,7 +252,7 @@ class FirmwareJob:
         """Enter verifying: the device has accepted the firmware."""
         self._require(JobStatus.RUNNING)
         self.flashed_at = now
-        self._enter(Stage.VERIFYING, now, None)
+        self._enter(Stage.VERIFYING, None)
 
     def advance(self, progress: int) -> bool:
         """Raise the progress; returns whether it changed."""
@@ -248,10 +261,6 @@ class FirmwareJob:
             return False
         self.progress = progress
         return True
-
-    def suspend(self, now: datetime) -> None:
-        """Stop the clock of the current stage; Home Assistant stops."""
-        self._leave_stage(now)
 
     def requeue(self, now: datetime) -> None:
         """Return to the queue after a restart of Home Assistant; built firmware is kept.
@@ -268,7 +277,6 @@ class FirmwareJob:
             self.routing = Routing()
         self.status = JobStatus.QUEUED
         self.stage = None
-        self._stage_since = None
         self.waiting_for = None
 
     def complete(self, now: datetime, *, verified: bool | None) -> None:
@@ -300,22 +308,13 @@ class FirmwareJob:
         if self.status not in allowed:
             raise IllegalTransitionError(f"{self.job_id}: not possible while {self.status}")
 
-    def _enter(self, stage: Stage, now: datetime, waiting_for: Reason | None) -> None:
-        self._leave_stage(now)
+    def _enter(self, stage: Stage, waiting_for: Reason | None) -> None:
         self.stage = stage
-        self._stage_since = now
         self.waiting_for = waiting_for
-
-    def _leave_stage(self, now: datetime) -> None:
-        if self.stage is not None and self._stage_since is not None:
-            spent = (now - self._stage_since).total_seconds()
-            self.stage_seconds[self.stage] = self.stage_seconds.get(self.stage, 0.0) + spent
-        self._stage_since = None
 
     def _end(self, status: JobStatus, now: datetime, outcome: Outcome) -> None:
         if self.current_attempt is not None:
             self.end_attempt(now, outcome.failure_reason, outcome.error)
-        self._leave_stage(now)
         self.status = status
         self.finished_at = now
         self.outcome = outcome

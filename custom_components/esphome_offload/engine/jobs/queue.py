@@ -176,13 +176,16 @@ class JobQueue:
     def submit(self, request: JobRequest) -> FirmwareJob:
         """Queue a job, in place of a queued or waiting one of the same configuration.
 
-        Raises JobRefused (already_running with the job in the way, not_running).
+        The same request again joins the one that waits, and returns it. Raises JobRefused
+        (already_running with the job in the way, not_running).
         """
         if not self._started or self._stopping:
             raise JobRefused(RefusalReason.NOT_RUNNING)
         if earlier := self.active(request.configuration):
             if not earlier.waiting or earlier.job_id in self._cancelling:
                 raise JobRefused(RefusalReason.ALREADY_RUNNING, earlier)
+            if earlier.request.same_work(request):
+                return earlier
             self._cancelling[earlier.job_id] = FailureReason.SUPERSEDED
             # It holds nothing that somebody would have to wait for.
             self._ledger.cancel(earlier, FailureReason.SUPERSEDED)
