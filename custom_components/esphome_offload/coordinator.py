@@ -109,6 +109,11 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """The ESPHome version for requests that name none; None while unknown."""
         return self._versions.latest
 
+    @property
+    def pending_is_error(self) -> bool:
+        """Whether whoever waits for an installation gets an error while the device is waited for."""
+        return self._settings.pending_is_error
+
     async def async_start(self) -> None:
         """Load the jobs; ``async_attach`` releases them."""
         self.queue.hold()

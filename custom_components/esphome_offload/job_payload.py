@@ -53,7 +53,10 @@ class AttemptDetails(TypedDict):
 
 
 class JobDetails(JobEventPayload):
-    """All fields of a job; times are ISO 8601, UTC, ``stages`` seconds by stage."""
+    """All fields of a job; times are ISO 8601, UTC, ``stages`` seconds by stage.
+
+    ``pending``: the firmware is built and waits for the device; ``message`` says so.
+    """
 
     requested_source: str
     source_esphome_version: str | None
@@ -63,6 +66,8 @@ class JobDetails(JobEventPayload):
     address: str | None
     user_id: str | None
     waiting_for: str | None
+    pending: bool
+    message: str | None
     in_progress: bool
     attempts: list[AttemptDetails]
     exit_code: int | None
@@ -103,7 +108,8 @@ def event_payload(
             None if job.outcome.failure_reason is None else job.outcome.failure_reason.value
         ),
         "error": None if job.outcome.error is None else text_of(job.outcome.error),
-        "seconds": round(((job.finished_at or now) - since).total_seconds(), 3),
+        # Not below 0: the clock may have been set back.
+        "seconds": round(max(0.0, ((job.finished_at or now) - since).total_seconds()), 3),
     }
 
 
@@ -125,6 +131,8 @@ def job_details(
         "address": job.request.address,
         "user_id": job.request.user_id,
         "waiting_for": None if job.waiting_for is None else text_of(job.waiting_for),
+        "pending": job.pending,
+        "message": None if job.pending_reason is None else text_of(job.pending_reason),
         "in_progress": job.in_progress,
         "attempts": [_attempt(attempt, text_of) for attempt in job.attempts],
         "exit_code": job.outcome.exit_code,

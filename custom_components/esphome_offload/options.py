@@ -27,6 +27,7 @@ class EntryKey(StrEnum):
     PARALLEL_UPLOADS = "parallel_uploads"
     WAIT_FOR_DEVICE = "wait_for_device"
     WAIT_HOURS = "wait_hours"
+    PENDING_IS_ERROR = "pending_is_error"
     NO_BUILDER = "no_builder"
     WAIT_FOR_BUILDER_MINUTES = "wait_for_builder_minutes"
     LEND = "lend"
@@ -69,7 +70,8 @@ class OffloadOptions:
     configuration folder (``Path(hass.config.path(options.config_dir))`` is right for both);
     None on an instance that only builds for others. ``fixed_version`` is set when, and only when, the
     channel is FIXED. ``wait_hours`` is how long built firmware waits for its device, 0 for
-    without limit. ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
+    without limit; with ``pending_is_error`` whoever waits for an installation gets an error then.
+    ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
     ``run_uncontained``: also where the system cannot contain what they run.
     """
 
@@ -80,6 +82,7 @@ class OffloadOptions:
     parallel_uploads: int = 4
     wait_for_device: bool = True
     wait_hours: int = 0
+    pending_is_error: bool = False
     no_builder: NoBuilder = NoBuilder.LOCAL
     wait_for_builder_minutes: int = 0
     lend: bool = False
@@ -113,6 +116,7 @@ class OffloadOptions:
             parallel_uploads=_whole(options, EntryKey.PARALLEL_UPLOADS, 4, 1, MAX_PARALLEL_UPLOADS),
             wait_for_device=wait if isinstance(wait, bool) else True,
             wait_hours=_whole(options, EntryKey.WAIT_HOURS, 0, 0, MAX_WAIT_HOURS),
+            pending_is_error=options.get(EntryKey.PENDING_IS_ERROR) is True,
             no_builder=no_builder,
             wait_for_builder_minutes=_whole(
                 options,

@@ -1,6 +1,9 @@
 """Reasons of the engine, and other texts, in Home Assistant's language."""
 
+from collections.abc import Iterable
+
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.translation import async_get_cached_translations
 
 from .const import DOMAIN
@@ -26,6 +29,20 @@ def outcome_text(hass: HomeAssistant, job: FirmwareJob) -> str:
     superseded = job.outcome.failure_reason is FailureReason.SUPERSEDED
     key = ReasonKey.SUPERSEDED if superseded else ReasonKey.CANCELLED_BY_USER
     return reason_text(hass, Reason(key))
+
+
+@callback
+def raise_if_pending(hass: HomeAssistant, jobs: Iterable[FirmwareJob]) -> None:
+    """Raise HomeAssistantError when firmware waits for its device."""
+    reasons = [job.pending_reason for job in jobs if job.pending_reason is not None]
+    if reasons:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="install_pending",
+            translation_placeholders={
+                "reasons": ". ".join(reason_text(hass, reason) for reason in reasons)
+            },
+        )
 
 
 @callback

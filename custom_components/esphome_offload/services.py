@@ -33,7 +33,7 @@ from .engine.const import (
 )
 from .engine.jobs.model import FirmwareJob
 from .errors import validation_error
-from .reasons import outcome_text
+from .reasons import outcome_text, raise_if_pending
 from .targets import async_configurations, has_target
 
 
@@ -58,6 +58,7 @@ class ServiceField(StrEnum):
     CLEAN = "clean"
     ADDRESS = "address"
     WAIT = "wait"
+    FAIL_IF_PENDING = "fail_if_pending"
     JOB_ID = "job_id"
     STATUS = "status"
     LIMIT = "limit"
@@ -70,12 +71,16 @@ _SOURCE: VolDictType = {probatio.Optional(ServiceField.SOURCE, default=REQUESTED
 _CLEAN: VolDictType = {probatio.Optional(ServiceField.CLEAN, default=False): cv.boolean}
 _ADDRESS: VolDictType = {probatio.Optional(ServiceField.ADDRESS): cv.string}
 _WAIT: VolDictType = {probatio.Optional(ServiceField.WAIT, default=False): cv.boolean}
+_FLASH_WAIT: VolDictType = {
+    **_WAIT,
+    probatio.Optional(ServiceField.FAIL_IF_PENDING): cv.boolean,
+}
 _JOB_ID: VolDictType = {probatio.Optional(ServiceField.JOB_ID): cv.string}
 
 _SUBMIT_FIELDS: dict[Operation, VolDictType] = {
-    Operation.INSTALL: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_ADDRESS, **_WAIT},
+    Operation.INSTALL: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_ADDRESS, **_FLASH_WAIT},
     Operation.COMPILE: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_WAIT},
-    Operation.UPLOAD: {**_TARGET, **_ADDRESS, **_WAIT},
+    Operation.UPLOAD: {**_TARGET, **_ADDRESS, **_FLASH_WAIT},
     Operation.CLEAN: {**_TARGET, **_WAIT},
 }
 _CANCEL_FIELDS: VolDictType = {**_TARGET, **_JOB_ID}
@@ -144,9 +149,12 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
     _refuse_removed(coordinator, configurations)
     _refuse_running(coordinator, configurations)
     jobs = [coordinator.submit(request, call.context) for request in requests]
-    if call.data[ServiceField.WAIT]:
+    fail_if_pending: bool | None = call.data.get(ServiceField.FAIL_IF_PENDING)
+    if call.data[ServiceField.WAIT] or fail_if_pending:
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
         _raise_if_failed(call.hass, jobs)
+        if coordinator.pending_is_error if fail_if_pending is None else fail_if_pending:
+            raise_if_pending(call.hass, jobs)
     return _jobs_response(call, coordinator, jobs)
 
 

@@ -22,7 +22,7 @@ from .engine.jobs.router import Bind, Fail, Wait
 from .engine.text import without_markup
 from .entity import OffloadEntity
 from .inventory.tracker import OffloadDevice
-from .reasons import common_text, outcome_text, reason_text
+from .reasons import common_text, outcome_text, raise_if_pending, reason_text
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0
@@ -85,7 +85,9 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     )
     _attr_title = "ESPHome"
     _attr_translation_key = "esphome"
-    _unrecorded_attributes = frozenset({"job_id", "job_stage", "source_label", "waiting_for"})
+    _unrecorded_attributes = frozenset(
+        {"job_id", "job_stage", "pending_version", "source_label", "waiting_for"}
+    )
 
     def __init__(self, coordinator: OffloadCoordinator, device: OffloadDevice) -> None:
         """Follow the jobs of a configuration."""
@@ -125,6 +127,32 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     def latest_version(self) -> str | None:
         return self.coordinator.latest_version
 
+    @override
+    def version_is_newer(self, latest_version: str, installed_version: str) -> bool:
+        """Return whether there is an update to ask for; one that waits for its device is not.
+
+        Else an automation that installs the first device with an update would never get past
+        one that is asleep. ``job_stage``, ``pending_version`` and ``release_summary`` tell it
+        from a device that is up to date.
+        """
+        if self._pending_version == self.coordinator.latest_version:
+            return False
+        return super().version_is_newer(latest_version, installed_version)
+
+    @property
+    def _pending_version(self) -> str | None:
+        """The version that is built and waits for the device."""
+        job = self.coordinator.queue.active(self.configuration)
+        return job.request.esphome_version if job is not None and job.pending else None
+
+    @property
+    @override
+    def release_summary(self) -> str | None:
+        job = self.coordinator.queue.active(self.configuration)
+        if job is not None and job.pending_reason is not None:
+            return reason_text(self.hass, job.pending_reason)
+        return None
+
     @property
     @override
     def release_url(self) -> str | None:
@@ -151,6 +179,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         return {
             "job_id": job.job_id,
             "job_stage": None if job.terminal else job.stage,
+            "pending_version": self._pending_version,
             "source_label": job.routing.source_label,
             "waiting_for": (
                 None if job.waiting_for is None else reason_text(self.hass, job.waiting_for)
@@ -161,7 +190,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     async def async_install(self, version: str | None, backup: bool, **kwargs: Any) -> None:
         """Install, and return when the device runs the firmware or is waited for.
 
-        Cancelling this leaves the job running: it belongs to the queue.
+        With the option ``pending_is_error`` raises HomeAssistantError in the latter case. Cancelling this leaves the job running: it belongs to the queue.
         """
         job = await self.coordinator.async_submit(
             self.configuration, Operation.INSTALL, version=version, context=self._context
@@ -179,6 +208,8 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
                     "error": outcome_text(self.hass, job),
                 },
             )
+        if self.coordinator.pending_is_error:
+            raise_if_pending(self.hass, [job])
 
     @override
     async def async_release_notes(self) -> str | None:

@@ -27,7 +27,7 @@ from .conftest import LAMP, NEWEST, Stage
 OPTIONS = {
     "version": {"version_channel": "prerelease"},
     "parallel": {"parallel_builds": 2.0, "parallel_uploads": 6.0},
-    "waiting": {"wait_for_device": False, "wait_hours": 24.0},
+    "waiting": {"wait_for_device": False, "wait_hours": 24.0, "pending_is_error": True},
     "builders": {"no_builder": "wait_then_fail", "wait_for_builder_minutes": 15.0},
 }
 CHOSEN = {
@@ -36,6 +36,7 @@ CHOSEN = {
     "parallel_uploads": 6,
     "wait_for_device": False,
     "wait_hours": 24,
+    "pending_is_error": True,
     "no_builder": "wait_then_fail",
     "wait_for_builder_minutes": 15,
 }
@@ -212,6 +213,7 @@ async def test_the_options_show_the_current_values(
         "parallel_uploads": 4,
         "wait_for_device": True,
         "wait_hours": 0,
+        "pending_is_error": False,
         "no_builder": "local",
         "wait_for_builder_minutes": 30,
     }
@@ -237,7 +239,7 @@ async def test_options_are_applied_without_a_reload(
         {"version": {"version_channel": "nightly"}},
         {"parallel": {"parallel_builds": 9, "parallel_uploads": 6}},
         {"parallel": {"parallel_builds": 1, "parallel_uploads": 0}},
-        {"waiting": {"wait_for_device": True, "wait_hours": -1}},
+        {"waiting": {"wait_for_device": True, "wait_hours": -1, "pending_is_error": False}},
         {"builders": {"no_builder": "pray", "wait_for_builder_minutes": 1}},
         {"builders": {"no_builder": "local", "wait_for_builder_minutes": 0}},
     ],
@@ -383,6 +385,7 @@ async def test_the_frontend_gets_every_form_with_its_sections_and_selectors(
         "parallel_uploads": "number",
         "wait_for_device": "boolean",
         "wait_hours": "number",
+        "pending_is_error": "boolean",
         "no_builder": "select",
         "wait_for_builder_minutes": "number",
     }

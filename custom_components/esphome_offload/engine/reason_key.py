@@ -256,6 +256,10 @@ class ReasonKey(StrEnum):
     WAITS_NEXT_IN_LINE = "waits_next_in_line", "A free build slot ({label}, next in line)"
     WAITS_FOR_RETRY = "waits_for_retry", "Another try in {seconds} s"
     WAITS_FOR_DEVICE = "waits_for_device", "{device} to be reachable"
+    FIRMWARE_PENDING = (
+        "firmware_pending",
+        "ESPHome {version} for {device} is built, and is installed as soon as the device is ready",
+    )
     WAITS_FOR_UPDATE = "waits_for_update", "{device}, which is being updated by somebody else"
     WAITS_FOR_OTHER_JOB = "waits_for_other_job", "Another job that flashes this device"
     WAITS_FOR_UPLOAD_SLOT = "waits_for_upload_slot", "A free upload slot"

@@ -157,6 +157,7 @@ def _options_schema() -> probatio.Schema:
                         probatio.Required(EntryKey.WAIT_HOURS): whole_number(
                             0, MAX_WAIT_HOURS, unit="h"
                         ),
+                        probatio.Required(EntryKey.PENDING_IS_ERROR): BooleanSelector(),
                     }
                 )
             ),
@@ -190,6 +191,7 @@ def _by_section(options: OffloadOptions) -> dict[str, dict[str, Any]]:
         SECTION_WAITING: {
             EntryKey.WAIT_FOR_DEVICE: options.wait_for_device,
             EntryKey.WAIT_HOURS: options.wait_hours,
+            EntryKey.PENDING_IS_ERROR: options.pending_is_error,
         },
         SECTION_BUILDERS: {
             EntryKey.NO_BUILDER: options.no_builder,

@@ -58,7 +58,7 @@ async def test_exactly_one_terminal_event_for_every_way_a_job_can_end(
     if ending == "task_cancelled_by_nobody":
         harness.queue._tasks[job.job_id].cancel()
     elif ending == "superseded":
-        harness.submit()
+        harness.submit(clean=True)
     elif ending.startswith("cancelled"):
         await harness.queue.cancel(job.job_id)
     await settle()

@@ -6,12 +6,18 @@ from pathlib import Path
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
 import pytest
-from pytest_homeassistant_custom_component.common import MockUser, async_capture_events
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    MockUser,
+    async_capture_events,
+)
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import BuildSink
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus
+from custom_components.esphome_offload.engine.jobs.ports import Presence
+from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
 from custom_components.esphome_offload.services import OffloadService
 
 from ...engine.jobs.fakes import Block, because, failing
@@ -211,3 +217,40 @@ async def test_with_wait_a_device_that_is_waited_for_is_no_failure(
     assert (job["status"], job["stage"]) == ("running", "waiting_device")
     assert job["firmware_sha256"] is not None
     await call(hass, "cancel", job_id=job["job_id"])
+
+
+@pytest.mark.parametrize("action", ["install", "upload"])
+async def test_the_response_says_that_firmware_waits_for_its_device(
+    hass: HomeAssistant, home: OffloadCoordinator, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    await call(hass, "compile", entity_id=LAMP_ENTITY, wait=True)
+    monkeypatch.setattr(CoreDeviceLink, "presence", lambda *_: Presence.OFFLINE)
+    response = await call(hass, action, entity_id=LAMP_ENTITY, wait=True)
+    [job] = response["jobs"]
+    assert (job["pending"], job["stage"]) == (True, "waiting_device")
+    assert job["message"] == (
+        f"ESPHome {NEWEST} for lamp is built, and is installed as soon as the device is ready"
+    )
+
+
+async def test_firmware_that_waits_for_its_device_is_an_error_where_the_call_wants_one(
+    hass: HomeAssistant,
+    home: OffloadCoordinator,
+    entry: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CoreDeviceLink, "presence", lambda *_: Presence.OFFLINE)
+    with pytest.raises(
+        HomeAssistantError, match=r"lamp is built.*ready\. ESPHome.*plug is"
+    ) as error:
+        await call(hass, "install", entity_id=[LAMP_ENTITY, PLUG_ENTITY], fail_if_pending=True)
+    assert error.value.translation_key == "install_pending"
+    assert [job.pending for job in home.queue.jobs()] == [True, True]
+
+    hass.config_entries.async_update_entry(entry, options={"pending_is_error": True})
+    await hass.async_block_till_done()
+    with pytest.raises(HomeAssistantError, match="lamp is built"):
+        await call(hass, "install", entity_id=LAMP_ENTITY, wait=True)
+    response = await call(hass, "install", entity_id=LAMP_ENTITY, wait=True, fail_if_pending=False)
+    assert response["jobs"][0]["pending"]
+    assert len(home.queue.jobs()) == 2

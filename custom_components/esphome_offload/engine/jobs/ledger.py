@@ -252,9 +252,10 @@ class Ledger:
         if event is not JobEvent.PROGRESS:
             self._persistence.save_soon(self.records)
             text = note or _summary(job)
-            _LOGGER.log(
-                _LEVELS[event], "Job %s (%s): %s", job.job_id, job.request.configuration, text
-            )
+            # Once per job, whose caller may take the end of its wait for the installation.
+            first_wait = job.pending and Stage.WAITING_DEVICE not in job.stage_seconds
+            level = logging.WARNING if first_wait else _LEVELS[event]
+            _LOGGER.log(level, "Job %s (%s): %s", job.job_id, job.request.configuration, text)
             self._logs.append(job.job_id, (f"{OWN}{text}",))
         if job.terminal:
             self._logs.finish(job.job_id)
@@ -319,8 +320,8 @@ def _routing_lines(routing: Routing) -> list[str]:
 
 def _summary(job: FirmwareJob) -> str:
     """Return in a few words the state of a job, for logs."""
-    text = str(job.status)
-    if job.status is JobStatus.RUNNING and job.stage is not None:
+    text = str(job.pending_reason or job.status)
+    if not job.pending and job.status is JobStatus.RUNNING and job.stage is not None:
         text = str(job.stage).replace("_", " ")
         if job.current_attempt is not None:
             text = f"{text} on {job.current_attempt.label}"

@@ -163,6 +163,15 @@ class FirmwareJob:
         return not self.terminal and self.stage is Stage.WAITING_DEVICE
 
     @property
+    def pending_reason(self) -> Reason | None:
+        """What people are told while its firmware waits for the device."""
+        if not self.pending:
+            return None
+        request = self.request
+        parameters = {"version": request.esphome_version, "device": request.device_name}
+        return Reason(ReasonKey.FIRMWARE_PENDING, parameters)
+
+    @property
     def in_progress(self) -> bool:
         """Whether it is shown as in progress; waiting for a device is not."""
         return not self.terminal and not self.pending
