@@ -26,7 +26,8 @@ from custom_components.esphome_offload.engine.build.process.containment import (
     Obstacle,
 )
 from custom_components.esphome_offload.engine.host.lending import Lending
-from custom_components.esphome_offload.engine.protocol.pairing import PairingError, PairingFailure
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.pairing import PairingError
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.issues import async_create_wrong_codes
@@ -342,12 +343,12 @@ async def test_three_wrong_codes_close_the_window_and_tell_the_owner(
     for _ in range(3):
         with pytest.raises(PairingError) as refused:
             await OffloaderClient(client, tmp_path).pair(wrong)
-        assert refused.value.failure is PairingFailure.WRONG_CODE
+        assert refused.value.code is ErrorCode.WRONG_CODE
         left.append(refused.value.tries_left)
     assert left == [2, 1, 0]
     with pytest.raises(PairingError) as refused:
         await OffloaderClient(client, tmp_path).pair(code)
-    assert refused.value.failure is PairingFailure.WINDOW_CLOSED
+    assert refused.value.code is ErrorCode.WINDOW_CLOSED
 
     await hass.async_block_till_done(wait_background_tasks=True)
     done = await hass.config_entries.options.async_configure(shown["flow_id"])

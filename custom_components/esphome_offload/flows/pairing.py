@@ -21,9 +21,10 @@ from ..engine.client.address import candidates, host
 from ..engine.client.dial import DialError, DialFailure, dial
 from ..engine.client.probe import find
 from ..engine.protocol.channel import ChannelClosed
+from ..engine.protocol.errors import ErrorCode
 from ..engine.protocol.identity import IdentityError
 from ..engine.protocol.limits import LABEL_LIMIT
-from ..engine.protocol.pairing import Paired, PairingError, PairingFailure, pair
+from ..engine.protocol.pairing import Paired, PairingError, pair, read_code
 from ..engine.text import one_line, without_markup
 from ..identity_store import async_get_identity, async_renew_identity
 from ..peering.caller import async_get_caller
@@ -49,14 +50,12 @@ CODE_SCHEMA = probatio.Schema({probatio.Required(CONF_CODE): TextSelector()})
 EXAMPLE_URL: Final = "https://home.example.org"
 
 _PAIRING_ERRORS: Final = {
-    PairingFailure.NOT_A_CODE: "not_a_code",
-    PairingFailure.WINDOW_CLOSED: "window_closed",
-    PairingFailure.WINDOW_EXPIRED: "window_expired",
-    PairingFailure.BUSY: "pairing_busy",
-    PairingFailure.TIMED_OUT: "pairing_timed_out",
-    PairingFailure.TOO_OLD: "too_old",
-    PairingFailure.TOO_NEW: "too_new",
-    PairingFailure.MALFORMED: "malformed",
+    ErrorCode.WINDOW_CLOSED: "window_closed",
+    ErrorCode.WINDOW_EXPIRED: "window_expired",
+    ErrorCode.BUSY: "pairing_busy",
+    ErrorCode.TIMED_OUT: "pairing_timed_out",
+    ErrorCode.TOO_OLD: "too_old",
+    ErrorCode.TOO_NEW: "too_new",
 }
 
 
@@ -85,11 +84,14 @@ class PairingSteps(ConfigFlow):
         """Ask for the code that the builder shows, and pair."""
         assert self._found is not None  # noqa: S101 - the step before found it
         errors: dict[str, str] = {}
-        if user_input is not None:
+        code = None if user_input is None else read_code(user_input[CONF_CODE])
+        if user_input is not None and code is None:
+            errors[CONF_CODE] = "not_a_code"
+        elif code is not None:
             try:
-                paired = await self._async_pair(self._found, user_input[CONF_CODE])
+                paired = await self._async_pair(self._found, code)
             except PairingError as err:
-                if err.failure is PairingFailure.SAME_IDENTITY:
+                if err.code is ErrorCode.SAME_IDENTITY:
                     return await self.async_step_same_identity()
                 errors[CONF_CODE] = self._pairing_error(err)
             except ChannelClosed as err:
@@ -260,8 +262,8 @@ class PairingSteps(ConfigFlow):
         return "identity_damaged"
 
     def _pairing_error(self, err: PairingError) -> str:
-        if err.failure is not PairingFailure.WRONG_CODE:
-            return _PAIRING_ERRORS[err.failure]
+        if err.code is not ErrorCode.WRONG_CODE:
+            return _PAIRING_ERRORS.get(err.code, "malformed")
         if err.tries_left is None:
             # What answered does not know the code, so it is not the builder that shows it.
             return "malformed"

@@ -41,7 +41,6 @@ from custom_components.esphome_offload.engine.protocol.noise import Handshake
 from custom_components.esphome_offload.engine.protocol.pairing import (
     Paired,
     PairingError,
-    PairingFailure,
     pair,
 )
 
@@ -462,7 +461,7 @@ async def test_a_wrong_code_costs_a_try_and_three_close_the_window(
     assert builder.window.end is WindowEnd.WRONG_CODES
     with pytest.raises(PairingError) as refused:
         await pair_with(url, code)
-    assert refused.value.failure is PairingFailure.WINDOW_CLOSED
+    assert refused.value.code is ErrorCode.WINDOW_CLOSED
     assert builder.guests.all() == ()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 import re
 from typing import Final, Protocol
 
@@ -29,30 +28,15 @@ from .spake import CodeExchange, Role, check_share
 _DONE: Final = b"paired"
 
 
-class PairingFailure(StrEnum):
-    """Why the offloader's owner is not paired; TOO_OLD and TOO_NEW are said of the builder."""
-
-    NOT_A_CODE = "not_a_code"
-    WRONG_CODE = "wrong_code"
-    WINDOW_CLOSED = "window_closed"
-    WINDOW_EXPIRED = "window_expired"
-    BUSY = "busy"
-    TIMED_OUT = "timed_out"
-    SAME_IDENTITY = "same_identity"
-    TOO_OLD = "too_old"
-    TOO_NEW = "too_new"
-    MALFORMED = "malformed"
-
-
 class PairingError(Exception):
-    """Pairing did not succeed; it can be tried again."""
+    """Pairing did not succeed; it can be tried again. ``detail`` is for the log.
 
-    def __init__(
-        self, failure: PairingFailure, detail: str = "", tries_left: int | None = None
-    ) -> None:
-        """Keep what the flow shows; ``detail`` is for the log."""
-        super().__init__(detail or failure)
-        self.failure = failure
+    The codes TOO_OLD and TOO_NEW are said of the builder.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str, tries_left: int | None = None) -> None:
+        super().__init__(detail)
+        self.code = code
         self.tries_left = tries_left
 
 
@@ -92,35 +76,31 @@ class Window(Protocol):
         """How many wrong codes it takes until the window closes."""
 
 
-def normalize_code(text: str) -> str:
-    """Return a typed code without spaces and dashes; raises PairingError NOT_A_CODE."""
-    code = re.sub(r"[\s-]", "", text)
-    if not re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", code):
-        raise PairingError(PairingFailure.NOT_A_CODE, "a code has eight digits")
-    return code
+def read_code(typed: str) -> str | None:
+    """Return a typed code without spaces and dashes; None for what cannot be a code."""
+    code = re.sub(r"[\s-]", "", typed)
+    return code if re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", code) else None
 
 
-async def pair(opening: Opening, hello: Hello, typed: str) -> Paired:
+async def pair(opening: Opening, hello: Hello, code: str) -> Paired:
     """Pair with the builder that said ``hello``; raises PairingError and ChannelClosed."""
-    code = normalize_code(typed)
     if hello.pin_sha256 == opening.own.pin_sha256:
-        raise PairingError(PairingFailure.SAME_IDENTITY)
+        raise PairingError(ErrorCode.SAME_IDENTITY, "the builder has our identity")
     limit = asyncio.timeout(2 * PAIRING_EXCHANGE_TIMEOUT)
     try:
         async with limit:
             return await _pair(opening, code)
     except Refused as err:
-        failure = _failure(said_of_other(err.code))
-        raise PairingError(failure, "refused", err.tries_left) from err
+        raise PairingError(said_of_other(err.code), "refused", err.tries_left) from err
     except ProtocolError as err:
-        raise PairingError(_failure(err.code), err.detail) from err
+        raise PairingError(err.code, err.detail) from err
     except NoiseError as err:
         # Only what knows the code can answer.
-        raise PairingError(PairingFailure.WRONG_CODE, str(err)) from err
+        raise PairingError(ErrorCode.WRONG_CODE, str(err)) from err
     except TimeoutError as err:
         if not limit.expired():
             raise
-        raise PairingError(PairingFailure.TIMED_OUT, "no answer") from err
+        raise PairingError(ErrorCode.TIMED_OUT, "no answer") from err
 
 
 async def _pair(opening: Opening, code: str) -> Paired:
@@ -194,7 +174,3 @@ def _peer(handshake: Handshake, own: Identity) -> PublicKey:
     if peer == own.public:
         raise ProtocolError(ErrorCode.SAME_IDENTITY, "the other end has our identity")
     return peer
-
-
-def _failure(code: ErrorCode) -> PairingFailure:
-    return PairingFailure(code) if code in PairingFailure else PairingFailure.MALFORMED
