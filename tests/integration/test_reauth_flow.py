@@ -111,7 +111,7 @@ async def test_pairing_again_takes_another_address_and_another_identity(
         await dialog.submit(code=builder.open())
         await hass.async_block_till_done()
     assert dialog.result["reason"] == "paired_again"
-    assert peer.unique_id == peer.data["pin"] == builder.identity.pin_sha256
+    assert peer.unique_id == builder.identity.pin_sha256
     assert peer.data["url"] == moved
     link = stage.peers.links[-1]
     assert (link.url, link.peer_key) == (moved, builder.identity.public)

@@ -28,9 +28,7 @@ class PeerKey(StrEnum):
 
     URL = "url"
     VERIFY_SSL = "verify_ssl"
-    PIN = "pin"
     PUBLIC_KEY = "public_key"
-    LABEL = "label"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,7 @@ class PeerSettings:
             EntryKey.KIND: ENTRY_KIND_PEER,
             PeerKey.URL: self.url,
             PeerKey.VERIFY_SSL: self.verify_ssl,
-            PeerKey.PIN: self.public.pin_sha256,
             PeerKey.PUBLIC_KEY: base64.b64encode(self.public.raw).decode(),
-            PeerKey.LABEL: self.label,
         }
 
 

@@ -131,7 +131,7 @@ async def test_less_than_was_announced_is_not_sent_to_its_end(source: Path, targ
         with pytest.raises(ProtocolError, match="changed while it was sent"):
             await pair.offloader.send_file(Ask(), source, 300_001)
         # The other end learns of it, and keeps nothing.
-        while pair.builder.serving:  # noqa: ASYNC110 - nothing is told of that
+        while pair.builder._served:  # noqa: ASYNC110 - nothing is told of that
             await asyncio.sleep(0.01)
     assert left(target) == []
 

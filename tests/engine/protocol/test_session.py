@@ -38,7 +38,7 @@ class Pair:
 
     async def builder_wants(self) -> None:
         """Wait until the builder is ready for the body of the command that it serves."""
-        while not self.builder.receiving:  # noqa: ASYNC110 - nothing is told of that
+        while not self.builder._bodies._incoming:  # noqa: ASYNC110 - nothing is told of that
             await asyncio.sleep(0)
 
 
@@ -92,7 +92,7 @@ async def test_results_find_their_commands_in_any_order() -> None:
 
     async with sessions(handler) as pair:
         first = asyncio.create_task(pair.offloader.call(Ask()))
-        while not pair.builder.serving:  # noqa: ASYNC110 - nothing is told of that
+        while not pair.builder._served:  # noqa: ASYNC110 - nothing is told of that
             await asyncio.sleep(0)
         assert await pair.offloader.call(Ask()) == {"type": "note", "number": 2}
         first_may_end.set()

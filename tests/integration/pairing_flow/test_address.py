@@ -39,9 +39,7 @@ async def test_an_address_and_a_code_make_an_entry(
         "kind": "peer",
         "url": builder.url,
         "verify_ssl": True,
-        "pin": builder.identity.pin_sha256,
         "public_key": entry.data["public_key"],
-        "label": "attic",
     }
     own = await async_get_identity(hass)
     assert builder.guests == {own.public}

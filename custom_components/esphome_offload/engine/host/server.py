@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 import logging
-import secrets
 from typing import Final
 
 from aiohttp import web
@@ -81,7 +80,6 @@ class LinkServer:
         self.pairing_address: str | None = None
         self.newest_guest: str | None = None
         self._time = time or SystemTime()
-        self._run_id = secrets.token_hex(16)
         self._strangers = Strangers()
         self._turns = Turns()
         self._tasks = BackgroundTasks()
@@ -170,7 +168,7 @@ class LinkServer:
         pairing = served.window.state is not None
         hello = Hello(served.offer, served.identity.pin_sha256, label, pairing)
         said = await send_plain(socket, encode(hello))
-        introduction = Introduction(served.offer, label, self._run_id)
+        introduction = Introduction(served.offer, label)
         return Opening(socket, said, served.identity, introduction)
 
     async def _open_link(

@@ -171,11 +171,6 @@ class Bodies:
         self._incoming: dict[int, IncomingBody] = {}
         self._outgoing: dict[int, OutgoingBody] = {}
 
-    @property
-    def receiving(self) -> int:
-        """How many bodies are received now."""
-        return len(self._incoming)
-
     @contextmanager
     def incoming(self, command_id: int) -> Iterator[IncomingBody]:
         """Receive the body of a command for as long as the context lasts."""

@@ -12,7 +12,7 @@ import aiohttp
 from ..codec import Json, Number, OrElse, encode, encode_json
 from .channel import Channel, ChannelClosed, Socket, closing_reason
 from .errors import ErrorCode, ProtocolError
-from .fields import Digest, HexId, Label
+from .fields import Digest, Label
 from .identity import Identity, PublicKey
 from .limits import HANDSHAKE_TIMEOUT
 from .negotiation import Agreement, Offer, negotiate, negotiate_first
@@ -59,14 +59,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What each end says of itself inside a handshake, encrypted.
-
-    ``run_id`` is another after each start of a builder.
-    """
+    """What each end says of itself inside a handshake, encrypted."""
 
     offer: Offer
     label: Label
-    run_id: HexId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,18 +239,6 @@ class UnpairedEvent:
     TYPE: ClassVar[str] = "unpaired"
 
 
-type Command = (
-    Submit
-    | SendBundle
-    | Attach
-    | Fetch
-    | Cancel
-    | Wanted
-    | Acknowledge
-    | Clean
-    | SubscribeStatus
-    | Unpair
-)
 type BuildEvent = AttemptEvent | LinesEvent | ProgressEvent | QueueEvent
 type LinkEvent = StatusEvent | UnpairedEvent
 

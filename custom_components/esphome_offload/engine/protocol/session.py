@@ -65,16 +65,6 @@ class Session:
         """Why there is no connection any more, for the log; None while there is one."""
         return self._lost
 
-    @property
-    def serving(self) -> int:
-        """How many commands of the other end are served now."""
-        return len(self._served)
-
-    @property
-    def receiving(self) -> int:
-        """How many bodies are received now."""
-        return self._bodies.receiving
-
     # Its life.
 
     async def run(self, *, first: Json | Piece | None = None, silence: float | None = None) -> str:
