@@ -39,7 +39,6 @@ from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.payloads import (
     BuildParameters,
     FirmwareHeader,
-    FirmwarePart,
 )
 from custom_components.esphome_offload.engine.protocol.session import Session
 
@@ -167,7 +166,7 @@ class OffloaderLink:
             header = parse(FirmwareHeader, raw)
             return IncomingFile(target, header.size, header.sha256)
 
-        await self.session.fetch_file(Fetch(attempt_id, FirmwarePart.OTA), accept)
+        await self.session.fetch_file(Fetch(attempt_id), accept)
         return target.read_bytes()
 
     async def lost(self) -> None:

@@ -42,7 +42,7 @@ class _GuestBuilder(ScriptedBuilder):
             tree.mkdir(parents=True, exist_ok=True)
             image = tree / "firmware.bin"
             image.write_bytes(b"firmware of " + request.attempt_id.encode())
-            result = BuildResult(image, None, None, BUILD_INFO)
+            result = BuildResult(image, BUILD_INFO)
             store = FirmwareStore(self._layout)
             return await store.keep(request.configuration, request.device_name, result)
         finally:

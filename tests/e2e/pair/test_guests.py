@@ -19,7 +19,6 @@ from custom_components.esphome_offload.engine.protocol.messages import (
 )
 from custom_components.esphome_offload.engine.protocol.payloads import (
     BuildParameters,
-    FirmwarePart,
 )
 
 from ..harness.client import Json
@@ -53,7 +52,7 @@ async def test_running_build_is_out_of_reach_of_another_guest(pair: Pair, compil
             Attach(attempt_id),
             Cancel(attempt_id),
             Acknowledge(attempt_id),
-            Fetch(attempt_id, FirmwarePart.OTA),
+            Fetch(attempt_id),
         ):
             refusal = await refusal_of(session, command)
             assert refusal is ErrorCode.UNKNOWN_ATTEMPT, command
@@ -83,10 +82,12 @@ async def test_firmware_is_out_of_reach_of_another_guest(
         job_id = job["job_id"]
         attempt_id = (await job_now(pair.offloader.client, job_id))["attempts"][-1]["attempt_id"]
         async with second_guest_of(pair.builder) as guest:
-            for part in FirmwarePart:
-                refusal = await refusal_of(guest.session, Fetch(attempt_id, part))
-                assert refusal is ErrorCode.UNKNOWN_ATTEMPT
-            for command in (Attach(attempt_id), Cancel(attempt_id), Acknowledge(attempt_id)):
+            for command in (
+                Fetch(attempt_id),
+                Attach(attempt_id),
+                Cancel(attempt_id),
+                Acknowledge(attempt_id),
+            ):
                 refusal = await refusal_of(guest.session, command)
                 assert refusal is ErrorCode.UNKNOWN_ATTEMPT, command
     finally:

@@ -45,8 +45,6 @@ if command == "compile":
     image.parent.mkdir(parents=True, exist_ok=True)
     if "content" in told:
         image.write_text(told["content"])
-    for name in told.get("beside", ()):
-        (image.parent / name).write_text(name)
     build.mkdir(parents=True, exist_ok=True)
     claimed = told.get("claimed", VERSION)
     info = dict(config_hash=7, build_time_str="2031-01-02 03:04:05 +0000", esphome_version=claimed)

@@ -1,8 +1,11 @@
 """Kept firmware."""
 
 from dataclasses import replace
+import errno
 import hashlib
 from pathlib import Path
+import shutil
+from unittest.mock import patch
 
 import pytest
 
@@ -32,14 +35,7 @@ def tree(tmp_path: Path) -> Path:
 
 def built(tree: Path, content: bytes = b"image", info: BuildInfo = INFO) -> BuildResult:
     (tree / "firmware.bin").write_bytes(content)
-    (tree / "firmware.factory.bin").write_bytes(b"factory " + content)
-    (tree / "firmware.elf").write_bytes(b"elf " + content)
-    return BuildResult(
-        ota=tree / "firmware.bin",
-        factory=tree / "firmware.factory.bin",
-        elf=tree / "firmware.elf",
-        build_info=info,
-    )
+    return BuildResult(tree / "firmware.bin", info)
 
 
 async def keep(store: FirmwareStore, tree: Path, content: bytes) -> Firmware:
@@ -61,8 +57,7 @@ async def test_a_renamed_configuration_takes_its_firmware_along(
     latest = await store.latest("desk.yaml")
     assert latest is not None
     assert (latest.sha256, latest.configuration) == (newest.sha256, "desk.yaml")
-    assert latest.factory is not None
-    assert latest.factory.read_bytes() == b"factory two"
+    assert latest.ota.read_bytes() == b"two"
     taken = await store.load("desk.yaml", before.sha256)
     assert taken is not None
     assert taken.ota.read_bytes() == b"one"
@@ -92,33 +87,13 @@ async def test_the_next_build_does_not_touch_what_is_kept(store: FirmwareStore, 
     # In place, as a copy over the old file does.
     with (tree / "firmware.bin").open("r+b") as file:
         file.write(b"other")
-    assert firmware.factory is not None
-    assert firmware.elf is not None
     assert firmware.ota.read_bytes() == b"image"
-    assert firmware.factory.read_bytes() == b"factory image"
-    assert firmware.elf.read_bytes() == b"elf image"
 
 
-async def test_a_program_that_is_image_and_elf_is_kept_once(
-    store: FirmwareStore, tree: Path
-) -> None:
-    (tree / "program").write_bytes(b"image")
-    program = tree / "program"
-    firmware = await store.keep(LAMP, "lamp", BuildResult(program, None, program, INFO))
-    assert firmware.elf == firmware.ota
-    assert len(list(firmware.ota.parent.iterdir())) == 2
-
-
-async def test_two_files_of_the_same_name_are_both_kept(store: FirmwareStore, tree: Path) -> None:
-    (tree / "a").mkdir()
-    (tree / "b").mkdir()
-    (tree / "a" / "firmware.json").write_bytes(b"image")
-    (tree / "b" / "firmware.json").write_bytes(b"factory")
-    result = BuildResult(tree / "a" / "firmware.json", tree / "b" / "firmware.json", None, INFO)
-    firmware = await store.keep(LAMP, "lamp", result)
-    assert firmware.factory is not None
+async def test_an_image_may_have_the_name_of_the_manifest(store: FirmwareStore, tree: Path) -> None:
+    (tree / "firmware.json").write_bytes(b"image")
+    firmware = await store.keep(LAMP, "lamp", BuildResult(tree / "firmware.json", INFO))
     assert firmware.ota.read_bytes() == b"image"
-    assert firmware.factory.read_bytes() == b"factory"
     assert await store.latest(LAMP) == firmware
 
 
@@ -218,8 +193,10 @@ async def test_only_a_digest_names_firmware(store: FirmwareStore, name: str) -> 
 async def test_a_copy_that_fails_leaves_nothing(
     store: FirmwareStore, layout: CacheLayout, tree: Path
 ) -> None:
-    result = replace(built(tree), elf=tree / "gone.elf")
-    with pytest.raises(FileNotFoundError):
-        await store.keep(LAMP, "lamp", result)
+    with (
+        patch.object(shutil, "copyfile", side_effect=OSError(errno.ENOSPC, "No space left")),
+        pytest.raises(OSError, match="No space left"),
+    ):
+        await keep(store, tree, b"image")
     assert await store.latest(LAMP) is None
-    assert list(layout.tmp.iterdir()) == []
+    assert list(layout.staging.iterdir()) == []

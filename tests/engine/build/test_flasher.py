@@ -84,7 +84,7 @@ async def bench(
     firmware = await FirmwareStore(shared_layout).keep(
         LAMP,
         "lamp",
-        BuildResult(tmp_path / "program", None, None, BuildInfo(NEWEST, "2031-01-02 03:04:05", 7)),
+        BuildResult(tmp_path / "program", BuildInfo(NEWEST, "2031-01-02 03:04:05", 7)),
     )
     return Bench(shared_layout, processes, tmp_path / "config", firmware)
 

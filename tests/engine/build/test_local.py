@@ -91,26 +91,12 @@ async def test_a_build_ends_with_kept_firmware(bench: Bench, sink: Sink) -> None
         bench.request({"content": "image", "says": ["[1/2] CC a", "[2/2] LINK"]}), sink
     )
     assert firmware.ota.read_text() == "image"
-    assert firmware.elf == firmware.ota
     assert firmware.build_info.esphome_version == NEWEST
     assert firmware.build_info.build_time == "2031-01-02 03:04:05 +0000"
     assert firmware == await bench.store.latest(LAMP)
     assert sink.stages == [Stage.PREPARING, Stage.COMPILING]
     assert sink.percents[-1] == 100
     assert "[2/2] LINK" in sink.output
-
-
-async def test_factory_image_and_elf_come_along(bench: Bench, sink: Sink) -> None:
-    told = {
-        "image": str(bench.tree / "build" / "node" / "build" / "node.bin"),
-        "content": "image",
-        "beside": ["firmware.factory.bin", "firmware.elf", "firmware.ota.bin"],
-    }
-    firmware = await bench.builder.build(bench.request(told), sink)
-    assert firmware.factory is not None
-    assert firmware.elf is not None
-    assert firmware.factory.read_text() == "firmware.factory.bin"
-    assert firmware.elf.read_text() == "firmware.elf"
 
 
 async def test_the_users_folder_stays_as_it_is(bench: Bench, sink: Sink) -> None:

@@ -15,7 +15,7 @@ from custom_components.esphome_offload.engine.client.attempt_progress import Att
 from custom_components.esphome_offload.engine.client.follow_attempt import follow_attempt
 from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import FailureReason, Stage
-from custom_components.esphome_offload.engine.host.firmware_parts import FirmwareFile
+from custom_components.esphome_offload.engine.host.firmware_file import FirmwareFile
 from custom_components.esphome_offload.engine.protocol.calls import Call
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.limits import (
@@ -29,7 +29,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Fetch,
     LinesEvent,
 )
-from custom_components.esphome_offload.engine.protocol.payloads import FirmwareHeader, FirmwarePart
+from custom_components.esphome_offload.engine.protocol.payloads import FirmwareHeader
 
 from ..host.builder import printing
 from .remote import Offloader, RemoteBuilder, Sink
@@ -50,7 +50,6 @@ async def _fails_with_integrity(ready: Offloader) -> BuildError:
     [
         lambda header: replace(header, attempt_id="0" * 32),
         lambda header: replace(header, bundle_sha256="0" * 64),
-        lambda header: replace(header, part=FirmwarePart.ELF),
         lambda header: replace(
             header, build_info=replace(header.build_info, esphome_version="2026.9.0")
         ),

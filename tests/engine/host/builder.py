@@ -57,7 +57,6 @@ from custom_components.esphome_offload.engine.protocol.negotiation import own_of
 from custom_components.esphome_offload.engine.protocol.payloads import (
     BuildParameters,
     FirmwareHeader,
-    FirmwarePart,
 )
 
 from ..jobs.fakes import (
@@ -138,15 +137,11 @@ class ScriptedGuestBuilder(ScriptedBuilder):
                 await self.script_of.script.pop(0)(request, sink)
             image = tree / "firmware.bin"
             image.write_bytes(b"firmware of " + text)
-            elf = tree / "firmware.elf"
-            elf.write_bytes(b"symbols of " + text)
             return await FirmwareStore(self.layout).keep(
                 request.configuration,
                 request.device_name,
                 BuildResult(
                     image,
-                    None,
-                    elf,
                     replace(BUILD_INFO, esphome_version=request.esphome_version),
                 ),
             )
@@ -342,11 +337,9 @@ class GuestCalls:
         finally:
             await stream.aclose()
 
-    async def fetch(
-        self, attempt_id: str, part: FirmwarePart = FirmwarePart.OTA
-    ) -> tuple[FirmwareHeader, bytes]:
-        """Return a file of the firmware, with its header."""
-        file = await self.host.firmware(self.pin, Fetch(attempt_id, part))
+    async def fetch(self, attempt_id: str) -> tuple[FirmwareHeader, bytes]:
+        """Return the firmware, with its header."""
+        file = await self.host.firmware(self.pin, Fetch(attempt_id))
         return file.header, file.path.read_bytes()
 
 

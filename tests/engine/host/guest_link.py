@@ -20,7 +20,7 @@ from custom_components.esphome_offload.engine.protocol.identity import Identity,
 from custom_components.esphome_offload.engine.protocol.messages import Fetch, SendBundle, Submit
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.protocol.parsing import parse
-from custom_components.esphome_offload.engine.protocol.payloads import FirmwareHeader, FirmwarePart
+from custom_components.esphome_offload.engine.protocol.payloads import FirmwareHeader
 from custom_components.esphome_offload.engine.protocol.session import Session
 from custom_components.esphome_offload.engine.tasks import BackgroundTasks
 
@@ -80,7 +80,7 @@ class GuestLink:
             header = parse(FirmwareHeader, raw)
             return IncomingFile(target, header.size, header.sha256)
 
-        await self.session.fetch_file(Fetch(attempt_id, FirmwarePart.OTA), accept)
+        await self.session.fetch_file(Fetch(attempt_id), accept)
         return target.read_bytes()
 
 

@@ -22,7 +22,6 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
 from custom_components.esphome_offload.engine.clock import SystemTime
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState
-from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
 
 from ..build.conftest import uv_of
 from .builder import (
@@ -108,7 +107,6 @@ async def test_a_guest_gets_what_it_would_have_built_itself(
     header, program = await guest.fetch(first)
     assert program.startswith(b"\x7fELF")
     assert header.size == len(program)
-    assert (await guest.fetch(first, FirmwarePart.ELF))[1] == program
     status = await guest.status()
     assert (status.warm, status.versions) == (("lamp.yaml",), ("2026.10.0",))
     assert status.memory_mib

@@ -179,8 +179,6 @@ class ScriptedKeeper(FirmwareKeeper):
             request.configuration,
             request.device_name,
             Path("ota.bin"),
-            None,
-            None,
             replace(BUILD_INFO, esphome_version=request.esphome_version),
         )
         self.kept[request.configuration, sha256] = firmware

@@ -29,27 +29,20 @@ _KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build left in its tree; ``factory`` and ``elf`` where the platform makes them."""
+    """What a build left in its tree."""
 
     ota: Path
-    factory: Path | None
-    elf: Path | None
     build_info: BuildInfo
-
-
-_FileName = Annotated[str, Text(255, r"[^/]+", free=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Manifest:
-    """What is kept of a firmware; file names are relative to the manifest's folder."""
+    """What is kept of a firmware; ``ota`` is a file in the manifest's folder."""
 
     configuration: Annotated[str, Text(255, free=True)]
     device_name: Annotated[str, Text(255, free=True)]
-    ota: _FileName
+    ota: Annotated[str, Text(255, r"[^/]+", free=True)]
     build_info: BuildInfo
-    factory: _FileName | None = None
-    elf: _FileName | None = None
 
 
 class FirmwareStore:
@@ -116,21 +109,9 @@ class FirmwareStore:
         fresh = self._layout.staging / uuid.uuid4().hex
         fresh.mkdir(parents=True)
         try:
-            names: dict[Path, str] = {}
-            for source in (result.ota, result.factory, result.elf):
-                if source is not None and source not in names:
-                    # Of two files with one name in different folders, both are kept.
-                    taken = source.name in (*names.values(), _MANIFEST)
-                    names[source] = f"{len(names)}-{source.name}" if taken else source.name
-                    shutil.copyfile(source, fresh / names[source])
-            manifest = _Manifest(
-                configuration=configuration,
-                device_name=device_name,
-                ota=names[result.ota],
-                build_info=result.build_info,
-                factory=None if result.factory is None else names[result.factory],
-                elf=None if result.elf is None else names[result.elf],
-            )
+            name = result.ota.name if result.ota.name != _MANIFEST else "image"
+            shutil.copyfile(result.ota, fresh / name)
+            manifest = _Manifest(configuration, device_name, name, result.build_info)
             (fresh / _MANIFEST).write_bytes(encode_json(manifest))
             folder.parent.mkdir(parents=True, exist_ok=True)
             fresh.rename(folder)
@@ -144,8 +125,7 @@ class FirmwareStore:
             kept = _read(folder, old)
             # What was altered meanwhile must not get a name under which it is right.
             if kept is not None and _digest(kept.ota) == kept.sha256:
-                result = BuildResult(kept.ota, kept.factory, kept.elf, kept.build_info)
-                self._keep(new, kept.device_name, result)
+                self._keep(new, kept.device_name, BuildResult(kept.ota, kept.build_info))
 
     def _latest(self, configuration: str) -> Firmware | None:
         kept = (_read(folder, configuration) for folder in self._by_age(configuration))
@@ -200,14 +180,11 @@ def _read(folder: Path, configuration: str) -> Firmware | None:
 
 
 def _firmware(folder: Path, manifest: _Manifest) -> Firmware:
-    factory, elf = manifest.factory, manifest.elf
     return Firmware(
         sha256=folder.name,
         configuration=manifest.configuration,
         device_name=manifest.device_name,
         ota=folder / manifest.ota,
-        factory=None if factory is None else folder / factory,
-        elf=None if elf is None else folder / elf,
         build_info=manifest.build_info,
     )
 

@@ -44,17 +44,13 @@ class BuildInfo:
 class Firmware:
     """One build's result, immutable and named by the SHA-256 (hex) of its OTA image.
 
-    The files lie in a folder of their own that no later build touches. ``factory`` and ``elf`` are
-    None where the platform makes none, and for what a peer built: nothing uses them, so they are
-    not fetched.
+    The image lies in a folder of its own that no later build touches.
     """
 
     sha256: str
     configuration: str
     device_name: str
     ota: Path
-    factory: Path | None
-    elf: Path | None
     build_info: BuildInfo
 
 

@@ -1,8 +1,8 @@
-"""What a build made, found in its tree.
+"""The result of a build, as its tree has it.
 
-The build wrote all of it, and a guest's may have wanted to harm: nothing is followed out of the
-tree, nothing opened that could block, nothing read that has no end. No process of the build is
-left by then that could put something else in its place.
+A guest's build may write anything there: no link is followed out of the tree, nothing is opened
+that could block, and what is read is limited in size. All processes of the build have ended by
+then, so nothing changes between a check and a read.
 """
 
 import json
@@ -10,21 +10,19 @@ from pathlib import Path
 import stat
 from typing import TypedDict
 
-from ..const import FailureReason
+from ..const import MIB, FailureReason
 from ..reason import Reason, ReasonKey
 from .firmware import BuildResult
 from .model import BuildError, BuildInfo
 
-_MIB = 1024 * 1024
-
-_LARGEST_RECORD = _MIB
+_LARGEST_RECORD = MIB
 """ESPHome's are a few KiB."""
-_LARGEST_IMAGE = 512 * _MIB
-"""An ELF file with all its symbols takes tens of MiB; a file with holes could claim to be endless."""
+_LARGEST_IMAGE = 512 * MIB
+"""A program of the host platform takes tens of MiB; a file with holes could claim to be endless."""
 
 
 class _Storage(TypedDict):
-    """What we read of ESPHome's StorageJSON."""
+    """The fields that are used of ESPHome's StorageJSON."""
 
     build_path: str | None
     firmware_bin_path: str | None
@@ -32,21 +30,18 @@ class _Storage(TypedDict):
 
 
 def read_result(tree: Path, configuration: str) -> BuildResult:
-    """Return what the last build in ``tree`` made; blocks. Raises BuildError and OSError."""
+    """Return the result of the last build in ``tree``. Blocks; raises BuildError and OSError."""
     path = tree / "storage" / f"{configuration}.json"
     try:
         storage: _Storage = json.loads(_record(tree, path))
         if not (storage["build_path"] and storage["firmware_bin_path"]):
             raise _unexpected()
-        build, image = Path(storage["build_path"]), Path(storage["firmware_bin_path"])
+        build = Path(storage["build_path"])
+        ota = _file(tree, Path(storage["firmware_bin_path"]), _LARGEST_IMAGE)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _unexpected() from error
-    ota = _image(tree, image)
     return BuildResult(
         ota=ota,
-        factory=_sibling(tree, ota, "firmware.factory.bin", "firmware.uf2"),
-        # On the host platform the program is the image and the ELF file in one.
-        elf=ota if ota.name == "program" else _sibling(tree, ota, "firmware.elf"),
         build_info=_build_info(tree, build / "build_info.json", storage.get("esphome_version")),
     )
 
@@ -71,20 +66,8 @@ def _record(tree: Path, path: Path) -> bytes:
     return _file(tree, path, _LARGEST_RECORD).read_bytes()
 
 
-def _image(tree: Path, path: Path) -> Path:
-    try:
-        return _file(tree, path, _LARGEST_IMAGE)
-    except FileNotFoundError as error:
-        raise _unexpected() from error
-
-
-def _sibling(tree: Path, ota: Path, *names: str) -> Path | None:
-    found = (ota.with_name(name) for name in names if name != ota.name)
-    return next((_image(tree, path) for path in found if path.is_file()), None)
-
-
 def _file(tree: Path, path: Path, largest: int) -> Path:
-    """Return where a file really is; raises FileNotFoundError and BuildError."""
+    """Return the resolved path of a regular file; raises FileNotFoundError and BuildError."""
     try:
         real = path.resolve(strict=True)
         found = real.stat()

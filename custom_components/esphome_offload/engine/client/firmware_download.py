@@ -12,7 +12,7 @@ from ..protocol.channel import ChannelClosed
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.messages import Fetch
 from ..protocol.parsing import parse
-from ..protocol.payloads import FirmwareHeader, FirmwarePart
+from ..protocol.payloads import FirmwareHeader
 from ..reason import Reason, ReasonKey
 from .link import PeerLink
 
@@ -31,7 +31,7 @@ async def fetch_firmware(
     store: FirmwareStore,
     layout: CacheLayout,
 ) -> Firmware:
-    """Return what an attempt built; only the OTA image is fetched, since nothing needs the rest.
+    """Return what an attempt built.
 
     ``bundle_sha256`` is what it must have been built from, None when that is not known any more.
     Raises ChannelClosed, CommandRefused and BuildError: integrity when it is not of this attempt
@@ -92,11 +92,11 @@ async def _fetch(
 
     await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
     try:
-        await link.fetch(Fetch(request.attempt_id, FirmwarePart.OTA), accept)
+        await link.fetch(Fetch(request.attempt_id), accept)
         firmware = await store.keep(
             request.configuration,
             request.device_name,
-            BuildResult(ota=target, factory=None, elf=None, build_info=_build_info(headers[0])),
+            BuildResult(target, _build_info(headers[0])),
         )
     finally:
         await asyncio.to_thread(target.unlink, missing_ok=True)
@@ -107,7 +107,7 @@ async def _fetch(
 
 def _check(header: FirmwareHeader, request: BuildRequest, bundle_sha256: str | None) -> None:
     """Raise ProtocolError when the peer announces another build than the one asked for."""
-    if header.attempt_id != request.attempt_id or header.part is not FirmwarePart.OTA:
+    if header.attempt_id != request.attempt_id:
         raise ProtocolError(ErrorCode.TAMPERED, "the firmware of another build")
     if bundle_sha256 is not None and header.bundle_sha256 != bundle_sha256:
         raise ProtocolError(ErrorCode.TAMPERED, "built from another bundle")

@@ -34,7 +34,7 @@ from .attempt import AttemptKey, GuestAttempt, Submission
 from .attempt_store import AttemptStore
 from .disk_quota import TOOLS, GuestDiskQuota
 from .event_stream import follow
-from .firmware_parts import FirmwareFile, open_firmware
+from .firmware_file import FirmwareFile, open_firmware
 from .guests import GuestRegistry
 from .inbox import Inbox, Receive
 from .lending import Lending
@@ -242,10 +242,10 @@ class BuildHost:
         self._disk.invalidate(workspace.layout.root.name, configuration_key(command.configuration))
 
     async def firmware(self, pin_sha256: str, command: Fetch) -> FirmwareFile:
-        """Return a file of an attempt's firmware; raises also ProtocolError FIRMWARE_NOT_READY."""
+        """Return an attempt's firmware; raises also ProtocolError FIRMWARE_NOT_READY."""
         attempt = self._attempt(pin_sha256, command.attempt_id)
         workspace = await self._workspaces.open(pin_sha256)
-        return await open_firmware(attempt, command.part, workspace.firmware)
+        return await open_firmware(attempt, workspace.firmware)
 
     async def status(self, pin_sha256: str) -> AsyncGenerator[StatusEvent]:
         """Yield what this machine can do for the guest, now and at each change.

@@ -31,7 +31,7 @@ from .limits import (
     WANTED_LIMIT,
     WARM_LIMIT,
 )
-from .payloads import BuildParameters, FirmwarePart
+from .payloads import BuildParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +131,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Offloader → builder: send a file of what was built, after a FirmwareHeader."""
+    """Offloader → builder: send the image that was built, after a FirmwareHeader."""
 
     TYPE: ClassVar[str] = "build/fetch"
     attempt_id: AttemptId
-    part: FirmwarePart
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """What is built, and what was."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated
 
-from ..codec import Many, Number, OrElse, Text
+from ..codec import Number, Text
 from .fields import (
     AttemptId,
     Configuration,
@@ -16,14 +15,6 @@ from .fields import (
     TimeZone,
 )
 from .limits import FIRMWARE_LIMIT
-
-
-class FirmwarePart(StrEnum):
-    """The files of one firmware; each is fetched by itself."""
-
-    OTA = "ota"
-    FACTORY = "factory"
-    ELF = "elf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +41,10 @@ class WireBuildInfo:
 
 @dataclass(frozen=True, slots=True)
 class FirmwareHeader:
-    """Before a file of a firmware; ``sha256`` and ``size`` are the file's.
-
-    ``parts`` are those that can be fetched.
-    """
+    """Before the image of a firmware; ``sha256`` and ``size`` are the image's."""
 
     attempt_id: AttemptId
     bundle_sha256: Digest
-    part: FirmwarePart
-    parts: Annotated[tuple[Annotated[FirmwarePart, OrElse(FirmwarePart.OTA)], ...], Many(16)]
     build_info: WireBuildInfo
     sha256: Digest
     size: Annotated[int, Number(1, FIRMWARE_LIMIT)]

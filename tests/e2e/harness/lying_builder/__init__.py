@@ -9,11 +9,10 @@ from homeassistant.helpers.typing import ConfigType
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
 from custom_components.esphome_offload.engine.host import build_host
 from custom_components.esphome_offload.engine.host.attempt import GuestAttempt
-from custom_components.esphome_offload.engine.host.firmware_parts import (
+from custom_components.esphome_offload.engine.host.firmware_file import (
     FirmwareFile,
     open_firmware as genuine,
 )
-from custom_components.esphome_offload.engine.protocol.payloads import FirmwarePart
 
 DOMAIN = "lying_builder"
 
@@ -22,10 +21,8 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Offer ``lying_builder.lie`` with ``about``: content, bundle, attempt, version or nothing."""
     about = "nothing"
 
-    async def open_firmware(
-        attempt: GuestAttempt, part: FirmwarePart, firmware: FirmwareStore
-    ) -> FirmwareFile:
-        file = await genuine(attempt, part, firmware)
+    async def open_firmware(attempt: GuestAttempt, firmware: FirmwareStore) -> FirmwareFile:
+        file = await genuine(attempt, firmware)
         header = file.header
         match about:
             case "content":
