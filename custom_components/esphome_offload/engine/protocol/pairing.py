@@ -20,7 +20,7 @@ from .hello import (
 )
 from .identity import Identity, PublicKey
 from .limits import CODE_DIGITS, PAIRING_EXCHANGE_TIMEOUT
-from .negotiation import Agreement, negotiate
+from .negotiation import negotiate
 from .noise import Handshake, NoiseError
 from .parsing import parse_json
 from .spake import CodeExchange, Role, check_share
@@ -42,12 +42,10 @@ class PairingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The other end of a new pairing; ``version`` is that of its software."""
+    """The other end of a new pairing."""
 
     public: PublicKey
     label: str
-    version: str
-    agreement: Agreement
 
 
 class Window(Protocol):
@@ -113,14 +111,14 @@ async def _pair(opening: Opening, code: str) -> Paired:
     handshake = Handshake.pairing(opening.own, secret, bound)
     await send_handshake(socket, handshake.write(b""))
     theirs = parse_json(Introduction, handshake.read(await receive_handshake(socket)))
-    agreement = negotiate(opening.introduction.offer, theirs.offer)
+    negotiate(opening.introduction.offer, theirs.offer)
     public = _peer(handshake, opening.own)
     await send_handshake(socket, handshake.write(encode_json(opening.introduction)))
     # The builder has stored the pairing before it says so.
     done = await receive_handshake(socket)
     if handshake.ciphers().decrypt(done) != _DONE:
         raise ProtocolError(ErrorCode.MALFORMED, "not the end of a pairing")
-    return Paired(public, theirs.label, theirs.offer.version, agreement)
+    return Paired(public, theirs.label)
 
 
 async def answer_pairing(
@@ -163,9 +161,8 @@ async def _answer(
         raise ProtocolError(ErrorCode.WRONG_CODE, "the code is another") from err
     await send_handshake(socket, handshake.write(encode_json(opening.introduction)))
     theirs = parse_json(Introduction, handshake.read(await receive_handshake(socket)))
-    agreement = negotiate(opening.introduction.offer, theirs.offer)
-    public = _peer(handshake, opening.own)
-    return handshake, Paired(public, theirs.label, theirs.offer.version, agreement)
+    negotiate(opening.introduction.offer, theirs.offer)
+    return handshake, Paired(_peer(handshake, opening.own), theirs.label)
 
 
 def _peer(handshake: Handshake, own: Identity) -> PublicKey:

@@ -6,11 +6,11 @@ websocket API: ``id`` and ``type`` of the command; ``result`` with ``success`` a
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
 import logging
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from ..clock import SystemTime, Time, sleep, timeout as timeout_by
 from ..codec import Json, encode
@@ -40,7 +40,10 @@ type Listener = Callable[[object], None]
 
 
 class Session:
-    """One end of a channel, from ``run`` until it is lost. Use it on the event loop only."""
+    """One end of a channel, from ``run`` until it is lost. Use it on the event loop only.
+
+    ``lost`` is why there is no connection any more, for the log; None while there is one.
+    """
 
     def __init__(
         self, channel: Channel, handler: Handler | None = None, *, time: Time | None = None
@@ -57,13 +60,8 @@ class Session:
         self._tasks = BackgroundTasks()
         self._pong = asyncio.Event()
         self._pong_due: asyncio.Task[None] | None = None
-        self._lost: str | None = None
+        self.lost: str | None = None
         self._ended = asyncio.Event()
-
-    @property
-    def lost(self) -> str | None:
-        """Why there is no connection any more, for the log; None while there is one."""
-        return self._lost
 
     # Its life.
 
@@ -91,11 +89,11 @@ class Session:
         finally:
             self.lose("the connection was closed here")
             await self.close()
-        return self._lost or ""
+        return self.lost or ""
 
     async def keep_alive(self) -> None:
         """Ping the other end until the connection is lost."""
-        while self._lost is None:
+        while self.lost is None:
             await sleep(self._time, HEARTBEAT)
             self._pong.clear()
             try:
@@ -109,9 +107,9 @@ class Session:
 
     def lose(self, why: str) -> None:
         """Take the connection for lost: all who wait get ChannelClosed, nothing is served."""
-        if self._lost is not None:
+        if self.lost is not None:
             return
-        self._lost = why
+        self.lost = why
         self._pong.set()
         self._ended.set()
         self._listeners.clear()
@@ -125,7 +123,7 @@ class Session:
     async def wait_lost(self) -> str:
         """Wait until the connection is lost, and return why."""
         await self._ended.wait()
-        return self._lost or ""
+        return self.lost or ""
 
     async def close(self) -> None:
         """Close the connection and wait for all that was served on it."""
@@ -161,21 +159,15 @@ class Session:
         Raises also what ``OutgoingBody.read`` raises.
         """
         command_id = self._next_id()
-        wanted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def listen(_event: object) -> None:
-            if not wanted.done():
-                wanted.set_result(None)
-
+        wanted, listen = _first_event()
         with self._bodies.outgoing(command_id) as body:
-            async with _Together() as together:
-                result = together.start(self._call(command_id, command, None, listen))
+            async with _running(self._call(command_id, command, None, listen)) as result:
                 await _first(result, wanted)
                 if not result.done():
-                    reading = together.start(body.read(path, size))
-                    await _first(result, reading)
-                    if not result.done():
-                        await reading
+                    async with _running(body.read(path, size)) as reading:
+                        await _first(result, reading)
+                        if not result.done():
+                            await reading
                 return await result
 
     async def fetch_file(self, command: object, accept: Callable[[object], IncomingFile]) -> None:
@@ -185,15 +177,9 @@ class Session:
         also what that and ``IncomingBody.write`` raise.
         """
         command_id = self._next_id()
-        header: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-
-        def listen(event: object) -> None:
-            if not header.done():
-                header.set_result(event)
-
+        header, listen = _first_event()
         with self._bodies.incoming(command_id) as body:
-            async with _Together() as together:
-                result = together.start(self._call(command_id, command, None, listen))
+            async with _running(self._call(command_id, command, None, listen)) as result:
                 try:
                     async with timeout_by(self._time, STALL_TIMEOUT):
                         await _first(result, header)
@@ -222,8 +208,8 @@ class Session:
         *,
         keep: bool = False,
     ) -> object:
-        if self._lost is not None:
-            raise ChannelClosed(self._lost)
+        if self.lost is not None:
+            raise ChannelClosed(self.lost)
         result: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         self._results[command_id] = result
         if listener is not None:
@@ -255,7 +241,7 @@ class Session:
 
     def _unsubscribe(self, command_id: int) -> None:
         self._listeners.pop(command_id, None)
-        if self._lost is None:
+        if self.lost is None:
             self._send_soon({"id": command_id, "type": "unsubscribe"})
 
     def _send_soon(self, message: Json) -> asyncio.Task[None]:
@@ -268,7 +254,7 @@ class Session:
         return self._tasks.start(send(), "esphome_offload link answer")
 
     def _accept(self, received: Json | Piece) -> None:
-        if self._lost is not None:
+        if self.lost is not None:
             return  # it is being closed
         if isinstance(received, Piece):
             self._bodies.accept(received)
@@ -347,30 +333,26 @@ async def _refuse_all(call: Call) -> None:
     raise ProtocolError(ErrorCode.MALFORMED, "no commands are served here")
 
 
-class _Together:
-    """Tasks of one call: when the context ends, so do they."""
+@asynccontextmanager
+async def _running[T](work: Coroutine[None, None, T]) -> AsyncGenerator[asyncio.Task[T]]:
+    """Run ``work`` as a task, which ends with the context at the latest."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
-    def __init__(self) -> None:
-        self._tasks: list[asyncio.Task[Any]] = []
 
-    def start[T](self, work: Coroutine[None, None, T]) -> asyncio.Task[T]:
-        """Run ``work`` as a task."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.append(task)
-        return task
+def _first_event() -> tuple[asyncio.Future[object], Listener]:
+    """Return a future of the first event of a command, and the listener that sets it."""
+    first: asyncio.Future[object] = asyncio.get_running_loop().create_future()
 
-    async def __aenter__(self) -> Self:
-        return self
+    def listen(event: object) -> None:
+        if not first.done():
+            first.set_result(event)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    return first, listen
 
 
 def _pass_failure(result: asyncio.Future[object], body: IncomingBody) -> None:
