@@ -54,7 +54,7 @@ class GuestDiskQuota:
         self._hold = hold
         self._waiting = waiting
         self._sizes: dict[tuple[str, str], tuple[int, float]] = {}
-        self._measuring: set[tuple[str, str]] = set()
+        self._invalidated: set[tuple[str, str]] = set()
         self._turn = asyncio.Lock()
         self.limit: int | None = None
         """In bytes."""
@@ -68,7 +68,7 @@ class GuestDiskQuota:
     def invalidate(self, guest: str, key: str) -> None:
         """Measure this item again next time: something was built there."""
         self._sizes.pop((guest, key), None)
-        self._measuring.discard((guest, key))
+        self._invalidated.add((guest, key))
 
     async def make_room(self) -> None:
         """Delete what was used least recently until the rest keeps the limit.
@@ -76,6 +76,7 @@ class GuestDiskQuota:
         What is in use stays, even if the limit is not kept then; so do bundles that wait.
         """
         async with self._turn:
+            self._invalidated.clear()
             found = await asyncio.to_thread(_items, self._layout.guests)
             items = [replace(item, size=await self._size(item)) for item in found]
             # Tools count as used with the newest device; they go after it.
@@ -99,13 +100,10 @@ class GuestDiskQuota:
         size, measured_at = self._sizes.get((item.guest, item.key), (None, 0.0))
         stale = item.key == TOOLS and now - measured_at > _TOOLS_EVERY
         if size is None or stale:
-            name = (item.guest, item.key)
-            self._measuring.add(name)
             size = await in_thread(lambda stop: sum(disk_usage(path, stop) for path in item.paths))
-            # Unless something was built there meanwhile.
-            if name in self._measuring:
-                self._measuring.discard(name)
-                self._sizes[name] = (size, now)
+            # Unless something was built there since it was listed.
+            if (item.guest, item.key) not in self._invalidated:
+                self._sizes[item.guest, item.key] = (size, now)
         return size
 
     def _discard(self, item: Item, stop: threading.Event) -> None:
