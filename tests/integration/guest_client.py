@@ -34,7 +34,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     SubscribeStatus,
 )
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
-from custom_components.esphome_offload.engine.protocol.pairing import Paired, pair
+from custom_components.esphome_offload.engine.protocol.pairing import Paired, pair, read_code
 from custom_components.esphome_offload.engine.protocol.parsing import parse
 from custom_components.esphome_offload.engine.protocol.payloads import (
     BuildParameters,
@@ -62,8 +62,10 @@ class OffloaderClient:
 
     async def pair(self, code: str) -> Paired:
         """Pair as the config flow does; raises PairingError and Refused."""
+        read = read_code(code)
+        assert read is not None
         async with self._greeted() as (opening, hello):
-            paired = await pair(opening, hello, code)
+            paired = await pair(opening, hello, read)
         self.builder = paired.public
         return paired
 

@@ -1,8 +1,10 @@
-"""The one owner of tasks that run in the background."""
+"""The one owner of tasks that run in the background, and waiting that cannot be interrupted."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 import logging
+from typing import Any
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -76,6 +78,31 @@ class CoalescedTask:
                 await self._work()
         finally:
             self._running = False
+
+
+async def uninterrupted[T](work: Awaitable[T], on_cancel: Callable[[], None] | None = None) -> T:
+    """Return what ``work`` returns; when cancelled, however often, wait for its end first.
+
+    ``on_cancel`` is called at the first cancellation. What the work then returns or raises is dropped.
+    """
+    running = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        if on_cancel is not None:
+            on_cancel()
+        await wait_through(running)
+        raise
+
+
+async def wait_through(running: asyncio.Future[Any]) -> None:
+    """Wait for the end of a task, and ignore cancellations meanwhile and how it ended."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
+    if not running.cancelled():
+        # Retrieved, or asyncio would log it.
+        running.exception()
 
 
 async def stop_all(*parts: Awaitable[object]) -> None:

@@ -156,7 +156,7 @@ class ScriptedServer:
             self.offer, self.identity.pin_sha256, self.label, self.window.state is not None
         )
         raw = await send_plain(socket, encode(hello))
-        introduction = Introduction(self.offer, self.label, "0" * 32)
+        introduction = Introduction(self.offer, self.label)
         opening = Opening(socket, raw, self.identity, introduction)
         message = await receive_handshake(socket)
         if message[:1] == Purpose.PAIR:

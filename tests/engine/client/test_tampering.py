@@ -56,7 +56,7 @@ async def _fails_with_integrity(ready: Offloader) -> BuildError:
         lambda header: replace(header, sha256="0" * 64),
         lambda header: replace(header, size=header.size - 1),
     ],
-    ids=["attempt", "bundle", "part", "version", "digest", "size"],
+    ids=["attempt", "bundle", "version", "digest", "size"],
 )
 async def test_firmware_of_another_build_is_not_kept(
     ready: Offloader,

@@ -32,7 +32,7 @@ OFFLOADER = Identity.generate()
 BUILDER = Identity.generate()
 OFFER = own_offer("1.2.3")
 TO_BUILDER = Introduction(OFFER, "offloader")
-TO_OFFLOADER = Introduction(OFFER, "builder", "0" * 32)
+TO_OFFLOADER = Introduction(OFFER, "builder")
 
 type Serve = Callable[[web.WebSocketResponse], Awaitable[None]]
 

@@ -46,7 +46,7 @@ def test_what_is_no_message_of_a_handshake_is_refused(length: int) -> None:
     with pytest.raises(NoiseError):
         Handshake.link_answer(BUILDER, b"").read(b"\xff" * length)
     with pytest.raises(NoiseError):
-        Handshake.pairing_answer(BUILDER, bytes(32), b"").read(b"\xff" * length)
+        Handshake.pairing(BUILDER, bytes(32), b"", initiator=False).read(b"\xff" * length)
 
 
 def test_a_handshake_bound_to_something_else_is_refused() -> None:

@@ -26,7 +26,7 @@ from ..protocol.limits import BUNDLE_LIMIT
 from ..protocol.messages import SendBundle, StatusEvent, Submit
 from ..protocol.payloads import BuildParameters
 from ..reason import Reason, ReasonKey
-from ..tasks import BackgroundTasks
+from ..tasks import BackgroundTasks, wait_through
 from .attempt_progress import AttemptProgress, failure_of, refused
 from .firmware_download import fetch_firmware
 from .link import LinkState, PeerLink
@@ -263,10 +263,9 @@ class PeerBuilder(Builder):
         """End the attempt over there; should that fail, the next connect does it."""
         cancel = self._cancels.start(self._cancel(attempt_id, submit), "esphome_offload cancel")
         patience = asyncio.ensure_future(sleep(self._time, _CANCEL_PATIENCE))
-        while not (cancel.done() or patience.done()):
-            # To be cancelled once more makes it no quicker.
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait((cancel, patience), return_when=asyncio.FIRST_COMPLETED)
+        either = asyncio.wait((cancel, patience), return_when=asyncio.FIRST_COMPLETED)
+        # To be cancelled once more makes it no quicker.
+        await wait_through(asyncio.ensure_future(either))
         patience.cancel()
 
     async def _cancel(self, attempt_id: str, submit: asyncio.Future[None] | None) -> None:

@@ -95,12 +95,7 @@ class IncomingBody:
         while not self._pieces:
             if self._error is not None:
                 raise self._error
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(STALL_TIMEOUT):
-                    await self._changed.wait()
-            except TimeoutError as err:
-                raise ProtocolError(ErrorCode.STALLED, "no data for too long") from err
+            await _next_change(self._changed, "no data for too long")
         batch: list[memoryview] = []
         length = 0
         while self._pieces and length < _BATCH:
@@ -150,12 +145,17 @@ class OutgoingBody:
 
     async def _until_window(self, sent: int) -> None:
         while sent - self._acknowledged > WINDOW:
-            self._changed.clear()
-            try:
-                async with asyncio.timeout(STALL_TIMEOUT):
-                    await self._changed.wait()
-            except TimeoutError as err:
-                raise ProtocolError(ErrorCode.STALLED, "nothing was taken for too long") from err
+            await _next_change(self._changed, "nothing was taken for too long")
+
+
+async def _next_change(changed: asyncio.Event, why: str) -> None:
+    """Wait until ``changed`` is set again; raises ProtocolError STALLED when that takes too long."""
+    changed.clear()
+    try:
+        async with asyncio.timeout(STALL_TIMEOUT):
+            await changed.wait()
+    except TimeoutError as err:
+        raise ProtocolError(ErrorCode.STALLED, why) from err
 
 
 def _check_size(written: int, size: int) -> None:

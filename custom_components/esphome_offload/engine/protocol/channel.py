@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import aiohttp
 
 from ..codec import Json
+from ..tasks import uninterrupted
 from .errors import ErrorCode, ProtocolError
 from .limits import MESSAGE_LIMIT, STALL_TIMEOUT
 from .noise import MESSAGE_BYTES, TAG_BYTES, Ciphers, NoiseError
@@ -99,16 +100,7 @@ class Channel:
                 await self._send_frame(_MESSAGE_END + content)
                 return
             # Cancelled between two parts, the rest would be missing before the next message.
-            sending = asyncio.ensure_future(self._send_parts(content))
-            try:
-                await asyncio.shield(sending)
-            except asyncio.CancelledError:
-                while not sending.done():
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait([sending])
-                if not sending.cancelled():
-                    sending.exception()
-                raise
+            await uninterrupted(self._send_parts(content))
 
     async def _send_parts(self, content: bytes) -> None:
         for start in range(0, len(content), _PART_BYTES):

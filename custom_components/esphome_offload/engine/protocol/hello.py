@@ -1,8 +1,8 @@
 """What both ends say before anything is encrypted, and how a link comes to be encrypted."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 import json
 from typing import Annotated, ClassVar, Final
@@ -23,8 +23,6 @@ URL_LINK: Final = "/api/esphome_offload/link"
 _CONTEXT: Final = b"esphome_offload "
 _PLAIN_LIMIT: Final = 8 * 1024
 """Bytes of what is said before the encryption."""
-# RuntimeError is what aiohttp raises for a websocket that is closing.
-_BROKEN: Final = (aiohttp.ClientError, OSError, RuntimeError, TimeoutError)
 
 
 class Purpose:
@@ -176,21 +174,15 @@ def prologue(purpose: bytes, hello: bytes, *more: bytes) -> bytes:
 async def send_plain(socket: Socket, message: Json) -> bytes:
     """Send a message before the encryption; returns its bytes. Raises ChannelClosed."""
     text = json.dumps(message, separators=(",", ":"))
-    try:
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-            await socket.send_str(text)
-    except _BROKEN as err:
-        raise ChannelClosed(f"the connection broke: {err!r}") from err
+    async with _on_wire():
+        await socket.send_str(text)
     return text.encode()
 
 
 async def send_handshake(socket: Socket, message: bytes) -> None:
     """Send a message of a handshake; raises ChannelClosed."""
-    try:
-        async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-            await socket.send_bytes(message)
-    except _BROKEN as err:
-        raise ChannelClosed(f"the connection broke: {err!r}") from err
+    async with _on_wire():
+        await socket.send_bytes(message)
 
 
 async def receive_plain(socket: Socket) -> bytes:
@@ -217,12 +209,20 @@ def raise_refusal(message: object) -> None:
         raise Refused(refusal.error, refusal.tries_left)
 
 
-async def _receive(socket: Socket) -> aiohttp.WSMessage:
+@asynccontextmanager
+async def _on_wire() -> AsyncGenerator[None]:
+    """Limit the time of a message; raises ChannelClosed when it cannot be sent or received."""
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT):
-            message = await socket.receive()
-    except _BROKEN as err:
+            yield
+    # RuntimeError is what aiohttp raises for a websocket that is closing.
+    except (aiohttp.ClientError, OSError, RuntimeError, TimeoutError) as err:
         raise ChannelClosed(f"the connection broke: {err!r}") from err
+
+
+async def _receive(socket: Socket) -> aiohttp.WSMessage:
+    async with _on_wire():
+        message = await socket.receive()
     if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
         raise ChannelClosed(closing_reason(message))
     if len(message.data) > _PLAIN_LIMIT:

@@ -65,47 +65,38 @@ class Handshake:
     ``peer`` is the identity key of the other end, known to be its own after the last message.
     """
 
-    def __init__(self, noise: NoiseConnection, peer: PublicKey | None = None) -> None:
+    def __init__(
+        self, noise: NoiseConnection, *, initiator: bool, peer: PublicKey | None = None
+    ) -> None:
         self._noise = noise
         self.peer = peer
+        if initiator:
+            noise.set_as_initiator()
+        else:
+            noise.set_as_responder()
+        noise.start_handshake()
 
     @classmethod
     def link(cls, own: Identity, peer: PublicKey, prologue: bytes) -> Self:
         """Return the offloader's end of a link; its messages: write, read."""
         noise = _connection(_LINK, own, prologue)
-        noise.set_as_initiator()
         noise.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, peer.raw)
-        noise.start_handshake()
-        return cls(noise, peer)
+        return cls(noise, initiator=True, peer=peer)
 
     @classmethod
     def link_answer(cls, own: Identity, prologue: bytes) -> Self:
         """Return the builder's end of a link; its messages: read, write."""
-        noise = _connection(_LINK, own, prologue)
-        noise.set_as_responder()
-        noise.start_handshake()
-        return cls(noise)
+        return cls(_connection(_LINK, own, prologue), initiator=False)
 
     @classmethod
-    def pairing(cls, own: Identity, secret: bytes, prologue: bytes) -> Self:
-        """Return the offloader's end of a pairing; its messages: write, read, write.
+    def pairing(cls, own: Identity, secret: bytes, prologue: bytes, *, initiator: bool) -> Self:
+        """Return one end of a pairing; the offloader is the initiator: write, read, write.
 
         ``secret`` are the 32 bytes that both ends know if both know the code.
         """
         noise = _connection(_PAIRING, own, prologue)
         noise.set_psks(psk=secret)
-        noise.set_as_initiator()
-        noise.start_handshake()
-        return cls(noise)
-
-    @classmethod
-    def pairing_answer(cls, own: Identity, secret: bytes, prologue: bytes) -> Self:
-        """Return the builder's end of a pairing; its messages: read, write, read."""
-        noise = _connection(_PAIRING, own, prologue)
-        noise.set_psks(psk=secret)
-        noise.set_as_responder()
-        noise.start_handshake()
-        return cls(noise)
+        return cls(noise, initiator=initiator)
 
     def write(self, payload: bytes) -> bytes:
         """Return the next message of this end; raises NoiseError."""

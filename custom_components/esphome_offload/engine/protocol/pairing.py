@@ -108,7 +108,7 @@ async def _pair(opening: Opening, code: str) -> Paired:
     share = await receive_handshake(socket)
     secret = await asyncio.to_thread(exchange.secret, share)
     bound = prologue(Purpose.PAIR, opening.hello, exchange.share, share)
-    handshake = Handshake.pairing(opening.own, secret, bound)
+    handshake = Handshake.pairing(opening.own, secret, bound, initiator=True)
     await send_handshake(socket, handshake.write(b""))
     theirs = parse_json(Introduction, handshake.read(await receive_handshake(socket)))
     negotiate(opening.introduction.offer, theirs.offer)
@@ -154,7 +154,7 @@ async def _answer(
     window.answered()
     await send_handshake(socket, exchange.share)
     bound = prologue(Purpose.PAIR, opening.hello, share, exchange.share)
-    handshake = Handshake.pairing_answer(opening.own, secret, bound)
+    handshake = Handshake.pairing(opening.own, secret, bound, initiator=False)
     try:
         handshake.read(await receive_handshake(socket))
     except NoiseError as err:

@@ -14,7 +14,7 @@ import time
 from typing import TypedDict, cast
 
 from ...const import MIB
-from ...tasks import BackgroundTasks
+from ...tasks import BackgroundTasks, uninterrupted
 from ...threads import in_thread
 from .containment import Rules
 from .output import OutputParser
@@ -240,15 +240,7 @@ class Processes:
 
     async def _end_now(self, task: asyncio.Task[ProcessResult]) -> None:
         """Return when nothing is left; a cancellation meanwhile is raised only then."""
-        ending = self._end_in_background(task)
-        cancelled: asyncio.CancelledError | None = None
-        while not ending.done():
-            try:
-                await asyncio.wait({ending})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
+        await uninterrupted(self._end_in_background(task))
 
     async def _end(self, task: asyncio.Task[ProcessResult]) -> None:
         running = self._running.get(task)
