@@ -27,6 +27,7 @@ from .errors import validation_error
 from .events import JobAnnouncer
 from .inventory.core_esphome import CoreEsphome
 from .inventory.device_link import CoreDeviceLink
+from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
 from .job_payload import JobDetails
@@ -72,6 +73,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._entry: OffloadConfigEntry | None = None
         self._listeners = Listeners[Container[str] | None]()
         self._flashed: dict[str, str] = {}
+        self._rollbacks = RollbackWatch(hass)
         self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
         self._versions = VersionTracker(
@@ -333,6 +335,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             fall_back_to_local=options.no_builder.builds_here,
             time_zone=self.hass.config.time_zone,
             peers_expected=self.peering.expected,
+            wait_for_good_boot=options.wait_for_good_boot,
         )
 
     @callback
@@ -365,6 +368,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         )
 
     def _note_flashed(self, job: FirmwareJob) -> None:
+        self._rollbacks.note(job)
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
             self._flashed[job.request.configuration] = job.request.esphome_version
 
@@ -402,4 +406,5 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     def _devices_changed(self, configurations: Container[str]) -> None:
         if self._entry is not None:
             registry.async_relink(self.hass, self._entry.entry_id, self._inventory.devices)
+            self._rollbacks.check(self._inventory.devices)
         self._listeners.notify(configurations)

@@ -17,6 +17,7 @@ from .engine.text import without_markup
 from .reasons import reason_text
 
 _ALTERED: Final = "firmware_altered_"
+_ROLLED_BACK: Final = "rolled_back_"
 _LENDING_IMPOSSIBLE: Final = "lending_impossible"
 _WRONG_CODES: Final = "pairing_wrong_codes"
 _PEER_INCOMPATIBLE: Final = "peer_incompatible"
@@ -46,10 +47,29 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
 
 
 @callback
+def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) -> None:
+    """Create or delete the repair that a device runs the firmware again that ``job`` replaced."""
+    issue_id = f"{_ROLLED_BACK}{job.request.configuration}"
+    if not back:
+        ir.async_delete_issue(hass, DOMAIN, issue_id)
+        return
+    _create_issue(
+        hass,
+        issue_id,
+        severity=ir.IssueSeverity.ERROR,
+        translation_key="rolled_back",
+        is_persistent=True,
+        device=job.request.device_name,
+        version=job.request.esphome_version,
+        old_version="" if job.replaced is None else job.replaced.esphome_version,
+    )
+
+
+@callback
 def async_remove_stale(hass: HomeAssistant, keep: Container[str] = ()) -> None:
     """Delete the repairs about the firmware of all configurations but those to ``keep``."""
     for domain, issue_id in tuple(ir.async_get(hass).issues):
-        configuration = issue_id.removeprefix(_ALTERED)
+        configuration = issue_id.removeprefix(_ALTERED).removeprefix(_ROLLED_BACK)
         if domain == DOMAIN and configuration != issue_id and configuration not in keep:
             ir.async_delete_issue(hass, domain, issue_id)
 

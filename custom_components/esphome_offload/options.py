@@ -28,6 +28,7 @@ class EntryKey(StrEnum):
     WAIT_FOR_DEVICE = "wait_for_device"
     WAIT_HOURS = "wait_hours"
     PENDING_IS_ERROR = "pending_is_error"
+    WAIT_FOR_GOOD_BOOT = "wait_for_good_boot"
     NO_BUILDER = "no_builder"
     WAIT_FOR_BUILDER_MINUTES = "wait_for_builder_minutes"
     LEND = "lend"
@@ -71,7 +72,8 @@ class OffloadOptions:
     None on an instance that only builds for others. ``fixed_version`` is set when, and only when, the
     channel is FIXED. ``wait_hours`` is how long built firmware waits for its device, 0 for
     without limit; with ``pending_is_error`` whoever waits for an installation gets an error then.
-    ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
+    ``wait_for_good_boot``: jobs also wait until their device cannot go back to its old firmware any
+    more. ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
     ``run_uncontained``: also where the system cannot contain what they run.
     """
 
@@ -83,6 +85,7 @@ class OffloadOptions:
     wait_for_device: bool = True
     wait_hours: int = 0
     pending_is_error: bool = False
+    wait_for_good_boot: bool = True
     no_builder: NoBuilder = NoBuilder.LOCAL
     wait_for_builder_minutes: int = 0
     lend: bool = False
@@ -117,6 +120,7 @@ class OffloadOptions:
             wait_for_device=wait if isinstance(wait, bool) else True,
             wait_hours=_whole(options, EntryKey.WAIT_HOURS, 0, 0, MAX_WAIT_HOURS),
             pending_is_error=options.get(EntryKey.PENDING_IS_ERROR) is True,
+            wait_for_good_boot=options.get(EntryKey.WAIT_FOR_GOOD_BOOT) is not False,
             no_builder=no_builder,
             wait_for_builder_minutes=_whole(
                 options,

@@ -27,7 +27,12 @@ from .conftest import LAMP, NEWEST, Stage
 OPTIONS = {
     "version": {"version_channel": "prerelease"},
     "parallel": {"parallel_builds": 2.0, "parallel_uploads": 6.0},
-    "waiting": {"wait_for_device": False, "wait_hours": 24.0, "pending_is_error": True},
+    "waiting": {
+        "wait_for_device": False,
+        "wait_hours": 24.0,
+        "pending_is_error": True,
+        "wait_for_good_boot": False,
+    },
     "builders": {"no_builder": "wait_then_fail", "wait_for_builder_minutes": 15.0},
 }
 CHOSEN = {
@@ -37,6 +42,7 @@ CHOSEN = {
     "wait_for_device": False,
     "wait_hours": 24,
     "pending_is_error": True,
+    "wait_for_good_boot": False,
     "no_builder": "wait_then_fail",
     "wait_for_builder_minutes": 15,
 }
@@ -214,6 +220,7 @@ async def test_the_options_show_the_current_values(
         "wait_for_device": True,
         "wait_hours": 0,
         "pending_is_error": False,
+        "wait_for_good_boot": True,
         "no_builder": "local",
         "wait_for_builder_minutes": 30,
     }
@@ -386,6 +393,7 @@ async def test_the_frontend_gets_every_form_with_its_sections_and_selectors(
         "wait_for_device": "boolean",
         "wait_hours": "number",
         "pending_is_error": "boolean",
+        "wait_for_good_boot": "boolean",
         "no_builder": "select",
         "wait_for_builder_minutes": "number",
     }

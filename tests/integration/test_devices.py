@@ -369,3 +369,35 @@ class TestCoreDevices:
         second = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
         assert (first.request.from_version, second.request.from_version) == ("2026.9.1", NEWEST)
         await coordinator.async_wait(second)
+
+    async def test_a_device_that_goes_back_to_its_old_firmware_later_is_a_repair(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        stage: Stage,
+        pass_time: Pass,
+        issue_registry: ir.IssueRegistry,
+    ) -> None:
+        lamp = core_device(hass, available=True)[0].runtime_data
+        old = lamp.device_info.esphome_version, lamp.device_info.compilation_time
+        await pass_time(1)
+
+        async def restart(request: FlashRequest, _sink: object) -> None:
+            build = request.firmware.build_info
+            lamp.runs(build.esphome_version, build.build_time)
+
+        stage.flasher.script = [restart]
+        job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+        job = await coordinator.async_wait(job)
+        assert job.outcome.verified
+        assert job.build_info is not None
+        new = job.build_info.esphome_version, job.build_info.build_time
+        for build, back in ((new, False), (old, True), (new, False), (old, True)):
+            lamp.runs(*build)
+            await pass_time(1)
+            issue = issue_registry.async_get_issue(DOMAIN, "rolled_back_lamp.yaml")
+            assert (issue is not None) is back
+        (config_dir / "lamp.yaml").unlink()
+        await pass_time(30)
+        assert issue_registry.async_get_issue(DOMAIN, "rolled_back_lamp.yaml") is None

@@ -18,6 +18,7 @@ def test_a_fresh_entry_means_the_defaults() -> None:
         parallel_uploads=4,
         wait_for_device=True,
         wait_hours=0,
+        wait_for_good_boot=True,
     )
 
 
@@ -29,6 +30,7 @@ def test_every_option_is_read() -> None:
         "parallel_uploads": 7,
         "wait_for_device": False,
         "wait_hours": 12,
+        "wait_for_good_boot": False,
     }
     assert OffloadOptions.from_entry(DATA, chosen) == OffloadOptions(
         config_dir=Path("esphome"),
@@ -38,6 +40,7 @@ def test_every_option_is_read() -> None:
         parallel_uploads=7,
         wait_for_device=False,
         wait_hours=12,
+        wait_for_good_boot=False,
     )
 
 

@@ -216,6 +216,17 @@ class ReasonKey(StrEnum):
         "configuration_without_ota",
         "The configuration of {device} has no OTA update platform",
     )
+    FIRMWARE_OF_ANOTHER = (
+        "firmware_of_another",
+        (
+            "The firmware is made for {name}, and not for {device}; nothing was sent. Check the name in"
+            " the configuration, and build it again"
+        ),
+    )
+    FIRMWARE_OF_NO_SUCH = (
+        "firmware_of_no_such",
+        "The firmware is not made for {device}; nothing was sent. Build it again on another machine",
+    )
     DEVICE_STAYS_BUSY = (
         "device_stays_busy",
         "{device} is being updated by somebody else; the firmware is built and can be uploaded later",
@@ -225,6 +236,13 @@ class ReasonKey(StrEnum):
         "{device} is offline; the firmware is built and can be uploaded later",
     )
     ANOTHER_BUILD_RUNS = "another_build_runs", "{device} came back, but with another build"
+    WENT_BACK = (
+        "went_back",
+        (
+            "{device} went back to its old firmware: it restarted before the new one counted as good;"
+            " its own log may say why"
+        ),
+    )
     DEVICE_NOT_BACK = "device_not_back", "{device} was flashed, but did not come back"
 
     # Why a builder was chosen.
@@ -261,6 +279,10 @@ class ReasonKey(StrEnum):
         "ESPHome {version} for {device} is built, and is installed as soon as the device is ready",
     )
     WAITS_FOR_UPDATE = "waits_for_update", "{device}, which is being updated by somebody else"
+    WAITS_FOR_GOOD_BOOT = (
+        "waits_for_good_boot",
+        "The new firmware of {device} to count as good, in about {seconds} s",
+    )
     WAITS_FOR_OTHER_JOB = "waits_for_other_job", "Another job that flashes this device"
     WAITS_FOR_UPLOAD_SLOT = "waits_for_upload_slot", "A free upload slot"
 

@@ -158,6 +158,9 @@ def _options_schema() -> probatio.Schema:
                             0, MAX_WAIT_HOURS, unit="h"
                         ),
                         probatio.Required(EntryKey.PENDING_IS_ERROR): BooleanSelector(),
+                        probatio.Optional(
+                            EntryKey.WAIT_FOR_GOOD_BOOT, default=True
+                        ): BooleanSelector(),
                     }
                 )
             ),
@@ -192,6 +195,7 @@ def _by_section(options: OffloadOptions) -> dict[str, dict[str, Any]]:
             EntryKey.WAIT_FOR_DEVICE: options.wait_for_device,
             EntryKey.WAIT_HOURS: options.wait_hours,
             EntryKey.PENDING_IS_ERROR: options.pending_is_error,
+            EntryKey.WAIT_FOR_GOOD_BOOT: options.wait_for_good_boot,
         },
         SECTION_BUILDERS: {
             EntryKey.NO_BUILDER: options.no_builder,

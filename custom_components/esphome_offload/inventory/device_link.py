@@ -1,7 +1,8 @@
 """The link of a job to its device: presence, address, and the return after a flash."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from contextlib import suppress
 from datetime import datetime, timedelta
 import re
 from typing import Final, Protocol, override
@@ -84,6 +85,11 @@ class CoreDeviceLink(DeviceLink):
         return None if device is None else device.host
 
     @override
+    def node_name(self, device_name: str) -> str | None:
+        device = self._devices.find(device_name)
+        return None if device is None else device.node_name
+
+    @override
     def watch_restart(self, device_name: str) -> RestartWatch:
         return _Watch(self._devices, device_name, self._return_timeout)
 
@@ -102,15 +108,25 @@ class _Watch(RestartWatch):
         self._changed = asyncio.Event()
         self._unsubscribe: Callable[[], None] | None = devices.subscribe(self._changed.set)
         self._before = devices.find(node_name)
+        self._goes_back = False
+
+    @property
+    @override
+    def before(self) -> BuildInfo | None:
+        before = self._before
+        if before is None or not before.esphome_version:
+            return None
+        return BuildInfo(before.esphome_version, before.build_time or "", 0)
 
     @override
-    async def confirm(self, build_info: BuildInfo) -> Verdict:
+    async def confirm(self, build_info: BuildInfo, *, goes_back: bool = False) -> Verdict:
         """Wait until the device is back with ``build_info``.
 
         A device with another build may only have reconnected before its restart; this counts
         the second time, or at the time limit. Identical builds cannot be distinguished, so that
         a device that already ran this one has to reconnect.
         """
+        self._goes_back = goes_back
         flashed = self._devices.find(self._node_name)
         if flashed is None:
             return Verdict.UNKNOWN
@@ -127,10 +143,34 @@ class _Watch(RestartWatch):
                             if not ran_before or self._reconnects(self._before, device) >= 1:
                                 return Verdict.CONFIRMED
                         elif self._reconnects(flashed, device) >= 2:
-                            return Verdict.ANOTHER_BUILD
+                            return self._another(device)
                     await self._changed.wait()
         except TimeoutError:
             return self._give_up(build_info)
+
+    @override
+    async def stays(self, build_info: BuildInfo, seconds: float) -> Verdict:
+        """Watch until ``seconds`` have passed; one that is away then, until it is back.
+
+        One that sleeps then counts as good: ESPHome marks it before.
+        """
+        others = {Verdict.ANOTHER_BUILD, Verdict.WENT_BACK}
+        verdict = await self._watch(build_info, seconds, others)
+        if verdict is Verdict.NOT_BACK:
+            back = others | {Verdict.CONFIRMED, Verdict.UNKNOWN}
+            verdict = await self._watch(build_info, self._timeout, back)
+        return verdict
+
+    async def _watch(
+        self, build_info: BuildInfo, seconds: float, until: Container[Verdict]
+    ) -> Verdict:
+        """Return the verdict that ends the watch, or the one at its end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._verdict(build_info) not in until:
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self._verdict(build_info)
 
     @override
     def close(self) -> None:
@@ -143,8 +183,25 @@ class _Watch(RestartWatch):
         if device is None or device.online is None:
             return Verdict.UNKNOWN
         if device.online and not same_build(device, build_info):
-            return Verdict.ANOTHER_BUILD
+            return self._another(device)
         return Verdict.NOT_BACK
+
+    def _verdict(self, build_info: BuildInfo) -> Verdict:
+        """Return what the device runs at this moment, after it was back once."""
+        device = self._devices.find(self._node_name)
+        if device is None or device.online is None:
+            return Verdict.UNKNOWN
+        if not device.online:
+            return Verdict.CONFIRMED if device.deep_sleep else Verdict.NOT_BACK
+        return Verdict.CONFIRMED if same_build(device, build_info) else self._another(device)
+
+    def _another(self, device: CoreDevice) -> Verdict:
+        """Return what it means that the device runs a build that was not flashed just now."""
+        before = self.before
+        known = before is not None and bool(before.build_time and device.build_time)
+        if self._goes_back and known and before is not None and same_build(device, before):
+            return Verdict.WENT_BACK
+        return Verdict.ANOTHER_BUILD
 
     @staticmethod
     def _reconnects(since: CoreDevice | None, device: CoreDevice) -> int:

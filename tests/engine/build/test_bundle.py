@@ -259,12 +259,22 @@ async def test_a_bundle_that_is_used_again_is_not_evicted(bench: Bench) -> None:
     assert bundle.path.exists()
 
 
-async def test_a_bundle_that_an_upload_uses_is_not_evicted(bench: Bench) -> None:
-    bundle = await bench.make()
-    long_ago(bundle.path.parent)
-    await bench.bundles.validated("lamp.yaml", bench.config_dir, "2026.10.0")
-    await make_room([bench.bundles], budget=0)
-    assert bundle.path.exists()
+async def test_what_was_validated_for_a_bundle_is_that_of_the_last_one(bench: Bench) -> None:
+    first = await bench.make()
+    storage = bench.layout.bundle("lamp.yaml") / "data" / "storage"
+    storage.mkdir(parents=True)
+    for name in ("json", "validated.json"):
+        (storage / f"lamp.yaml.{name}").write_text("first")
+    validated = await bench.bundles.validated("lamp.yaml", first.sha256)
+    assert set(validated) == {"json", "validated.json"}
+    # Also when files have changed since: it belongs to what is built from this bundle.
+    bench.configure(says=["another"])
+    assert await bench.bundles.validated("lamp.yaml", first.sha256) == validated
+    second = await bench.make()
+    assert second.sha256 != first.sha256
+    assert await bench.bundles.validated("lamp.yaml", first.sha256) == {}
+    # This ESPHome keeps none.
+    assert await bench.bundles.validated("lamp.yaml", second.sha256) == {}
 
 
 async def test_a_bundle_that_is_used_during_an_eviction_stays(bench: Bench) -> None:

@@ -49,6 +49,36 @@ async def test_firmware_is_named_by_its_image(store: FirmwareStore, tree: Path) 
     assert firmware.build_info == INFO
 
 
+async def test_what_was_validated_is_kept_with_the_firmware(
+    store: FirmwareStore, tree: Path
+) -> None:
+    (tree / "lamp.yaml.json").write_text("storage")
+    (tree / "lamp.yaml.validated.json").write_text("resolved secrets")
+    (tree / "lamp.yaml.validated.json").chmod(0o600)
+    validated = {
+        "json": tree / "lamp.yaml.json",
+        "validated.json": tree / "lamp.yaml.validated.json",
+    }
+    firmware = await store.keep(LAMP, "lamp", replace(built(tree), validated=validated))
+    (tree / "lamp.yaml.validated.json").write_text("the next build")
+    assert firmware.validated["validated.json"].read_text() == "resolved secrets"
+    assert firmware.validated["validated.json"].stat().st_mode & 0o777 == 0o600
+    await store.rename(LAMP, "desk.yaml")
+    renamed = await store.latest("desk.yaml")
+    assert renamed is not None
+    assert renamed.validated["json"].read_text() == "storage"
+
+
+async def test_the_same_image_has_what_was_validated_last(store: FirmwareStore, tree: Path) -> None:
+    await keep(store, tree, b"image")
+    for text in ("first", "second"):
+        (tree / "lamp.yaml.json").write_text(text)
+        result = replace(built(tree), validated={"json": tree / "lamp.yaml.json"})
+        kept = await store.keep(LAMP, "lamp", result)
+        assert kept.validated["json"].read_text() == text
+        assert await store.latest(LAMP) == kept
+
+
 async def test_a_renamed_configuration_takes_its_firmware_along(
     store: FirmwareStore, tree: Path
 ) -> None:

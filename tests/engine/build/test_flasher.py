@@ -1,9 +1,11 @@
 """FirmwareFlasher: real processes, and what each way in which an upload can go wrong means."""
 
 import asyncio
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import time
 
 import pytest
 
@@ -41,18 +43,19 @@ class Bench:
         self.layout = layout
         self.config_dir = config_dir
         self.firmware = firmware
-        self.validated: tuple[Path, ...] = ()
         toolchains = Toolchains(layout, processes, uv_of(layout))
-        self.flasher = FirmwareFlasher(layout, processes, toolchains, self._validated)
+        self.flasher = FirmwareFlasher(layout, processes, toolchains)
 
-    async def _validated(
-        self, configuration: str, config_dir: Path, esphome_version: str
-    ) -> tuple[Path, ...]:
-        assert (configuration, config_dir, esphome_version) == (LAMP, self.config_dir, NEWEST)
-        return self.validated
-
-    async def flash(self, told: dict[str, object], sink: Sink, address: str | None = HERE) -> None:
+    async def flash(
+        self,
+        told: dict[str, object],
+        sink: Sink,
+        address: str | None = HERE,
+        saved_at: float | None = None,
+    ) -> None:
         (self.config_dir / LAMP).write_text(json.dumps(told))
+        if saved_at is not None:
+            os.utime(self.config_dir / LAMP, (saved_at, saved_at))
         request = FlashRequest(
             job_id="job",
             attempt_id="attempt",
@@ -144,15 +147,18 @@ async def test_esphome_never_finds_a_configuration_that_was_validated_earlier(
     assert bench.seen()["cached"] == {}
 
 
-async def test_esphome_finds_what_was_validated_for_the_build_with_its_time(
+async def test_esphome_finds_what_was_validated_for_the_build_however_new_the_main_file_is(
     bench: Bench, sink: Sink, tmp_path: Path
 ) -> None:
-    validated = tmp_path / f"{LAMP}.validated.json"
+    validated = tmp_path / "kept"
     validated.write_text("resolved secrets")
     os.utime(validated, (1, 1))
-    bench.validated = (validated,)
-    await bench.flash({"says": ["INFO OTA successful"]}, sink)
-    assert bench.seen()["cached"] == {validated.name: 1}
+    kept = {"json": validated, "validated.json": validated}
+    bench.firmware = replace(bench.firmware, validated=kept)
+    # A share whose clock is ahead.
+    ahead = time.time() + 3600
+    await bench.flash({"says": ["INFO OTA successful"]}, sink, saved_at=ahead)
+    assert bench.seen()["cached"] == {f"{LAMP}.validated.json": pytest.approx(ahead)}
     assert list((bench.layout.flash(LAMP) / "storage").iterdir()) == []
 
 

@@ -3,12 +3,13 @@
 import json
 import os
 from pathlib import Path
+import shutil
 from typing import Any
 
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuildError
-from custom_components.esphome_offload.engine.build.result import read_result
+from custom_components.esphome_offload.engine.build.result import forget_validated, read_result
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.reason import ReasonKey
 
@@ -56,6 +57,36 @@ def test_a_whole_tree_has_a_result(tree: Tree) -> None:
     result = read_result(tree.root, LAMP)
     assert result.ota == tree.image
     assert result.build_info.esphome_version == "1"
+
+
+def test_what_was_validated_is_part_of_the_result(tree: Tree) -> None:
+    assert read_result(tree.root, LAMP).validated == {}
+    validated = tree.record.with_name(f"{LAMP}.validated.json")
+    validated.write_text("{}")
+    assert read_result(tree.root, LAMP).validated == {
+        "json": tree.record,
+        "validated.json": validated,
+    }
+    validated.unlink()
+    validated.symlink_to(tree.outside)
+    assert tree.refused().failure_reason is FailureReason.CONFIG_INVALID
+
+
+def test_what_was_validated_earlier_is_forgotten_but_not_behind_a_link(
+    tree: Tree, tmp_path: Path
+) -> None:
+    validated = tree.record.with_name(f"{LAMP}.validated.json")
+    validated.write_text("{}")
+    forget_validated(tree.root, LAMP)
+    assert not validated.exists()
+    assert tree.record.exists()
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / validated.name).write_text("{}")
+    shutil.rmtree(tree.record.parent)
+    tree.record.parent.symlink_to(theirs)
+    forget_validated(tree.root, LAMP)
+    assert (theirs / validated.name).exists()
 
 
 def test_without_build_info_the_version_is_that_of_the_record(tree: Tree) -> None:

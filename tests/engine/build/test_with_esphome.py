@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 import shutil
+import subprocess
 
 import pytest
 
 from custom_components.esphome_offload.engine.build.bundle import Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
-from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
+from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
 from custom_components.esphome_offload.engine.build.flasher import FirmwareFlasher
 from custom_components.esphome_offload.engine.build.local import LocalBuilder
 from custom_components.esphome_offload.engine.build.model import (
@@ -48,6 +49,21 @@ logger:
 """
 
 
+PACKAGE = """\
+packages:
+  more:
+    url: https://packages.example/lamp
+    files: [more.yaml]
+    refresh: always
+"""
+MORE = """\
+switch:
+  - platform: template
+    name: More
+    optimistic: true
+"""
+
+
 class Bench:
     """A lamp: its configuration, its builder and flasher, and its program when switched on."""
 
@@ -58,9 +74,7 @@ class Bench:
         self.store = FirmwareStore(self.layout)
         self.builder = LocalBuilder(self.layout, processes, self.toolchains, self.store)
         self.bundles = Bundles(self.layout, processes, self.toolchains)
-        self.flasher = FirmwareFlasher(
-            self.layout, processes, self.toolchains, self.bundles.validated
-        )
+        self.flasher = FirmwareFlasher(self.layout, processes, self.toolchains)
         self.config_dir = folder / "config"
         self.config_dir.mkdir()
         self.program = folder / "program"
@@ -74,6 +88,16 @@ class Bench:
 
     def secret(self, password: str) -> None:
         (self.config_dir / "secrets.yaml").write_text(f"ota_password: {password}\n")
+
+    def git_repository(self) -> Path:
+        """Make one with a package in it."""
+        remote = self.config_dir.parent / "remote"
+        remote.mkdir()
+        (remote / "more.yaml").write_text(MORE)
+        author = ("-c", "user.name=Nobody", "-c", "user.email=nobody@example.com")
+        for arguments in (("init", "-q"), ("add", "."), (*author, "commit", "-q", "-m", "More")):
+            subprocess.run(["git", "-C", remote, *arguments], check=True)
+        return remote
 
     async def build(self, sink: Sink, version: str = VERSION) -> Firmware:
         return await self.builder.build(self.request(version), sink)
@@ -186,13 +210,11 @@ async def test_a_flashed_device_runs_the_kept_image(bench: Bench, sink: Sink) ->
     await bench.taken(newer)
 
 
-async def test_a_changed_secret_is_what_is_built_and_what_is_used_to_flash(
+async def test_firmware_is_flashed_with_the_secrets_that_it_was_built_with(
     bench: Bench, sink: Sink
 ) -> None:
     first = await bench.build(sink)
     await bench.switch_on(first)
-    await bench.flash(first, sink)
-    await bench.taken(first)
     # The time of the main file is all that ESPHome's own cache would look at.
     bench.secret("second")
     second = await bench.build(sink)
@@ -200,30 +222,33 @@ async def test_a_changed_secret_is_what_is_built_and_what_is_used_to_flash(
     error = await refused_flash(bench, second, sink)
     assert error.failure_reason is FailureReason.UPLOAD_REFUSED
     assert "password" in str(error)
-    bench.secret("first")
-    await bench.flash(second, sink)
-    await bench.taken(second)
-    # From here on the device wants what was built into it.
-    assert (await refused_flash(bench, second, sink)).failure_reason is FailureReason.UPLOAD_REFUSED
-    bench.secret("second")
-    await bench.flash(second, sink)
+    await bench.flash(first, sink)
+    await bench.taken(first)
+    assert sum("Loaded validated config cache" in line for line in sink.output) == 2
 
 
-async def test_what_was_validated_for_a_bundle_is_not_validated_again_until_something_changes(
+async def test_firmware_is_flashed_although_its_packages_cannot_be_fetched_any_more(
     bench: Bench, sink: Sink
 ) -> None:
-    firmware = await bench.build(sink)
-    await bench.switch_on(firmware)
-    await bench.bundles.make(bench.request(), sink.lines)
-    await bench.flash(firmware, sink)
-    assert sum("Loaded validated config cache" in line for line in sink.output) == 1
-    await bench.taken(firmware)
-    # The device still wants the first password, and the main file is as it was.
-    bench.secret("second")
-    error = await refused_flash(bench, firmware, sink)
-    assert error.failure_reason is FailureReason.UPLOAD_REFUSED
-    assert "password" in str(error)
-    assert sum("Loaded validated config cache" in line for line in sink.output) == 1
+    remote = bench.git_repository()
+    # ESPHome takes no file:// for an address.
+    lines = f'[url "{remote}"]\n  insteadOf = https://packages.example/lamp\n'
+    (bench.layout.home / ".gitconfig").write_text(lines)
+    bench.configure(PACKAGE)
+    built = await bench.build(sink)
+    await bench.switch_on(built)
+    bundle = await bench.bundles.make(bench.request(), sink.lines)
+    validated = await bench.bundles.validated(LAMP, bundle.sha256)
+    shutil.rmtree(remote)
+    # Saved again since: not even that has ESPHome validate it once more.
+    bench.configure(f"{PACKAGE}# saved again\n")
+    await bench.flash(built, sink)
+    await bench.taken(built)
+    # What a peer built is flashed with what was validated for its bundle.
+    result = BuildResult(built.ota, built.build_info, validated)
+    await bench.flash(await bench.store.keep(LAMP, "lamp", result), sink)
+    await bench.taken(built)
+    assert sum("Loaded validated config cache" in line for line in sink.output) == 2
 
 
 async def test_a_device_that_is_off_is_offline(bench: Bench, sink: Sink) -> None:

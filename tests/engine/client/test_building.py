@@ -79,6 +79,15 @@ async def test_nothing_is_sent_or_fetched_that_the_other_side_has(
     assert len(remote.builds) == 2
 
 
+async def test_what_was_validated_for_the_bundle_is_kept_with_the_firmware(
+    ready: Offloader,
+) -> None:
+    for text in ("first", "second"):
+        ready.bundles.record = text
+        firmware = await ready.build()
+        assert firmware.validated["validated.json"].read_text() == text
+
+
 async def test_a_changed_bundle_is_sent(ready: Offloader, remote: RemoteBuilder) -> None:
     first = await ready.build()
     ready.bundles.files["lamp.yaml"] = b"changed"

@@ -18,6 +18,7 @@ from custom_components.esphome_offload.engine.build.model import (
     BuildSink,
     Firmware,
     FlashRequest,
+    Node,
 )
 from custom_components.esphome_offload.engine.clock import Time
 from custom_components.esphome_offload.engine.const import (
@@ -171,6 +172,7 @@ class ScriptedKeeper(FirmwareKeeper):
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], Firmware] = {}
         self.altered = False
+        self.node: Node | None = None
 
     def make(self, request: BuildRequest) -> Firmware:
         sha256 = hashlib.sha256(request.attempt_id.encode()).hexdigest()
@@ -180,6 +182,7 @@ class ScriptedKeeper(FirmwareKeeper):
             request.device_name,
             Path("ota.bin"),
             replace(BUILD_INFO, esphome_version=request.esphome_version),
+            node=self.node,
         )
         self.kept[request.configuration, sha256] = firmware
         return firmware
@@ -240,16 +243,28 @@ class ScriptedFlasher(Flasher):
 
 
 class ScriptedWatch(RestartWatch):
-    def __init__(self, verdict: Verdict, gate: asyncio.Event | None) -> None:
+    def __init__(self, verdict: Verdict, gate: asyncio.Event | None, later: Verdict) -> None:
         self.verdict = verdict
         self.gate = gate
+        self.later = later
+        self.stayed: float | None = None
         self.closed = False
 
+    @property
     @override
-    async def confirm(self, build_info: BuildInfo) -> Verdict:
+    def before(self) -> BuildInfo | None:
+        return replace(BUILD_INFO, build_time="before")
+
+    @override
+    async def confirm(self, build_info: BuildInfo, *, goes_back: bool = False) -> Verdict:
         if self.gate is not None:
             await self.gate.wait()
         return self.verdict
+
+    @override
+    async def stays(self, build_info: BuildInfo, seconds: float) -> Verdict:
+        self.stayed = seconds
+        return self.later
 
     @override
     def close(self) -> None:
@@ -260,6 +275,8 @@ class ScriptedDevices(DeviceLink):
     def __init__(self) -> None:
         self.state: dict[str, Presence] = {}
         self.verdict = Verdict.CONFIRMED
+        self.later = Verdict.CONFIRMED
+        self.names: dict[str, str] = {}
         self.confirm_gate: asyncio.Event | None = None
         self.watches: list[ScriptedWatch] = []
         self.listeners: list[Callable[[], None]] = []
@@ -278,8 +295,12 @@ class ScriptedDevices(DeviceLink):
         return f"{device_name}.local"
 
     @override
+    def node_name(self, device_name: str) -> str | None:
+        return self.names.get(device_name)
+
+    @override
     def watch_restart(self, device_name: str) -> RestartWatch:
-        self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate))
+        self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate, self.later))
         return self.watches[-1]
 
     @override

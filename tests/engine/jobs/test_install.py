@@ -8,6 +8,7 @@ from custom_components.esphome_offload.engine.build.model import (
     BuilderStatus,
     BuildRequest,
     BuildSink,
+    Node,
 )
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
@@ -95,6 +96,69 @@ async def test_a_device_that_does_not_come_back_is_not_verified(harness: QueueHa
     assert job.outcome.failure_reason is FailureReason.NOT_VERIFIED
     assert "did not come back" in str(job.outcome.error)
     assert harness.devices.watches[0].closed
+
+
+async def test_firmware_of_another_device_is_not_sent(harness: QueueHarness) -> None:
+    harness.keeper.node = Node("desk")
+    # It is not waited for either.
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    job = await harness.run()
+    assert job.outcome.failure_reason is FailureReason.WRONG_DEVICE
+    names = {"name": "desk", "device": "lamp"}
+    assert job.outcome.error == Reason(ReasonKey.FIRMWARE_OF_ANOTHER, names)
+    assert harness.flasher.requests == []
+    assert harness.devices.watches == []
+
+
+async def test_an_image_that_is_not_of_its_name_is_not_sent(harness: QueueHarness) -> None:
+    harness.keeper.node = Node("")
+    job = await harness.run()
+    assert job.outcome.error == Reason(ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": "lamp"})
+    assert harness.flasher.requests == []
+
+
+async def test_firmware_of_the_name_that_the_device_still_has_is_its_own(
+    harness: QueueHarness,
+) -> None:
+    harness.keeper.node = Node("light")
+    harness.devices.names["lamp"] = "light"
+    assert (await harness.run()).status is JobStatus.COMPLETED
+
+
+async def test_with_a_mac_suffix_firmware_of_the_stem_is_sent(harness: QueueHarness) -> None:
+    harness.keeper.node = Node("lamp", adds_mac_suffix=True)
+    harness.devices.names["lamp"] = "lamp-a1b2c3"
+    assert (await harness.run()).status is JobStatus.COMPLETED
+
+
+async def test_a_device_that_may_go_back_is_waited_for(harness: QueueHarness) -> None:
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    waited_for = []
+    harness.queue.subscribe(None, lambda _event, job: waited_for.append(job.waiting_for))
+    job = await harness.run()
+    assert job.outcome.verified is True
+    assert harness.devices.watches[0].stayed == 60.0
+    parameters = {"device": "lamp", "seconds": "60"}
+    assert Reason(ReasonKey.WAITS_FOR_GOOD_BOOT, parameters) in waited_for
+
+
+async def test_a_device_that_goes_back_has_not_been_updated(harness: QueueHarness) -> None:
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    harness.devices.later = Verdict.WENT_BACK
+    job = await harness.run()
+    assert job.outcome.failure_reason is FailureReason.ROLLED_BACK
+    assert job.outcome.verified is False
+    assert job.outcome.error == Reason(ReasonKey.WENT_BACK, {"device": "lamp"})
+    assert job.replaced is not None
+
+
+async def test_a_device_that_cannot_go_back_is_not_waited_for(harness: QueueHarness) -> None:
+    harness.keeper.node = Node("lamp")
+    await harness.run()
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    harness.set(wait_for_good_boot=False)
+    await harness.run()
+    assert [watch.stayed for watch in harness.devices.watches] == [None, None]
 
 
 async def test_the_restart_is_watched_for_from_before_the_flash(harness: QueueHarness) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuildInfo
 from custom_components.esphome_offload.engine.devices.model import CoreDevice
-from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdict
+from custom_components.esphome_offload.engine.jobs.ports import Presence, RestartWatch, Verdict
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink, same_time
 
 OLD = BuildInfo("2026.10.0b1", "2026-11-23 18:25:51 +0000", 1)
@@ -235,6 +235,82 @@ async def test_presence_is_unknown_without_core_but_a_new_build_shows(devices: D
     devices.change(esphome_version=NEW.esphome_version, build_time=NEW.build_time)
 
     assert await watch.confirm(NEW) is Verdict.CONFIRMED
+
+
+async def test_a_boot_loader_that_goes_back_at_once_is_told_from_another_build(
+    devices: Devices,
+) -> None:
+    watch = CoreDeviceLink(devices, return_timeout=0.01).watch_restart("kitchen")
+    assert watch.before == replace(OLD, config_hash=0)
+    assert await watch.confirm(NEW, goes_back=True) is Verdict.WENT_BACK
+    assert await watch.confirm(NEW, goes_back=False) is Verdict.ANOTHER_BUILD
+    devices.connect(replace(OLD, build_time="2026-11-23 19:00:00 +0000"))
+    assert await watch.confirm(NEW, goes_back=True) is Verdict.ANOTHER_BUILD
+
+
+async def flashed(devices: Devices, link: CoreDeviceLink) -> RestartWatch:
+    watch = link.watch_restart("kitchen")
+    devices.disconnect()
+    devices.connect(NEW)
+    assert await watch.confirm(NEW, goes_back=True) is Verdict.CONFIRMED
+    return watch
+
+
+async def test_a_device_that_goes_back_later_is_noticed_when_it_does(devices: Devices) -> None:
+    watch = await flashed(devices, patient(devices))
+    stays = asyncio.create_task(watch.stays(NEW, 60))
+    await let_run()
+    # A lost connection alone is nothing.
+    devices.disconnect()
+    devices.connect(NEW)
+    await let_run()
+    assert not stays.done()
+    devices.disconnect()
+    devices.connect(OLD)
+    assert await stays is Verdict.WENT_BACK
+
+
+async def test_a_device_that_stays_until_the_end_is_confirmed(devices: Devices) -> None:
+    watch = await flashed(devices, patient(devices))
+    assert await watch.stays(NEW, 0.01) is Verdict.CONFIRMED
+
+
+async def test_a_device_that_is_away_at_the_end_is_judged_when_it_is_back(
+    devices: Devices,
+) -> None:
+    watch = await flashed(devices, patient(devices))
+    devices.disconnect()
+    stays = asyncio.create_task(watch.stays(NEW, 0.0))
+    await let_run()
+    assert not stays.done()
+    devices.connect(OLD)
+    assert await stays is Verdict.WENT_BACK
+
+
+async def test_a_device_that_is_away_for_good_is_not_back(devices: Devices) -> None:
+    watch = await flashed(devices, CoreDeviceLink(devices, return_timeout=0.01))
+    devices.disconnect()
+    assert await watch.stays(NEW, 0.0) is Verdict.NOT_BACK
+
+
+async def test_a_device_that_sleeps_has_been_good_before(devices: Devices) -> None:
+    watch = await flashed(devices, patient(devices))
+    devices.change(deep_sleep=True)
+    devices.disconnect()
+    assert await watch.stays(NEW, 0.0) is Verdict.CONFIRMED
+
+
+async def test_a_device_that_is_removed_while_it_is_waited_for_is_unknown(
+    devices: Devices,
+) -> None:
+    watch = await flashed(devices, patient(devices))
+    devices.device = None
+    assert await watch.stays(NEW, 0.0) is Verdict.UNKNOWN
+
+
+def test_a_device_is_asked_for_its_own_name(devices: Devices) -> None:
+    assert patient(devices).node_name("kitchen") == "kitchen"
+    assert patient(devices).node_name("attic") is None
 
 
 async def test_a_closed_watch_listens_no_more(devices: Devices) -> None:

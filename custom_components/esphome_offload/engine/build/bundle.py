@@ -24,6 +24,7 @@ from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
 from .model import BuildError, BuildRequest
 from .process.processes import LaunchError, Processes, ProcessResult
+from .result import forget_validated, read_validated
 from .toolchain.esphome_command import (
     Entry,
     EsphomeCall,
@@ -38,8 +39,6 @@ _TIMEOUT = 900.0
 """Under a second here, several on a small board; packages may come over a slow connection."""
 _TAIL = 500
 _DATA = "data"
-_STORAGE = "data/storage"
-"""Where ESPHome keeps validated configurations."""
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1024 * 1024
 _LEFT_OUT = re.compile(r"Bundle: skipping file outside config directory: (.+)")
@@ -120,21 +119,10 @@ class Bundles:
                     ),
                 ) from error
 
-    async def validated(
-        self, configuration: str, config_dir: Path, esphome_version: str
-    ) -> tuple[Path, ...]:
-        """Return the files in which ESPHome keeps the validated configuration.
-
-        They are those of the last bundle, or none when that is not up to date: ESPHome itself
-        checks only the time of the main file and would miss a changed secret.
-        """
+    async def validated(self, configuration: str, sha256: str) -> dict[str, Path]:
+        """Return what ESPHome validated for a bundle, as in ``Firmware``; the last one has it."""
         async with self._lock(configuration):
-            _, kept = await asyncio.to_thread(
-                self._find, configuration, config_dir, esphome_version
-            )
-            if kept is None:
-                return ()
-            return await asyncio.to_thread(_files, kept.path.parent / _STORAGE)
+            return await asyncio.to_thread(self._validated, configuration, sha256)
 
     async def invalidate(self, configuration: str) -> None:
         """Make the next bundle again: a builder could not use the last one."""
@@ -173,7 +161,7 @@ class Bundles:
         # ESPHome's own data: what packages and external components it fetched.
         data_dir = folder / _DATA
         fresh = folder / "fresh.tar.gz"
-        await asyncio.to_thread(_prepare, folder, fresh)
+        await asyncio.to_thread(_prepare, folder, fresh, request.configuration)
         call = EsphomeCall(
             config_dir=request.config_dir,
             data_dir=data_dir,
@@ -204,6 +192,12 @@ class Bundles:
             lines(tuple(said))
             raise error_
         return fresh
+
+    def _validated(self, configuration: str, sha256: str) -> dict[str, Path]:
+        folder = self._layout.bundle(configuration)
+        if not (folder / f"{sha256}.tar.gz").is_file():
+            return {}
+        return read_validated(folder / _DATA, configuration)
 
     def _left_out(self, said: Sequence[str], config_dir: Path) -> BuildError | None:
         # What ESPHome fetched into the cache by itself, the builder's ESPHome fetches as well.
@@ -283,15 +277,10 @@ class Bundles:
         return self._layout.bundle(configuration) / "bundle.json"
 
 
-def _prepare(folder: Path, fresh: Path) -> None:
+def _prepare(folder: Path, fresh: Path, configuration: str) -> None:
     (folder / _DATA).mkdir(parents=True, exist_ok=True)
     fresh.unlink(missing_ok=True)
-    for outdated in _files(folder / _STORAGE):
-        outdated.unlink(missing_ok=True)
-
-
-def _files(folder: Path) -> tuple[Path, ...]:
-    return tuple(folder.glob("*.json"))
+    forget_validated(folder / _DATA, configuration)
 
 
 def _judge(said: Sequence[str], result: ProcessResult, request: BuildRequest) -> BuildError | None:

@@ -1,7 +1,8 @@
 """FirmwareStore: what was built, kept until it is flashed or built anew."""
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 import hashlib
 import logging
 import os
@@ -17,11 +18,13 @@ from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason
 from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout
-from .model import BuildError, BuildInfo, Firmware
+from .model import BuildError, BuildInfo, Firmware, Node
+from .node import read_node
 
 _LOGGER = logging.getLogger(__name__)
 
 _MANIFEST = "firmware.json"
+_VALIDATED = "validated"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEPT = 2
 """The newest, and the one before it, which a flash that began just now may still read."""
@@ -29,10 +32,15 @@ _KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """What a build left in its tree."""
+    """What a build left in its tree.
+
+    ``validated`` as in ``Firmware``; ``node_name`` is what the builder says.
+    """
 
     ota: Path
     build_info: BuildInfo
+    validated: Mapping[str, Path] = field(default_factory=dict)
+    node_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,7 @@ class _Manifest:
     device_name: Annotated[str, Text(255, free=True)]
     ota: Annotated[str, Text(255, r"[^/]+", free=True)]
     build_info: BuildInfo
+    node: Node | None = None
 
 
 class FirmwareStore:
@@ -92,28 +101,36 @@ class FirmwareStore:
     def _keep(self, configuration: str, device_name: str, result: BuildResult) -> Firmware:
         sha256 = _digest(result.ota)
         folder = self._layout.firmware(configuration) / sha256
+        node = read_node(result.validated, result.node_name or device_name, result.ota)
         kept = _read(folder, configuration)
-        if kept is None or kept.build_info != result.build_info or kept.device_name != device_name:
-            self._layout.discard(folder)
-            kept = self._copy(folder, configuration, device_name, result)
+        if (
+            kept is None
+            or (kept.build_info, kept.device_name, kept.node)
+            != (result.build_info, device_name, node)
+            or _contents(kept.validated) != _contents(result.validated)
+        ):
+            kept = self._copy(folder, configuration, device_name, result, node)
         os.utime(folder / _MANIFEST)
         for old in self._by_age(configuration)[_KEPT:]:
             self._layout.discard(old)
         return kept
 
     def _copy(
-        self, folder: Path, configuration: str, device_name: str, result: BuildResult
+        self, folder: Path, configuration: str, device_name: str, result: BuildResult, node: Node
     ) -> Firmware:
         # Complete under its name or not there at all. Not in TMPDIR, where another build that
         # runs meanwhile could put a link in the way.
         fresh = self._layout.staging / uuid.uuid4().hex
         fresh.mkdir(parents=True)
         try:
-            name = result.ota.name if result.ota.name != _MANIFEST else "image"
+            name = result.ota.name if result.ota.name not in (_MANIFEST, _VALIDATED) else "image"
             shutil.copyfile(result.ota, fresh / name)
-            manifest = _Manifest(configuration, device_name, name, result.build_info)
+            _copy_validated(fresh, result.validated)
+            manifest = _Manifest(configuration, device_name, name, result.build_info, node)
             (fresh / _MANIFEST).write_bytes(encode_json(manifest))
             folder.parent.mkdir(parents=True, exist_ok=True)
+            # Not before: what is copied may be in there.
+            self._layout.discard(folder)
             fresh.rename(folder)
         except OSError:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -125,7 +142,9 @@ class FirmwareStore:
             kept = _read(folder, old)
             # What was altered meanwhile must not get a name under which it is right.
             if kept is not None and _digest(kept.ota) == kept.sha256:
-                self._keep(new, kept.device_name, BuildResult(kept.ota, kept.build_info))
+                name = "" if kept.node is None else kept.node.name
+                result = BuildResult(kept.ota, kept.build_info, kept.validated, name)
+                self._keep(new, kept.device_name, result)
 
     def _latest(self, configuration: str) -> Firmware | None:
         kept = (_read(folder, configuration) for folder in self._by_age(configuration))
@@ -186,7 +205,24 @@ def _firmware(folder: Path, manifest: _Manifest) -> Firmware:
         device_name=manifest.device_name,
         ota=folder / manifest.ota,
         build_info=manifest.build_info,
+        validated=_validated(folder),
+        node=manifest.node,
     )
+
+
+def _validated(folder: Path) -> dict[str, Path]:
+    return {file.name: file for file in (folder / _VALIDATED).glob("*")}
+
+
+def _copy_validated(folder: Path, validated: Mapping[str, Path]) -> None:
+    (folder / _VALIDATED).mkdir()
+    for name, file in validated.items():
+        # Resolved secrets stand in it.
+        shutil.copy(file, folder / _VALIDATED / name)
+
+
+def _contents(validated: Mapping[str, Path]) -> dict[str, bytes]:
+    return {name: file.read_bytes() for name, file in validated.items()}
 
 
 def _digest(path: Path) -> str:

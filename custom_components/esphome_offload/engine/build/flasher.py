@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+import os
 from pathlib import Path
 import re
 import shutil
+import time
 
 from ..const import FailureReason, Stage
 from ..job_log import OWN
@@ -62,13 +64,6 @@ _LONGEST_LINE = 1000
 _LEVEL = re.compile(r"^(?:ERROR|CRITICAL)\s+(.*)")
 
 
-type Validated = Callable[[str, Path, str], Awaitable[tuple[Path, ...]]]
-"""Returns ESPHome's files of a validated configuration, if they are of what is there now.
-
-Called with the configuration, its folder and the ESPHome version.
-"""
-
-
 class FirmwareFlasher:
     """Flashes from a data directory of its own: no path of a build machine is involved."""
 
@@ -77,12 +72,9 @@ class FirmwareFlasher:
         layout: CacheLayout,
         processes: Processes,
         toolchains: Toolchains,
-        validated: Validated,
         *,
         entry: Entry = enter_directly,
     ) -> None:
-        """Keep what is needed; what is ``validated`` already is not validated again."""
-        self._validated = validated
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
@@ -92,8 +84,8 @@ class FirmwareFlasher:
         """Return once the device has said that it took all of the firmware.
 
         Raises BuildError: device_offline when it could not be reached, upload_refused when it said
-        no and will again, upload_failed when it was cut off, config_invalid when the
-        configuration that holds its address and password does not validate (any more),
+        no and will again, upload_failed when it was cut off, config_invalid when nothing was
+        kept of what was validated for the build and the configuration is not valid any more,
         integrity or no_firmware when the kept firmware is not what was built.
         """
         sink.stage(Stage.UPLOADING)
@@ -102,10 +94,7 @@ class FirmwareFlasher:
         )
         data_dir = self._layout.flash(request.configuration)
         try:
-            validated = await self._validated(
-                request.configuration, request.config_dir, toolchain.version
-            )
-            await asyncio.to_thread(_prepare, data_dir, validated)
+            await asyncio.to_thread(_prepare, data_dir, request)
             # As late as can be: from here on the file is only read by ESPHome.
             await verify(request.firmware)
             call = EsphomeCall(
@@ -173,15 +162,20 @@ def judge(
     return BuildError(failure_reason, Reason(key, {"device": device_name}), code)
 
 
-def _prepare(data_dir: Path, validated: Sequence[Path]) -> None:
+def _prepare(data_dir: Path, request: FlashRequest) -> None:
+    """Give ESPHome what was validated for the build, so that it does not validate again."""
     storage = data_dir / "storage"
     storage.mkdir(parents=True, exist_ok=True)
     _forget_configuration(data_dir)
-    for file in validated:
-        # With its time, by which ESPHome sees that the configuration is not newer.
-        shutil.copy2(file, storage)
+    main_file = request.config_dir / request.configuration
+    # ESPHome validates again what is older than the main file, which may have been saved since.
+    now = max(time.time(), main_file.stat().st_mtime) if main_file.exists() else time.time()
+    for name, file in request.firmware.validated.items():
+        target = storage / f"{request.configuration}.{name}"
+        shutil.copy(file, target)
+        os.utime(target, (now, now))
 
 
 def _forget_configuration(data_dir: Path) -> None:
-    for file in (data_dir / "storage").glob("*.json"):
+    for file in (data_dir / "storage").glob("*"):
         file.unlink(missing_ok=True)

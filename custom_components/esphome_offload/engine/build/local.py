@@ -27,7 +27,7 @@ from .model import (
 from .process.containment import Containment, ContainmentError
 from .process.processes import LaunchError, Processes
 from .resources import Machine, check, why_not_here
-from .result import read_result
+from .result import forget_validated, read_result
 from .slots import Slots
 from .toolchain.esphome_command import (
     Entry,
@@ -170,7 +170,7 @@ class LocalBuilder(Builder):
         check(await asyncio.to_thread(self._machine.read))
         toolchain = await self._toolchains.ensure(request.esphome_version, sink.lines)
         tree = self._layout.tree(request.configuration)
-        await asyncio.to_thread(self._prepare, tree, wipe=request.clean)
+        await asyncio.to_thread(self._prepare, tree, request)
         sink.stage(Stage.COMPILING)
         await self._compile(request, toolchain, tree, sink)
         result = await asyncio.to_thread(read_result, tree, request.configuration)
@@ -219,11 +219,12 @@ class LocalBuilder(Builder):
             self._toolchains.invalidate(toolchain.version)
         raise failure
 
-    def _prepare(self, tree: Path, *, wipe: bool) -> None:
+    def _prepare(self, tree: Path, request: BuildRequest) -> None:
         self._layout.make()
-        if wipe:
+        if request.clean:
             self._layout.discard(tree)
         tree.mkdir(exist_ok=True)
+        forget_validated(tree, request.configuration)
         os.utime(tree)
 
     def _tree(self, configuration: str) -> asyncio.Lock:

@@ -1,14 +1,17 @@
 """The words that jobs and builders exchange."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+import re
 from typing import Annotated, Protocol
 
 from ..codec import Number, Text
 from ..const import FailureReason, Source, Stage
 from ..reason import Reason
 from .slots import Slots
+
+_MAC_SUFFIX = re.compile(r"-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,34 @@ class BuildInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """The name of the device; empty for an image that is not of the name that was claimed for it.
+
+    ``adds_mac_suffix``: the device adds a part of its MAC address to the name. New firmware counts
+    as good after ``good_after`` seconds, until then the boot loader goes back to the old one;
+    0: it never does.
+    """
+
+    name: Annotated[str, Text(64)]
+    adds_mac_suffix: bool = False
+    good_after: Annotated[float, Number(0, 2**32)] = 0.0
+
+    def is_of(self, device_name: str) -> bool:
+        """Return whether a device with this name is such a device."""
+        if not self.name or not device_name.startswith(self.name):
+            return False
+        rest = device_name.removeprefix(self.name)
+        return not rest or (self.adds_mac_suffix and _MAC_SUFFIX.fullmatch(rest) is not None)
+
+
+@dataclass(frozen=True, slots=True)
 class Firmware:
     """One build's result, immutable and named by the SHA-256 (hex) of its OTA image.
 
-    The image lies in a folder of its own that no later build touches.
+    The image lies in a folder of its own that no later build touches. ``validated`` is ESPHome's
+    record of the configuration that it was built from, by what its name is without that of the
+    configuration; nothing from ESPHome versions that keep none. ``node`` is the device that it is
+    for; None when it was kept by a version that did not look.
     """
 
     sha256: str
@@ -52,6 +79,8 @@ class Firmware:
     device_name: str
     ota: Path
     build_info: BuildInfo
+    validated: Mapping[str, Path] = field(default_factory=dict)
+    node: Node | None = None
 
 
 @dataclass(frozen=True, slots=True)

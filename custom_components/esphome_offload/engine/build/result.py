@@ -5,6 +5,7 @@ that could block, and what is read is limited in size. All processes of the buil
 then, so nothing changes between a check and a read.
 """
 
+from contextlib import suppress
 import json
 from pathlib import Path
 import stat
@@ -17,8 +18,12 @@ from .model import BuildError, BuildInfo
 
 _LARGEST_RECORD = MIB
 """ESPHome's are a few KiB."""
+_LARGEST_CONFIGURATION = 32 * MIB
+_LONGEST_NAME = 64
 _LARGEST_IMAGE = 512 * MIB
 """A program of the host platform takes tens of MiB; a file with holes could claim to be endless."""
+_VALIDATED = ("json", "validated.json", "validated.yaml")
+"""What ESPHome keeps of a validated configuration, after its name; older versions wrote YAML."""
 
 
 class _Storage(TypedDict):
@@ -27,6 +32,7 @@ class _Storage(TypedDict):
     build_path: str | None
     firmware_bin_path: str | None
     esphome_version: str | None
+    name: str
 
 
 def read_result(tree: Path, configuration: str) -> BuildResult:
@@ -43,7 +49,30 @@ def read_result(tree: Path, configuration: str) -> BuildResult:
     return BuildResult(
         ota=ota,
         build_info=_build_info(tree, build / "build_info.json", storage.get("esphome_version")),
+        validated=read_validated(tree, configuration),
+        node_name=str(storage.get("name") or "")[:_LONGEST_NAME],
     )
+
+
+def read_validated(data_dir: Path, configuration: str) -> dict[str, Path]:
+    """Return what ESPHome keeps of a validated configuration in its data directory.
+
+    Nothing when it keeps none. Blocks; raises BuildError.
+    """
+    found: dict[str, Path] = {}
+    for name in _VALIDATED:
+        path = data_dir / "storage" / f"{configuration}.{name}"
+        with suppress(FileNotFoundError):
+            found[name] = _file(data_dir, path, _LARGEST_CONFIGURATION)
+    return found if len(found) > 1 else {}
+
+
+def forget_validated(data_dir: Path, configuration: str) -> None:
+    """Remove it, so that what is found after the next call of ESPHome is of that call. Blocks."""
+    # A build could have put a link there, to a folder that is none of its business.
+    if not (data_dir / "storage").is_symlink():
+        for name in _VALIDATED[1:]:
+            (data_dir / "storage" / f"{configuration}.{name}").unlink(missing_ok=True)
 
 
 def _build_info(tree: Path, path: Path, esphome_version: str | None) -> BuildInfo:

@@ -58,9 +58,7 @@ class BuildServices:
         self.firmware = FirmwareStore(layout)
         self.builder = LocalBuilder(layout, self._processes, self.toolchains, self.firmware)
         self.bundles = Bundles(layout, self._processes, self.toolchains)
-        self.flasher = FirmwareFlasher(
-            layout, self._processes, self.toolchains, self.bundles.validated
-        )
+        self.flasher = FirmwareFlasher(layout, self._processes, self.toolchains)
         self.containment = containment_here()
 
     async def start(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from ..build.bundle import Bundles
 from ..build.cache.layout import CacheLayout
 from ..build.firmware import BuildResult, FirmwareStore
 from ..build.model import BuildError, BuildInfo, BuildRequest, Firmware
@@ -22,6 +23,11 @@ _LOGGER = logging.getLogger(__name__)
 class _HereAlready(Exception):  # noqa: N818 - nothing went wrong
     """The firmware on its way is the one that is kept."""
 
+    def __init__(self, header: FirmwareHeader) -> None:
+        """Keep what the peer says about it."""
+        super().__init__()
+        self.header = header
+
 
 async def fetch_firmware(
     link: PeerLink,
@@ -30,18 +36,22 @@ async def fetch_firmware(
     *,
     store: FirmwareStore,
     layout: CacheLayout,
+    bundles: Bundles,
 ) -> Firmware:
     """Return what an attempt built.
 
     ``bundle_sha256`` is what it must have been built from, None when that is not known any more.
+    What was validated for that bundle is kept with it.
     Raises ChannelClosed, CommandRefused and BuildError: integrity when it is not of this attempt
     or not what the peer announced, builder_environment when it cannot be kept.
     """
     kept = await store.latest(request.configuration)
     for known in (kept, None):
         try:
-            return await _fetch(link, request, bundle_sha256, known, store=store, layout=layout)
-        except _HereAlready:
+            return await _fetch(
+                link, request, bundle_sha256, known, store=store, layout=layout, bundles=bundles
+            )
+        except _HereAlready as here:
             assert kept is not None  # noqa: S101 - else it is not raised
             try:
                 checked = await store.load(request.configuration, kept.sha256)
@@ -50,7 +60,12 @@ async def fetch_firmware(
                 await store.forget(request.configuration)
                 checked = None
             if checked is not None:
-                return checked
+                validated = await bundles.validated(
+                    request.configuration, here.header.bundle_sha256
+                )
+                name = here.header.build_info.node_name
+                again = BuildResult(checked.ota, checked.build_info, validated, name)
+                return await store.keep(request.configuration, request.device_name, again)
         except ProtocolError as err:
             if err.code is ErrorCode.STALLED:
                 raise ChannelClosed("it sends no more of the firmware") from err
@@ -73,6 +88,7 @@ async def _fetch(
     *,
     store: FirmwareStore,
     layout: CacheLayout,
+    bundles: Bundles,
 ) -> Firmware:
     target = layout.staging / f"{request.attempt_id}.bin"
     headers: list[FirmwareHeader] = []
@@ -86,21 +102,21 @@ async def _fetch(
             and known.build_info == _build_info(header)
             and known.device_name == request.device_name
         ):
-            raise _HereAlready
+            raise _HereAlready(header)
         headers.append(header)
         return IncomingFile(target, header.size, header.sha256)
 
     await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
     try:
         await link.fetch(Fetch(request.attempt_id), accept)
-        firmware = await store.keep(
-            request.configuration,
-            request.device_name,
-            BuildResult(target, _build_info(headers[0])),
-        )
+        header = headers[0]
+        validated = await bundles.validated(request.configuration, header.bundle_sha256)
+        name = header.build_info.node_name
+        result = BuildResult(target, _build_info(header), validated, name)
+        firmware = await store.keep(request.configuration, request.device_name, result)
     finally:
         await asyncio.to_thread(target.unlink, missing_ok=True)
-    if firmware.sha256 != headers[0].sha256:
+    if firmware.sha256 != header.sha256:
         raise ProtocolError(ErrorCode.TAMPERED, "it was altered on its way to the disk")
     return firmware
 

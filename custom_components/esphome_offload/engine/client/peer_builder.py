@@ -163,6 +163,7 @@ class PeerBuilder(Builder):
                 None if bundle is None else bundle.sha256,
                 store=self._firmware,
                 layout=self._layout,
+                bundles=self._bundles,
             ),
             progress,
             sink,

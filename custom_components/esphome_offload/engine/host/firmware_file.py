@@ -47,6 +47,7 @@ async def open_firmware(attempt: GuestAttempt, firmware: FirmwareStore) -> Firmw
             esphome_version=info.esphome_version or attempt.submission.parameters.esphome_version,
             build_time=info.build_time,
             config_hash=info.config_hash,
+            node_name="" if kept.node is None else kept.node.name,
         ),
         sha256=sha256,
         size=size,

@@ -24,12 +24,18 @@ from .ports import (
     Flasher,
     Presence,
     QueueSettings,
+    RestartWatch,
     Verdict,
 )
 from .remedies import Action, FailureHistory, Step
 
 _SAVE_WAIT_EVERY = 900.0
 """Seconds; at most this much of a limited wait counts again after a crash."""
+_BAD_VERDICTS = {
+    Verdict.WENT_BACK: (FailureReason.ROLLED_BACK, ReasonKey.WENT_BACK),
+    Verdict.ANOTHER_BUILD: (FailureReason.NOT_VERIFIED, ReasonKey.ANOTHER_BUILD_RUNS),
+    Verdict.NOT_BACK: (FailureReason.NOT_VERIFIED, ReasonKey.DEVICE_NOT_BACK),
+}
 # A device that did not answer, and of which Home Assistant knows nothing better, is tried again.
 TRY_AGAIN = 60.0
 
@@ -86,6 +92,7 @@ class Flashing:
         ``outdated`` is called after each wait and returns whether to build again.
         """
         unreachable = False
+        self._check_node(job, firmware)
         while True:
             waited = await self._wait_for_device(job, unreachable=unreachable)
             if waited and await outdated():
@@ -116,6 +123,8 @@ class Flashing:
 
     async def _flash(self, job: FirmwareJob, firmware: Firmware, lease: UploadLease) -> Flashed:
         request = job.request
+        # Again: by now it may be known what the device itself is called.
+        self._check_node(job, firmware)
         # Before the flash: a device on a good network is back within a second.
         watch = self._devices.watch_restart(request.device_name)
         try:
@@ -134,9 +143,9 @@ class Flashing:
                     ),
                     sink,
                 )
-            self._ledger.flashed(job)
+            self._ledger.flashed(job, watch.before)
             self._lane.uploaded(lease)
-            verdict = await watch.confirm(firmware.build_info)
+            verdict = await self._verify(job, firmware, watch)
             stop_if_cancelled()
         finally:
             watch.close()
@@ -144,9 +153,36 @@ class Flashing:
             return Flashed.VERIFIED
         if verdict is Verdict.UNKNOWN:
             return Flashed.UNVERIFIED
-        another = verdict is Verdict.ANOTHER_BUILD
-        key = ReasonKey.ANOTHER_BUILD_RUNS if another else ReasonKey.DEVICE_NOT_BACK
-        raise BuildError(FailureReason.NOT_VERIFIED, Reason(key, {"device": request.device_name}))
+        failure_reason, key = _BAD_VERDICTS[verdict]
+        raise BuildError(failure_reason, Reason(key, {"device": request.device_name}))
+
+    async def _verify(self, job: FirmwareJob, firmware: Firmware, watch: RestartWatch) -> Verdict:
+        """Wait until the device runs the firmware, and will not go back to the old one."""
+        seconds = 0.0 if firmware.node is None else firmware.node.good_after
+        verdict = await watch.confirm(firmware.build_info, goes_back=seconds > 0)
+        if verdict is not Verdict.CONFIRMED or not seconds:
+            return verdict
+        if not self._settings().wait_for_good_boot:
+            return verdict
+        parameters = {"device": job.request.device_name, "seconds": f"{seconds:.0f}"}
+        waits_for = Reason(ReasonKey.WAITS_FOR_GOOD_BOOT, parameters)
+        self._ledger.enter(job, Stage.VERIFYING, waits_for)
+        return await watch.stays(firmware.build_info, seconds)
+
+    def _check_node(self, job: FirmwareJob, firmware: Firmware) -> None:
+        """Raise BuildError (wrong_device) for firmware that is made for another device.
+
+        A renamed device still has its old name, and firmware of before has that as well.
+        """
+        name = job.request.device_name
+        node = firmware.node
+        if node is None or node.is_of(name) or node.is_of(self._devices.node_name(name) or ""):
+            return
+        if node.name:
+            key, parameters = ReasonKey.FIRMWARE_OF_ANOTHER, {"name": node.name, "device": name}
+        else:
+            key, parameters = ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": name}
+        raise BuildError(FailureReason.WRONG_DEVICE, Reason(key, parameters))
 
     def _presence(self, job: FirmwareJob) -> Presence:
         presence = self._devices.presence(job.request.device_name)

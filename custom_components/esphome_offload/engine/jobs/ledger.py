@@ -181,9 +181,9 @@ class Ledger:
         note = f"firmware {sha256[:12]}, ESPHome {version}, built {built_at}"
         self._publish(job, JobEvent.CHANGED, note)
 
-    def flashed(self, job: FirmwareJob) -> None:
-        """Enter verifying: the device has accepted the firmware."""
-        job.flashed(self._time.now())
+    def flashed(self, job: FirmwareJob, replaced: BuildInfo | None = None) -> None:
+        """Enter verifying: the device has accepted the firmware, and ran ``replaced`` before."""
+        job.flashed(self._time.now(), replaced)
         self._publish(job, JobEvent.CHANGED)
 
     def advance(self, job: FirmwareJob, progress: int) -> None:

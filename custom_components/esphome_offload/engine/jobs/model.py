@@ -119,10 +119,10 @@ class FirmwareJob:
 
     Times are UTC. ``progress`` is whole percents over the whole job or None while unknown;
     ``firmware_sha256`` names the kept firmware once there is one, ``fingerprint`` the state
-    of the configuration that it was built from. ``flashed_at`` is when the device had taken it.
-    ``stage_seconds`` adds up the time in each stage, by a monotonic clock; what a queued job
-    waits for a builder counts as that stage. ``waiting_for`` is what a queued or waiting job
-    waits for.
+    of the configuration that it was built from. ``flashed_at`` is when the device had taken it,
+    ``replaced`` the build that it ran before. ``stage_seconds`` adds up the time in each stage, by
+    a monotonic clock; what a queued job waits for a builder counts as that stage. ``waiting_for``
+    is what a queued or waiting job waits for.
     """
 
     job_id: _Id
@@ -140,6 +140,7 @@ class FirmwareJob:
     build_info: BuildInfo | None = None
     fingerprint: _String | None = None
     flashed_at: datetime | None = None
+    replaced: BuildInfo | None = None
     waiting_for: Reason | None = None
     stage_seconds: Annotated[dict[Stage, Annotated[float, Number(0, math.inf)]], Keyed(16)] = field(
         default_factory=dict
@@ -257,10 +258,11 @@ class FirmwareJob:
         self.build_info = build_info
         self.fingerprint = fingerprint
 
-    def flashed(self, now: datetime) -> None:
-        """Enter verifying: the device has accepted the firmware."""
+    def flashed(self, now: datetime, replaced: BuildInfo | None = None) -> None:
+        """Enter verifying: the device has accepted the firmware, and ran ``replaced`` before."""
         self._require(JobStatus.RUNNING)
         self.flashed_at = now
+        self.replaced = replaced
         self._enter(Stage.VERIFYING, None)
 
     def advance(self, progress: int) -> bool:
@@ -303,7 +305,8 @@ class FirmwareJob:
     ) -> None:
         """End without success."""
         self._require(JobStatus.QUEUED, JobStatus.RUNNING)
-        verified = False if failure_reason is FailureReason.NOT_VERIFIED else None
+        unverified = (FailureReason.NOT_VERIFIED, FailureReason.ROLLED_BACK)
+        verified = False if failure_reason in unverified else None
         self._end(JobStatus.FAILED, now, Outcome(error, failure_reason, exit_code, verified))
 
     def cancel(

@@ -29,6 +29,8 @@ class Verdict(StrEnum):
 
     CONFIRMED = "confirmed"
     ANOTHER_BUILD = "another_build"
+    WENT_BACK = "went_back"
+    """It runs the build again that it ran before."""
     NOT_BACK = "not_back"
     UNKNOWN = "unknown"
 
@@ -36,8 +38,18 @@ class Verdict(StrEnum):
 class RestartWatch(Protocol):
     """A watch on a device, started before a flash so that it misses no reconnect."""
 
-    async def confirm(self, build_info: BuildInfo) -> Verdict:
-        """Wait until the device is back; return whether it runs this build."""
+    @property
+    def before(self) -> BuildInfo | None:
+        """The build that the device ran before; its hash is not known."""
+
+    async def confirm(self, build_info: BuildInfo, *, goes_back: bool = False) -> Verdict:
+        """Wait until the device is back; return whether it runs this build.
+
+        ``goes_back``: its boot loader may go back to the former one.
+        """
+
+    async def stays(self, build_info: BuildInfo, seconds: float) -> Verdict:
+        """Return whether it still runs this build after some time, or that it does not any more."""
 
     def close(self) -> None:
         """Stop watching."""
@@ -51,6 +63,9 @@ class DeviceLink(Protocol):
 
     def address(self, device_name: str) -> str | None:
         """Return the address at which Home Assistant reaches it."""
+
+    def node_name(self, device_name: str) -> str | None:
+        """Return the name that the device itself has; None while that is not known."""
 
     def watch_restart(self, device_name: str) -> RestartWatch:
         """Start to watch for a reconnect."""
@@ -117,7 +132,8 @@ class QueueSettings:
     ``wait_for_device`` is for how many seconds built firmware waits for its device, 0 for not
     at all, None for without limit; ``wait_for_builder`` likewise, then a local build if
     ``fall_back_to_local``. ``peers_expected`` is for how many more seconds peers from before a
-    restart may connect.
+    restart may connect. ``wait_for_good_boot``: a job ends when its device cannot go back to the
+    old firmware any more.
     """
 
     parallel_uploads: int
@@ -126,3 +142,4 @@ class QueueSettings:
     fall_back_to_local: bool
     time_zone: str
     peers_expected: float = 0.0
+    wait_for_good_boot: bool = True

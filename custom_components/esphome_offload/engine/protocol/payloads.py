@@ -32,11 +32,12 @@ class BuildParameters:
 
 @dataclass(frozen=True, slots=True)
 class WireBuildInfo:
-    """ESPHome's ``build_info.json``, as far as it is used."""
+    """ESPHome's ``build_info.json``, as far as it is used, and the name of the node."""
 
     esphome_version: EsphomeVersion
     build_time: Annotated[str, Text(64)]
     config_hash: Count
+    node_name: Annotated[str, Text(64)] = ""
 
 
 @dataclass(frozen=True, slots=True)

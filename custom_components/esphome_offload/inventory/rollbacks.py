@@ -1,0 +1,44 @@
+"""RollbackWatch: notices devices that run the firmware again that was replaced."""
+
+from collections.abc import Mapping
+
+from homeassistant.core import HomeAssistant, callback
+
+from .. import issues
+from ..engine.devices.model import CoreDevice
+from ..engine.jobs.model import FirmwareJob
+from .device_link import same_build
+from .tracker import OffloadDevice
+
+
+class RollbackWatch:
+    """Creates a repair for each; it goes away when the device runs anything else.
+
+    A boot loader may go back long after the job has ended, and while Home Assistant is stopped.
+    """
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        self._hass = hass
+        self._jobs: dict[str, FirmwareJob] = {}
+
+    @callback
+    def note(self, job: FirmwareJob) -> None:
+        """Remember a job that has ended, if it brought firmware to its device."""
+        if job.flashed_at is not None:
+            self._jobs[job.request.configuration] = job
+
+    @callback
+    def check(self, devices: Mapping[str, OffloadDevice]) -> None:
+        """Compare what the devices run with what was flashed last."""
+        for configuration, device in devices.items():
+            job = self._jobs.get(configuration)
+            if job is not None and device.core is not None and device.core.online:
+                back = _runs_replaced(job, device.core)
+                issues.async_set_rolled_back(self._hass, job, back=back)
+
+
+def _runs_replaced(job: FirmwareJob, device: CoreDevice) -> bool:
+    old, new = job.replaced, job.build_info
+    if old is None or new is None or not (old.build_time and device.build_time):
+        return False
+    return same_build(device, old) and not same_build(device, new)
