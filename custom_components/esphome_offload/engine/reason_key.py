@@ -190,6 +190,8 @@ class ReasonKey(StrEnum):
     UPLOAD_FAILED_TO_START = "upload_failed_to_start", "The upload could not be started"
     UPLOAD_STOPPED = "upload_stopped", "The upload was stopped"
     UPLOAD_CUT_OFF = "upload_cut_off", "The upload to {device} was cut off"
+    UPLOAD_TIMED_OUT = "upload_timed_out", "The upload to {device} was cut off: it timed out"
+    UPLOAD_STALLED = "upload_stalled", "The upload to {device} did not advance, and was ended"
     DEVICE_UNREACHABLE = "device_unreachable", "{device} could not be reached"
     DEVICE_REFUSES = "device_refuses", "{device} did not take the firmware"
     DEVICE_REFUSES_PASSWORD = (

@@ -105,12 +105,18 @@ class Device:
         return self._child.output() if self._child else ""
 
     def configure(
-        self, *, ota_password: str = "first", greeting: str = "hello", slow: bool = False
+        self,
+        *,
+        ota_password: str = "first",
+        greeting: str = "hello",
+        slow: bool = False,
+        good_after: int | None = None,
     ) -> None:
         """Write the configuration, with these secrets in ``secrets.yaml``.
 
         ``slow`` makes every build compile everything, and start a process in its own session
-        (with "escapee" in its command line) that ends only by SIGKILL.
+        (with "escapee" in its command line) that ends only by SIGKILL. ``good_after``: seconds for
+        which a job waits, because something may start the old firmware again.
         """
         text = _YAML.format(
             name=self.name,
@@ -119,6 +125,8 @@ class Device:
             api_port=self.api_port,
             ota_port=self.ota_port,
         )
+        if good_after is not None:
+            text += f"safe_mode:\n  boot_is_good_after: {good_after}s\n"
         if slow:
             text += _SLOW_YAML
             component = self.yaml.with_name("components") / "slow" / "__init__.py"

@@ -31,6 +31,7 @@ from .package_index import NEWEST
 
 LAMP = "lamp.yaml"
 HERE = "192.0.2.7"
+STALLED = 2.0
 HERE_DIR = Path("/config/esphome")
 
 
@@ -44,7 +45,7 @@ class Bench:
         self.config_dir = config_dir
         self.firmware = firmware
         toolchains = Toolchains(layout, processes, uv_of(layout))
-        self.flasher = FirmwareFlasher(layout, processes, toolchains)
+        self.flasher = FirmwareFlasher(layout, processes, toolchains, stalled=STALLED)
 
     async def flash(
         self,
@@ -199,6 +200,48 @@ async def test_cancelling_ends_the_upload(bench: Bench, sink: Sink) -> None:
         await flash
 
 
+async def test_an_upload_that_does_not_advance_is_ended(bench: Bench, sink: Sink) -> None:
+    says = [
+        "INFO Connecting to 192.0.2.7 port 3232...",
+        "INFO Connected to 192.0.2.7",
+        "Uploading: [==  ] 42% ",
+    ]
+    async with asyncio.timeout(60):  # ESPHome of this test would stay for 600 s
+        error = await bench.refused({"says": says, "stays": True}, sink)
+    assert error.failure_reason is FailureReason.UPLOAD_FAILED
+    assert error.reason == Reason(ReasonKey.UPLOAD_STALLED, {"device": "lamp"})
+    assert sink.output[-1] == "== The upload does not advance and is ended"
+
+
+async def test_a_device_that_does_not_answer_at_all_is_offline(bench: Bench, sink: Sink) -> None:
+    says = ["INFO Connecting to 192.0.2.7 port 3232..."]
+    async with asyncio.timeout(60):
+        error = await bench.refused({"says": says, "stays": True}, sink)
+    assert error.failure_reason is FailureReason.DEVICE_OFFLINE
+
+
+@pytest.mark.parametrize(
+    ("before", "failure_reason"),
+    [
+        ("WARNING Connecting to 192.0.2.7 port 3232 failed: timed out", "device_offline"),
+        ("INFO Connected to 192.0.2.7", "upload_failed"),
+    ],
+)
+async def test_esphome_tries_each_address_once(
+    bench: Bench, sink: Sink, before: str, failure_reason: str
+) -> None:
+    says = [
+        "INFO Connecting to 2001:db8::7 port 3232...",
+        "INFO Retrying in 5 seconds (attempt 2 of 4)...",
+        before,
+        "INFO Retrying in 5 seconds (attempt 3 of 4)...",
+        "INFO OTA successful",
+    ]
+    error = await bench.refused({"says": says}, sink)
+    assert error.failure_reason == failure_reason
+    assert sink.output[-1] == says[3]
+
+
 # The words of ESPHome 2026.10.0 in each of these cases, without what comes before.
 JUDGED: list[tuple[str, list[str], FailureReason, ReasonKey]] = [
     (
@@ -286,7 +329,28 @@ JUDGED: list[tuple[str, list[str], FailureReason, ReasonKey]] = [
             "ERROR Upload failed after 3 attempts: connecting to 192.0.2.7 failed: timed out",
         ],
         FailureReason.UPLOAD_FAILED,
-        ReasonKey.UPLOAD_CUT_OFF,
+        ReasonKey.UPLOAD_TIMED_OUT,
+    ),
+    (
+        "not there, up to 2026.7",
+        [
+            "INFO Connecting to 192.0.2.7 port 3232...",
+            "ERROR Connecting to 192.0.2.7 port 3232 failed: [Errno 113] No route to host",
+            "ERROR Connection failed.",
+            "WARNING Failed to upload to ['192.0.2.7']",
+        ],
+        FailureReason.DEVICE_OFFLINE,
+        ReasonKey.DEVICE_UNREACHABLE,
+    ),
+    (
+        "cut off, up to 2026.7",
+        [
+            "INFO Connected to 192.0.2.7",
+            "Uploading: [=         ] 2% ERROR receiving chunk result response: timed out",
+            "WARNING Failed to upload to ['192.0.2.7']",
+        ],
+        FailureReason.UPLOAD_FAILED,
+        ReasonKey.UPLOAD_TIMED_OUT,
     ),
     (
         "lost after the last byte",
@@ -299,7 +363,7 @@ JUDGED: list[tuple[str, list[str], FailureReason, ReasonKey]] = [
             ),
         ],
         FailureReason.UPLOAD_FAILED,
-        ReasonKey.UPLOAD_CUT_OFF,
+        ReasonKey.UPLOAD_TIMED_OUT,
     ),
     (
         "bad checksum",

@@ -202,3 +202,21 @@ def test_every_failure_of_a_known_device_ends_some_time_or_moves_to_another_buil
     failures = FailureHistory()
     actions = [failures.decide(step, reason).action for _ in range(10)]
     assert actions[-1] in {Action.FAIL, Action.NEXT_BUILDER, Action.BUILD_AGAIN}
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        FailureReason.BUILDER_ENVIRONMENT,
+        FailureReason.VERSION_UNAVAILABLE,
+        FailureReason.OUT_OF_MEMORY,
+    ],
+)
+def test_built_firmware_is_flashed_later_where_the_tool_cannot_run_now(
+    reason: FailureReason,
+) -> None:
+    history = FailureHistory()
+    decisions = [history.decide(Step.FLASH, reason) for _ in range(6)]
+    assert {each.action for each in decisions[:5]} == {Action.RETRY_UPLOAD}
+    assert [each.delay for each in decisions] == [30.0, 60.0, 300.0, 900.0, 3600.0, 0.0]
+    assert decisions[5].action is Action.FAIL

@@ -16,7 +16,7 @@ from .cache.layout import CacheLayout
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
 from .firmware import verify
 from .model import BuildError, BuildSink, FlashRequest
-from .process.processes import LaunchError, Processes, ProcessResult
+from .process.processes import Command, LaunchError, Processes, ProcessResult
 from .toolchain.esphome_command import (
     Entry,
     EsphomeCall,
@@ -26,14 +26,23 @@ from .toolchain.esphome_command import (
 from .toolchain.toolchains import Toolchains
 
 _TIMEOUT = 1800.0
-"""ESPHome gives up by itself: three tries, each over within 160 s after the last sign of life."""
+"""For what comes before the first connection; ESPHome looks for the device's address."""
+_STALLED = 60.0
+"""Seconds without a sign that an upload advances. Erasing the flash takes some ten; ESPHome would
+wait for 160."""
 _TAIL = 200
 _DONE = "OTA successful"
 """ESPHome then sleeps for a second and exits; the device restarts already."""
-_CONNECTED = re.compile(r"\bConnected to \S+")
+_CONNECTED = re.compile(r"\bConnected to \S+|^Uploading:")
+_STARTED = re.compile(rf"{_CONNECTED.pattern}|\bConnecting to \S+")
+_TRIES_AGAIN = re.compile(r"\bRetrying in \d+ seconds \(attempt (\d{1,4}) of (\d{1,4})\)")
+_EXTRA_TRIES = 2
+"""ESPHome tries each address once, and then again this often; a job has its own tries."""
 _UNREACHABLE = re.compile(
     r"Error resolving IP address|Could not resolve|could not be resolved|No addresses to connect to"
     r"|Upload failed after \d+ attempts"
+    # Up to 2026.7.
+    r"|Connecting to \S+ port \d+ failed"
     # The web server's way: all of urllib3's error in one line.
     r"|OTA upload to .*(?:NewConnectionError|ConnectTimeout|Connection refused|No route to host)"
 )
@@ -41,6 +50,7 @@ _UNREACHABLE = re.compile(
 _PASSING = re.compile(
     r"Upload failed after \d+ attempts|may have already committed|MD5 code mismatch"
     r"|Unknown error from ESP|Unexpected response from ESP|OTA upload to \S+ port \d+ failed"
+    r"|(?:receiving|sending) .{1,60}: (?:timed out|\[Errno)|Error (?:receiving|sending) "
 )
 # What a device, or ESPHome on its behalf, says no with.
 _REFUSALS = tuple(
@@ -61,7 +71,8 @@ _REFUSALS = tuple(
     )
 )
 _LONGEST_LINE = 1000
-_LEVEL = re.compile(r"^(?:ERROR|CRITICAL)\s+(.*)")
+# Old versions do not end the row of the progress bar before an error.
+_LEVEL = re.compile(r"^(?:Uploading:[^%]{0,200}%\s*)?(?:ERROR|CRITICAL)\s+(.*)")
 
 
 class FirmwareFlasher:
@@ -74,7 +85,10 @@ class FirmwareFlasher:
         toolchains: Toolchains,
         *,
         entry: Entry = enter_directly,
+        stalled: float = _STALLED,
     ) -> None:
+        """``stalled``: seconds after which an upload that does not advance is ended."""
+        self._stalled = stalled
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
@@ -112,19 +126,8 @@ class FirmwareFlasher:
                 # It hardly computes, and the device does not wait for ever.
                 nice=0,
             )
-            tail: deque[str] = deque(maxlen=_TAIL)
-
-            def lines(batch: Sequence[str]) -> None:
-                tail.extend(batch)
-                sink.lines(batch)
-
-            result = await self._processes.run_lines(
-                esphome_command(self._layout, self._entry, toolchain, call),
-                lines,
-                sink.progress,
-                until=lambda line: _DONE in line,
-                timeout=_TIMEOUT,
-            )
+            command = esphome_command(self._layout, self._entry, toolchain, call)
+            failure = await self._upload(command, request, sink)
         except (LaunchError, OSError) as error:
             self._toolchains.invalidate(toolchain.version)
             sink.lines((f"{OWN}The upload could not be started: {error}",))
@@ -134,27 +137,82 @@ class FirmwareFlasher:
         finally:
             # It holds the resolved secrets, and nothing is to be uploaded with old ones.
             await asyncio.to_thread(_forget_configuration, data_dir)
-        if result.exit_code != 0:
-            # In a thread: what a device says stands in these lines.
-            raise await asyncio.to_thread(
-                judge, tuple(tail), result, request.firmware.device_name, request.config_dir
-            )
+        if failure is not None:
+            raise failure
+
+    async def _upload(
+        self, command: Command, request: FlashRequest, sink: BuildSink
+    ) -> BuildError | None:
+        """Run ESPHome until it is done or cannot succeed; return why it did not."""
+        loop = asyncio.get_running_loop()
+        tail: deque[str] = deque(maxlen=_TAIL)
+        best = 0.0
+        why: ReasonKey | None = None
+        result = ProcessResult(exit_code=1)
+
+        def lines(batch: Sequence[str]) -> None:
+            tail.extend(batch)
+            sink.lines(batch)
+            if limit.when() is not None or any(map(_STARTED.search, batch)):
+                limit.reschedule(loop.time() + self._stalled)
+
+        def progress(percent: float) -> None:
+            nonlocal best
+            sink.progress(percent)
+            if percent > best:
+                best = percent
+                limit.reschedule(loop.time() + self._stalled)
+
+        try:
+            async with asyncio.timeout(None) as limit:
+                result = await self._processes.run_lines(
+                    command,
+                    lines,
+                    progress,
+                    until=lambda line: _DONE in line or _tries_again(line),
+                    timeout=_TIMEOUT,
+                )
+        except TimeoutError:
+            sink.lines((f"{OWN}The upload does not advance and is ended",))
+            why = ReasonKey.UPLOAD_STALLED
+        if result.exit_code == 0 and tail and _tries_again(tail[-1]):
+            why = ReasonKey.UPLOAD_CUT_OFF
+        if result.exit_code == 0 and why is None:
+            return None
+        # In a thread: what a device says stands in these lines.
+        name = request.firmware.device_name
+        return await asyncio.to_thread(judge, tuple(tail), result, name, request.config_dir, why)
+
+
+def _tries_again(line: str) -> bool:
+    """Return whether ESPHome has tried each address and is about to start over."""
+    found = _TRIES_AGAIN.search(line)
+    return found is not None and int(found[1]) > int(found[2]) - _EXTRA_TRIES
 
 
 def judge(
-    tail: Sequence[str], result: ProcessResult, device_name: str, config_dir: Path
+    tail: Sequence[str],
+    result: ProcessResult,
+    device_name: str,
+    config_dir: Path,
+    why: ReasonKey | None = None,
 ) -> BuildError:
-    """Return what an upload that did not succeed means, from the lines that ESPHome printed."""
+    """Return what an upload that did not succeed means, from the lines that ESPHome printed.
+
+    ``why`` it was ended by us, if it was.
+    """
     code = result.exit_code
-    if code == CONFIG_INVALID_EXIT_CODE:
+    if code == CONFIG_INVALID_EXIT_CODE and why is None:
         return classify(tail, result, config_dir)
     lines = [line[:_LONGEST_LINE] for line in tail]
     errors = [found[1].strip() for line in lines if (found := _LEVEL.match(line))]
     connected = any(_CONNECTED.search(line) for line in lines)
-    if not connected and any(_UNREACHABLE.search(line) for line in errors):
+    if not connected and (why is not None or any(map(_UNREACHABLE.search, errors))):
         failure_reason, key = FailureReason.DEVICE_OFFLINE, ReasonKey.DEVICE_UNREACHABLE
-    elif result.signal is not None or any(_PASSING.search(line) for line in errors):
-        failure_reason, key = FailureReason.UPLOAD_FAILED, ReasonKey.UPLOAD_CUT_OFF
+    elif why is not None or result.signal is not None or any(map(_PASSING.search, errors)):
+        timed_out = any("timed out" in line for line in errors)
+        failure_reason = FailureReason.UPLOAD_FAILED
+        key = why or (ReasonKey.UPLOAD_TIMED_OUT if timed_out else ReasonKey.UPLOAD_CUT_OFF)
     else:
         failure_reason, key = FailureReason.UPLOAD_REFUSED, ReasonKey.DEVICE_REFUSES
         known = (key for pattern, key in _REFUSALS if any(map(pattern.search, errors)))

@@ -55,6 +55,8 @@ class Decision:
 # tried for as long as the options let firmware wait.
 _WAIT_FOR_DEVICE = Remedy(Action.WAIT_FOR_DEVICE, times=5, unknown_is_free=True)
 _NEXT_BUILDER = Remedy(Action.NEXT_BUILDER)
+_FLASH_LATER = Remedy(Action.RETRY_UPLOAD, times=5, delays=(30.0, 60.0, 300.0, 900.0, 3600.0))
+_FAIL = Remedy(Action.FAIL)
 
 _REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
     (Step.KEPT, FailureReason.NO_FIRMWARE): Remedy(Action.BUILD_AGAIN),
@@ -73,10 +75,26 @@ _REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
         Action.BUILD_AGAIN, times=2, then=Action.NEXT_BUILDER
     ),
     (Step.FLASH, FailureReason.DEVICE_OFFLINE): _WAIT_FOR_DEVICE,
+    # Firmware is built, and this machine cannot run the tool that sends it now: no memory, no
+    # disk, or no network for a toolchain that was removed.
+    (Step.FLASH, FailureReason.BUILDER_ENVIRONMENT): _FLASH_LATER,
+    (Step.FLASH, FailureReason.VERSION_UNAVAILABLE): _FLASH_LATER,
+    (Step.FLASH, FailureReason.OUT_OF_MEMORY): _FLASH_LATER,
     # Ten seconds are enough for a device that restarted half-way through to be back.
     (Step.FLASH, FailureReason.UPLOAD_FAILED): Remedy(
         Action.RETRY_UPLOAD, times=2, delays=(10.0, 30.0)
     ),
+    # Nothing would change by itself.
+    (Step.FLASH, FailureReason.WRONG_DEVICE): _FAIL,
+    (Step.FLASH, FailureReason.UPLOAD_REFUSED): _FAIL,
+    (Step.FLASH, FailureReason.NOT_VERIFIED): _FAIL,
+    (Step.FLASH, FailureReason.ROLLED_BACK): _FAIL,
+    (Step.FLASH, FailureReason.INTEGRITY): _FAIL,
+    (Step.FLASH, FailureReason.NO_FIRMWARE): _FAIL,
+    # Only where nothing was kept of what was validated for the build.
+    (Step.FLASH, FailureReason.CONFIG_INVALID): _FAIL,
+    # It was stopped from elsewhere.
+    (Step.FLASH, FailureReason.BUILDER_UNAVAILABLE): _FAIL,
 }
 """A failure that is not here ends the job at once: nothing would change by itself."""
 
