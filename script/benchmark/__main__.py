@@ -124,7 +124,10 @@ def _remote_lines(figures: dict[str, Json]) -> Iterator[str]:
         yield _line(f"    memory, {side}", grown, "MiB", _TRANSFER_MB)
     yield from _stall_lines("bundle of 100 MiB", moved)
     among = figures["strangers"]
-    others = f"{among['home_assistant']} ms at Home Assistant's own websocket"
+    others = (
+        f"{among['no_page']} ms where there is no page,"
+        f" {among['home_assistant']} ms at Home Assistant's own websocket"
+    )
     yield _line(f"longest stall, {COUNT} strangers", among["link"], "ms", _STALL_MS, others)
 
 

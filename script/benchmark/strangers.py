@@ -1,4 +1,8 @@
-"""1,200 strangers who connect at once to the link, and as many to Home Assistant's own websocket."""
+"""1,200 strangers who connect at once to the link.
+
+Beside it, as many at Home Assistant's own websocket, and as many who ask for a page that there is
+not: less than that, the web server itself does not cost.
+"""
 
 import asyncio
 from statistics import median
@@ -10,7 +14,7 @@ from tests.e2e.harness.client import Json
 from tests.e2e.harness.strangers import strangers
 
 COUNT = 1200
-_PATHS = {"link": URL_LINK, "home_assistant": "/api/websocket"}
+_PATHS = {"link": URL_LINK, "home_assistant": "/api/websocket", "no_page": "/no_such_page"}
 
 
 async def measure(builder: Builder, runs: int) -> dict[str, Json]:
