@@ -1,11 +1,11 @@
-"""docs/protocol.md and docs/security.md say what the code does."""
+"""docs/protocol.md, docs/security.md and docs/failures.md say what the code does."""
 
 from pathlib import Path
 import re
 
 import pytest
 
-from custom_components.esphome_offload.engine.const import MIB
+from custom_components.esphome_offload.engine.const import MIB, FailureReason
 from custom_components.esphome_offload.engine.host import (
     build_host,
     guest_sessions,
@@ -13,6 +13,12 @@ from custom_components.esphome_offload.engine.host import (
     runner,
     strangers,
     used_ids,
+)
+from custom_components.esphome_offload.engine.jobs.remedies import (
+    REMEDIES,
+    Action,
+    Remedy,
+    Step,
 )
 from custom_components.esphome_offload.engine.protocol import (
     bodies,
@@ -28,6 +34,18 @@ from custom_components.esphome_offload.engine.protocol.messages import AttemptSt
 ROOT = Path(__file__).parents[1]
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 SECURITY = (ROOT / "docs" / "security.md").read_text()
+FAILURES = dict(
+    re.findall(
+        r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "failures.md").read_text(), re.MULTILINE
+    )
+)
+ACTIONS = {
+    Action.FAIL: "fails",
+    Action.NEXT_BUILDER: "next builder",
+    Action.BUILD_AGAIN: "built again",
+    Action.RETRY_UPLOAD: "again",
+    Action.WAIT_FOR_DEVICE: "waits for the device",
+}
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 TYPES = [
@@ -96,3 +114,26 @@ def test_every_threat_names_a_test() -> None:
 def test_every_named_test_exists(name: str) -> None:
     path, _, function = name.partition("::")
     assert re.search(rf"^(?:async )?def {function}\(", (ROOT / path).read_text(), re.MULTILINE)
+
+
+def in_words(remedy: Remedy) -> str:
+    words = ACTIONS[remedy.action]
+    if remedy.times is not None:
+        words += " once" if remedy.times == 1 else f" {remedy.times} times"
+    if delays := [f"{delay:.0f}" for delay in remedy.delays if delay]:
+        after = f"after {', '.join(delays[:-1])} and {delays[-1]} s"
+        next_one = remedy.action is Action.NEXT_BUILDER
+        words += f"; this one again {after}" if next_one else f", {after}"
+    return words if remedy.then is Action.FAIL else f"{words}, then {ACTIONS[remedy.then]}"
+
+
+def test_every_failure_is_in_the_table_and_nothing_else() -> None:
+    assert list(FAILURES) == list(FailureReason)
+
+
+@pytest.mark.parametrize("reason", FailureReason)
+def test_the_table_says_what_a_job_does(reason: FailureReason) -> None:
+    building = REMEDIES.get((Step.BUILD, reason), Remedy(Action.FAIL))
+    flashing = REMEDIES[Step.FLASH, reason]
+    _, *said = FAILURES[reason].split(" | ")
+    assert said == [in_words(building), in_words(flashing)]

@@ -20,7 +20,6 @@ from sqlalchemy import text
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.build.diagnosis import classify
-from custom_components.esphome_offload.engine.build.flasher import judge
 from custom_components.esphome_offload.engine.build.model import (
     BuildError,
     BuildRequest,
@@ -28,6 +27,7 @@ from custom_components.esphome_offload.engine.build.model import (
     FlashRequest,
 )
 from custom_components.esphome_offload.engine.build.process.processes import ProcessResult
+from custom_components.esphome_offload.engine.build.upload_diagnosis import judge
 from custom_components.esphome_offload.engine.codec import decode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.protocol.messages import SentReason

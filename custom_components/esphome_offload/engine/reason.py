@@ -19,6 +19,7 @@ LINE_LIMIT: Final = 300
 _NUMBER: Final = r"\d{1,12}"
 _PEER_PARAMETERS: Final[Mapping[str, str]] = {
     "ahead": _NUMBER,
+    "bytes": _NUMBER,
     "code": r"-?\d{1,5}",
     "free": _NUMBER,
     "minutes": _NUMBER,

@@ -114,15 +114,63 @@ class ReasonKey(StrEnum):
         "config_refused_at",
         "ESPHome does not accept the configuration ({file}, line {row})",
     )
-    DOWNLOAD_FAILED = "download_failed", "Something that the build needs cannot be downloaded"
-    DISK_FULL = "disk_full", "The disk is full"
-    TOOL_MISSING = "tool_missing", "A tool of the build is missing, or cannot run"
-    MEMORY_RAN_OUT = "memory_ran_out", "Memory ran out"
+    DOWNLOAD_FAILED = (
+        "download_failed",
+        (
+            "Something that the build needs cannot be downloaded; check the internet connection of the"
+            " machine that builds"
+        ),
+    )
+    DISK_FULL = "disk_full", "The disk of the machine that builds is full; make room and try again"
+    TOOL_MISSING = (
+        "tool_missing",
+        "A tool of the build is missing on the machine that builds, or cannot run there",
+    )
+    TOOL_CRASHED = (
+        "tool_crashed",
+        (
+            "The compiler crashed; if that happens again, check the memory and the storage of the"
+            " machine that builds"
+        ),
+    )
+    TOOLS_NOT_SET_UP = (
+        "tools_not_set_up",
+        "The tools of the build cannot be set up on the machine that builds",
+    )
+    MEMORY_RAN_OUT = (
+        "memory_ran_out",
+        "Memory ran out; build on a machine that has more of it",
+    )
     BUILD_KILLED = "build_killed", "The build was ended from outside ({signal})"
+    BUILD_NOT_BEGUN = (
+        "build_not_begun",
+        (
+            "The build ended with exit code {code} before anything was compiled; the log of the job"
+            " says more"
+        ),
+    )
+    SETTINGS_REFUSED = (
+        "settings_refused",
+        "The build system does not accept the settings of the configuration",
+    )
     CODE_REFUSED = "code_refused", "The code does not compile"
     CODE_REFUSED_AT = "code_refused_at", "The code does not compile ({file}, line {row})"
     CODE_NOT_LINKED = "code_not_linked", "The firmware cannot be linked"
-    BUILD_ENDED = "build_ended", "The build ended with exit code {code}"
+    FIRMWARE_TOO_LARGE = (
+        "firmware_too_large",
+        "The firmware is too large for the device; remove something from the configuration",
+    )
+    FIRMWARE_TOO_LARGE_BY = (
+        "firmware_too_large_by",
+        (
+            "The firmware is too large for the device by {bytes} bytes; remove something from the"
+            " configuration"
+        ),
+    )
+    BUILD_ENDED = (
+        "build_ended",
+        "The build ended with exit code {code}; the log of the job says more",
+    )
     RESULT_MISSING = (
         "result_missing",
         "ESPHome reported success, but its result is not where it should be",

@@ -3,20 +3,26 @@
 A line of a compiler or of ESPHome may hold any value of a configuration: in quotes, as the text of
 an #error, as a name. To compare it with all values would need ESPHome's view of the configuration
 (substitutions, packages, expressions). So nothing of a line is copied but what one of the sentences
-below, which are the tool's own, lets through: numbers, names of ESPHome's schema and of regions of
-memory. What is no such sentence is for the job's log alone.
+that are the tools' own lets through: numbers, names of ESPHome's schema and of regions of memory.
+What is no such sentence is for the job's log alone.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 import re
 from typing import Final
+
+from .machine_sentences import CRASH, DEVICE, DISK, DOWNLOAD, MEMORY, NETWORK, SETUP, TOOLS
+from .tool_sentences import CONFIGURATION, LINKER, PROJECT, SIZE, Sentence
 
 _LONGEST: Final = 1000
 _SOURCE_FILE: Final = re.compile(
     r"(?:[\w@+-][\w@+. -]{0,60}/){0,8}[\w@+-][\w@+. -]{0,60}\.(?:ya?ml|h|hpp|c|cc|cpp|tcc|S)"
 )
+_IN_TREE: Final = re.compile(
+    r"^(?:\.{0,2}/).{0,800}?(?:^|/)(?:\.piolibdeps/[^/]{1,60}/|(?=(?:src|managed_components|pio_components)/))(.{1,300})$"
+)
 _QUOTED: Final = r"['`\u2018\"][^'`\u2019\"]{0,200}['\u2019\"]"
-_NAME: Final = r"[a-z][a-z0-9_]{0,40}"
 
 # Sentences of the compilers, behind "error: ". "…" stands for what is quoted.
 _COMPILER: Final = frozenset(
@@ -80,68 +86,63 @@ _COMPILER: Final = frozenset(
 _DIAGNOSTIC: Final = re.compile(r"^[^\s:][^:]{0,400}:\d{1,9}(?::\d{1,9})?: (?:fatal )?error: (.*)$")
 _MISSING_HEADER: Final = re.compile(r"[^\s:]{1,200}: No such file or directory")
 
-# Other sentences as a whole, with how they are shown: groups are numbers and names of schemas.
-_OPTION: Final = rf"\[({_NAME})(?:\.{_NAME})?\]"
-_SENTENCES: Final = tuple(
-    (re.compile(pattern), shown)
-    for pattern, shown in (
-        (
-            r".{0,400}region [`'\u2018]?([a-z0-9_]{1,40})['\u2019]? overflowed by (\d{1,9}) bytes",
-            "region {0} overflowed by {1} bytes",
-        ),
-        (
-            r".{0,400}will not fit in region [`'\u2018]?([a-z0-9_]{1,40})['\u2019]?",
-            "will not fit in region {0}",
-        ),
-        (r".{0,400}undefined reference to .*", "undefined reference to a symbol"),
-        (r".{0,400}multiple definition of .*", "multiple definition of a symbol"),
-        (
-            rf"'({_NAME})' is a required option for {_OPTION}\.?",
-            "'{0}' is a required option for [{1}]",
-        ),
-        (
-            rf".{{0,110}} ?[Ii]nvalid option for {_OPTION}[.;] [Dd]id you mean \[({_NAME})\].{{0,200}}",
-            "Invalid option for [{0}]; did you mean [{1}]?",
-        ),
-        (
-            rf".{{0,110}} ?[Ii]nvalid option for {_OPTION}(?:\..{{0,100}})?",
-            "Invalid option for [{0}]",
-        ),
-        (r"Platform not found\b.*", "Platform not found"),
-        (r"Component not found\b.*", "Component not found"),
-        (r".{0,200}Invalid YAML syntax\b.*", "Invalid YAML syntax"),
-        (r".{0,200}Secret .{0,100}not defined\b.*", "Secret not defined"),
-        (r"Couldn't find ID\b.*", "Couldn't find ID"),
-        (r"ID .{0,100}redefined\b.*", "ID redefined"),
-        (r".*No space left on device.*", "No space left on device"),
-        (
-            r".*\b(?:Could not|Failed to) resolve\b.*|.*[Nn]ame resolution.*",
-            "Name resolution failed",
-        ),
-        (r".*Connection refused.*", "Connection refused"),
-    )
+_SENTENCES: Final = (
+    *DISK,
+    *LINKER,
+    *SIZE,
+    *CONFIGURATION,
+    *PROJECT,
+    *MEMORY,
+    *CRASH,
+    *TOOLS,
+    *NETWORK,
+    *DOWNLOAD,
+    *SETUP,
+    *DEVICE,
 )
 
 
 def safe_line(line: str) -> str | None:
-    """Return what may be shown of a line to anybody; None when it is no sentence that is known."""
-    line = line[:_LONGEST].strip()
+    """Return what may be shown of a line that anybody wrote; None when no sentence in it is known."""
+    return _shown(line, _SENTENCES, here=False)
+
+
+def shown_line(line: str, first: Iterable[Sentence] = ()) -> str | None:
+    """Return the same of a line that a tool wrote on this machine, with the names in it.
+
+    The sentences in ``first`` are looked for before all others.
+    """
+    return _shown(line, (*first, *_SENTENCES), here=True)
+
+
+def clip(line: str) -> str:
+    """Return a line with at most 1,000 characters: the beginning and the end of a longer one."""
+    if len(line) <= _LONGEST:
+        return line
+    return f"{line[: _LONGEST // 2]} … {line[-_LONGEST // 2 + 3 :]}"
+
+
+def _shown(line: str, sentences: Iterable[Sentence], *, here: bool) -> str | None:
+    line = clip(line).strip()
     if (found := _DIAGNOSTIC.match(line)) is not None:
         return _compiler_sentence(found[1])
-    for pattern, shown in _SENTENCES:
-        if (found := pattern.fullmatch(line)) is not None:
-            return shown.format(*found.groups())
-    return line if line in _OUR_OWN else None
+    if line in _OUR_OWN:
+        return line
+    shown = (sentence.shown(line, here=here) for sentence in sentences)
+    return next((text for text in shown if text is not None), None)
 
 
 def shown_path(path: str, folder: Path) -> str | None:
     """Return the name of a source file as it may be shown, relative to ``folder``; blocks.
 
-    None for one elsewhere, whose path would tell about the machine.
+    One in a build tree is named from its sources or libraries on. None for one elsewhere, whose
+    path would tell about the machine.
     """
     for root in (folder, folder.resolve()):
         if path.startswith(f"{root}/"):
             path = path.removeprefix(f"{root}/")
+    if (found := _IN_TREE.search(path)) is not None:
+        path = found[1]
     return path if is_source_file(path) else None
 
 
@@ -165,5 +166,5 @@ def _compiler_sentence(message: str) -> str | None:
 _OUR_OWN: Final = frozenset(
     {f"error: {sentence}" for sentence in _COMPILER}
     | {"error: No such file or directory"}
-    | {shown for _, shown in _SENTENCES if "{" not in shown}
+    | {sentence.anywhere for sentence in _SENTENCES if "{" not in sentence.anywhere}
 )

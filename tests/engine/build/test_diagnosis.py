@@ -42,7 +42,7 @@ def test_an_invalid_configuration_is_reported_with_its_place() -> None:
     assert error.reason == Reason(
         ReasonKey.CONFIG_REFUSED_AT,
         {"file": "demo.yaml", "row": "7"},
-        "Invalid option for [sensor]; did you mean [name]?",
+        "[nme] is an invalid option for [sensor.template]; did you mean [name]?",
     )
 
 
@@ -98,7 +98,7 @@ def test_a_package_that_could_not_be_fetched_is_no_invalid_configuration() -> No
     line = f"fatal: unable to access '{SECRET}': Could not resolve host: example.org"
     error = judged(["Failed config", "external_components:", line], REFUSED)
     assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
-    assert error.reason == Reason(ReasonKey.DOWNLOAD_FAILED)
+    assert error.reason == Reason(ReasonKey.DOWNLOAD_FAILED, line="Could not resolve host")
 
 
 def test_a_refusal_without_words_is_one_too() -> None:
@@ -136,18 +136,6 @@ AT = ReasonKey.CODE_REFUSED_AT
             "/home/me/main.cpp:7:10: error: stray '@' in program",
             Reason(ReasonKey.CODE_REFUSED, line="error: stray … in program"),
         ),
-        (
-            "src/main.cpp:30: undefined reference to `missing()'",
-            Reason(ReasonKey.CODE_NOT_LINKED, line="undefined reference to a symbol"),
-        ),
-        (
-            "main.cpp.o:(.text+0x1): multiple definition of `twice'",
-            Reason(ReasonKey.CODE_NOT_LINKED, line="multiple definition of a symbol"),
-        ),
-        (
-            "x/bin/ld: region `iram0_0_seg' overflowed by 432 bytes",
-            Reason(ReasonKey.CODE_NOT_LINKED, line="region iram0_0_seg overflowed by 432 bytes"),
-        ),
     ],
 )
 def test_the_first_diagnostic_of_a_compiler_is_told(diagnostic: str, reason: Reason) -> None:
@@ -158,6 +146,41 @@ def test_the_first_diagnostic_of_a_compiler_is_told(diagnostic: str, reason: Rea
             "demo.yaml: In lambda function:",
             diagnostic,
             "src/other.cpp:1:1: error: another one",
+            "ninja: build stopped: subcommand failed.",
+            "ERROR Host build failed",
+        ]
+    )
+    assert (error.failure_reason, error.reason) == (FailureReason.COMPILE_FAILED, reason)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "src/main.cpp:30: undefined reference to `missing()'",
+            Reason(ReasonKey.CODE_NOT_LINKED, line="undefined reference to a symbol"),
+        ),
+        (
+            "main.cpp.o:(.text+0x1): multiple definition of `twice'",
+            Reason(ReasonKey.CODE_NOT_LINKED, line="multiple definition of a symbol"),
+        ),
+        (
+            "x/bin/ld: region `iram0_0_seg' overflowed by 432 bytes",
+            Reason(
+                ReasonKey.FIRMWARE_TOO_LARGE_BY,
+                {"bytes": "432"},
+                "region iram0_0_seg overflowed by 432 bytes",
+            ),
+        ),
+    ],
+)
+def test_what_a_linker_says_is_told(said: str, reason: Reason) -> None:
+    error = judged(
+        [
+            "[53/53] LINK program",
+            "FAILED: program ",
+            said,
+            "collect2: error: ld returned 1 exit status",
             "ninja: build stopped: subcommand failed.",
             "ERROR Host build failed",
         ]
@@ -184,7 +207,7 @@ def test_a_diagnostic_outweighs_memory_that_ran_out_elsewhere_on_the_machine() -
 def test_a_compiler_without_memory_is_recognised(line: str) -> None:
     error = judged(["compilation terminated.", line, "ninja: build stopped: x."])
     assert error.failure_reason is FailureReason.OUT_OF_MEMORY
-    assert error.reason == Reason(ReasonKey.MEMORY_RAN_OUT)
+    assert (error.reason.key, error.reason.line is None) == (ReasonKey.MEMORY_RAN_OUT, False)
 
 
 def test_what_the_kernel_says_about_memory_is_believed() -> None:
@@ -194,6 +217,7 @@ def test_what_the_kernel_says_about_memory_is_believed() -> None:
 
 NETWORK = ReasonKey.DOWNLOAD_FAILED
 TOOLS = ReasonKey.TOOL_MISSING
+NOT_SET_UP = ReasonKey.TOOLS_NOT_SET_UP
 
 
 @pytest.mark.parametrize(
@@ -203,7 +227,7 @@ TOOLS = ReasonKey.TOOL_MISSING
             "src/main.cpp:1:1: fatal error: error writing to /tmp/cc1.s: No space left on device",
             ReasonKey.DISK_FULL,
         ),
-        ("ERROR Failed to download from all mirrors:", NETWORK),
+        ("  https://example.org/x.zip: 404 Client Error: Not Found for url", NETWORK),
         (
             "HTTPSConnectionPool(host='example.org', port=443): Max retries exceeded with url: /x",
             NETWORK,
@@ -211,8 +235,9 @@ TOOLS = ReasonKey.TOOL_MISSING
         ("curl: (7) Failed to connect to example.org port 443: Connection refused", NETWORK),
         ("Temporary failure in name resolution", NETWORK),
         ("HTTPClientError: 503", NETWORK),
-        ("UnknownPackageError: Could not find the package", TOOLS),
-        ("PackageManagerInstallError: no", TOOLS),
+        ("UnknownPackageError: Could not find the package", NOT_SET_UP),
+        ("RuntimeError: Can't create Python virtual environment for x", NOT_SET_UP),
+        ("PackageManagerInstallError: no", ReasonKey.BUILD_NOT_BEGUN),
         ("/bin/sh: 1: xtensa-esp32-elf-g++: not found", TOOLS),
         ("ERROR gcc not found on PATH (tried gcc, clang, cc); install it or set CC", TOOLS),
         ("FileNotFoundError: [Errno 2] No such file or directory: 'ninja'", TOOLS),
@@ -222,7 +247,7 @@ TOOLS = ReasonKey.TOOL_MISSING
 def test_what_the_builder_lacks_is_its_environment(line: str, key: ReasonKey) -> None:
     error = judged(["INFO Compiling app...", line])
     assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
-    assert error.reason == Reason(key)
+    assert error.reason.key is key
 
 
 def test_a_signal_from_outside_is_not_blamed_on_the_code() -> None:
@@ -231,8 +256,15 @@ def test_a_signal_from_outside_is_not_blamed_on_the_code() -> None:
     assert error.reason == Reason(ReasonKey.BUILD_KILLED, {"signal": "SIGKILL"})
 
 
+def test_before_anything_was_compiled_it_is_the_builder_that_failed() -> None:
+    error = judged(["INFO Compiling app...", f"ERROR {SECRET} went wrong"])
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.reason == Reason(ReasonKey.BUILD_NOT_BEGUN, {"code": "1"})
+
+
 def test_otherwise_the_exit_code_is_all_that_is_told() -> None:
-    error = judged([f"ERROR {SECRET} went wrong"], ProcessResult(exit_code=7))
+    lines = ["[5/50] CC a.o", f"ERROR {SECRET} went wrong"]
+    error = judged(lines, ProcessResult(exit_code=7))
     assert error.failure_reason is FailureReason.COMPILE_FAILED
     assert error.reason == Reason(ReasonKey.BUILD_ENDED, {"code": "7"})
 

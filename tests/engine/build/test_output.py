@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.process.build_progress import BuildProgress
 from custom_components.esphome_offload.engine.build.process.output import OutputParser
 from custom_components.esphome_offload.engine.job_log import LINE_LIMIT
 
@@ -119,16 +120,16 @@ def test_progress_is_not_looked_for_all_along_a_line(begin: str) -> None:
     assert progress_of(begin + "x" * 1000 + " 50%") == []
 
 
-def test_an_announced_sub_build_does_not_drive_the_progress() -> None:
+def test_a_sub_build_moves_the_progress_inside_its_step() -> None:
     """The IDF builds its bootloader with a ninja inside ninja; here the outer one has less to do."""
     outer_steps = 50
-    sub_build = [f"[{step}/123] Building C object boot{step}.obj" for step in range(1, 124)]
+    sub_build = [f"[{step}/4] Building C object boot{step}.obj" for step in range(1, 5)]
     assert progress_of(
         f"[10/{outer_steps}] Performing build step for 'bootloader'",
         *sub_build,
         f"[11/{outer_steps}] No install step for 'bootloader'",
         f"[25/{outer_steps}] Building CXX object",
-    ) == [20.0, 22.0, 50.0]
+    ) == [20.0, 20.5, 21.0, 21.5, 22.0, 50.0]
 
 
 def test_a_sub_build_that_ends_is_left_even_when_the_number_of_steps_shrank() -> None:
@@ -137,7 +138,48 @@ def test_a_sub_build_that_ends_is_left_even_when_the_number_of_steps_shrank() ->
         "[123/123] Generating binary image",
         "[12/48] Completed 'bootloader'",
         "[24/48] Building CXX object",
-    ) == [20.0, 25.0, 50.0]
+    ) == [20.0, 22.0, 25.0, 50.0]
+
+
+def test_a_sub_build_with_as_many_steps_as_that_around_it_is_one_too() -> None:
+    assert progress_of(
+        "[10/50] Performing build step for 'bootloader'",
+        "[5/50] Building C object a.obj",
+        "[50/50] Linking",
+        "[12/50] Completed 'bootloader'",
+        "[25/50] Building CXX object",
+    ) == [20.0, 20.2, 22.0, 24.0, 50.0]
+
+
+def test_a_build_that_only_builds_others_gives_them_most_of_the_progress() -> None:
+    """sysbuild: sixteen steps that take no time, and the whole work inside of two of them."""
+    progress = progress_of(
+        "[1/16] Creating directories for 'mcuboot'",
+        "[10/16] Performing build step for 'mcuboot'",
+        "[180/180] Linking",
+        "[11/16] No install step for 'mcuboot'",
+        "[12/16] Performing build step for 'zephyr'",
+        "[210/420] Building C object",
+        "[420/420] Linking",
+        "[13/16] No install step for 'zephyr'",
+        "[16/16] Generating merged.hex",
+    )
+    assert progress == sorted(progress)
+    assert [round(percent) for percent in progress] == [42, 60, 78, 100]
+
+
+def test_files_that_are_compiled_count_against_those_of_a_build_like_it() -> None:
+    parser = OutputParser(BuildProgress(files=4))
+    shown = [parser.feed(b"Compiling .pioenvs/lamp/src/a.cpp.o\n")[1] for _ in range(5)]
+    # The last one that is known of may not be the last one.
+    assert shown == [25.0, 50.0, 75.0, 99.0, None]
+
+
+def test_of_a_build_like_no_other_the_progress_is_estimated_and_never_at_its_end() -> None:
+    shown = progress_of(*(f"Compiling .pioenvs/lamp/src/{each}.cpp.o" for each in range(2000)))
+    assert shown == sorted(shown)
+    assert 60 < shown[250] < 70
+    assert shown[-1] == 99.0
 
 
 def test_an_unannounced_smaller_sub_build_does_not_drive_the_progress() -> None:
@@ -164,12 +206,16 @@ def test_of_output_without_any_newline_only_a_line_is_kept() -> None:
     for _ in range(1000):
         assert parser.feed(b"x" * 1000) == ([], None)
         assert len(parser._pending) <= 4 * LINE_LIMIT
-    assert parser.feed(b"\nnext") == (["x" * LINE_LIMIT], None)
+    (line,), _ = parser.feed(b"\nnext")
+    assert len(line) == LINE_LIMIT
     assert parser.finish() == ["next"]
 
 
-def test_a_long_line_is_clipped() -> None:
-    assert parse(b"x" * 10_000 + b"\nshort\n")[0] == ["x" * LINE_LIMIT, "short"]
+def test_of_a_long_line_the_beginning_and_the_end_are_kept() -> None:
+    line, short = parse(b"begin" + b"x" * 10_000 + b"end\nshort\n")[0]
+    assert (len(line), line[:5], line[-3:], short) == (LINE_LIMIT, "begin", "end", "short")
+    line, _ = parse(b"begin", *(b"x" * 1000 for _ in range(50)), b"end\nshort\n")[0]
+    assert (len(line), line[:5], line[-3:]) == (LINE_LIMIT, "begin", "end")
 
 
 PIECE = 16 * 1024

@@ -5,140 +5,111 @@ ESPHome quotes the configuration, with its passwords.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 import re
 import signal
 
 from ..const import FailureReason
+from ..machine_sentences import CRASH, DISK, DOWNLOAD, MEMORY, NETWORK, SETUP, TOOLS
 from ..reason import Reason, ReasonKey
-from ..tool_line import safe_line, shown_path
+from ..tool_line import shown_line, shown_path
+from ..tool_sentences import CONFIGURATION, LINKER, PROJECT, SIZE, Sentence
+from .build_log import BuildLog, hollow, read_log
 from .model import BuildError
 from .process.processes import ProcessResult
 
 CONFIG_INVALID_EXIT_CODE = 2
 """What ``esphome`` exits with when it cannot read or does not accept a configuration."""
 
-_LONGEST_LINE = 1000
-
-# In lower case. Plain words, where they do, are found in one pass however a line is made.
-_MEMORY = (
-    "killed signal terminated program",
-    "virtual memory exhausted",
-    "cannot allocate memory",
-    "out of memory allocating",
-    "std::bad_alloc",
-    "memoryerror",
-)
-_WEAK_MEMORY = ("out of memory",)
-_DISK = ("no space left on device", "disk quota exceeded")
-_NETWORK = (
-    "could not resolve",
-    "failed to resolve",
-    "name resolution",
-    "name or service not known",
-    "nameresolutionerror",
-    "connection refused",
-    "connection timed out",
-    "connection reset by peer",
-    "max retries exceeded",
-    "network is unreachable",
-    "readtimeout",
-    "connecttimeout",
-    "httperror",
-    "httpclienterror",
-    "failed to download",
-    "sslcertverificationerror",
-    "certificate_verify_failed",
-)
-_TOOLS = (
-    "packageexception",
-    "unknownpackageerror",
-    "not found on path (tried ",
-    "no module named",
-    "exec format error",
-    "cannot execute",
-    "could not find compiler",
-    "could not find a compiler",
-    "could not find c++ compiler",
-    "could not find a c++ compiler",
-    "cmake_cxx_compiler not set",
-)
-_TOOL = re.compile(
-    r"packagemanager\w{0,40}error"
-    r"|(?:g\+\+|\b(?:gcc|cmake|ninja|git))['\"]?: (?:command )?not found"
-    r"|no such file or directory: '[^']{0,300}(?:g\+\+|gcc|cmake|ninja|git)'"
-)
-_DIAGNOSTIC = re.compile(r"^(\S[^:]{0,400}):(\d{1,9})(?::\d{1,9})?: (?:fatal )?error: ")
-_LINKER = re.compile(
-    r"undefined reference to |multiple definition of |will not fit in region"
-    r"|\bld(?:\.\w{1,20})?: (?:cannot find -l|region .{0,200} overflowed)"
+_DIAGNOSTIC = re.compile(r"^(\S[^:]{0,400}):(\d{1,9})(?::\d{1,9})?: (?:fatal )?error: (.*)")
+# What a compiler says of the machine in the form of a diagnostic, or of what another one left.
+_NO_DIAGNOSTIC = re.compile(
+    r"^\{standard input\}:|: error writing to |: (?:can't|cannot) (?:open|create) "
 )
 _SOURCE = re.compile(r"\[source ([^][:]{1,400}):(\d{1,9})\]")
 _YAML_MARK = re.compile(r'\bin "([^"]{1,400})", line (\d{1,9})')
-
-type _Sign = Callable[[str], bool]
-
-
-def _words(words: Iterable[str]) -> _Sign:
-    return lambda line: any(word in line for word in words)
-
-
-_NETWORK_SIGNS = ((_words(_NETWORK), FailureReason.BUILDER_ENVIRONMENT, ReasonKey.DOWNLOAD_FAILED),)
-_MEMORY_SIGNS = (
-    (_words(_MEMORY), FailureReason.OUT_OF_MEMORY, ReasonKey.MEMORY_RAN_OUT),
-    (_words(_DISK), FailureReason.BUILDER_ENVIRONMENT, ReasonKey.DISK_FULL),
+_OVERFLOW = re.compile(r"\boverflow (0x[0-9a-fA-F]{1,8})\)")
+_OVERFLOWED = re.compile(r"overflowed by (\d{1,9}) bytes")
+_GREATER = re.compile(r"\(?(\d{1,9})(?: bytes)?\)? is greater than maximum allowed \(?(\d{1,9})")
+# How ESPHome says in a refused configuration that a download failed: with this the line begins.
+_DOWNLOAD = re.compile(
+    r"^(?:Error while reading config: )?(?:Error: ?|fatal: |error: |ERROR )?"
+    r"(?:unable to access '|Could(?: not|n't) (?:download|fetch|check|resolve|read from remote)"
+    r"|Failed to (?:download|fetch|clone|connect)|Unable to (?:download|fetch|clone|find remote)"
+    r"|The requested URL returned|RPC failed|early EOF|git is not installed|Git command"
+    r"|unable to look up|ssh: |Cloning into|HTTPS?ConnectionPool|Timeout|.{1,100}timed out$"
+    r"|the remote end hung up|could not (?:fetch|lock config file)|cannot (?:fetch|lock ref))"
 )
-_WEAK_SIGNS = ((_words(_WEAK_MEMORY), FailureReason.OUT_OF_MEMORY, ReasonKey.MEMORY_RAN_OUT),)
-_LIKELY_SIGNS = (
-    *_NETWORK_SIGNS,
-    (_words(_TOOLS), FailureReason.BUILDER_ENVIRONMENT, ReasonKey.TOOL_MISSING),
-    (
-        lambda line: _TOOL.search(line) is not None,
-        FailureReason.BUILDER_ENVIRONMENT,
-        ReasonKey.TOOL_MISSING,
-    ),
+# Nobody will ever get that.
+_NOT_THERE = re.compile(
+    r"\b(?:40[0145]|410) |error: 40[0145]\b|repository '.{1,400}' not found|could not read Username"
+    r"|Authentication failed|couldn't find remote ref|Remote branch .{1,200} not found"
 )
+
+type _Meaning = tuple[Sequence[Sentence], FailureReason, ReasonKey]
+
+_MEMORY: _Meaning = (MEMORY, FailureReason.OUT_OF_MEMORY, ReasonKey.MEMORY_RAN_OUT)
+_CRASH: _Meaning = (CRASH, FailureReason.BUILDER_ENVIRONMENT, ReasonKey.TOOL_CRASHED)
+_DISK: _Meaning = (DISK, FailureReason.BUILDER_ENVIRONMENT, ReasonKey.DISK_FULL)
+_TOOLS: _Meaning = (TOOLS, FailureReason.BUILDER_ENVIRONMENT, ReasonKey.TOOL_MISSING)
+_NETWORK: _Meaning = (NETWORK, FailureReason.BUILDER_ENVIRONMENT, ReasonKey.DOWNLOAD_FAILED)
+_DOWNLOADS: _Meaning = (DOWNLOAD, FailureReason.BUILDER_ENVIRONMENT, ReasonKey.DOWNLOAD_FAILED)
+_SETUP: _Meaning = (SETUP, FailureReason.BUILDER_ENVIRONMENT, ReasonKey.TOOLS_NOT_SET_UP)
+_PROJECT: _Meaning = (PROJECT, FailureReason.COMPILE_FAILED, ReasonKey.SETTINGS_REFUSED)
 
 
 async def diagnose(
-    tail: Sequence[str], result: ProcessResult, config_dir: Path, *, valid: bool
+    tail: Sequence[str],
+    result: ProcessResult,
+    config_dir: Path,
+    *,
+    valid: bool,
+    compiled: bool = False,
 ) -> BuildError:
     """Return why ESPHome exited with anything but 0, in a thread: a build chooses its lines."""
-    return await asyncio.to_thread(classify, tuple(tail), result, config_dir, valid=valid)
+    return await asyncio.to_thread(
+        classify, tuple(tail), result, config_dir, valid=valid, compiled=compiled
+    )
 
 
 def classify(
-    tail: Sequence[str], result: ProcessResult, config_dir: Path, *, valid: bool = False
+    tail: Sequence[str],
+    result: ProcessResult,
+    config_dir: Path,
+    *,
+    valid: bool = False,
+    compiled: bool = False,
 ) -> BuildError:
     """Judge a compile by its last lines; blocks. Files are named relative to ``config_dir``.
 
     ``valid``: ESPHome has accepted the configuration. Then its exit code for one that is invalid
-    is that of ninja, cmake or idf.py.
-
-    What another builder might do better comes first, and a compiler's diagnostic, which it would
-    not, before what its text may only happen to mention.
+    is that of ninja, cmake or idf.py. ``compiled``: a source file was compiled. Both also where a
+    line says so.
     """
-    lines = [clipped.strip() for line in tail if (clipped := line[:_LONGEST_LINE]).strip()]
-    lowered = [line.lower() for line in lines]
+    log = read_log(tail, valid=valid, compiled=compiled)
     code = result.exit_code
-    if code == CONFIG_INVALID_EXIT_CODE and not valid:
-        # The network comes into it with packages, external components, fonts and images.
-        return _sign(lowered, _NETWORK_SIGNS, code) or BuildError(
-            FailureReason.CONFIG_INVALID, _complaint(lines, config_dir), code
-        )
+    if code == CONFIG_INVALID_EXIT_CODE and not log.valid:
+        return _refused(log, config_dir, code)
     found = (
-        _sign(lowered, _MEMORY_SIGNS, code)
-        or _diagnostic(lines, config_dir, code)
-        or _sign(lowered, _WEAK_SIGNS, code)
+        _first(log.compile, (_DISK,), code)
+        or _diagnostic(log.compile, config_dir, code)
+        or _first(log.compile, (_MEMORY,), code)
+        or _first(log.compile, (_CRASH,), code)
+        or _too_large(log.compile, code)
+        or _not_linked(log.compile, code)
     )
     if found is not None:
         return found
     if result.out_of_memory:
-        return BuildError(
-            FailureReason.OUT_OF_MEMORY, Reason(ReasonKey.MEMORY_RAN_OUT), result.exit_code
-        )
-    if (found := _sign(lowered, _LIKELY_SIGNS, code)) is not None:
+        return BuildError(FailureReason.OUT_OF_MEMORY, Reason(ReasonKey.MEMORY_RAN_OUT), code)
+    found = (
+        _first(log.setup, (_PROJECT, _TOOLS, _NETWORK), code)
+        or _first(log.compile, (_TOOLS,), code)
+        or _first(log.setup, (_DOWNLOADS, _SETUP), code)
+    )
+    if found is not None:
         return found
     if result.signal is not None:
         name = signal.Signals(result.signal).name
@@ -147,35 +118,93 @@ def classify(
             Reason(ReasonKey.BUILD_KILLED, {"signal": name}),
             code,
         )
+    ended = {"code": str(code)}
+    if log.compiled:
+        reason = Reason(ReasonKey.BUILD_ENDED, ended)
+        return BuildError(FailureReason.COMPILE_FAILED, reason, code)
+    # Nobody knows yet whether the code compiles.
+    reason = Reason(ReasonKey.BUILD_NOT_BEGUN, ended)
+    return BuildError(FailureReason.BUILDER_ENVIRONMENT, reason, code)
+
+
+def _first(lines: Sequence[str], meanings: Iterable[_Meaning], code: int) -> BuildError | None:
+    """Return the meaning of the first line that has one."""
+    for line in lines:
+        if hollow(line):
+            continue
+        for sentences, failure_reason, key in meanings:
+            for sentence in sentences:
+                if (said := sentence.shown(line, here=True)) is not None:
+                    return BuildError(failure_reason, Reason(key, line=said), code)
+    return None
+
+
+def _diagnostic(lines: Sequence[str], config_dir: Path, code: int) -> BuildError | None:
+    """Return what the first error of the compiler says."""
+    for line in lines:
+        if (found := _DIAGNOSTIC.match(line)) is None or _NO_DIAGNOSTIC.search(line):
+            continue
+        keys = ReasonKey.CODE_REFUSED, ReasonKey.CODE_REFUSED_AT
+        reason = _at(found, *keys, shown_line(line), config_dir)
+        return BuildError(FailureReason.COMPILE_FAILED, reason, code)
+    return None
+
+
+def _too_large(lines: Sequence[str], code: int) -> BuildError | None:
+    """Return by how much the firmware is too large, if that is what went wrong."""
+    said = next((text for line in lines if (text := _said(line, SIZE)) is not None), None)
+    overflows = [int(found[1]) for line in lines if (found := _OVERFLOWED.search(line)) is not None]
+    if said is None and not overflows:
+        return None
+    overflows += [int(found[1], 16) for line in lines if (found := _OVERFLOW.search(line))]
+    overflows += [
+        int(found[1]) - int(found[2]) for line in lines if (found := _GREATER.search(line))
+    ]
+    # What the linker says of the region says more than that something does not fit.
+    line = next((text for each in lines if (text := _said(each, LINKER[:1])) is not None), said)
+    if not overflows:
+        return BuildError(
+            FailureReason.COMPILE_FAILED, Reason(ReasonKey.FIRMWARE_TOO_LARGE, line=line), code
+        )
+    parameters = {"bytes": str(overflows[0])}
+    reason = Reason(ReasonKey.FIRMWARE_TOO_LARGE_BY, parameters, line)
+    return BuildError(FailureReason.COMPILE_FAILED, reason, code)
+
+
+def _not_linked(lines: Sequence[str], code: int) -> BuildError | None:
+    said = next((text for line in lines if (text := _said(line, LINKER)) is not None), None)
+    if said is None:
+        return None
     return BuildError(
-        FailureReason.COMPILE_FAILED, Reason(ReasonKey.BUILD_ENDED, {"code": str(code)}), code
+        FailureReason.COMPILE_FAILED, Reason(ReasonKey.CODE_NOT_LINKED, line=said), code
     )
 
 
-def _sign(
-    lowered: Sequence[str],
-    signs: Iterable[tuple[_Sign, FailureReason, ReasonKey]],
-    exit_code: int,
-) -> BuildError | None:
-    """Return the first meaning that any line has."""
-    for has, failure_reason, key in signs:
-        if any(map(has, lowered)):
-            return BuildError(failure_reason, Reason(key), exit_code)
-    return None
+def _said(line: str, sentences: Iterable[Sentence]) -> str | None:
+    found = (sentence.shown(line, here=True) for sentence in sentences)
+    return next((text for text in found if text is not None), None)
 
 
-def _diagnostic(lines: Sequence[str], config_dir: Path, exit_code: int) -> BuildError | None:
-    """Return what the first error of the compiler or linker says."""
-    for line in lines:
-        if (found := _DIAGNOSTIC.match(line)) is not None:
-            keys = ReasonKey.CODE_REFUSED, ReasonKey.CODE_REFUSED_AT
-            reason = _at(found, *keys, safe_line(line), config_dir)
-        elif _LINKER.search(line) is not None:
-            reason = Reason(ReasonKey.CODE_NOT_LINKED, line=safe_line(line))
-        else:
-            continue
-        return BuildError(FailureReason.COMPILE_FAILED, reason, exit_code)
-    return None
+def _refused(log: BuildLog, config_dir: Path, code: int) -> BuildError:
+    """Return why ESPHome does not accept a configuration: what is wrong in it, or what it needs.
+
+    The network comes into it with packages, external components, fonts and images. ESPHome quotes
+    the configuration around what it says, so that a line counts only for how it begins.
+    """
+    missing = None
+    if not any(_said(line, CONFIGURATION) is not None for line in log.setup):
+        for line in filter(_DOWNLOAD.match, log.setup):
+            said = shown_line(line, NETWORK)
+            if _NOT_THERE.search(line) is None:
+                reason = Reason(ReasonKey.DOWNLOAD_FAILED, line=said)
+                return BuildError(FailureReason.BUILDER_ENVIRONMENT, reason, code)
+            missing = missing or said
+        if (found := _first(log.setup, (_DISK,), code)) is not None:
+            return found
+    reason = _complaint(log.lines, config_dir)
+    if missing is not None:
+        reason = replace(reason, line=missing)
+    return BuildError(FailureReason.CONFIG_INVALID, reason, code)
 
 
 def _complaint(lines: Sequence[str], config_dir: Path) -> Reason:
@@ -183,7 +212,7 @@ def _complaint(lines: Sequence[str], config_dir: Path) -> Reason:
     sentences = (
         (index, said)
         for index, line in enumerate(lines)
-        if (said := safe_line(line.removeprefix("ERROR "))) is not None
+        if (said := _said(line, CONFIGURATION)) is not None
     )
     index, said = next(sentences, (0, None))
     # ESPHome names the place behind what is wrong there, and before it that of the whole block.

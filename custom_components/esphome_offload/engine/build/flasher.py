@@ -13,7 +13,6 @@ from ..const import FailureReason, Stage
 from ..job_log import OWN
 from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout
-from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
 from .firmware import verify
 from .model import BuildError, BuildSink, FlashRequest
 from .process.processes import Command, LaunchError, Processes, ProcessResult
@@ -24,6 +23,7 @@ from .toolchain.esphome_command import (
     esphome_command,
 )
 from .toolchain.toolchains import Toolchains
+from .upload_diagnosis import judge
 
 _TIMEOUT = 1800.0
 """For what comes before the first connection; ESPHome looks for the device's address."""
@@ -38,41 +38,6 @@ _STARTED = re.compile(rf"{_CONNECTED.pattern}|\bConnecting to \S+")
 _TRIES_AGAIN = re.compile(r"\bRetrying in \d+ seconds \(attempt (\d{1,4}) of (\d{1,4})\)")
 _EXTRA_TRIES = 2
 """ESPHome tries each address once, and then again this often; a job has its own tries."""
-_UNREACHABLE = re.compile(
-    r"Error resolving IP address|Could not resolve|could not be resolved|No addresses to connect to"
-    r"|Upload failed after \d+ attempts"
-    # Up to 2026.7.
-    r"|Connecting to \S+ port \d+ failed"
-    # The web server's way: all of urllib3's error in one line.
-    r"|OTA upload to .*(?:NewConnectionError|ConnectTimeout|Connection refused|No route to host)"
-)
-# Said by the device or about its last words, but another try may well go better.
-_PASSING = re.compile(
-    r"Upload failed after \d+ attempts|may have already committed|MD5 code mismatch"
-    r"|Unknown error from ESP|Unexpected response from ESP|OTA upload to \S+ port \d+ failed"
-    r"|(?:receiving|sending) .{1,60}: (?:timed out|\[Errno)|Error (?:receiving|sending) "
-)
-# What a device, or ESPHome on its behalf, says no with.
-_REFUSALS = tuple(
-    (re.compile(pattern), key)
-    for pattern, key in (
-        (
-            (
-                r"password|[Aa]uthentication|encryption|rejected the (?:noise )?handshake"
-                r"|Noise handshake"
-            ),
-            ReasonKey.DEVICE_REFUSES_PASSWORD,
-        ),
-        (r"enough space|too big|partition|flash size", ReasonKey.DEVICE_REFUSES_SIZE),
-        (r"magic byte|signature", ReasonKey.DEVICE_REFUSES_IMAGE),
-        (r"downgrade protection", ReasonKey.DEVICE_REFUSES_DOWNGRADE),
-        (r"press the reset button", ReasonKey.DEVICE_NEEDS_RESET),
-        (r"ota configuration is not present", ReasonKey.CONFIGURATION_WITHOUT_OTA),
-    )
-)
-_LONGEST_LINE = 1000
-# Old versions do not end the row of the progress bar before an error.
-_LEVEL = re.compile(r"^(?:Uploading:[^%]{0,200}%\s*)?(?:ERROR|CRITICAL)\s+(.*)")
 
 
 class FirmwareFlasher:
@@ -188,36 +153,6 @@ def _tries_again(line: str) -> bool:
     """Return whether ESPHome has tried each address and is about to start over."""
     found = _TRIES_AGAIN.search(line)
     return found is not None and int(found[1]) > int(found[2]) - _EXTRA_TRIES
-
-
-def judge(
-    tail: Sequence[str],
-    result: ProcessResult,
-    device_name: str,
-    config_dir: Path,
-    why: ReasonKey | None = None,
-) -> BuildError:
-    """Return what an upload that did not succeed means, from the lines that ESPHome printed.
-
-    ``why`` it was ended by us, if it was.
-    """
-    code = result.exit_code
-    if code == CONFIG_INVALID_EXIT_CODE and why is None:
-        return classify(tail, result, config_dir)
-    lines = [line[:_LONGEST_LINE] for line in tail]
-    errors = [found[1].strip() for line in lines if (found := _LEVEL.match(line))]
-    connected = any(_CONNECTED.search(line) for line in lines)
-    if not connected and (why is not None or any(map(_UNREACHABLE.search, errors))):
-        failure_reason, key = FailureReason.DEVICE_OFFLINE, ReasonKey.DEVICE_UNREACHABLE
-    elif why is not None or result.signal is not None or any(map(_PASSING.search, errors)):
-        timed_out = any("timed out" in line for line in errors)
-        failure_reason = FailureReason.UPLOAD_FAILED
-        key = why or (ReasonKey.UPLOAD_TIMED_OUT if timed_out else ReasonKey.UPLOAD_CUT_OFF)
-    else:
-        failure_reason, key = FailureReason.UPLOAD_REFUSED, ReasonKey.DEVICE_REFUSES
-        known = (key for pattern, key in _REFUSALS if any(map(pattern.search, errors)))
-        key = next(known, key)
-    return BuildError(failure_reason, Reason(key, {"device": device_name}), code)
 
 
 def _prepare(data_dir: Path, request: FlashRequest) -> None:

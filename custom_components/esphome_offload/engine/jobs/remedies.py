@@ -58,7 +58,36 @@ _NEXT_BUILDER = Remedy(Action.NEXT_BUILDER)
 _FLASH_LATER = Remedy(Action.RETRY_UPLOAD, times=5, delays=(30.0, 60.0, 300.0, 900.0, 3600.0))
 _FAIL = Remedy(Action.FAIL)
 
-_REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
+# Firmware is built, and this machine cannot run the tool that sends it now: no memory, no disk, or
+# no network for a toolchain that was removed.
+_PASSES_HERE = (
+    FailureReason.BUILDER_ENVIRONMENT,
+    FailureReason.VERSION_UNAVAILABLE,
+    FailureReason.OUT_OF_MEMORY,
+)
+_FINAL_FOR_FLASHING = (
+    # Said about the device, the firmware or its configuration: again it would be the same.
+    FailureReason.WRONG_DEVICE,
+    FailureReason.UPLOAD_REFUSED,
+    FailureReason.NOT_VERIFIED,
+    FailureReason.ROLLED_BACK,
+    FailureReason.INTEGRITY,
+    FailureReason.NO_FIRMWARE,
+    # Only where nothing was kept of what was validated for the build.
+    FailureReason.CONFIG_INVALID,
+    # It was stopped from elsewhere.
+    FailureReason.BUILDER_UNAVAILABLE,
+    FailureReason.SUPERSEDED,
+    FailureReason.CANCELLED,
+    FailureReason.INTERNAL,
+    # Of builds alone.
+    FailureReason.BUNDLE_INCOMPLETE,
+    FailureReason.NO_BUILDER,
+    FailureReason.BUILD_LOST,
+    FailureReason.COMPILE_FAILED,
+)
+
+REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
     (Step.KEPT, FailureReason.NO_FIRMWARE): Remedy(Action.BUILD_AGAIN),
     (Step.KEPT, FailureReason.INTEGRITY): Remedy(Action.BUILD_AGAIN),
     (Step.BUILD, FailureReason.BUNDLE_INCOMPLETE): _NEXT_BUILDER,
@@ -75,28 +104,14 @@ _REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
         Action.BUILD_AGAIN, times=2, then=Action.NEXT_BUILDER
     ),
     (Step.FLASH, FailureReason.DEVICE_OFFLINE): _WAIT_FOR_DEVICE,
-    # Firmware is built, and this machine cannot run the tool that sends it now: no memory, no
-    # disk, or no network for a toolchain that was removed.
-    (Step.FLASH, FailureReason.BUILDER_ENVIRONMENT): _FLASH_LATER,
-    (Step.FLASH, FailureReason.VERSION_UNAVAILABLE): _FLASH_LATER,
-    (Step.FLASH, FailureReason.OUT_OF_MEMORY): _FLASH_LATER,
     # Ten seconds are enough for a device that restarted half-way through to be back.
     (Step.FLASH, FailureReason.UPLOAD_FAILED): Remedy(
         Action.RETRY_UPLOAD, times=2, delays=(10.0, 30.0)
     ),
-    # Nothing would change by itself.
-    (Step.FLASH, FailureReason.WRONG_DEVICE): _FAIL,
-    (Step.FLASH, FailureReason.UPLOAD_REFUSED): _FAIL,
-    (Step.FLASH, FailureReason.NOT_VERIFIED): _FAIL,
-    (Step.FLASH, FailureReason.ROLLED_BACK): _FAIL,
-    (Step.FLASH, FailureReason.INTEGRITY): _FAIL,
-    (Step.FLASH, FailureReason.NO_FIRMWARE): _FAIL,
-    # Only where nothing was kept of what was validated for the build.
-    (Step.FLASH, FailureReason.CONFIG_INVALID): _FAIL,
-    # It was stopped from elsewhere.
-    (Step.FLASH, FailureReason.BUILDER_UNAVAILABLE): _FAIL,
+    **dict.fromkeys(((Step.FLASH, reason) for reason in _PASSES_HERE), _FLASH_LATER),
+    **dict.fromkeys(((Step.FLASH, reason) for reason in _FINAL_FOR_FLASHING), _FAIL),
 }
-"""A failure that is not here ends the job at once: nothing would change by itself."""
+"""A build that fails for a reason that is not here fails at once: nothing would change by itself."""
 
 
 class FailureHistory:
@@ -107,7 +122,7 @@ class FailureHistory:
 
     def decide(self, step: Step, reason: FailureReason, *, device_known: bool = True) -> Decision:
         """Count a failure and return what to do about it."""
-        remedy = _REMEDIES.get((step, reason))
+        remedy = REMEDIES.get((step, reason))
         if remedy is None:
             return Decision(Action.FAIL)
         count = self._counts[step, reason]
