@@ -8,13 +8,6 @@ from typing import Final, Self
 
 ENTRY_KIND_INSTANCE: Final = "instance"
 
-MAX_PARALLEL_BUILDS: Final = 8
-MAX_PARALLEL_UPLOADS: Final = 16
-MAX_WAIT_HOURS: Final = 24 * 365
-DEFAULT_WAIT_FOR_BUILDER_MINUTES: Final = 30
-MAX_WAIT_FOR_BUILDER_MINUTES: Final = 7 * 24 * 60
-MAX_LEND_DISK_GIB: Final = 10_000
-
 
 class EntryKey(StrEnum):
     """Keys of a config entry's data and options."""
@@ -34,6 +27,31 @@ class EntryKey(StrEnum):
     LEND = "lend"
     LEND_DISK_GIB = "lend_disk_gib"
     RUN_UNCONTAINED = "run_uncontained"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeNumber:
+    """A whole number among the options: its bounds, and its value where none is stored."""
+
+    least: int
+    most: int
+    default: int
+    unit: str | None = None
+
+    def read(self, value: object) -> int:
+        """Return a stored value within the bounds; the frontend's number boxes send floats."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return self.default
+        return int(min(max(value, self.least), self.most))
+
+
+NUMBERS: Final[Mapping[EntryKey, WholeNumber]] = {
+    EntryKey.PARALLEL_BUILDS: WholeNumber(1, 8, default=1),
+    EntryKey.PARALLEL_UPLOADS: WholeNumber(1, 16, default=4),
+    EntryKey.WAIT_HOURS: WholeNumber(0, 24 * 365, default=0, unit="h"),
+    EntryKey.WAIT_FOR_BUILDER_MINUTES: WholeNumber(1, 7 * 24 * 60, default=30, unit="min"),
+    EntryKey.LEND_DISK_GIB: WholeNumber(1, 10_000, default=20, unit="GiB"),
+}
 
 
 class VersionChannel(StrEnum):
@@ -103,59 +121,35 @@ class OffloadOptions:
     def from_entry(cls, data: Mapping[str, object], options: Mapping[str, object]) -> Self:
         """Read a config entry; a missing or invalid option gets its default."""
         folder = data.get(EntryKey.CONFIG_DIR)
-        channel = _channel(options.get(EntryKey.VERSION_CHANNEL))
+        channel = _member(options.get(EntryKey.VERSION_CHANNEL), VersionChannel.STABLE)
         version = options.get(EntryKey.FIXED_VERSION)
         if channel is not VersionChannel.FIXED:
             version = None
         elif not isinstance(version, str) or not version:
             channel, version = VersionChannel.STABLE, None
-        wait = options.get(EntryKey.WAIT_FOR_DEVICE)
-        no_builder = _no_builder(options.get(EntryKey.NO_BUILDER))
+        no_builder = _member(options.get(EntryKey.NO_BUILDER), NoBuilder.LOCAL)
+        numbers = {key: number.read(options.get(key)) for key, number in NUMBERS.items()}
         return cls(
             config_dir=Path(folder) if isinstance(folder, str) and folder else None,
             version_channel=channel,
             fixed_version=version,
-            parallel_builds=_whole(options, EntryKey.PARALLEL_BUILDS, 1, 1, MAX_PARALLEL_BUILDS),
-            parallel_uploads=_whole(options, EntryKey.PARALLEL_UPLOADS, 4, 1, MAX_PARALLEL_UPLOADS),
-            wait_for_device=wait if isinstance(wait, bool) else True,
-            wait_hours=_whole(options, EntryKey.WAIT_HOURS, 0, 0, MAX_WAIT_HOURS),
+            parallel_builds=numbers[EntryKey.PARALLEL_BUILDS],
+            parallel_uploads=numbers[EntryKey.PARALLEL_UPLOADS],
+            wait_for_device=options.get(EntryKey.WAIT_FOR_DEVICE) is not False,
+            wait_hours=numbers[EntryKey.WAIT_HOURS],
             pending_is_error=options.get(EntryKey.PENDING_IS_ERROR) is True,
             wait_for_good_boot=options.get(EntryKey.WAIT_FOR_GOOD_BOOT) is not False,
             no_builder=no_builder,
-            wait_for_builder_minutes=_whole(
-                options,
-                EntryKey.WAIT_FOR_BUILDER_MINUTES,
-                DEFAULT_WAIT_FOR_BUILDER_MINUTES,
-                1,
-                MAX_WAIT_FOR_BUILDER_MINUTES,
-            )
-            if no_builder.waits
-            else 0,
+            wait_for_builder_minutes=(
+                numbers[EntryKey.WAIT_FOR_BUILDER_MINUTES] if no_builder.waits else 0
+            ),
             lend=options.get(EntryKey.LEND) is True,
-            lend_disk_gib=_whole(options, EntryKey.LEND_DISK_GIB, 20, 1, MAX_LEND_DISK_GIB),
+            lend_disk_gib=numbers[EntryKey.LEND_DISK_GIB],
             run_uncontained=options.get(EntryKey.RUN_UNCONTAINED) is True,
         )
 
 
-def _channel(value: object) -> VersionChannel:
-    try:
-        return VersionChannel(value)  # type: ignore[arg-type]  # anything may be in an old entry
-    except ValueError:
-        return VersionChannel.STABLE
-
-
-def _no_builder(value: object) -> NoBuilder:
-    try:
-        return NoBuilder(value)  # type: ignore[arg-type]  # anything may be in an old entry
-    except ValueError:
-        return NoBuilder.LOCAL
-
-
-def _whole(
-    options: Mapping[str, object], key: EntryKey, default: int, least: int, most: int
-) -> int:
-    """Return a whole number within its bounds; the frontend's number boxes send floats."""
-    value = options.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return default
-    return int(min(max(value, least), most))
+def _member[E: StrEnum](value: object, default: E) -> E:
+    """Return a stored member; anything may be in an old entry."""
+    kind = type(default)
+    return kind(value) if isinstance(value, str) and value in kind else default

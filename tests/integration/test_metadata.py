@@ -230,7 +230,7 @@ def _selectors(actions: Texts) -> Iterator[dict[str, Any]]:
 
 
 def _flow_selectors() -> Iterator[tuple[str, list[str]]]:
-    for group in options_flow._options_schema().schema.values():
+    for group in options_flow.OPTIONS_SCHEMA.schema.values():
         for selector in group.schema.schema.values():
             config = getattr(selector, "config", {})
             if "translation_key" in config:

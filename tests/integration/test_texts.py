@@ -108,8 +108,7 @@ def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
     options = texts["options"]["step"]
     assert set(options["fixed_version"]["data"]) == fields(options_flow.FIXED_VERSION_SCHEMA)
     shown = {
-        str(key): fields(group.schema)
-        for key, group in options_flow._options_schema().schema.items()
+        str(key): fields(group.schema) for key, group in options_flow.OPTIONS_SCHEMA.schema.items()
     }
     lending = lending_flow.lending_schema(ContainmentHere(Degree.UNCONTAINED, 0, "", ""))
     assert set(options["lending"]["data"]) == fields(lending)

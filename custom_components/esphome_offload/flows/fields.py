@@ -7,10 +7,15 @@ from homeassistant.helpers.selector import (
 )
 import probatio
 
+from ..options import NUMBERS, EntryKey
 
-def whole_number(least: int, most: int, unit: str | None = None) -> probatio.All[int]:
-    """Return a number box for whole numbers; the frontend sends floats."""
-    config = NumberSelectorConfig(min=least, max=most, step=1, mode=NumberSelectorMode.BOX)
-    if unit is not None:
-        config["unit_of_measurement"] = unit
+
+def whole_number(key: EntryKey) -> probatio.All[int]:
+    """Return the number box of an option; the frontend sends floats."""
+    number = NUMBERS[key]
+    config = NumberSelectorConfig(
+        min=number.least, max=number.most, step=1, mode=NumberSelectorMode.BOX
+    )
+    if number.unit is not None:
+        config["unit_of_measurement"] = number.unit
     return probatio.All(NumberSelector(config), probatio.Coerce(int))

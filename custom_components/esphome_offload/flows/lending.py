@@ -19,8 +19,6 @@ from ..engine.protocol.limits import PAIRING_WINDOW
 from ..engine.text import without_markup
 from ..lending.lender import Lender
 from ..options import (
-    MAX_LEND_DISK_GIB,
-    MAX_PARALLEL_BUILDS,
     EntryKey,
     OffloadOptions,
 )
@@ -157,8 +155,8 @@ def lending_schema(containment: ContainmentHere) -> probatio.Schema:
     """Return the form; it asks about uncontained builds only where there is no other way."""
     fields: dict[probatio.Marker, object] = {
         probatio.Required(EntryKey.LEND): BooleanSelector(),
-        probatio.Required(EntryKey.PARALLEL_BUILDS): whole_number(1, MAX_PARALLEL_BUILDS),
-        probatio.Required(EntryKey.LEND_DISK_GIB): whole_number(1, MAX_LEND_DISK_GIB, unit="GiB"),
+        probatio.Required(EntryKey.PARALLEL_BUILDS): whole_number(EntryKey.PARALLEL_BUILDS),
+        probatio.Required(EntryKey.LEND_DISK_GIB): whole_number(EntryKey.LEND_DISK_GIB),
     }
     if containment.degree is Degree.UNCONTAINED:
         fields[probatio.Required(EntryKey.RUN_UNCONTAINED)] = BooleanSelector()

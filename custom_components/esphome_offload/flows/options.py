@@ -1,7 +1,9 @@
 """Options flow of "this instance"."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Any, Final
 
 from homeassistant.config_entries import ConfigFlowResult
 from homeassistant.data_entry_flow import section
@@ -17,11 +19,7 @@ import probatio
 from ..coordinator import DATA_COORDINATOR
 from ..engine.build.toolchain.versions import VersionError, VersionProblem, normal_version
 from ..options import (
-    DEFAULT_WAIT_FOR_BUILDER_MINUTES,
-    MAX_PARALLEL_BUILDS,
-    MAX_PARALLEL_UPLOADS,
-    MAX_WAIT_FOR_BUILDER_MINUTES,
-    MAX_WAIT_HOURS,
+    NUMBERS,
     EntryKey,
     NoBuilder,
     OffloadOptions,
@@ -30,11 +28,6 @@ from ..options import (
 from .fields import whole_number
 from .lending import LendingSteps
 
-SECTION_VERSION = "version"
-SECTION_PARALLEL = "parallel"
-SECTION_WAITING = "waiting"
-SECTION_BUILDERS = "builders"
-
 # Without a network a version cannot be checked; it is then accepted.
 _VERSION_ERRORS = {
     VersionProblem.UNKNOWN: "version_not_found",
@@ -42,6 +35,41 @@ _VERSION_ERRORS = {
 }
 
 FIXED_VERSION_SCHEMA = probatio.Schema({probatio.Required(EntryKey.FIXED_VERSION): TextSelector()})
+
+
+def _choice(members: type[StrEnum], translation_key: str) -> SelectSelector:
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=list(members), mode=SelectSelectorMode.LIST, translation_key=translation_key
+        )
+    )
+
+
+_SECTIONS: Final[Mapping[str, Mapping[EntryKey, object]]] = {
+    "version": {EntryKey.VERSION_CHANNEL: _choice(VersionChannel, "version_channel")},
+    "parallel": {
+        EntryKey.PARALLEL_BUILDS: whole_number(EntryKey.PARALLEL_BUILDS),
+        EntryKey.PARALLEL_UPLOADS: whole_number(EntryKey.PARALLEL_UPLOADS),
+    },
+    "waiting": {
+        EntryKey.WAIT_FOR_DEVICE: BooleanSelector(),
+        EntryKey.WAIT_HOURS: whole_number(EntryKey.WAIT_HOURS),
+        EntryKey.PENDING_IS_ERROR: BooleanSelector(),
+        EntryKey.WAIT_FOR_GOOD_BOOT: BooleanSelector(),
+    },
+    "builders": {
+        EntryKey.NO_BUILDER: _choice(NoBuilder, "no_builder"),
+        EntryKey.WAIT_FOR_BUILDER_MINUTES: whole_number(EntryKey.WAIT_FOR_BUILDER_MINUTES),
+    },
+}
+OPTIONS_SCHEMA: Final = probatio.Schema(
+    {
+        probatio.Required(name): section(
+            probatio.Schema({probatio.Required(key): field for key, field in fields.items()})
+        )
+        for name, fields in _SECTIONS.items()
+    }
+)
 
 
 class OffloadOptionsFlow(LendingSteps):
@@ -62,7 +90,7 @@ class OffloadOptionsFlow(LendingSteps):
             return self.async_show_form(
                 step_id="settings",
                 data_schema=self.add_suggested_values_to_schema(
-                    _options_schema(), _by_section(self.current)
+                    OPTIONS_SCHEMA, _by_section(self.current)
                 ),
             )
         self._chosen = _flat(user_input)
@@ -122,87 +150,12 @@ class OffloadOptionsFlow(LendingSteps):
         return {}
 
 
-def _options_schema() -> probatio.Schema:
-    return probatio.Schema(
-        {
-            probatio.Required(SECTION_VERSION): section(
-                probatio.Schema(
-                    {
-                        probatio.Required(EntryKey.VERSION_CHANNEL): SelectSelector(
-                            SelectSelectorConfig(
-                                options=list(VersionChannel),
-                                mode=SelectSelectorMode.LIST,
-                                translation_key="version_channel",
-                            )
-                        )
-                    }
-                )
-            ),
-            probatio.Required(SECTION_PARALLEL): section(
-                probatio.Schema(
-                    {
-                        probatio.Required(EntryKey.PARALLEL_BUILDS): whole_number(
-                            1, MAX_PARALLEL_BUILDS
-                        ),
-                        probatio.Required(EntryKey.PARALLEL_UPLOADS): whole_number(
-                            1, MAX_PARALLEL_UPLOADS
-                        ),
-                    }
-                )
-            ),
-            probatio.Required(SECTION_WAITING): section(
-                probatio.Schema(
-                    {
-                        probatio.Required(EntryKey.WAIT_FOR_DEVICE): BooleanSelector(),
-                        probatio.Required(EntryKey.WAIT_HOURS): whole_number(
-                            0, MAX_WAIT_HOURS, unit="h"
-                        ),
-                        probatio.Required(EntryKey.PENDING_IS_ERROR): BooleanSelector(),
-                        probatio.Optional(
-                            EntryKey.WAIT_FOR_GOOD_BOOT, default=True
-                        ): BooleanSelector(),
-                    }
-                )
-            ),
-            probatio.Required(SECTION_BUILDERS): section(
-                probatio.Schema(
-                    {
-                        probatio.Required(EntryKey.NO_BUILDER): SelectSelector(
-                            SelectSelectorConfig(
-                                options=list(NoBuilder),
-                                mode=SelectSelectorMode.LIST,
-                                translation_key="no_builder",
-                            )
-                        ),
-                        probatio.Required(EntryKey.WAIT_FOR_BUILDER_MINUTES): whole_number(
-                            1, MAX_WAIT_FOR_BUILDER_MINUTES, unit="min"
-                        ),
-                    }
-                )
-            ),
-        }
-    )
-
-
 def _by_section(options: OffloadOptions) -> dict[str, dict[str, Any]]:
-    return {
-        SECTION_VERSION: {EntryKey.VERSION_CHANNEL: options.version_channel},
-        SECTION_PARALLEL: {
-            EntryKey.PARALLEL_BUILDS: options.parallel_builds,
-            EntryKey.PARALLEL_UPLOADS: options.parallel_uploads,
-        },
-        SECTION_WAITING: {
-            EntryKey.WAIT_FOR_DEVICE: options.wait_for_device,
-            EntryKey.WAIT_HOURS: options.wait_hours,
-            EntryKey.PENDING_IS_ERROR: options.pending_is_error,
-            EntryKey.WAIT_FOR_GOOD_BOOT: options.wait_for_good_boot,
-        },
-        SECTION_BUILDERS: {
-            EntryKey.NO_BUILDER: options.no_builder,
-            EntryKey.WAIT_FOR_BUILDER_MINUTES: options.wait_for_builder_minutes
-            or DEFAULT_WAIT_FOR_BUILDER_MINUTES,
-        },
-    }
+    values = asdict(options)
+    if not options.no_builder.waits:
+        minutes = NUMBERS[EntryKey.WAIT_FOR_BUILDER_MINUTES].default
+        values[EntryKey.WAIT_FOR_BUILDER_MINUTES] = minutes
+    return {name: {key: values[key] for key in fields} for name, fields in _SECTIONS.items()}
 
 
 def _flat(user_input: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
