@@ -15,6 +15,7 @@ from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import TextSelector
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
+from homeassistant.helpers.translation import async_load_integrations
 import probatio
 
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
@@ -24,8 +25,8 @@ from .flows.options import OffloadOptionsFlow
 from .flows.reauth import ReauthSteps
 from .options import ENTRY_KIND_INSTANCE, EntryKey
 from .peering.entry import ENTRY_MINOR_VERSION, is_peer
+from .reasons import common_text
 
-INSTANCE_TITLE = "This instance"
 PROPOSED_FOLDER = "esphome"
 
 FOLDER_SCHEMA = probatio.Schema({probatio.Optional(EntryKey.CONFIG_DIR): TextSelector()})
@@ -73,8 +74,10 @@ class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
             folder = _typed_folder(user_input)
             errors = await self._folder_errors(folder)
             if not errors:
+                # Before anything is set up they are not loaded.
+                await async_load_integrations(self.hass, {DOMAIN})
                 return self.async_create_entry(
-                    title=INSTANCE_TITLE,
+                    title=common_text(self.hass, "this_instance"),
                     description="with_folder" if folder else "without_folder",
                     data={EntryKey.KIND: ENTRY_KIND_INSTANCE, EntryKey.CONFIG_DIR: folder},
                     next_flow=await self._async_found_again(),

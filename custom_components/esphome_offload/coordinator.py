@@ -188,6 +188,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     async def _async_apply(self, entry: OffloadConfigEntry) -> None:
         options = OffloadOptions.from_entry(entry.data, entry.options)
         before, self.options, self._settings = self.options, options, options
+        self.build_services.builder.label = entry.title
         self.build_services.builder.slots.set_count(options.parallel_builds)
         if before is None or before.config_dir != options.config_dir:
             folder = options.config_dir
@@ -327,16 +328,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         return await self._versions.async_target(version, device_name)
 
     def _queue_settings(self) -> QueueSettings:
-        options = self._settings
-        return QueueSettings(
-            parallel_uploads=options.parallel_uploads,
-            wait_for_device=options.device_patience,
-            wait_for_builder=options.wait_for_builder_minutes * 60.0,
-            fall_back_to_local=options.no_builder.builds_here,
-            time_zone=self.hass.config.time_zone,
-            peers_expected=self.peering.expected,
-            wait_for_good_boot=options.wait_for_good_boot,
-        )
+        return self._settings.of_queue(self.hass.config.time_zone, self.peering.expected)
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
@@ -378,6 +370,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             return
         for new, old in changes.renamed.items():
             registry.async_rename(self.hass, old, new)
+            issues.async_rename(self.hass, old, new)
             self.queue.rename(old, new)
             self.hass.async_create_background_task(
                 self.build_services.firmware.rename(old, new), f"{DOMAIN} rename {old}"

@@ -67,7 +67,7 @@ def _builder(builder: Builder) -> dict[str, Any]:
 def _lending(lender: Lender, slots: Slots) -> dict[str, Any]:
     """Return the state of lending; of a pairing window only whether it is open."""
     host = None if lender.lending is Lending.OFF else lender.host
-    end = lender.window_end
+    end = lender.pairing.end
     why_not = lender.why_cannot_build
     return {
         "state": lender.lending.value,
@@ -79,7 +79,7 @@ def _lending(lender: Lender, slots: Slots) -> dict[str, Any]:
         "queue_length": slots.waiting,
         "builds": 0 if host is None else len(host.active()),
         "disk_mib": None if host is None else host.disk_used // MIB,
-        "window_open": lender.window is not None,
+        "window_open": lender.pairing.state is not None,
         "window_end": None if end is None else end.value,
         "guests": [_guest(lender, guest) for guest in lender.guests.all()],
     }

@@ -16,8 +16,8 @@ from .engine.reason import Reason
 from .engine.text import without_markup
 from .reasons import reason_text
 
-_ALTERED: Final = "firmware_altered_"
-_ROLLED_BACK: Final = "rolled_back_"
+_ALTERED: Final = "firmware_altered"
+_ROLLED_BACK: Final = "rolled_back"
 _LENDING_IMPOSSIBLE: Final = "lending_impossible"
 _WRONG_CODES: Final = "pairing_wrong_codes"
 _PEER_INCOMPATIBLE: Final = "peer_incompatible"
@@ -26,20 +26,17 @@ _PEER_INCOMPATIBLE: Final = "peer_incompatible"
 @callback
 def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) -> None:
     """Create or delete the repair about the firmware of a job that has ended."""
-    issue_id = f"{_ALTERED}{job.request.configuration}"
+    configuration = job.request.configuration
     if event is JobEvent.COMPLETED:
         # Cleaning brings no firmware.
         if job.request.operation is not Operation.CLEAN:
-            ir.async_delete_issue(hass, DOMAIN, issue_id)
+            ir.async_delete_issue(hass, DOMAIN, f"{_ALTERED}_{configuration}")
     elif event is JobEvent.FAILED and job.outcome.failure_reason is FailureReason.INTEGRITY:
         error = job.outcome.error
-        _create_issue(
+        _create_of_configuration(
             hass,
-            issue_id,
-            severity=ir.IssueSeverity.ERROR,
-            translation_key="firmware_altered",
-            # It may happen while nobody looks.
-            is_persistent=True,
+            _ALTERED,
+            configuration,
             device=job.request.device_name,
             builder=job.routing.source_label or "",
             error="" if error is None else reason_text(hass, error),
@@ -49,16 +46,14 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
 @callback
 def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) -> None:
     """Create or delete the repair that a device runs the firmware again that ``job`` replaced."""
-    issue_id = f"{_ROLLED_BACK}{job.request.configuration}"
+    configuration = job.request.configuration
     if not back:
-        ir.async_delete_issue(hass, DOMAIN, issue_id)
+        ir.async_delete_issue(hass, DOMAIN, f"{_ROLLED_BACK}_{configuration}")
         return
-    _create_issue(
+    _create_of_configuration(
         hass,
-        issue_id,
-        severity=ir.IssueSeverity.ERROR,
-        translation_key="rolled_back",
-        is_persistent=True,
+        _ROLLED_BACK,
+        configuration,
         device=job.request.device_name,
         version=job.request.esphome_version,
         old_version="" if job.replaced is None else job.replaced.esphome_version,
@@ -66,10 +61,20 @@ def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) 
 
 
 @callback
+def async_rename(hass: HomeAssistant, old: str, new: str) -> None:
+    """Keep the repairs about the firmware of a configuration file that was renamed."""
+    for key in (_ALTERED, _ROLLED_BACK):
+        issue = ir.async_get(hass).async_get_issue(DOMAIN, f"{key}_{old}")
+        if issue is not None:
+            _create_of_configuration(hass, key, new, **(issue.translation_placeholders or {}))
+            ir.async_delete_issue(hass, DOMAIN, issue.issue_id)
+
+
+@callback
 def async_remove_stale(hass: HomeAssistant, keep: Container[str] = ()) -> None:
     """Delete the repairs about the firmware of all configurations but those to ``keep``."""
     for domain, issue_id in tuple(ir.async_get(hass).issues):
-        configuration = issue_id.removeprefix(_ALTERED).removeprefix(_ROLLED_BACK)
+        configuration = issue_id.removeprefix(f"{_ALTERED}_").removeprefix(f"{_ROLLED_BACK}_")
         if domain == DOMAIN and configuration != issue_id and configuration not in keep:
             ir.async_delete_issue(hass, domain, issue_id)
 
@@ -119,6 +124,20 @@ def async_set_peer_incompatible(
 def async_delete_peer_incompatible(hass: HomeAssistant, entry_id: str) -> None:
     """Delete it."""
     ir.async_delete_issue(hass, DOMAIN, f"{_PEER_INCOMPATIBLE}_{entry_id}")
+
+
+def _create_of_configuration(
+    hass: HomeAssistant, key: str, configuration: str, **placeholders: str
+) -> None:
+    _create_issue(
+        hass,
+        f"{key}_{configuration}",
+        severity=ir.IssueSeverity.ERROR,
+        translation_key=key,
+        # It may happen while nobody looks.
+        is_persistent=True,
+        **placeholders,
+    )
 
 
 def _create_issue(

@@ -6,6 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
+from .engine.jobs.ports import QueueSettings
+
 ENTRY_KIND_INSTANCE: Final = "instance"
 
 
@@ -110,12 +112,18 @@ class OffloadOptions:
     lend_disk_gib: int = 20
     run_uncontained: bool = False
 
-    @property
-    def device_patience(self) -> float | None:
-        """Return for how many seconds built firmware waits for its device; None: without limit."""
-        if not self.wait_for_device:
-            return 0.0
-        return None if self.wait_hours == 0 else self.wait_hours * 3600.0
+    def of_queue(self, time_zone: str, peers_expected: float) -> QueueSettings:
+        """Return the settings of the job queue, with what is true at the moment."""
+        patience = self.wait_hours * 3600.0 or None
+        return QueueSettings(
+            parallel_uploads=self.parallel_uploads,
+            wait_for_device=patience if self.wait_for_device else 0.0,
+            wait_for_builder=self.wait_for_builder_minutes * 60.0,
+            fall_back_to_local=self.no_builder.builds_here,
+            time_zone=time_zone,
+            peers_expected=peers_expected,
+            wait_for_good_boot=self.wait_for_good_boot,
+        )
 
     @classmethod
     def from_entry(cls, data: Mapping[str, object], options: Mapping[str, object]) -> Self:

@@ -74,7 +74,7 @@ async def test_one_installation_tells_its_story_with_one_payload(
     last = heard[-1].data
     assert last["status"] == "completed"
     assert last["source"] == "local"
-    assert last["source_label"] == "This machine"
+    assert last["source_label"] == "This instance"
     assert last["esphome_version"] == NEWEST
     assert last["progress"] == 100
     assert last["seconds"] >= 0

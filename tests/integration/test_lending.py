@@ -275,7 +275,7 @@ async def test_the_code_is_shown_until_somebody_is_paired(
     shown = await open_form(hass, entry, "pairing")
     assert (shown["type"], shown["progress_action"]) == (FlowResultType.SHOW_PROGRESS, "pairing")
     code = shown["description_placeholders"]["code"]
-    assert code.replace(" ", "") == lent.lender.window.code
+    assert code.replace(" ", "") == lent.lender.pairing.state.code
 
     # The dialog does not open the window anew.
     again = await hass.config_entries.options.async_configure(shown["flow_id"])
@@ -306,7 +306,7 @@ async def test_the_dialog_shows_the_new_code_when_the_window_is_opened_anew(
     assert again["type"] is FlowResultType.SHOW_PROGRESS
     assert again["description_placeholders"]["code"].replace(" ", "") == new
     hass.config_entries.options.async_abort(shown["flow_id"])
-    assert lent.lender.window is not None, "who closes the dialog may still type the code"
+    assert lent.lender.pairing.state is not None, "who closes the dialog may still type the code"
 
 
 async def test_the_action_opens_the_window_and_returns_the_code(
@@ -315,7 +315,7 @@ async def test_the_action_opens_the_window_and_returns_the_code(
     response = await hass.services.async_call(
         DOMAIN, "open_pairing", blocking=True, return_response=True
     )
-    assert response["code"] == lent.lender.window.code
+    assert response["code"] == lent.lender.pairing.state.code
     assert response["seconds"] == 300
     assert response["expires_at"].endswith("+00:00")
 
@@ -337,7 +337,7 @@ async def test_three_wrong_codes_close_the_window_and_tell_the_owner(
     issue_registry: ir.IssueRegistry,
 ) -> None:
     shown = await open_form(hass, entry, "pairing")
-    code = lent.lender.window.code
+    code = lent.lender.pairing.state.code
     wrong = f"{(int(code) + 1) % 10**8:08d}"
     left = []
     for _ in range(3):

@@ -32,4 +32,4 @@ async def test_no_code_is_shown_when_lending_ended_while_the_menu_was_open(
         menu["flow_id"], {"next_step_id": "pairing"}
     )
     assert (result["type"], result["reason"]) == (FlowResultType.ABORT, "not_loaded")
-    assert lent.lender.window is None
+    assert lent.lender.pairing.state is None

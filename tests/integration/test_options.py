@@ -112,4 +112,4 @@ def test_how_long_firmware_waits_for_its_device(
     *, wait: bool, hours: int, seconds: float | None
 ) -> None:
     options = OffloadOptions.from_entry(DATA, {"wait_for_device": wait, "wait_hours": hours})
-    assert options.device_patience == seconds
+    assert options.of_queue("UTC", 0.0).wait_for_device == seconds

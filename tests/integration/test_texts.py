@@ -158,7 +158,8 @@ def test_every_other_common_text_is_used_and_the_reverse(texts: Texts) -> None:
         *(f"stage_{each}" for each in (*Stage, JobStatus.QUEUED)),
         *(f"logbook_{each}" for each in ("completed", "failed", "cancelled")),
     }
-    written = set().union(*(literals(ROOT / name) for name in ("update.py", "system_health.py")))
+    users = ("config_flow.py", "update.py", "system_health.py")
+    written = set().union(*(literals(ROOT / name) for name in users))
     common = {key for key in texts["common"] if not key.startswith("containment_")}
     assert composed <= common
     assert common - composed <= written

@@ -107,7 +107,7 @@ async def test_progress_is_the_jobs_also_when_the_service_did_not_start_it(
     assert attributes["in_progress"] is True
     assert attributes["job_id"] == job.job_id
     assert attributes["job_stage"] == Stage.COMPILING
-    assert attributes["source_label"] == "This machine"
+    assert attributes["source_label"] == "This instance"
     assert 0 < attributes["update_percentage"] < 100
 
     compiling.release.set()
@@ -250,11 +250,11 @@ async def test_release_notes_say_what_is_new_what_builds_and_what_happened(
 
     text = await notes()
     assert f"[What is new in ESPHome {NEWEST}](https://esphome.io/changelog/2026.10.0/)" in text
-    assert "The firmware will be built on This machine." in text
+    assert "The firmware will be built on This instance." in text
 
     stage.builder.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)))
     assert (
-        "Nothing can be built now: No builder takes this job: This machine: The compilers"
+        "Nothing can be built now: No builder takes this job: This instance: The compilers"
         in await notes()
     )
 
@@ -281,7 +281,7 @@ async def test_release_notes_say_how_the_job_stands(
     stage.builder.script = [block]
     job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
     await block.entered.wait()
-    assert f"of {NEWEST} on This machine" in await notes()
+    assert f"of {NEWEST} on This instance" in await notes()
     # Every slot is taken: another device's job would wait.
     assert "An update would wait for this: " in await notes()
     await coordinator.async_cancel(job.job_id)

@@ -264,7 +264,7 @@ async def test_the_list_has_the_newest_first(
     listed = (await client.receive_json())["result"]["jobs"]
     assert [each["job_id"] for each in listed] == [jobs[2].job_id, jobs[1].job_id]
     assert listed[0]["status"] == "completed"
-    assert listed[0]["attempts"][0]["label"] == "This machine"
+    assert listed[0]["attempts"][0]["label"] == "This instance"
 
 
 async def test_a_subscriber_gets_all_jobs_then_those_that_changed(

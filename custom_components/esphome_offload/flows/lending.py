@@ -17,6 +17,7 @@ from ..engine.host.lending import Lending
 from ..engine.host.pairing_window import WindowEnd
 from ..engine.protocol.limits import PAIRING_WINDOW
 from ..engine.text import without_markup
+from ..identity_store import instance_label
 from ..lending.lender import Lender
 from ..options import (
     EntryKey,
@@ -96,7 +97,7 @@ class LendingSteps(OptionsFlow):
             return self.async_abort(reason="not_loaded")
         if self._watch is not None and self._watch.done():
             return self.async_show_progress_done(next_step_id="pairing_over")
-        window = lender.window or lender.open_window()
+        window = lender.pairing.state or lender.open_window()
         if self._watch is None:
             self._watch = self.hass.async_create_background_task(
                 self._async_watch(lender, window.code), f"{DOMAIN} pairing dialog"
@@ -107,7 +108,7 @@ class LendingSteps(OptionsFlow):
             progress_action="pairing",
             description_placeholders={
                 "code": f"{window.code[:4]} {window.code[4:]}",
-                "label": lender.label,
+                "label": instance_label(self.hass),
                 "until": until.strftime("%H:%M:%S"),
             },
             progress_task=self._watch,
@@ -120,12 +121,12 @@ class LendingSteps(OptionsFlow):
         self._watch = None
         if (lender := self.lender) is None:
             return self.async_abort(reason="not_loaded")
-        if lender.window is not None:
+        if lender.pairing.state is not None:
             return await self.async_step_pairing()
-        end = lender.window_end
+        end = lender.pairing.end
         return self.async_abort(
             reason="window_closed" if end is None else _ENDS.get(end, "window_closed"),
-            description_placeholders={"label": without_markup(lender.newest_guest or "")},
+            description_placeholders={"label": without_markup(lender.server.newest_guest or "")},
         )
 
     async def _async_watch(self, lender: Lender, code: str) -> None:
@@ -133,7 +134,7 @@ class LendingSteps(OptionsFlow):
         changed = asyncio.Event()
         unsubscribe = lender.changed.subscribe(changed.set)
         try:
-            while (window := lender.window) is not None and window.code == code:
+            while (window := lender.pairing.state) is not None and window.code == code:
                 self.async_update_progress(1 - window.seconds_left / PAIRING_WINDOW)
                 changed.clear()
                 with suppress(TimeoutError):

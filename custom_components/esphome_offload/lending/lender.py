@@ -37,14 +37,6 @@ from .view import async_register_link_view
 _LOGGER = logging.getLogger(__name__)
 
 
-class _LendingImpossibleError(Exception):
-    """This machine cannot be lent any more."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
 class Lender:
     """The builder's role. It lives as long as the coordinator.
 
@@ -71,7 +63,7 @@ class Lender:
         self._starting = asyncio.Lock()
         self._active = 0
         self._options: OffloadOptions | None = None
-        self._window = PairingWindow(SystemTime().monotonic)
+        self.pairing = PairingWindow(SystemTime().monotonic)
 
     @property
     def lending(self) -> Lending:
@@ -79,29 +71,9 @@ class Lender:
         return Lending.OFF if self.host is None else self.host.lending
 
     @property
-    def label(self) -> str:
-        """The name that other instances show for this one."""
-        return instance_label(self._hass)
-
-    @property
     def host(self) -> BuildHost | None:
         """What builds for guests; None until this machine is lent for the first time."""
         return None if self.server.served is None else self.server.served.host
-
-    @property
-    def window(self) -> WindowState | None:
-        """The pairing window, while it is open."""
-        return self._window.state
-
-    @property
-    def window_end(self) -> WindowEnd | None:
-        """Why the last window is not open any more."""
-        return self._window.end
-
-    @property
-    def newest_guest(self) -> str | None:
-        """The label of the guest that was paired last."""
-        return self.server.newest_guest
 
     @property
     def why_cannot_build(self) -> Reason | None:
@@ -119,7 +91,7 @@ class Lender:
         await self.guests.load()
         self.paused = (await self._store.load() or {}).get("paused") is True
         self.guests.changed.subscribe(self.changed.notify)
-        self._window.changed.subscribe(self._window_changed)
+        self.pairing.changed.subscribe(self._window_changed)
         await async_remove_former_guests(self._hass)
         async_register_link_view(self._hass, self.server)
 
@@ -127,7 +99,7 @@ class Lender:
         """Home Assistant stops: end all connections and builds of guests."""
         async with self._turn:
             await self._announcement.async_stop()
-            self._window.close()
+            self.pairing.close()
             await self.server.close()
             await self._async_stop_host()
 
@@ -168,7 +140,7 @@ class Lender:
         """
         if self.lending is Lending.OFF:
             raise validation_error("lending_off")
-        return self._window.open()
+        return self.pairing.open()
 
     async def async_unpair(self, pin_sha256: str) -> None:
         """Remove a guest: its key, its connections, its builds and their trees."""
@@ -205,29 +177,31 @@ class Lender:
         await asyncio.gather(*(self.async_unpair(each.pin_sha256) for each in self.guests.all()))
 
     async def _async_lend(self, options: OffloadOptions) -> None:
-        try:
-            self._check_possible(options)
-            served = await self._async_start_host()
-        except (_LendingImpossibleError, IdentityError) as err:
-            async_set_lending_impossible(self._hass, err.reason)
+        why_not, served = self._why_not(options), None
+        if why_not is None:
+            try:
+                served = await self._async_start_host()
+            except IdentityError as err:
+                why_not = err.reason
+        async_set_lending_impossible(self._hass, why_not)
+        if served is None:
             await self._async_end_lending()
             return
-        async_set_lending_impossible(self._hass, None)
         served.host.limit_disk(options.lend_disk_gib * GIB)
         await served.host.lend(self._wanted_lending)
-        self._announcement.start(served.identity.pin_sha256, lambda: self.label)
+        self._announcement.start(served.identity.pin_sha256, lambda: instance_label(self._hass))
 
-    def _check_possible(self, options: OffloadOptions) -> None:
-        if (reason := self.why_cannot_build) is not None:
-            raise _LendingImpossibleError(reason)
+    def _why_not(self, options: OffloadOptions) -> Reason | None:
+        """Return why this machine cannot be lent any more."""
         if self.containment.degree is Degree.UNCONTAINED and not options.run_uncontained:
-            raise _LendingImpossibleError(Reason(ReasonKey.NOT_CONTAINED))
+            return self.why_cannot_build or Reason(ReasonKey.NOT_CONTAINED)
+        return self.why_cannot_build
 
     async def _async_end_lending(self) -> None:
         await self._announcement.async_stop()
         async_delete_wrong_codes(self._hass)
         if self.host is not None and self.host.lending is not Lending.OFF:
-            self._window.close()
+            self.pairing.close()
             await self.host.lend(Lending.OFF)
             await self.server.close()
 
@@ -252,9 +226,9 @@ class Lender:
         return Served(
             identity=identity,
             offer=own_offer(str(integration.version)),
-            label=lambda: self.label,
+            label=lambda: instance_label(self._hass),
             host=host,
-            window=self._window,
+            window=self.pairing,
         )
 
     async def _async_stop_host(self) -> None:
@@ -264,9 +238,9 @@ class Lender:
 
     @callback
     def _window_changed(self) -> None:
-        end = self._window.end
+        end = self.pairing.end
         if end is WindowEnd.WRONG_CODES:
-            async_create_wrong_codes(self._hass, self.server.pairing_address or "?")
+            async_create_wrong_codes(self._hass, self.pairing.tried_from or "?")
         elif end is None or end is WindowEnd.PAIRED:
             async_delete_wrong_codes(self._hass)
         self.changed.notify()

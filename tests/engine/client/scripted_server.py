@@ -160,7 +160,7 @@ class ScriptedServer:
         opening = Opening(socket, raw, self.identity, introduction)
         message = await receive_handshake(socket)
         if message[:1] == Purpose.PAIR:
-            await answer_pairing(opening, message[1:], self.window, self._store)
+            await answer_pairing(opening, None, message[1:], self.window, self._store)
             return
         if self.link_refusal is not None:
             raise ProtocolError(self.link_refusal, "refused")

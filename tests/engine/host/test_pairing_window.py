@@ -54,7 +54,7 @@ def test_a_window_closes_expires_and_opens_again(window: PairingWindow, clock: C
 
 def test_a_new_window_has_all_tries(window: PairingWindow) -> None:
     window.open()
-    window.begin()
+    window.begin(None)
     window.answered()
     window.abandon()
     assert window.tries_left == PAIRING_TRIES - 1
@@ -66,7 +66,7 @@ def test_changes_are_notified(window: PairingWindow) -> None:
     changes: list[WindowEnd | None] = []
     window.changed.subscribe(lambda: changes.append(window.end))
     window.open()
-    window.begin()
+    window.begin(None)
     window.answered()
     window.abandon()
     window.close()
@@ -76,9 +76,21 @@ def test_changes_are_notified(window: PairingWindow) -> None:
 
 def test_while_one_exchange_runs_another_is_busy(window: PairingWindow) -> None:
     window.open()
-    window.begin()
+    window.begin(None)
     with pytest.raises(ProtocolError) as caught:
-        window.begin()
+        window.begin(None)
     assert caught.value.code is ErrorCode.BUSY
     window.abandon()
-    window.begin()
+    window.begin(None)
+
+
+def test_who_used_up_the_last_try_is_known_and_not_who_only_asked(window: PairingWindow) -> None:
+    window.open()
+    window.begin("192.0.2.1")
+    with pytest.raises(ProtocolError):
+        window.begin("192.0.2.2")
+    window.answered()
+    window.abandon()
+    window.begin("192.0.2.3")
+    window.abandon()
+    assert window.tried_from == "192.0.2.1"

@@ -430,7 +430,7 @@ async def test_an_offloader_with_the_code_becomes_a_guest(
     paired = await pair_with(url, builder.window.open().code, identity)
     assert (paired.public, paired.label) == (builder.identity.public, "builder")
     assert builder.server.newest_guest == "offloader"
-    assert builder.server.pairing_address == "127.0.0.1"
+    assert builder.window.tried_from == "127.0.0.1"
     async with guest_link(url, GuestCalls(builder, identity)) as link:
         assert await link.session.call(Wanted(())) == {"attempts": []}
 

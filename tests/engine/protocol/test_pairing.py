@@ -61,7 +61,7 @@ class Builder:
             first = await receive_handshake(socket)
             assert first[:1] == Purpose.PAIR
             opening = Opening(socket, said, self.own, self.introduction)
-            await answer_pairing(opening, first[1:], self.window, self._store)
+            await answer_pairing(opening, None, first[1:], self.window, self._store)
         except (ProtocolError, ChannelClosed) as err:
             self.failures.append(err)
             if isinstance(err, ProtocolError):
@@ -361,7 +361,7 @@ async def test_a_copied_identity_that_hides_in_the_hello_is_said_too() -> None:
         first = await receive_handshake(socket)
         opening = Opening(socket, said, BUILDER, TO_OFFLOADER)
         with pytest.raises((ProtocolError, ChannelClosed)):
-            await answer_pairing(opening, first[1:], builder.window, builder._store)
+            await answer_pairing(opening, None, first[1:], builder.window, builder._store)
 
     failed = await failure(pairing(serve, code, own=BUILDER))
     assert failed.code is ErrorCode.SAME_IDENTITY

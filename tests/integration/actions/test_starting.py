@@ -43,7 +43,7 @@ async def test_only_administrators_may_call(
     with pytest.raises(Unauthorized):
         await call(hass, action, context=Context(user_id=hass_read_only_user.id), **target)
     assert not home.queue.jobs()
-    assert home.lender.window is None
+    assert home.lender.pairing.state is None
 
 
 async def test_the_job_and_its_events_have_the_user_of_the_call(

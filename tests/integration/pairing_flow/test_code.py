@@ -79,7 +79,7 @@ async def test_while_another_offloader_pairs_the_dialog_asks_to_wait(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
     code = builder.open()
-    builder.window.begin()
+    builder.window.begin(None)
     await dialog.submit(code=code)
     assert dialog.errors == {"code": "pairing_busy"}
     builder.window.abandon()

@@ -97,7 +97,7 @@ async def test_its_release_notes_say_who_builds(
     link.become(LinkState.CONNECTED)
     assert "The firmware will be built on attic." in await entity.async_release_notes()
     link.become(LinkState.REFUSED, ReasonKey.PEER_FORGOT)
-    assert "The firmware will be built on This machine." in await entity.async_release_notes()
+    assert "The firmware will be built on This instance." in await entity.async_release_notes()
 
 
 ALTERED = "firmware_altered_lamp.yaml"
@@ -149,6 +149,29 @@ async def test_the_repair_goes_with_the_configuration(
     assert issue_registry.async_get_issue(DOMAIN, ALTERED) is None
 
 
+async def test_the_repair_follows_a_configuration_that_is_renamed(
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    link: ScriptedLink,
+    issue_registry: ir.IssueRegistry,
+    config_dir: Path,
+    pass_time: Pass,
+) -> None:
+    await altered(coordinator, link)
+    before = issue_registry.async_get_issue(DOMAIN, ALTERED)
+    assert before is not None
+    (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
+    await pass_time(31)
+    assert issue_registry.async_get_issue(DOMAIN, ALTERED) is None
+    after = issue_registry.async_get_issue(DOMAIN, "firmware_altered_desk.yaml")
+    assert after is not None
+    assert (after.translation_placeholders, after.severity, after.is_persistent) == (
+        before.translation_placeholders,
+        before.severity,
+        before.is_persistent,
+    )
+
+
 async def test_the_repair_goes_with_this_instance(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
@@ -183,7 +206,7 @@ async def test_the_peer_hears_which_of_its_builds_are_still_wanted(
 @pytest.mark.parametrize(
     ("chosen", "outcome"),
     [
-        ("local", "This machine"),
+        ("local", "This instance"),
         ("fail", None),
         ("wait_then_local", "waits"),
         ("wait_then_fail", "waits"),

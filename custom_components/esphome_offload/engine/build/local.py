@@ -50,6 +50,7 @@ _VALID = "Generating C++ source"
 class LocalBuilder(Builder):
     """Builds in a tree per configuration under the cache; the user's folder stays as it is."""
 
+    label = "local"
     slots: Slots
     builder_id = "local"
     source = Source.LOCAL
@@ -62,7 +63,6 @@ class LocalBuilder(Builder):
         toolchains: Toolchains,
         firmware: FirmwareStore,
         *,
-        label: str = "This instance",
         entry: Entry = enter_directly,
         machine: Machine | None = None,
         why_not: Reason | None = None,
@@ -74,7 +74,6 @@ class LocalBuilder(Builder):
         ``slots`` are those of this machine, where others build on it as well. ``containment`` says
         what builds may use, for those of a guest; where that cannot be enforced they fail.
         """
-        self.label = label
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains

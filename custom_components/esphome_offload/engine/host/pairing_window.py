@@ -41,6 +41,7 @@ class PairingWindow:
     """The builder's side of pairing; see ``protocol.pairing.Window``. Closed until ``open``.
 
     ``changed`` notifies when the window opens or ends, other than by time, or a code was wrong.
+    ``tried_from`` is the address that used up the last try.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -51,6 +52,8 @@ class PairingWindow:
         self._exchange: _Open | None = None
         self._tries = 0
         self._end: WindowEnd | None = None
+        self._address: str | None = None
+        self.tried_from: str | None = None
 
     def open(self) -> WindowState:
         """Open with a new code, for five minutes; an open window is closed first."""
@@ -86,15 +89,15 @@ class PairingWindow:
         window = self._current()
         return 0 if window is None else window.tries_left
 
-    def begin(self) -> str:
-        """Begin an exchange and return the code.
+    def begin(self, address: str | None) -> str:
+        """Begin an exchange with the offloader at an address and return the code.
 
         Raises ProtocolError WINDOW_CLOSED, WINDOW_EXPIRED, or BUSY while another exchange runs.
         """
         window = self._require_open()
         if self._exchange is not None:
             raise ProtocolError(ErrorCode.BUSY, "another offloader is pairing")
-        self._exchange, self._tries = window, window.tries_left
+        self._exchange, self._tries, self._address = window, window.tries_left, address
         return window.code
 
     def answered(self) -> None:
@@ -103,6 +106,7 @@ class PairingWindow:
         if self._exchange is not window:
             raise ProtocolError(ErrorCode.TIMED_OUT, "another window meanwhile")
         window.tries_left -= 1
+        self.tried_from = self._address
 
     def succeed(self) -> None:
         """Close the window: the code was right. Raises ProtocolError like ``answered``."""

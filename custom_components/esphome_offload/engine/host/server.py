@@ -70,14 +70,12 @@ class _Established:
 class LinkServer:
     """Serves guests and pairs offloaders while ``served`` is set and lent.
 
-    ``pairing_address`` is where the last try to pair came from, ``newest_guest`` the label of the
-    offloader that was paired last.
+    ``newest_guest`` is the label of the offloader that was paired last.
     """
 
     def __init__(self, time: Time | None = None) -> None:
         self.served: Served | None = None
         self.sessions = GuestSessions()
-        self.pairing_address: str | None = None
         self.newest_guest: str | None = None
         self._time = time or SystemTime()
         self._strangers = Strangers()
@@ -155,8 +153,7 @@ class LinkServer:
             purpose, content = message[:1], message[1:]
             if purpose == Purpose.PAIR:
                 limit.reschedule(None)  # it has a limit of its own
-                self.pairing_address = request.remote
-                await self._pair(served, opening, content)
+                await self._pair(served, opening, request.remote, content)
             elif purpose == Purpose.LINK:
                 return await self._open_link(served, opening, content, stranger)
             else:
@@ -190,13 +187,15 @@ class LinkServer:
             return None
         return _Established(served, opened, first)
 
-    async def _pair(self, served: Served, opening: Opening, share: bytes) -> None:
+    async def _pair(
+        self, served: Served, opening: Opening, address: str | None, share: bytes
+    ) -> None:
         async def store(paired: Paired) -> None:
             self.newest_guest = paired.label
             await served.host.guests.add(paired.public, paired.label, self._time.now())
 
         try:
-            await answer_pairing(opening, share, served.window, store)
+            await answer_pairing(opening, address, share, served.window, store)
         except ProtocolError as err:
             await refuse(opening.socket, err.code, served.window.tries_left)
 

@@ -51,8 +51,8 @@ class Paired:
 class Window(Protocol):
     """What shows the code at the builder."""
 
-    def begin(self) -> str:
-        """Begin an exchange and return the code.
+    def begin(self, address: str | None) -> str:
+        """Begin an exchange with the offloader at an address and return the code.
 
         Raises ProtocolError WINDOW_CLOSED, WINDOW_EXPIRED or BUSY.
         """
@@ -122,15 +122,19 @@ async def _pair(opening: Opening, code: str) -> Paired:
 
 
 async def answer_pairing(
-    opening: Opening, share: bytes, window: Window, store: Callable[[Paired], Awaitable[None]]
+    opening: Opening,
+    address: str | None,
+    share: bytes,
+    window: Window,
+    store: Callable[[Paired], Awaitable[None]],
 ) -> None:
-    """Answer an offloader that sent ``share``; ``store`` is awaited before it learns of it.
+    """Answer the offloader that sent ``share``; ``store`` is awaited before it learns of it.
 
     Raises ChannelClosed, ProtocolError with what to refuse it with, and what ``store`` raises.
     """
     # Nobody occupies the window with what is no share.
     await asyncio.to_thread(check_share, share)
-    code = window.begin()
+    code = window.begin(address)
     try:
         async with asyncio.timeout(PAIRING_EXCHANGE_TIMEOUT):
             handshake, paired = await _answer(opening, share, code, window)
