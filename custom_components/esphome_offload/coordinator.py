@@ -58,7 +58,7 @@ class RequestOptions(TypedDict, total=False):
 class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     """The owner of everything that outlives a config entry. It lives as long as Home Assistant.
 
-    ``options`` is None while no entry "this instance" is loaded.
+    ``options`` is None while no entry "this instance" is loaded; ``settings`` are then the last.
     """
 
     def __init__(self, hass: HomeAssistant, build_services: BuildServices, logs: JobLogs) -> None:
@@ -69,7 +69,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._pruning = CoalescedTask(self._async_prune_cache, f"{DOMAIN} cache pruning")
         self.lender = Lender(hass, build_services, self._pruning.request)
         self.options: OffloadOptions | None = None
-        self._settings = OffloadOptions(config_dir=None)
+        self.settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
         self._listeners = Listeners[Container[str] | None]()
         self._flashed: dict[str, str] = {}
@@ -110,11 +110,6 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     def latest_version(self) -> str | None:
         """The ESPHome version for requests that name none; None while unknown."""
         return self._versions.latest
-
-    @property
-    def pending_is_error(self) -> bool:
-        """Whether whoever waits for an installation gets an error while the device is waited for."""
-        return self._settings.pending_is_error
 
     async def async_start(self) -> None:
         """Load the jobs; ``async_attach`` releases them."""
@@ -187,7 +182,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
     async def _async_apply(self, entry: OffloadConfigEntry) -> None:
         options = OffloadOptions.from_entry(entry.data, entry.options)
-        before, self.options, self._settings = self.options, options, options
+        before, self.options, self.settings = self.options, options, options
         self.build_services.builder.label = entry.title
         self.build_services.builder.slots.set_count(options.parallel_builds)
         if before is None or before.config_dir != options.config_dir:
@@ -328,7 +323,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         return await self._versions.async_target(version, device_name)
 
     def _queue_settings(self) -> QueueSettings:
-        return self._settings.of_queue(self.hass.config.time_zone, self.peering.expected)
+        return self.settings.of_queue(self.hass.config.time_zone, self.peering.expected)
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:

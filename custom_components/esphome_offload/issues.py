@@ -35,8 +35,8 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
         error = job.outcome.error
         _create_of_configuration(
             hass,
-            _ALTERED,
             configuration,
+            translation_key=_ALTERED,
             device=job.request.device_name,
             builder=job.routing.source_label or "",
             error="" if error is None else reason_text(hass, error),
@@ -52,8 +52,8 @@ def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) 
         return
     _create_of_configuration(
         hass,
-        _ROLLED_BACK,
         configuration,
+        translation_key=_ROLLED_BACK,
         device=job.request.device_name,
         version=job.request.esphome_version,
         old_version="" if job.replaced is None else job.replaced.esphome_version,
@@ -66,7 +66,8 @@ def async_rename(hass: HomeAssistant, old: str, new: str) -> None:
     for key in (_ALTERED, _ROLLED_BACK):
         issue = ir.async_get(hass).async_get_issue(DOMAIN, f"{key}_{old}")
         if issue is not None:
-            _create_of_configuration(hass, key, new, **(issue.translation_placeholders or {}))
+            placeholders = issue.translation_placeholders or {}
+            _create_of_configuration(hass, new, translation_key=key, **placeholders)
             ir.async_delete_issue(hass, DOMAIN, issue.issue_id)
 
 
@@ -127,13 +128,13 @@ def async_delete_peer_incompatible(hass: HomeAssistant, entry_id: str) -> None:
 
 
 def _create_of_configuration(
-    hass: HomeAssistant, key: str, configuration: str, **placeholders: str
+    hass: HomeAssistant, configuration: str, *, translation_key: str, **placeholders: str
 ) -> None:
     _create_issue(
         hass,
-        f"{key}_{configuration}",
+        f"{translation_key}_{configuration}",
         severity=ir.IssueSeverity.ERROR,
-        translation_key=key,
+        translation_key=translation_key,
         # It may happen while nobody looks.
         is_persistent=True,
         **placeholders,

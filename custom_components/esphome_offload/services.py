@@ -153,7 +153,7 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
     if call.data[ServiceField.WAIT] or fail_if_pending:
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
         _raise_if_failed(call.hass, jobs)
-        if coordinator.pending_is_error if fail_if_pending is None else fail_if_pending:
+        if coordinator.settings.pending_is_error if fail_if_pending is None else fail_if_pending:
             raise_if_pending(call.hass, jobs)
     return _jobs_response(call, coordinator, jobs)
 

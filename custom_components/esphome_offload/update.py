@@ -208,7 +208,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
                     "error": outcome_text(self.hass, job),
                 },
             )
-        if self.coordinator.pending_is_error:
+        if self.coordinator.settings.pending_is_error:
             raise_if_pending(self.hass, [job])
 
     @override
