@@ -47,9 +47,15 @@ if command == "compile":
         image.write_text(told["content"])
     build.mkdir(parents=True, exist_ok=True)
     claimed = told.get("claimed", VERSION)
-    info = dict(config_hash=7, build_time_str="2031-01-02 03:04:05 +0000", esphome_version=claimed)
-    if not told.get("old"):
-        (build / "build_info.json").write_text(json.dumps(info))
+    # As ESPHome does: the time of the first build, until the file is gone or the version another.
+    path = build / "build_info.json"
+    made = dict(json.loads(path.read_text())) if path.exists() else dict(esphome_version=None)
+    if not told.get("old") and made["esphome_version"] != claimed:
+        times = data / "times"
+        times.write_text(times.read_text() + "." if times.exists() else "")
+        when = "2031-01-02 03:04:%02d +0000" % (5 + len(times.read_text()))
+        info = dict(config_hash=7, build_time_str=when, esphome_version=claimed)
+        path.write_text(json.dumps(info))
     storage = dict(build_path=str(build), firmware_bin_path=str(image), esphome_version=VERSION)
     if told.get("nameless"):
         storage["firmware_bin_path"] = None

@@ -99,6 +99,26 @@ async def test_a_build_ends_with_kept_firmware(bench: Bench, sink: Sink) -> None
     assert "[2/2] LINK" in sink.output
 
 
+async def test_firmware_that_differs_has_a_build_time_of_its_own(bench: Bench, sink: Sink) -> None:
+    """ESPHome keeps it where only an included header has changed."""
+    first = await bench.builder.build(bench.request({"content": "one"}), sink)
+    assert await bench.builder.build(bench.request({"content": "one"}), sink) == first
+    second = await bench.builder.build(bench.request({"content": "two"}), sink)
+    assert second.build_info.build_time != first.build_info.build_time
+    assert sum(line.startswith("== Built again") for line in sink.output) == 1
+    third = await bench.builder.build(bench.request({"content": "one"}), sink)
+    times = {each.build_info.build_time for each in (first, second, third)}
+    assert len(times) == 3
+
+
+async def test_firmware_of_versions_without_a_build_time_is_built_once(
+    bench: Bench, sink: Sink
+) -> None:
+    for content in ("one", "two"):
+        await bench.builder.build(bench.request({"content": content, "old": True}), sink)
+    assert not any(line.startswith("== Built again") for line in sink.output)
+
+
 async def test_the_users_folder_stays_as_it_is(bench: Bench, sink: Sink) -> None:
     request = bench.request({"content": "image"})
     before = {path: path.read_bytes() for path in bench.config_dir.rglob("*") if path.is_file()}

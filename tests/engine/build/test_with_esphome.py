@@ -37,7 +37,7 @@ CACHE = Path(__file__).parents[3] / ".cache" / "test-toolchains"
 YAML = """\
 esphome:
   name: lamp
-host:
+{includes}host:
 api:
   port: {api}
 ota:
@@ -55,6 +55,12 @@ packages:
     url: https://packages.example/lamp
     files: [more.yaml]
     refresh: always
+"""
+HEADER = """\
+sensor:
+  - platform: template
+    name: Level
+    lambda: return level();
 """
 MORE = """\
 switch:
@@ -84,7 +90,10 @@ class Bench:
 
     def configure(self, more: str = "") -> None:
         api, ota = self.ports
-        (self.config_dir / LAMP).write_text(YAML.format(api=api, ota=ota, more=more))
+        headers = "".join(f"    - {path.name}\n" for path in self.config_dir.glob("*.h"))
+        includes = f"  includes:\n{headers}" if headers else ""
+        text = YAML.format(api=api, ota=ota, more=more, includes=includes)
+        (self.config_dir / LAMP).write_text(text)
 
     def secret(self, password: str) -> None:
         (self.config_dir / "secrets.yaml").write_text(f"ota_password: {password}\n")
@@ -190,6 +199,22 @@ async def test_a_build_and_an_unchanged_one(bench: Bench, sink: Sink) -> None:
     before = firmware.ota.stat()
     assert await bench.build(sink) == firmware
     assert firmware.ota.stat() == before
+
+
+async def test_a_changed_header_gives_the_firmware_a_build_time_of_its_own(
+    bench: Bench, sink: Sink
+) -> None:
+    header = bench.config_dir / "level.h"
+    header.write_text("inline float level() { return 1.0f; }\n")
+    bench.configure(HEADER)
+    first = await bench.build(sink)
+    header.write_text("inline float level() { return 2.0f; }\n")
+    second = await bench.build(sink)
+    assert second.sha256 != first.sha256
+    assert second.build_info.config_hash == first.build_info.config_hash
+    assert second.build_info.build_time != first.build_info.build_time
+    assert second.build_info.build_time.encode() in second.ota.read_bytes()
+    assert await bench.build(sink) == second
 
 
 async def test_another_version_in_the_same_tree_is_that_version(bench: Bench, sink: Sink) -> None:

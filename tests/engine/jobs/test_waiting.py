@@ -4,7 +4,11 @@ import asyncio
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.model import BuilderStatus, BuildSink
+from custom_components.esphome_offload.engine.build.model import (
+    BuilderStatus,
+    BuildRequest,
+    BuildSink,
+)
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
@@ -72,6 +76,32 @@ async def test_a_changed_configuration_is_built_again_before_it_is_flashed(
     assert [r.clean for r in harness.builder.requests] == [True, False]
     assert len(harness.flasher.requests) == 1
     assert harness.flasher.requests[0].firmware.sha256 == job.firmware_sha256 != first
+
+
+async def test_what_is_saved_during_the_compile_is_built_before_anything_is_flashed(
+    harness: QueueHarness,
+) -> None:
+    async def saved(_request: object, _sink: BuildSink) -> None:
+        harness.configurations.fingerprints["lamp.yaml"] = "saved meanwhile"
+
+    harness.builder.script = [saved]
+    job = await harness.run()
+    assert job.status is JobStatus.COMPLETED
+    assert len(harness.builder.requests) == 2
+    assert [each.firmware.sha256 for each in harness.flasher.requests] == [job.firmware_sha256]
+    assert job.fingerprint == "saved meanwhile"
+
+
+async def test_a_configuration_that_is_saved_all_the_time_is_flashed_in_the_end(
+    harness: QueueHarness,
+) -> None:
+    async def saved(request: BuildRequest, _sink: BuildSink) -> None:
+        harness.configurations.fingerprints["lamp.yaml"] = request.attempt_id
+
+    harness.builder.script = [saved] * 9
+    job = await harness.run()
+    assert job.status is JobStatus.COMPLETED
+    assert len(harness.builder.requests) == 5
 
 
 async def test_an_upload_stays_with_its_firmware_when_the_configuration_changed(

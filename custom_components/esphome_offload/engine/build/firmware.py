@@ -99,7 +99,7 @@ class FirmwareStore:
             _LOGGER.warning("The firmware of %s is not taken over to %s: %s", old, new, error)
 
     def _keep(self, configuration: str, device_name: str, result: BuildResult) -> Firmware:
-        sha256 = _digest(result.ota)
+        sha256 = digest(result.ota)
         folder = self._layout.firmware(configuration) / sha256
         node = read_node(result.validated, result.node_name or device_name, result.ota)
         kept = _read(folder, configuration)
@@ -141,7 +141,7 @@ class FirmwareStore:
         for folder in reversed(self._by_age(old)):
             kept = _read(folder, old)
             # What was altered meanwhile must not get a name under which it is right.
-            if kept is not None and _digest(kept.ota) == kept.sha256:
+            if kept is not None and digest(kept.ota) == kept.sha256:
                 name = "" if kept.node is None else kept.node.name
                 result = BuildResult(kept.ota, kept.build_info, kept.validated, name)
                 self._keep(new, kept.device_name, result)
@@ -160,13 +160,13 @@ class FirmwareStore:
 async def verify(firmware: Firmware) -> None:
     """Raise BuildError (integrity) unless the OTA image is the one that was built."""
     try:
-        digest = await asyncio.to_thread(_digest, firmware.ota)
+        sha256 = await asyncio.to_thread(digest, firmware.ota)
     except FileNotFoundError as error:
         raise BuildError(
             FailureReason.NO_FIRMWARE,
             Reason(ReasonKey.FIRMWARE_GONE, {"device": firmware.device_name}),
         ) from error
-    if digest != firmware.sha256:
+    if sha256 != firmware.sha256:
         raise BuildError(
             FailureReason.INTEGRITY,
             Reason(ReasonKey.FIRMWARE_CHANGED, {"device": firmware.device_name}),
@@ -225,6 +225,7 @@ def _contents(validated: Mapping[str, Path]) -> dict[str, bytes]:
     return {name: file.read_bytes() for name, file in validated.items()}
 
 
-def _digest(path: Path) -> str:
+def digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file. Blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,23 +3,25 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 import logging
 import os
 from pathlib import Path
-from typing import override
+from typing import Annotated, override
 
+from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason, Source, Stage
 from ..job_log import OWN
 from ..listeners import Listeners
 from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import diagnose
-from .firmware import FirmwareStore, check_version
+from .firmware import BuildResult, FirmwareStore, check_version, digest
 from .model import (
     Builder,
     BuildError,
     BuilderStatus,
+    BuildInfo,
     BuildRequest,
     BuildSink,
     Firmware,
@@ -27,7 +29,7 @@ from .model import (
 from .process.containment import Containment, ContainmentError
 from .process.processes import LaunchError, Processes
 from .resources import Machine, check, why_not_here
-from .result import forget_validated, read_result
+from .result import forget_build_info, forget_validated, read_result
 from .slots import Slots
 from .toolchain.esphome_command import (
     Entry,
@@ -45,6 +47,14 @@ _TAIL = 500
 """Lines kept to find the cause of a failure: the first of a file's diagnostics may be far up."""
 _VALID = "Generating C++ source"
 """What ESPHome prints once it has accepted the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """The last build in a tree: its image, and what a device that runs it tells."""
+
+    sha256: Annotated[str, Text(64)]
+    build_info: BuildInfo
 
 
 class LocalBuilder(Builder):
@@ -173,6 +183,14 @@ class LocalBuilder(Builder):
         sink.stage(Stage.COMPILING)
         await self._compile(request, toolchain, tree, sink)
         result = await asyncio.to_thread(read_result, tree, request.configuration)
+        if await asyncio.to_thread(self._mistakable, request.configuration, result):
+            # ESPHome keeps the time of the build where only an included file has changed. A device
+            # could not be asked whether it runs this build or the one before.
+            sink.lines((f"{OWN}Built again: this firmware has the build time of an older one",))
+            await asyncio.to_thread(forget_build_info, tree, request.configuration)
+            await self._compile(request, toolchain, tree, sink)
+            result = await asyncio.to_thread(read_result, tree, request.configuration)
+        await asyncio.to_thread(self._identify, request.configuration, result)
         check_version(result.build_info, request.esphome_version)
         return await self._firmware.keep(request.configuration, request.device_name, result)
 
@@ -225,6 +243,19 @@ class LocalBuilder(Builder):
         tree.mkdir(exist_ok=True)
         forget_validated(tree, request.configuration)
         os.utime(tree)
+
+    def _mistakable(self, configuration: str, result: BuildResult) -> bool:
+        """Return whether the build before says the same of itself, and is another one."""
+        try:
+            last = decode_json(_Identity, self._layout.tree_identity(configuration).read_bytes())
+        except OSError, CodecError:
+            return False
+        same = last.build_info == result.build_info and bool(result.build_info.build_time)
+        return same and last.sha256 != digest(result.ota)
+
+    def _identify(self, configuration: str, result: BuildResult) -> None:
+        identity = encode_json(_Identity(digest(result.ota), result.build_info))
+        self._layout.tree_identity(configuration).write_bytes(identity)
 
     def _tree(self, configuration: str) -> asyncio.Lock:
         return self._locks.setdefault(configuration_key(configuration), asyncio.Lock())

@@ -54,6 +54,13 @@ def read_result(tree: Path, configuration: str) -> BuildResult:
     )
 
 
+def forget_build_info(tree: Path, configuration: str) -> None:
+    """Have ESPHome give the next build a new time. Blocks; raises BuildError and OSError."""
+    storage: _Storage = json.loads(_record(tree, tree / "storage" / f"{configuration}.json"))
+    path = Path(storage["build_path"] or "") / "build_info.json"
+    _file(tree, path, _LARGEST_RECORD).unlink()
+
+
 def read_validated(data_dir: Path, configuration: str) -> dict[str, Path]:
     """Return what ESPHome keeps of a validated configuration in its data directory.
 

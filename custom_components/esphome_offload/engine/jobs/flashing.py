@@ -89,14 +89,12 @@ class Flashing:
     ) -> Flashed:
         """Flash as soon as the device is available; raises BuildError.
 
-        ``outdated`` is called after each wait and returns whether to build again.
+        ``outdated`` is called before anything is sent and returns whether to build again.
         """
         unreachable = False
         self._check_node(job, firmware)
         while True:
-            waited = await self._wait_for_device(job, unreachable=unreachable)
-            if waited and await outdated():
-                return Flashed.OUTDATED
+            await self._wait_for_device(job, unreachable=unreachable)
             async with self._lane.lease(
                 job.request.device_name,
                 lambda reason: self._ledger.enter(job, Stage.UPLOADING, reason),
@@ -104,6 +102,9 @@ class Flashing:
                 presence = self._presence(job)
                 if not _flashable(presence):
                     continue
+                # As late as can be: it may have been saved while it was built, or waited for.
+                if await outdated():
+                    return Flashed.OUTDATED
                 try:
                     return await self._flash(job, firmware, lease)
                 except BuildError as err:
@@ -191,14 +192,14 @@ class Flashing:
             return Presence.UNKNOWN
         return presence
 
-    async def _wait_for_device(self, job: FirmwareJob, *, unreachable: bool) -> bool:
-        """Wait until the device can be flashed; returns whether that took a wait.
+    async def _wait_for_device(self, job: FirmwareJob, *, unreachable: bool) -> None:
+        """Wait until the device can be flashed.
 
         ``unreachable``: it did not answer just now, so wait until it has been away and is back,
         or for TRY_AGAIN seconds. Raises BuildError (device_offline) when the time is up.
         """
         if not unreachable and _flashable(self._presence(job)):
-            return False
+            return
         woken = asyncio.Event()
         self._waiting.add(woken)
         unsubscribe = self._devices.subscribe(woken.set)
@@ -213,7 +214,7 @@ class Flashing:
                 now = self._time.monotonic()
                 rested = now >= due
                 if _flashable(presence) and (rested or (was_away and presence is Presence.ONLINE)):
-                    return True
+                    return
                 remaining = self._remaining(job, presence)
                 self._ledger.enter(job, Stage.WAITING_DEVICE, _waits_for(job, presence))
                 looks = [] if remaining is None else [remaining, _SAVE_WAIT_EVERY]

@@ -10,6 +10,9 @@ from .ledger import Ledger
 from .model import FirmwareJob
 from .remedies import FailureHistory
 
+_MOST_BUILDS = 5
+"""For a configuration that changes during each build; then it is flashed, and shows as changed."""
+
 
 class JobRunner:
     """Builds and flashes as the operation asks, with the remedies for failures."""
@@ -77,14 +80,18 @@ class JobRunner:
     async def _install(self, job: FirmwareJob) -> bool:
         failures = FailureHistory()
 
+        builds = 0
+
         async def outdated() -> bool:
-            return await self._building.fingerprint(job) != job.fingerprint
+            changed = await self._building.fingerprint(job) != job.fingerprint
+            return changed and builds < _MOST_BUILDS
 
         firmware = await self._kept(job, failures)
         if firmware is not None and await outdated():
             firmware = None
         while True:
             if firmware is None:
+                builds += 1
                 firmware = await self._building.build(job, failures)
             flashed = await self._flashing.flash(job, firmware, failures, outdated)
             if flashed is not Flashed.OUTDATED:

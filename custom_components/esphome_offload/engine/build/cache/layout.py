@@ -93,6 +93,10 @@ class CacheLayout:
         """Return what is locked while a tree is used; beside it, so that the tree can be removed."""
         return self.trees / f"{configuration_key(configuration)}.lock"
 
+    def tree_identity(self, configuration: str) -> Path:
+        """Return the file that says what was built last in a tree; beside it, no build writes it."""
+        return self.trees / f"{configuration_key(configuration)}.json"
+
     @property
     def all_flash(self) -> Path:
         """What flashing needs, one folder per configuration."""
