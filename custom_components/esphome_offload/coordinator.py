@@ -15,17 +15,18 @@ from homeassistant.util.hass_dict import HassKey
 from . import issues, registry
 from .const import DOMAIN
 from .engine.build.services import BuildServices
-from .engine.const import REQUESTED_AUTO, JobStatus, Operation
+from .engine.const import REQUESTED_AUTO, Operation
 from .engine.job_log import JobLogs
 from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
 from .engine.jobs.pool import BuilderPool
-from .engine.jobs.ports import QueueSettings
 from .engine.jobs.queue import JobQueue, JobRefused
 from .engine.listeners import Listeners
 from .engine.tasks import CoalescedTask, stop_all
 from .errors import validation_error
 from .events import JobAnnouncer
+from .inventory.configuration_changes import ConfigurationChanges
 from .inventory.core_esphome import CoreEsphome
+from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import CoreDeviceLink
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
@@ -72,7 +73,6 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
         self._listeners = Listeners[Container[str] | None]()
-        self._flashed: dict[str, str] = {}
         self._rollbacks = RollbackWatch(hass)
         self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
@@ -82,6 +82,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._inventory = DeviceInventory(
             hass, core, scanned=self._configurations_changed, changed=self._devices_changed
         )
+        self.firmware = DeviceFirmware(hass, lambda: self.devices, self._firmware_changed)
         self.queue = JobQueue(
             persistence=JobPersistence(hass),
             logs=logs,
@@ -90,9 +91,17 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             firmware=build_services.firmware,
             devices=CoreDeviceLink(core),
             configurations=self._inventory,
-            settings=self._queue_settings,
+            settings=lambda: self.settings.of_queue(hass.config.time_zone, self.peering.expected),
             on_event=self._job_event,
             end_leftovers=build_services.start,
+        )
+        self._changes = ConfigurationChanges(
+            hass,
+            self.firmware,
+            build_services.config_hashes,
+            self._inventory,
+            idle=lambda: not build_services.builder.slots.busy,
+            in_use=self.queue.is_running,
         )
         self.peering = Peering(hass, self.builders, build_services, self.queue.wanted_attempts)
 
@@ -119,7 +128,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         await self.queue.start()
         await self.lender.async_start()
         for job in self.queue.jobs():
-            self._note_flashed(job)
+            self._rollbacks.note(job)
+        await self.firmware.async_load(self.queue.jobs())
 
     async def async_stop(self) -> None:
         """Stop at the shutdown of Home Assistant: keep every job for the next start.
@@ -133,6 +143,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         await stop_all(
             self.queue.stop(),
             self.lender.async_stop(),
+            self._changes.async_stop(),
+            self.firmware.async_stop(),
             self.peering.async_stop(),
             self._pruning.stop(),
         )
@@ -146,12 +158,16 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         await self._async_apply(entry)
         if self._entry is entry and self.options is not None:
             self.queue.release()
+            await self.firmware.async_start()
+            self._changes.start()
 
     async def async_detach(self, entry: OffloadConfigEntry) -> None:
         """Hold the queue; running jobs go on unless the owner disabled the entry."""
         self.queue.hold()
         self._inventory.stop()
         self._versions.stop()
+        await self._changes.async_stop()
+        await self.firmware.async_stop()
         self._entry = None
         self.options = None
         if entry.disabled_by is None:
@@ -269,20 +285,9 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         return await self.queue.wait(job.job_id)
 
     def installed_version(self, configuration: str) -> str | None:
-        """Return the ESPHome version that a device runs, else the one last flashed."""
-        device = self.devices.get(configuration)
-        if device is not None and device.core is not None and device.core.esphome_version:
-            return device.core.esphome_version
-        return self.flashed_version(configuration)
-
-    def flashed_version(self, configuration: str) -> str | None:
-        """Return the ESPHome version that was last flashed to a device from here."""
-        return self._flashed.get(configuration)
-
-    @callback
-    def restore_flashed(self, configuration: str, version: str) -> None:
-        """Restore the version known before a restart, unless a job has flashed another since."""
-        self._flashed.setdefault(configuration, version)
+        """Return the ESPHome version that a device runs, as far as is known."""
+        running = self.firmware.running(configuration)
+        return None if running is None else running.esphome_version
 
     def job_details(self, job: FirmwareJob) -> JobDetails:
         """Return all fields of a job, ready for JSON."""
@@ -322,13 +327,12 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             return self.latest_version or ""
         return await self._versions.async_target(version, device_name)
 
-    def _queue_settings(self) -> QueueSettings:
-        return self.settings.of_queue(self.hass.config.time_zone, self.peering.expected)
-
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
         if job.terminal:
-            self._note_flashed(job)
+            self._rollbacks.note(job)
+            self.firmware.note_job(job)
+            self._changes.request()
             if job.outcome.verified:
                 # The next job may start at once, from the version that the device has now.
                 self._inventory.match_now()
@@ -354,11 +358,6 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             job.request.configuration for job in self.queue.jobs() if not job.terminal
         )
 
-    def _note_flashed(self, job: FirmwareJob) -> None:
-        self._rollbacks.note(job)
-        if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
-            self._flashed[job.request.configuration] = job.request.esphome_version
-
     @callback
     def _configurations_changed(self, changes: DeviceChanges) -> None:
         if self._entry is None:
@@ -370,8 +369,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             self.hass.async_create_background_task(
                 self.build_services.firmware.rename(old, new), f"{DOMAIN} rename {old}"
             )
-            if (version := self._flashed.pop(old, None)) is not None:
-                self._flashed[new] = version
+            self.firmware.rename(old, new)
         self._remove_stale(self._entry)
         for configuration in changes.removed:
             job = self.queue.active(configuration)
@@ -389,10 +387,18 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if (known := self._inventory.known_files) is not None:
             registry.async_remove_stale(self.hass, entry.entry_id, known)
             issues.async_remove_stale(self.hass, known)
+            self.firmware.keep_only(known)
 
     @callback
     def _devices_changed(self, configurations: Container[str]) -> None:
         if self._entry is not None:
             registry.async_relink(self.hass, self._entry.entry_id, self._inventory.devices)
             self._rollbacks.check(self._inventory.devices)
+            self.firmware.devices_changed(configurations)
+            self._changes.request()
+        self._listeners.notify(configurations)
+
+    @callback
+    def _firmware_changed(self, configurations: Container[str]) -> None:
+        self._changes.request()
         self._listeners.notify(configurations)

@@ -279,11 +279,7 @@ def _refuse_removed(coordinator: OffloadCoordinator, configurations: Iterable[st
 
 
 def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
-    running = [
-        configuration
-        for configuration in configurations
-        if (job := coordinator.queue.active(configuration)) is not None and not job.waiting
-    ]
+    running = [name for name in configurations if coordinator.queue.is_running(name)]
     if running:
         raise validation_error("jobs_running", devices=_names(coordinator, running))
 

@@ -1,6 +1,5 @@
 """The update entity of each configuration."""
 
-from dataclasses import dataclass
 import re
 from typing import Any, override
 
@@ -12,16 +11,14 @@ from homeassistant.components.update import (
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
-from homeassistant.helpers.restore_state import ExtraStoredData
 
 from .const import DOMAIN
-from .coordinator import OffloadConfigEntry, OffloadCoordinator
+from .coordinator import OffloadConfigEntry
 from .engine.const import FailureReason, JobStatus, Operation
 from .engine.jobs.model import FirmwareJob
 from .engine.jobs.router import Bind, Fail, Wait
 from .engine.text import without_markup
 from .entity import OffloadEntity
-from .inventory.tracker import OffloadDevice
 from .reasons import common_text, outcome_text, raise_if_pending, reason_text
 
 # The job queue decides what runs at the same time.
@@ -62,17 +59,6 @@ async def async_setup_entry(
     follow()
 
 
-@dataclass(frozen=True, slots=True)
-class _FlashedVersion(ExtraStoredData):
-    """What a device was last flashed with, for devices that Home Assistant cannot ask."""
-
-    version: str | None
-
-    @override
-    def as_dict(self) -> dict[str, Any]:
-        return {"flashed_version": self.version}
-
-
 class OffloadUpdate(OffloadEntity, UpdateEntity):
     """Installs ESPHome on one device; all that it shows of an installation is the job's."""
 
@@ -86,30 +72,19 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     _attr_title = "ESPHome"
     _attr_translation_key = "esphome"
     _unrecorded_attributes = frozenset(
-        {"job_id", "job_stage", "pending_version", "source_label", "waiting_for"}
+        {
+            "configuration_changed",
+            "job_id",
+            "job_stage",
+            "pending_version",
+            "source_label",
+            "waiting_for",
+        }
     )
-
-    def __init__(self, coordinator: OffloadCoordinator, device: OffloadDevice) -> None:
-        """Follow the jobs of a configuration."""
-        super().__init__(coordinator, device)
-        self._restored_version: str | None = None
-
-    @override
-    async def async_added_to_hass(self) -> None:
-        await super().async_added_to_hass()
-        if (stored := await self.async_get_last_extra_data()) is not None:
-            version = stored.as_dict().get("flashed_version")
-            if isinstance(version, str):
-                self.coordinator.restore_flashed(self.configuration, version)
 
     @callback
     def async_entity_id_changed(self, old_entity_id: str) -> None:
         """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
-
-    @property
-    @override
-    def extra_restore_state_data(self) -> ExtraStoredData:
-        return _FlashedVersion(self.coordinator.flashed_version(self.configuration))
 
     @property
     def job(self) -> FirmwareJob | None:
@@ -125,7 +100,17 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     @property
     @override
     def latest_version(self) -> str | None:
-        return self.coordinator.latest_version
+        """Return the version to install, with words where only the configuration is another.
+
+        The words hold the configuration's hash: one change that is skipped hides no other.
+        """
+        version = self.coordinator.latest_version
+        changed = self.coordinator.firmware.changed_hash(self.configuration)
+        if version is None or changed is None or version != self.installed_version:
+            return version
+        return common_text(
+            self.hass, "configuration_changed_version", version=version, hash=f"{changed:08x}"
+        )
 
     @override
     def version_is_newer(self, latest_version: str, installed_version: str) -> bool:
@@ -137,6 +122,8 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         """
         if self._pending_version == self.coordinator.latest_version:
             return False
+        if latest_version != self.coordinator.latest_version:
+            return True  # only the configuration is another
         return super().version_is_newer(latest_version, installed_version)
 
     @property
@@ -151,6 +138,8 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         job = self.coordinator.queue.active(self.configuration)
         if job is not None and job.pending_reason is not None:
             return reason_text(self.hass, job.pending_reason)
+        if self.coordinator.firmware.is_changed(self.configuration):
+            return common_text(self.hass, "configuration_changed")
         return None
 
     @property
@@ -173,10 +162,14 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
+        changed = {
+            "configuration_changed": self.coordinator.firmware.is_changed(self.configuration)
+        }
         job = self.job
         if job is None:
-            return dict.fromkeys(sorted(self._unrecorded_attributes))
+            return dict.fromkeys(sorted(self._unrecorded_attributes)) | changed
         return {
+            **changed,
             "job_id": job.job_id,
             "job_stage": None if job.terminal else job.stage,
             "pending_version": self._pending_version,
@@ -190,8 +183,12 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     async def async_install(self, version: str | None, backup: bool, **kwargs: Any) -> None:
         """Install, and return when the device runs the firmware or is waited for.
 
-        With the option ``pending_is_error`` raises HomeAssistantError in the latter case. Cancelling this leaves the job running: it belongs to the queue.
+        With the option ``pending_is_error`` raises HomeAssistantError in the latter case.
+        Cancelling this leaves the job running: it belongs to the queue.
         """
+        if version is not None:
+            # As ``latest_version`` has it, with words behind it.
+            version = version.partition(" ")[0]
         job = await self.coordinator.async_submit(
             self.configuration, Operation.INSTALL, version=version, context=self._context
         )
@@ -213,10 +210,12 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
     @override
     async def async_release_notes(self) -> str | None:
-        version = self.latest_version
+        version = self.coordinator.latest_version
         key = "notes_news" if version is None else "notes_news_of_version"
         news = common_text(self.hass, key, version=version or "")
         notes = [f"[{news}]({self.release_url})", self._outlook_note()]
+        if self.coordinator.firmware.is_changed(self.configuration):
+            notes.insert(0, common_text(self.hass, "configuration_changed"))
         if (job := self.job) is not None:
             notes.append(self._job_note(job))
         return "\n\n".join(notes)

@@ -26,7 +26,7 @@ from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
 from custom_components.esphome_offload.engine.host.lending import Lending
 
-from ..engine.jobs.fakes import ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+from ..engine.jobs.fakes import BUILD_INFO, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
 from .guest_client import OffloaderClient
 from .guest_workshop import GuestBuildServicesMaker
 from .scripted_peers import ScriptedPeers
@@ -73,6 +73,27 @@ class ScriptedToolchains:
 
 
 @dataclass
+class ScriptedConfigHashes:
+    """Answers with what ``hashes`` has, else with the hash that scripted builds have."""
+
+    hashes: dict[str, int | None] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    while_asked: Callable[[], None] | None = None
+
+    def can_tell(self, esphome_version: str) -> bool:
+        return esphome_version == NEWEST
+
+    async def calculate(
+        self, configuration: str, config_dir: Path, esphome_version: str, time_zone: str
+    ) -> int | None:
+        self.asked.append((configuration, esphome_version))
+        answer = self.hashes.get(configuration, BUILD_INFO.config_hash)
+        if self.while_asked is not None:
+            self.while_asked()
+        return answer
+
+
+@dataclass
 class Stage:
     """Scripted build services, and the calls of the coordinator to them."""
 
@@ -87,6 +108,7 @@ class Stage:
     )
     guests: GuestBuildServicesMaker = field(default_factory=GuestBuildServicesMaker)
     toolchains: ScriptedToolchains = field(default_factory=ScriptedToolchains)
+    config_hashes: ScriptedConfigHashes = field(default_factory=ScriptedConfigHashes)
     bundles: None = None
     closed: int = 0
     rooms_made: list[Collection[str] | None] = field(default_factory=list)

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from pathlib import Path
 import stat
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock, patch
+from unittest.mock import AsyncMock, MagicMock, Mock, patch
 
 from aiohttp.test_utils import TestClient
 from homeassistant.core import HomeAssistant
@@ -154,9 +154,16 @@ def announced(hass: HomeAssistant, mock_async_zeroconf: MagicMock) -> Generator[
     """Zeroconf, which sends nothing."""
     hass.config.components.add("zeroconf")
     hass.config.components.add("network")
-    with patch(
-        "custom_components.esphome_offload.lending.announcement.network.async_get_announce_addresses",
-        AsyncMock(return_value=["192.168.1.20"]),
+    package = "custom_components.esphome_offload"
+    with (
+        patch(
+            f"{package}.lending.announcement.network.async_get_announce_addresses",
+            AsyncMock(return_value=["192.168.1.20"]),
+        ),
+        patch(
+            f"{package}.inventory.announced_firmware.AsyncServiceBrowser",
+            return_value=Mock(async_cancel=AsyncMock()),
+        ),
     ):
         yield mock_async_zeroconf
 

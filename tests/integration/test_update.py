@@ -3,18 +3,14 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.entity_component import async_update_entity
-from homeassistant.helpers.restore_state import STORAGE_KEY, STORAGE_VERSION
 from homeassistant.helpers.template import Template
-from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
-    async_mock_load_restore_state_from_storage,
 )
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
@@ -36,6 +32,7 @@ from custom_components.esphome_offload.engine.const import (
 )
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
 
 from ..engine.jobs.fakes import Block, failing, flash_failing
@@ -48,6 +45,11 @@ def state(hass: HomeAssistant) -> State:
     found = hass.states.get(ENTITY)
     assert found is not None
     return found
+
+
+def runs(coordinator: OffloadCoordinator, name: str, version: str) -> None:
+    """Let a device announce its version."""
+    coordinator.firmware._announced(AnnouncedFirmware(name, version))
 
 
 async def install(hass: HomeAssistant, **data: str) -> None:
@@ -203,25 +205,6 @@ async def test_a_second_installation_while_one_runs_is_refused(
     await coordinator.async_wait(job)
 
 
-async def test_what_was_flashed_is_known_after_a_restart_without_the_job(
-    hass: HomeAssistant,
-    hass_storage: dict[str, Any],
-    entry: MockConfigEntry,
-    coordinator: OffloadCoordinator,
-) -> None:
-    await hass.config_entries.async_unload(entry.entry_id)
-    stored = {
-        "state": {"entity_id": ENTITY, "state": "off"},
-        "extra_data": {"flashed_version": "2026.8.2"},
-        "last_seen": dt_util.utcnow().isoformat(),
-    }
-    hass_storage[STORAGE_KEY] = {"version": STORAGE_VERSION, "data": [stored]}
-    await async_mock_load_restore_state_from_storage(hass)
-    await hass.config_entries.async_setup(entry.entry_id)
-    assert state(hass).attributes["installed_version"] == "2026.8.2"
-    assert state(hass).state == "on"
-
-
 async def test_release_notes_without_a_known_version_name_none(
     hass: HomeAssistant,
     stage: Scripted,
@@ -322,7 +305,7 @@ async def test_an_update_that_waits_for_its_device_says_so(
     asleep: Presences,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    coordinator.restore_flashed("lamp.yaml", "2026.9.0")
+    runs(coordinator, "lamp", "2026.9.0")
     await install(hass)
     attributes = state(hass).attributes
     assert (attributes["installed_version"], attributes["latest_version"]) == ("2026.9.0", NEWEST)
@@ -354,7 +337,7 @@ async def test_the_first_update_of_a_template_is_none_that_waits_for_its_device(
         (config_dir / f"{name}.yaml").write_text(LAMP.replace("lamp", name))
     await pass_time(31)
     for name in ("lamp", "fan", "zebra"):
-        coordinator.restore_flashed(f"{name}.yaml", "2026.9.0")
+        runs(coordinator, name, "2026.9.0")
         await pass_time(1)
     outdated = Template(
         "{{ states.update | selectattr('state', 'eq', 'on') | map(attribute='entity_id') | list }}",

@@ -13,6 +13,7 @@ from .bundle import Bundles
 from .cache.eviction import TREES_BUDGET, make_room
 from .cache.layout import CacheLayout
 from .cache.orphans import prune_orphans
+from .config_hash import ConfigHashes
 from .firmware import FirmwareStore
 from .flasher import FirmwareFlasher
 from .local import LocalBuilder
@@ -59,6 +60,7 @@ class BuildServices:
         self.builder = LocalBuilder(layout, self._processes, self.toolchains, self.firmware)
         self.bundles = Bundles(layout, self._processes, self.toolchains)
         self.flasher = FirmwareFlasher(layout, self._processes, self.toolchains)
+        self.config_hashes = ConfigHashes(layout, self._processes, self.toolchains)
         self.containment = containment_here()
 
     async def start(self) -> None:

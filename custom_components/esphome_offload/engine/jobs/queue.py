@@ -255,6 +255,11 @@ class JobQueue:
         """Return the job of a configuration that has not ended."""
         return self._ledger.active(configuration)
 
+    def is_running(self, configuration: str) -> bool:
+        """Whether a job of a configuration is at work, so that it cannot be replaced."""
+        job = self.active(configuration)
+        return job is not None and not job.waiting
+
     def last(self, configuration: str) -> FirmwareJob | None:
         """Return the newest job of a configuration that has ended."""
         return self._ledger.last(configuration)

@@ -111,6 +111,16 @@ class CacheLayout:
         return self.all_flash / f"{configuration_key(configuration)}.lock"
 
     @property
+    def config_hash(self) -> Path:
+        """ESPHome's data directory for hashing configurations, with the packages of all."""
+        return self.root / "config-hash"
+
+    @property
+    def config_hash_lock(self) -> Path:
+        """Return what is locked while a configuration is hashed."""
+        return self.root / "config-hash.lock"
+
+    @property
     def bundles(self) -> Path:
         """One folder per configuration."""
         return self.root / "bundles"
@@ -190,6 +200,7 @@ class CacheLayout:
             self.tools,
             self.trees,
             self.all_flash,
+            self.config_hash,
             self.bundles,
             self.all_firmware,
             self.orphans,

@@ -1,0 +1,73 @@
+"""ConfigHashes: ESPHome's own hash of a configuration, which a device built from it announces.
+
+Comments and formatting do not change it; a secret, an included file or a package does. It depends
+on the version of ESPHome, whose defaults it covers.
+"""
+
+import logging
+from pathlib import Path
+import re
+from typing import Final
+
+from .cache.layout import CacheLayout
+from .model import BuildError
+from .process.processes import LaunchError, Processes
+from .toolchain.esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
+from .toolchain.toolchains import Toolchains
+
+_LOGGER = logging.getLogger(__name__)
+
+_TIMEOUT: Final = 300.0
+"""Seconds; half a second here, several on a small board, more when a remote package is fetched."""
+_NICE: Final = 19
+"""It is never urgent."""
+_HASH: Final = re.compile(r"^0x([0-9a-f]{1,8})\s*$", re.MULTILINE)
+
+
+class ConfigHashes:
+    """Asks toolchains that are installed; one question at a time."""
+
+    def __init__(
+        self,
+        layout: CacheLayout,
+        processes: Processes,
+        toolchains: Toolchains,
+        *,
+        entry: Entry = enter_directly,
+    ) -> None:
+        self._layout = layout
+        self._processes = processes
+        self._toolchains = toolchains
+        self._entry = entry
+
+    def can_tell(self, esphome_version: str) -> bool:
+        """Whether there is a toolchain of this version: none is made for a hash."""
+        return esphome_version in self._toolchains.installed()
+
+    async def calculate(
+        self, configuration: str, config_dir: Path, esphome_version: str, time_zone: str
+    ) -> int | None:
+        """Return the hash by this version; None when it cannot be told now.
+
+        That is for an invalid configuration, and for versions that have no hash.
+        """
+        try:
+            toolchain = await self._toolchains.ensure(esphome_version, lambda _lines: None)
+            call = EsphomeCall(
+                config_dir=config_dir,
+                data_dir=self._layout.config_hash,
+                lock=self._layout.config_hash_lock,
+                time_zone=time_zone,
+                arguments=("config-hash", str(config_dir / configuration)),
+                nice=_NICE,
+            )
+            command = esphome_command(self._layout, self._entry, toolchain, call)
+            result, output = await self._processes.capture(command, timeout=_TIMEOUT)
+        except (BuildError, LaunchError, OSError) as error:  # TimeoutError is an OSError
+            _LOGGER.debug("The hash of %s cannot be asked for: %s", configuration, error)
+            return None
+        found = _HASH.findall(output)
+        if result.exit_code != 0 or not found:
+            _LOGGER.debug("ESPHome %s has no hash of %s", esphome_version, configuration)
+            return None
+        return int(found[-1], 16)

@@ -1,0 +1,147 @@
+"""ConfigurationChanges: asks ESPHome in the background whether configurations changed."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.event import async_track_time_interval
+from homeassistant.helpers.start import async_at_started
+
+from ..const import DOMAIN
+from ..engine.build.config_hash import ConfigHashes
+from ..engine.clock import SystemTime, Time
+from ..engine.tasks import CoalescedTask
+from .device_firmware import DeviceFirmware, PresentHash
+from .tracker import DeviceInventory
+
+_INTERVAL: Final = timedelta(seconds=60)
+_AGAIN_AFTER: Final = 3600.0
+"""Seconds, when there was no answer: a package may have been out of reach."""
+
+type _Stamp = tuple[tuple[int, int, int] | None, ...]
+type _Checked = tuple[_Stamp, str, PresentHash | None]
+"""The files, the version and the answer; a job may have brought another answer."""
+
+
+class ConfigurationChanges:
+    """Looks once a minute at the times of files, and asks about those that changed.
+
+    One after the other, only for devices whose own hash is known, and only while nothing is
+    built: ``idle`` says so, ``in_use`` for one configuration.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        firmware: DeviceFirmware,
+        hashes: ConfigHashes,
+        configurations: DeviceInventory,
+        *,
+        idle: Callable[[], bool],
+        in_use: Callable[[str], bool],
+        time: Time | None = None,
+    ) -> None:
+        self._hass = hass
+        self._firmware = firmware
+        self._hashes = hashes
+        self._configurations = configurations
+        self._idle = idle
+        self._in_use = in_use
+        self._time = time or SystemTime()
+        self._checked: dict[str, _Checked] = {}
+        self._again_at: dict[str, float] = {}
+        self._task: CoalescedTask | None = None
+        self._cancel: list[Callable[[], None]] = []
+
+    @callback
+    def start(self) -> None:
+        """Start to look, once Home Assistant has started."""
+        if self._task is not None:
+            return
+        self._task = CoalescedTask(self._async_check, f"{DOMAIN} configuration changes")
+
+        async def look(_: datetime | HomeAssistant) -> None:
+            self.request()
+
+        self._cancel = [
+            async_track_time_interval(self._hass, look, _INTERVAL, cancel_on_shutdown=True),
+            async_at_started(self._hass, look),
+        ]
+
+    async def async_stop(self) -> None:
+        """Stop; ends what runs."""
+        for cancel in self._cancel:
+            cancel()
+        self._cancel = []
+        task, self._task = self._task, None
+        if task is not None:
+            await task.stop()
+
+    @callback
+    def request(self) -> None:
+        """Look soon."""
+        if self._task is not None and self._hass.is_running:
+            self._task.request()
+
+    async def _async_check(self) -> None:
+        wanted = {
+            name: (device.configuration.files, running.esphome_version)
+            for name, device in self._configurations.devices.items()
+            if (running := self._firmware.running(name)) is not None
+            and running.config_hash is not None
+            and self._hashes.can_tell(running.esphome_version)
+        }
+        stamps = await self._hass.async_add_executor_job(
+            lambda: {name: _stamp(files) for name, (files, _) in wanted.items()}
+        )
+        for name, (_, version) in wanted.items():
+            stamp = stamps[name]
+            checked = stamp, version, self._firmware.present(name)
+            if self._checked.get(name) == checked and not self._due(name):
+                continue
+            if self._task is None or not self._idle():
+                return
+            if not self._in_use(name) and await self._async_ask(name, version):
+                self._checked[name] = stamp, version, self._firmware.present(name)
+
+    def _due(self, name: str) -> bool:
+        again_at = self._again_at.get(name)
+        return again_at is not None and self._time.monotonic() >= again_at
+
+    async def _async_ask(self, name: str, version: str) -> bool:
+        """Find out the hash of a configuration; returns whether that is done for now."""
+        fingerprint = await self._configurations.fingerprint(name)
+        if fingerprint is None:
+            return False
+        self._again_at.pop(name, None)
+        present = self._firmware.present(name)
+        if (
+            present is not None
+            and present.fingerprint == fingerprint
+            and present.esphome_version == version
+        ):
+            return True
+        config_hash = await self._hashes.calculate(
+            name, self._configurations.config_dir, version, self._hass.config.time_zone
+        )
+        if await self._configurations.fingerprint(name) != fingerprint:
+            return False
+        if config_hash is None:
+            self._again_at[name] = self._time.monotonic() + _AGAIN_AFTER
+        else:
+            self._firmware.set_present(name, PresentHash(fingerprint, version, config_hash))
+        return True
+
+
+def _stamp(files: tuple[Path, ...]) -> _Stamp:
+    return tuple(map(_stamp_of, files))
+
+
+def _stamp_of(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

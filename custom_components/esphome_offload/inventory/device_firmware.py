@@ -1,0 +1,201 @@
+"""DeviceFirmware: what each device runs, and whether its configuration changed since."""
+
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from dataclasses import dataclass
+import logging
+from typing import Annotated
+
+from homeassistant.core import HomeAssistant, callback
+
+from ..engine.codec import CodecError, Number, Text, decode, encode
+from ..engine.const import JobStatus
+from ..engine.jobs.model import FirmwareJob
+from ..storage import StatePersistence
+from .announced_firmware import AnnouncedFirmware, FirmwareAnnouncements
+from .running_firmware import RunningFirmware, after_announcement, after_connection
+from .tracker import OffloadDevice
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PresentHash:
+    """ESPHome's hash of a configuration as it is now, by one version."""
+
+    fingerprint: Annotated[str, Text(1000, free=True)]
+    esphome_version: Annotated[str, Text(64, free=True)]
+    config_hash: Annotated[int, Number(0, 2**32)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """What is stored of a configuration."""
+
+    running: RunningFirmware | None = None
+    present: PresentHash | None = None
+
+
+class DeviceFirmware:
+    """Keeps in ``.storage/esphome_offload.firmware`` what devices run.
+
+    ``changed`` is called with the configurations for which something changed.
+    """
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        devices: Callable[[], Mapping[str, OffloadDevice]],
+        changed: Callable[[Container[str]], None],
+    ) -> None:
+        self._devices = devices
+        self._changed = changed
+        self._store = StatePersistence(hass, "firmware")
+        self._records: dict[str, _Record] = {}
+        self._announcements = FirmwareAnnouncements(hass, self._announced)
+        # Of devices whose configuration has not been found yet.
+        self._unmatched: dict[str, AnnouncedFirmware] = {}
+        self._indexed: Mapping[str, OffloadDevice] | None = None
+        self._index: dict[str, list[str]] = {}
+
+    async def async_load(self, jobs: Iterable[FirmwareJob]) -> None:
+        """Load what was known before the restart, else what the jobs have flashed."""
+        for name, raw in (await self._store.load() or {}).items():
+            try:
+                self._records[name] = decode(_Record, raw)
+            except CodecError as err:
+                _LOGGER.warning("What was known of the device of %s is damaged: %s", name, err)
+        known = frozenset(self._records)
+        for job in jobs:
+            if job.request.configuration not in known:
+                self.note_job(job)
+
+    async def async_start(self) -> None:
+        """Listen to what devices announce."""
+        await self._announcements.async_start()
+
+    async def async_stop(self) -> None:
+        """Stop listening; what is known stays known."""
+        await self._announcements.async_stop()
+        await self._store.save_now(self._content())
+
+    def running(self, configuration: str) -> RunningFirmware | None:
+        """Return what a device runs, as far as is known: it never contradicts the device."""
+        known = self._record(configuration).running
+        device = self._devices().get(configuration)
+        core = None if device is None else device.core
+        if core is not None and (core.online or known is None):
+            return after_connection(known, core)
+        return known
+
+    def present(self, configuration: str) -> PresentHash | None:
+        """Return the last hash of a configuration."""
+        return self._record(configuration).present
+
+    def changed_hash(self, configuration: str) -> int | None:
+        """Return the hash of a configuration that changed since its device was flashed, else None."""
+        present = self.present(configuration)
+        return present.config_hash if present and self.is_changed(configuration) else None
+
+    def is_changed(self, configuration: str) -> bool | None:
+        """Return whether a configuration changed since its device was flashed; None: unknown."""
+        running, present = self.running(configuration), self.present(configuration)
+        if running is None or present is None or running.config_hash is None:
+            return None
+        if running.esphome_version != present.esphome_version:
+            return None
+        return running.config_hash != present.config_hash
+
+    @callback
+    def note_job(self, job: FirmwareJob) -> None:
+        """Take over what a job has built and flashed."""
+        configuration = job.request.configuration
+        record = self._record(configuration)
+        running, present = record.running, record.present
+        info = job.build_info
+        if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
+            running = RunningFirmware.flashed(job.request.esphome_version, info)
+        if (
+            job.request.operation.builds
+            and info is not None
+            and info.config_hash > 0
+            and job.fingerprint is not None
+            and running is not None
+            and running.esphome_version == info.esphome_version
+        ):
+            present = PresentHash(job.fingerprint, info.esphome_version, info.config_hash)
+        self._set(configuration, _Record(running, present))
+
+    @callback
+    def set_present(self, configuration: str, present: PresentHash) -> None:
+        """Set the hash of a configuration as it is now."""
+        self._set(configuration, _Record(self._record(configuration).running, present))
+
+    @callback
+    def devices_changed(self, configurations: Container[str]) -> None:
+        """Take over what devices say that are connected, and what new ones have announced."""
+        for configuration, device in self._devices().items():
+            if configuration in configurations and device.core is not None and device.core.online:
+                record = self._record(configuration)
+                running = after_connection(record.running, device.core)
+                self._set(configuration, _Record(running, record.present), notify=False)
+        for announced in tuple(self._unmatched.values()):
+            self._announced(announced)
+
+    @callback
+    def rename(self, old: str, new: str) -> None:
+        """Move what is known to the new name of a configuration."""
+        if (record := self._records.pop(old, None)) is not None:
+            self._records[new] = record
+            self._save()
+
+    @callback
+    def keep_only(self, configurations: Collection[str]) -> None:
+        """Forget configurations that do not exist any more."""
+        if gone := self._records.keys() - set(configurations):
+            for configuration in gone:
+                del self._records[configuration]
+            self._save()
+
+    @callback
+    def _announced(self, announced: AnnouncedFirmware) -> None:
+        if (configuration := self._device_of(announced)) is None:
+            self._unmatched[announced.node_name] = announced
+            return
+        self._unmatched.pop(announced.node_name, None)
+        record = self._record(configuration)
+        running = after_announcement(record.running, announced)
+        self._set(configuration, _Record(running, record.present))
+
+    def _device_of(self, announced: AnnouncedFirmware) -> str | None:
+        """Return the only configuration whose device this can be."""
+        devices = self._devices()
+        if self._indexed is not devices:
+            self._indexed, self._index = devices, {}
+            for configuration, device in devices.items():
+                self._index.setdefault(_identity(device), []).append(configuration)
+        by_mac = self._index.get(announced.mac) if announced.mac else None
+        found = by_mac or self._index.get(announced.node_name, [])
+        return found[0] if len(found) == 1 else None
+
+    def _record(self, configuration: str) -> _Record:
+        return self._records.get(configuration, _Record())
+
+    def _set(self, configuration: str, record: _Record, *, notify: bool = True) -> None:
+        if record != self._record(configuration):
+            self._records[configuration] = record
+            self._save()
+            if notify:
+                self._changed((configuration,))
+
+    def _save(self) -> None:
+        self._store.save_soon(self._content)
+
+    def _content(self) -> dict[str, object]:
+        return {name: encode(record) for name, record in self._records.items()}
+
+
+def _identity(device: OffloadDevice) -> str:
+    """Return the MAC address of a device, or its node name while that is not known."""
+    if device.core is None:
+        return device.configuration.node_name
+    return device.core.mac or device.core.node_name

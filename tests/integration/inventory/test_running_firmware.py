@@ -1,0 +1,90 @@
+"""What is known of a device's firmware, whoever tells it and in whatever order."""
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.model import BuildInfo
+from custom_components.esphome_offload.engine.devices.model import CoreDevice
+from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
+from custom_components.esphome_offload.inventory.running_firmware import (
+    RunningFirmware,
+    after_announcement,
+    after_connection,
+)
+
+OURS = RunningFirmware("2026.10.0", 7, "2026-10-20 10:00:00 +0000")
+ANOTHER_BUILD = "2026-11-01 08:00:00 +0000"
+
+
+def announced(version: str = "2026.10.0", config_hash: int | None = 7) -> AnnouncedFirmware:
+    return AnnouncedFirmware("lamp", version, config_hash=config_hash)
+
+
+def connected(version: str | None = "2026.10.0", build_time: str | None = None) -> CoreDevice:
+    return CoreDevice(
+        "entry", None, "lamp", None, "Lamp", version, build_time, True, deep_sleep=False, host=None
+    )
+
+
+@pytest.mark.parametrize(
+    ("build_info", "running"),
+    [
+        (BuildInfo("2026.10.0", "then", 7), RunningFirmware("2026.10.0", 7, "then")),
+        (BuildInfo("2025.1.0", "", 0), RunningFirmware("2025.1.0")),
+        (BuildInfo("2026.10.0", "then", -1), RunningFirmware("2026.10.0", None, "then")),
+        (None, RunningFirmware("2026.9.0")),
+    ],
+)
+def test_what_was_flashed_has_what_the_build_says(
+    build_info: BuildInfo | None, running: RunningFirmware
+) -> None:
+    assert RunningFirmware.flashed("2026.9.0", build_info) == running
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "running"),
+    [
+        (None, announced(), RunningFirmware("2026.10.0", 7)),
+        (OURS, announced(), OURS),
+        (OURS, announced(config_hash=None), OURS),
+        (OURS, announced(config_hash=8), RunningFirmware("2026.10.0", 8)),
+        (OURS, announced("2026.9.0", 7), RunningFirmware("2026.9.0", 7)),
+        (OURS, announced("2026.9.0", None), RunningFirmware("2026.9.0")),
+        (
+            RunningFirmware("2026.10.0", None, ANOTHER_BUILD),
+            announced(config_hash=8),
+            RunningFirmware("2026.10.0", 8, ANOTHER_BUILD),
+        ),
+    ],
+)
+def test_an_announcement_counts(
+    known: RunningFirmware | None, told: AnnouncedFirmware, running: RunningFirmware
+) -> None:
+    assert after_announcement(known, told) == running
+
+
+@pytest.mark.parametrize(
+    ("known", "device", "running"),
+    [
+        (None, connected(None), None),
+        (None, connected(build_time="then"), RunningFirmware("2026.10.0", None, "then")),
+        (OURS, connected(None), OURS),
+        (OURS, connected(), OURS),
+        (OURS, connected(build_time="2026-10-20 12:00:00 +0200"), OURS),
+        # Another tool has flashed it: nothing is claimed until it announces its hash.
+        (
+            OURS,
+            connected(build_time=ANOTHER_BUILD),
+            RunningFirmware("2026.10.0", None, ANOTHER_BUILD),
+        ),
+        (OURS, connected("2026.9.0"), RunningFirmware("2026.9.0")),
+        (
+            RunningFirmware("2026.10.0", 8),
+            connected(build_time=ANOTHER_BUILD),
+            RunningFirmware("2026.10.0", 8, ANOTHER_BUILD),
+        ),
+    ],
+)
+def test_a_connected_device_is_never_contradicted(
+    known: RunningFirmware | None, device: CoreDevice, running: RunningFirmware | None
+) -> None:
+    assert after_connection(known, device) == running
