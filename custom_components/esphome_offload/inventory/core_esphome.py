@@ -18,7 +18,7 @@ from homeassistant.config_entries import (
     ConfigEntryChange,
     ConfigEntryState,
 )
-from homeassistant.const import CONF_HOST
+from homeassistant.const import CONF_HOST, CONF_PORT
 from homeassistant.core import (
     CALLBACK_TYPE,
     Event,
@@ -33,6 +33,7 @@ from homeassistant.helpers.event import TrackStates, async_track_state_change_fi
 
 from ..engine.devices.model import CoreDevice
 from ..engine.listeners import Listeners
+from .peer_address import peer_addresses
 
 __all__ = ["CoreDevice", "CoreEsphome"]
 
@@ -60,7 +61,7 @@ class _Live:
     esphome_version: str | None = None
     build_time: str | None = None
     deep_sleep: bool = False
-    address: str | None = None
+    connected_at: tuple[str, ...] = ()
     info: object = None
 
 
@@ -190,7 +191,8 @@ class CoreEsphome:
             build_time=build_time,
             online=live.available,
             deep_sleep=live.deep_sleep,
-            host=live.address or _text(entry.data.get(CONF_HOST)),
+            host=_text(entry.data.get(CONF_HOST)),
+            connected_at=live.connected_at,
             connections=self._connections.get(entry.entry_id, 0),
         )
 
@@ -223,7 +225,7 @@ class CoreEsphome:
             esphome_version=_text(getattr(info, "esphome_version", None)),
             build_time=_text(getattr(info, "compilation_time", None)),
             deep_sleep=getattr(info, "has_deep_sleep", False) is True,
-            address=_text(getattr(client, "connected_address", None)) if available else None,
+            connected_at=peer_addresses(client, entry.data.get(CONF_PORT)) if available else (),
             info=info,
         )
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import re
 from typing import Final, Protocol, override
 
-from ..engine.build.model import BuildInfo
+from ..engine.build.model import CONFIGURED, BuildInfo, Node
 from ..engine.devices.model import CoreDevice
 from ..engine.jobs.ports import (
     DeviceLink,
@@ -80,9 +80,17 @@ class CoreDeviceLink(DeviceLink):
                 return Presence.UNKNOWN
 
     @override
-    def address(self, device_name: str) -> str | None:
+    def addresses(self, device_name: str, node: Node | None) -> tuple[str, ...]:
         device = self._devices.find(device_name)
-        return None if device is None else device.host
+        if device is None:
+            return (CONFIGURED,)
+        if device.online and device.connected_at:
+            return device.connected_at
+        # A device with another name than the firmware, because of a suffix or because it is being
+        # renamed: it is not where ESPHome would look for the firmware's.
+        other = node is not None and node.name != device.node_name
+        own = f"{device.node_name}.local" if other else CONFIGURED
+        return (own,) if device.host in (None, own) else (own, device.host)
 
     @override
     def node_name(self, device_name: str) -> str | None:

@@ -13,6 +13,7 @@ from custom_components.esphome_offload.engine.build.cache.layout import CacheLay
 from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
 from custom_components.esphome_offload.engine.build.flasher import FirmwareFlasher
 from custom_components.esphome_offload.engine.build.model import (
+    CONFIGURED,
     BuildError,
     BuildInfo,
     Firmware,
@@ -50,7 +51,7 @@ class Bench:
         self,
         told: dict[str, object],
         sink: Sink,
-        address: str | None = HERE,
+        addresses: tuple[str, ...] = (HERE,),
         saved_at: float | None = None,
     ) -> None:
         (self.config_dir / LAMP).write_text(json.dumps(told))
@@ -62,7 +63,7 @@ class Bench:
             configuration=LAMP,
             config_dir=self.config_dir,
             firmware=self.firmware,
-            address=address,
+            addresses=addresses,
             time_zone="UTC",
         )
         await self.flasher.flash(request, sink)
@@ -106,13 +107,12 @@ async def test_the_kept_image_goes_to_the_given_address(bench: Bench, sink: Sink
     assert "INFO OTA successful" in sink.output
 
 
-async def test_without_an_address_esphome_uses_that_of_the_configuration(
-    bench: Bench, sink: Sink
-) -> None:
-    await bench.flash({"says": ["INFO OTA successful"]}, sink, address=None)
+async def test_esphome_is_given_each_address(bench: Bench, sink: Sink) -> None:
+    addresses = (CONFIGURED, "fe80::7%eth0")
+    await bench.flash({"says": ["INFO OTA successful"]}, sink, addresses=addresses)
     arguments = bench.seen()["argv"]
     assert isinstance(arguments, list)
-    assert arguments[-1] == "--device=OTA"
+    assert arguments[-2:] == ["--device=OTA", "--device=fe80::7%eth0"]
 
 
 async def test_the_data_directory_is_not_that_of_the_build(bench: Bench, sink: Sink) -> None:

@@ -14,6 +14,7 @@ from custom_components.esphome_offload.engine.build.firmware import BuildResult,
 from custom_components.esphome_offload.engine.build.flasher import FirmwareFlasher
 from custom_components.esphome_offload.engine.build.local import LocalBuilder
 from custom_components.esphome_offload.engine.build.model import (
+    CONFIGURED,
     BuildError,
     BuildRequest,
     Firmware,
@@ -122,16 +123,14 @@ class Bench:
             time_zone="Pacific/Chatham",
         )
 
-    async def flash(
-        self, firmware: Firmware, sink: Sink, address: str | None = "127.0.0.1"
-    ) -> None:
+    async def flash(self, firmware: Firmware, sink: Sink, address: str = "127.0.0.1") -> None:
         request = FlashRequest(
             job_id="job",
             attempt_id="attempt",
             configuration=LAMP,
             config_dir=self.config_dir,
             firmware=firmware,
-            address=address,
+            addresses=(address,),
             time_zone="Pacific/Chatham",
         )
         await self.flasher.flash(request, sink)
@@ -286,7 +285,7 @@ async def test_a_device_that_is_off_is_offline(bench: Bench, sink: Sink) -> None
 async def test_a_configuration_without_an_address_needs_one(bench: Bench, sink: Sink) -> None:
     firmware = await bench.build(sink)
     with pytest.raises(BuildError) as caught:
-        await bench.flash(firmware, sink, address=None)
+        await bench.flash(firmware, sink, address=CONFIGURED)
     assert caught.value.failure_reason is FailureReason.DEVICE_OFFLINE
 
 

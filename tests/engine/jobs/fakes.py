@@ -291,8 +291,8 @@ class ScriptedDevices(DeviceLink):
         return self.state.get(device_name, Presence.ONLINE)
 
     @override
-    def address(self, device_name: str) -> str | None:
-        return f"{device_name}.local"
+    def addresses(self, device_name: str, node: Node | None) -> tuple[str, ...]:
+        return (f"{device_name}.local",)
 
     @override
     def node_name(self, device_name: str) -> str | None:

@@ -35,7 +35,7 @@ async def test_an_install_builds_flashes_and_verifies(harness: QueueHarness) -> 
     build, flash = harness.builder.requests[0], harness.flasher.requests[0]
     assert (build.job_id, build.time_zone) == (job.job_id, "Europe/Berlin")
     assert flash.firmware.sha256 == job.firmware_sha256
-    assert flash.address == "lamp.local"
+    assert flash.addresses == ("lamp.local",)
     assert job.attempts[0].attempt_id == build.attempt_id != flash.attempt_id
     assert harness.devices.watches[0].closed
     assert harness.events_of(job)[0] is JobEvent.QUEUED
@@ -357,5 +357,5 @@ async def test_the_address_of_the_request_is_where_the_device_is_flashed(
 ) -> None:
     harness.devices.state["lamp"] = Presence.OFFLINE
     job = await harness.run(address="192.0.2.7")
-    assert harness.flasher.requests[0].address == "192.0.2.7"
+    assert harness.flasher.requests[0].addresses == ("192.0.2.7",)
     assert job.status is JobStatus.COMPLETED

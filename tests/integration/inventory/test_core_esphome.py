@@ -150,7 +150,8 @@ async def test_a_connected_device(core: Core, adapter: CoreEsphome) -> None:
             build_time=BUILD_TIME,
             online=True,
             deep_sleep=True,
-            host="192.0.2.7",
+            host="kitchen.local",
+            connected_at=("192.0.2.7",),
         )
     ]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.model import BuildInfo
+from custom_components.esphome_offload.engine.build.model import CONFIGURED, BuildInfo, Node
 from custom_components.esphome_offload.engine.devices.model import CoreDevice
 from custom_components.esphome_offload.engine.jobs.ports import Presence, RestartWatch, Verdict
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink, same_time
@@ -101,8 +101,28 @@ def test_presence(devices: Devices, online: bool | None, at_work: bool, presence
 
 def test_a_device_that_home_assistant_does_not_have(devices: Devices) -> None:
     assert patient(devices).presence("hall") is Presence.UNKNOWN
-    assert patient(devices).address("hall") is None
-    assert patient(devices).address("kitchen") == "192.0.2.7"
+    assert patient(devices).addresses("hall", Node("hall")) == (CONFIGURED,)
+
+
+def test_a_device_is_flashed_where_home_assistant_is_connected_to_it(devices: Devices) -> None:
+    devices.change(connected_at=("2001:db8::7",))
+    assert patient(devices).addresses("kitchen", Node("kitchen")) == ("2001:db8::7",)
+    # It dialled in: only the configuration and core's entry say where it listens.
+    devices.change(connected_at=())
+    assert patient(devices).addresses("kitchen", Node("kitchen")) == (CONFIGURED, "192.0.2.7")
+
+
+@pytest.mark.parametrize("node", [Node("pantry"), Node("kit", adds_mac_suffix=True)])
+def test_a_device_of_another_name_is_not_where_esphome_would_look(
+    devices: Devices, node: Node
+) -> None:
+    devices.change(online=False, connected_at=("192.0.2.8",))
+    link = patient(devices)
+    assert link.addresses("kitchen", node) == ("kitchen.local", "192.0.2.7")
+    devices.change(host="kitchen.local")
+    assert link.addresses("kitchen", node) == ("kitchen.local",)
+    devices.change(host=None)
+    assert link.addresses("kitchen", None) == (CONFIGURED,)
 
 
 async def test_a_device_that_is_back_with_the_new_build_is_confirmed(devices: Devices) -> None:

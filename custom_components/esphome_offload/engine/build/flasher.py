@@ -85,8 +85,7 @@ class FirmwareFlasher:
                     "upload",
                     str(request.config_dir / request.configuration),
                     f"--file={request.firmware.ota}",
-                    # "OTA" is ESPHome's word for the address that the configuration gives.
-                    f"--device={request.address or 'OTA'}",
+                    *(f"--device={address}" for address in request.addresses),
                 ),
                 # It hardly computes, and the device does not wait for ever.
                 nice=0,

@@ -4,13 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Protocol
 
 from ..codec import Number, Text
 from ..const import FailureReason, Source, Stage
 from ..reason import Reason
 from .slots import Slots
 
+CONFIGURED: Final = "OTA"
+"""ESPHome's word for the address that the configuration gives, or that follows from the name."""
 _MAC_SUFFIX = re.compile(r"-[0-9a-f]{6}")
 
 
@@ -85,14 +87,17 @@ class Firmware:
 
 @dataclass(frozen=True, slots=True)
 class FlashRequest:
-    """One flash of ``firmware``; ``address`` is a host name or IP, None for ESPHome's own choice."""
+    """One flash of ``firmware``.
+
+    ``addresses`` are host names, IPs or CONFIGURED; ESPHome tries each, IPv6 first.
+    """
 
     job_id: str
     attempt_id: str
     configuration: str
     config_dir: Path
     firmware: Firmware
-    address: str | None
+    addresses: tuple[str, ...]
     time_zone: str
 
 

@@ -54,7 +54,9 @@ class CoreDevice:
     """A device that Home Assistant's own ``esphome`` integration knows.
 
     ``mac`` is lower case with colons, ``build_time`` as the device reports it. ``online`` is
-    None when unknown. ``connections`` counts the connections since the start.
+    None when unknown. ``connections`` counts the connections since the start. ``host`` is where Home
+    Assistant expects it, ``connected_at`` where it is connected to it now, IPv6 with a zone where
+    it needs one; nothing when the device has dialled in.
     """
 
     entry_id: str
@@ -68,3 +70,4 @@ class CoreDevice:
     deep_sleep: bool
     host: str | None
     connections: int = 0
+    connected_at: tuple[str, ...] = ()

@@ -95,6 +95,10 @@ class Flashing:
         self._check_node(job, firmware)
         while True:
             await self._wait_for_device(job, unreachable=unreachable)
+            # It may have been saved while it was built, or waited for. Without a slot: the folder may
+            # have to be waited for.
+            if await outdated():
+                return Flashed.OUTDATED
             async with self._lane.lease(
                 job.request.device_name,
                 lambda reason: self._ledger.enter(job, Stage.UPLOADING, reason),
@@ -102,9 +106,6 @@ class Flashing:
                 presence = self._presence(job)
                 if not _flashable(presence):
                     continue
-                # As late as can be: it may have been saved while it was built, or waited for.
-                if await outdated():
-                    return Flashed.OUTDATED
                 try:
                     return await self._flash(job, firmware, lease)
                 except BuildError as err:
@@ -139,7 +140,7 @@ class Flashing:
                         configuration=request.configuration,
                         config_dir=self._configurations.config_dir,
                         firmware=firmware,
-                        address=request.address or self._devices.address(request.device_name),
+                        addresses=self._addresses(job, firmware),
                         time_zone=self._settings().time_zone,
                     ),
                     sink,
@@ -184,6 +185,11 @@ class Flashing:
         else:
             key, parameters = ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": name}
         raise BuildError(FailureReason.WRONG_DEVICE, Reason(key, parameters))
+
+    def _addresses(self, job: FirmwareJob, firmware: Firmware) -> tuple[str, ...]:
+        if job.request.address is not None:
+            return (job.request.address,)
+        return self._devices.addresses(job.request.device_name, firmware.node)
 
     def _presence(self, job: FirmwareJob) -> Presence:
         presence = self._devices.presence(job.request.device_name)

@@ -11,6 +11,7 @@ from ..build.model import (
     BuildSink,
     Firmware,
     FlashRequest,
+    Node,
 )
 from ..device_access import DeviceAccess
 
@@ -61,8 +62,12 @@ class DeviceLink(Protocol):
     def presence(self, device_name: str) -> Presence:
         """Return whether the device can be flashed; BUSY while somebody else updates it."""
 
-    def address(self, device_name: str) -> str | None:
-        """Return the address at which Home Assistant reaches it."""
+    def addresses(self, device_name: str, node: Node | None) -> tuple[str, ...]:
+        """Return where it can be flashed, as in ``FlashRequest``; ``node`` is the firmware's.
+
+        At least one: where Home Assistant is connected to it, else what ESPHome would use and
+        where Home Assistant expects it.
+        """
 
     def node_name(self, device_name: str) -> str | None:
         """Return the name that the device itself has; None while that is not known."""
