@@ -16,6 +16,7 @@ from . import issues, registry
 from .const import DOMAIN
 from .engine.build.services import BuildServices
 from .engine.const import REQUESTED_AUTO, Operation
+from .engine.devices.inspector import EsphomeInspector
 from .engine.job_log import JobLogs
 from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
 from .engine.jobs.pool import BuilderPool
@@ -80,7 +81,13 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             hass, build_services.versions, lambda: self._listeners.notify(None)
         )
         self._inventory = DeviceInventory(
-            hass, core, scanned=self._configurations_changed, changed=self._devices_changed
+            hass,
+            core,
+            EsphomeInspector(
+                build_services.layout, build_services.processes, build_services.toolchains
+            ),
+            scanned=self._configurations_changed,
+            changed=self._devices_changed,
         )
         self.firmware = DeviceFirmware(hass, lambda: self.devices, self._firmware_changed)
         self.queue = JobQueue(

@@ -3,7 +3,7 @@
 Repairs are Markdown: texts that come from outside are shown without it.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
@@ -18,6 +18,8 @@ from .reasons import reason_text
 
 _ALTERED: Final = "firmware_altered"
 _ROLLED_BACK: Final = "rolled_back"
+_FOLDER_MISSING: Final = "folder_missing"
+_UNREADABLE: Final = "configuration_unreadable"
 _LENDING_IMPOSSIBLE: Final = "lending_impossible"
 _WRONG_CODES: Final = "pairing_wrong_codes"
 _PEER_INCOMPATIBLE: Final = "peer_incompatible"
@@ -78,6 +80,40 @@ def async_remove_stale(hass: HomeAssistant, keep: Container[str] = ()) -> None:
         configuration = issue_id.removeprefix(f"{_ALTERED}_").removeprefix(f"{_ROLLED_BACK}_")
         if domain == DOMAIN and configuration != issue_id and configuration not in keep:
             ir.async_delete_issue(hass, domain, issue_id)
+
+
+@callback
+def async_set_folder_unavailable(hass: HomeAssistant, folder: str, reason: Reason | None) -> None:
+    """Create the repair that the configuration folder cannot be used; None: delete it."""
+    if reason is None:
+        ir.async_delete_issue(hass, DOMAIN, _FOLDER_MISSING)
+    else:
+        _create_issue(
+            hass,
+            _FOLDER_MISSING,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key=_FOLDER_MISSING,
+            folder=folder,
+            reason=reason_text(hass, reason),
+        )
+
+
+@callback
+def async_set_unreadable(
+    hass: HomeAssistant, before: Iterable[str], problems: Mapping[str, Reason]
+) -> None:
+    """Create the repairs about configurations that cannot be read; delete the others of ``before``."""
+    for name in before:
+        if name not in problems:
+            ir.async_delete_issue(hass, DOMAIN, f"{_UNREADABLE}_{name}")
+    for name, reason in problems.items():
+        _create_issue(
+            hass,
+            f"{_UNREADABLE}_{name}",
+            translation_key=_UNREADABLE,
+            file=name,
+            reason=reason_text(hass, reason),
+        )
 
 
 @callback

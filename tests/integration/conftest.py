@@ -26,6 +26,7 @@ from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
 from custom_components.esphome_offload.engine.host.lending import Lending
 
+from ..engine.devices.folder import ScriptedInspector
 from ..engine.jobs.fakes import BUILD_INFO, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
 from .guest_client import OffloaderClient
 from .guest_workshop import GuestBuildServicesMaker
@@ -110,6 +111,8 @@ class Stage:
     toolchains: ScriptedToolchains = field(default_factory=ScriptedToolchains)
     config_hashes: ScriptedConfigHashes = field(default_factory=ScriptedConfigHashes)
     bundles: None = None
+    processes: None = None
+    inspector: ScriptedInspector = field(default_factory=lambda: ScriptedInspector(NEWEST))
     closed: int = 0
     rooms_made: list[Collection[str] | None] = field(default_factory=list)
     """With the configurations that were known each time."""
@@ -149,6 +152,7 @@ def stage(tmp_path: Path) -> Generator[Stage]:
     package = "custom_components.esphome_offload"
     with (
         patch(f"{package}.BuildServices", lambda *_: stage),
+        patch(f"{package}.coordinator.EsphomeInspector", lambda *_: stage.inspector),
         patch(f"{package}.peering.peers.PeerLink", stage.peers.link),
         patch(f"{package}.peering.peers.PeerBuilder", stage.peers.make),
     ):
@@ -162,6 +166,8 @@ def config_dir(hass: HomeAssistant, tmp_path: Path) -> Path:
     folder = tmp_path / "config" / "esphome"
     folder.mkdir(parents=True)
     (folder / "lamp.yaml").write_text(LAMP)
+    # Without it, a folder whose last configuration is removed is like a share that is not mounted.
+    (folder / "secrets.yaml").write_text("")
     return folder
 
 

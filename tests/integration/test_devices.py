@@ -22,6 +22,8 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import FlashRequest
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage as JobStage
+from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..engine.jobs.fakes import Block
 from .conftest import (
@@ -189,19 +191,25 @@ class TestFiles:
         coordinator: OffloadCoordinator,
         config_dir: Path,
         pass_time: Pass,
+        stage: Stage,
         issue_registry: ir.IssueRegistry,
     ) -> None:
-        (config_dir / "plug.yaml").write_text("esphome: [")
-        (config_dir / "lamp.yaml").write_text("esphome:\n  name: !broken {")
+        for name in ("plug.yaml", "lamp.yaml"):
+            (config_dir / name).write_text("esphome: [")
+            reason = Reason(ReasonKey.CONFIGURATION_SYNTAX, {"file": name, "row": "1"})
+            stage.inspector.answers[name] = Answer(
+                name, broken=True, says_device=True, problem=reason, reads=(name,)
+            )
         await pass_time(31)
 
         assert hass.states.get(ENTITY).state != "unavailable"
         issue = issue_registry.async_get_issue(DOMAIN, "configuration_unreadable_lamp.yaml")
         assert issue is not None
         assert issue.translation_placeholders["file"] == "lamp.yaml"
-        assert issue.translation_placeholders["reason"]
+        assert issue.translation_placeholders["reason"] == "lamp.yaml is not valid YAML (line 1)"
         assert issue_registry.async_get_issue(DOMAIN, "configuration_unreadable_plug.yaml")
 
+        stage.inspector.answers.clear()
         (config_dir / "lamp.yaml").write_text(LAMP)
         (config_dir / "plug.yaml").unlink()
         await pass_time(31)
@@ -226,6 +234,7 @@ class TestFiles:
 
         await hass.config_entries.async_unload(entry.entry_id)
         await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
         assert issue_registry.async_get_issue(DOMAIN, "folder_missing")
         assert entity_registry.async_get(ENTITY)
 

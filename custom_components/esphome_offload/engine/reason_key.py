@@ -411,6 +411,112 @@ class ReasonKey(StrEnum):
         "The identity file {file} is damaged; restore it from a backup, or remove it and pair again",
     )
 
+    # Configurations that cannot be read.
+    CONFIGURATION_SYNTAX = "configuration_syntax", "{file} is not valid YAML (line {row})"
+    CONFIGURATION_NOT_TEXT = (
+        "configuration_not_text",
+        "{file} is not UTF-8 text; save it with that encoding",
+    )
+    CONFIGURATION_DOCUMENTS = (
+        "configuration_documents",
+        "{file} has more than two YAML documents; keep one",
+    )
+    CONFIGURATION_FILE_NAME = (
+        "configuration_file_name",
+        "The name of {file} is not UTF-8 text; rename the file",
+    )
+    CONFIGURATION_FILE_MISSING = (
+        "configuration_file_missing",
+        "{file} includes {missing}, which does not exist",
+    )
+    CONFIGURATION_FILE_UNREADABLE = (
+        "configuration_file_unreadable",
+        "{file} cannot be read, or is not a regular file",
+    )
+    CONFIGURATION_INCLUDE_UNDEFINED = (
+        "configuration_include_undefined",
+        "{file} includes a file whose name uses a substitution that is not defined",
+    )
+    CONFIGURATION_NESTED_TOO_DEEPLY = (
+        "configuration_nested_too_deeply",
+        "{file} includes itself, or its values are nested too deeply",
+    )
+    CONFIGURATION_SECRET_UNKNOWN = (
+        "configuration_secret_unknown",
+        "{file} uses the secret {name}, which is not in secrets.yaml",
+    )
+    CONFIGURATION_VARIABLE_OF_ENVIRONMENT = (
+        "configuration_variable_of_environment",
+        "{file} uses the environment variable {name}, which is not set",
+    )
+    CONFIGURATION_VARIABLE_UNDEFINED = (
+        "configuration_variable_undefined",
+        "{file} uses the substitution {variable}, which is not defined",
+    )
+    CONFIGURATION_EXPRESSION = (
+        "configuration_expression",
+        "{file} has an expression that cannot be evaluated",
+    )
+    CONFIGURATION_REFUSED = "configuration_refused", "ESPHome does not accept {file}"
+    CONFIGURATION_REFUSED_AT = (
+        "configuration_refused_at",
+        "ESPHome does not accept what {file} has under {where}",
+    )
+    CONFIGURATION_WITHOUT_SECTION = (
+        "configuration_without_section",
+        "The last YAML document of {file} has no esphome section; remove what separates them",
+    )
+    CONFIGURATION_NAME_MISSING = (
+        "configuration_name_missing",
+        "{file} gives its device no name; add one to its esphome section",
+    )
+    CONFIGURATION_NAME_NOT_TEXT = (
+        "configuration_name_not_text",
+        "The name of the device in {file} is not a text; put it in quotes",
+    )
+    CONFIGURATION_NAME_UNDEFINED = (
+        "configuration_name_undefined",
+        ("The name of the device in {file} uses the substitution {variable}, which is not defined"),
+    )
+    CONFIGURATION_NAME_INVALID = (
+        "configuration_name_invalid",
+        (
+            "The name of the device in {file} may only have lower-case letters, digits, hyphens"
+            " and underscores, and at least one"
+        ),
+    )
+    CONFIGURATION_NAME_TOO_LONG = (
+        "configuration_name_too_long",
+        "The name of the device in {file} is longer than {limit} characters",
+    )
+    CONFIGURATION_PLATFORM_MISSING = (
+        "configuration_platform_missing",
+        "{file} names no platform any more, such as esp32 or esp8266",
+    )
+    CONFIGURATION_PACKAGE_NOT_FETCHED = (
+        "configuration_package_not_fetched",
+        (
+            "The name of the device in {file} comes from a remote package that has not been fetched"
+            " yet; give the device a name in {file} itself, or have ESPHome fetch the package once"
+        ),
+    )
+    CONFIGURATION_TAKES_MEMORY = (
+        "configuration_takes_memory",
+        "{file} takes too much memory to be read",
+    )
+    CONFIGURATION_TAKES_TIME = "configuration_takes_time", "{file} takes too long to be read"
+    CONFIGURATION_CRASHES_ESPHOME = (
+        "configuration_crashes_esphome",
+        "ESPHome fails when it reads {file}",
+    )
+
+    # The configuration folder.
+    FOLDER_MISSING = "folder_missing", "It does not exist"
+    FOLDER_UNREADABLE = "folder_unreadable", "It cannot be read"
+    FOLDER_SILENT = "folder_silent", "It does not answer"
+    FOLDER_EMPTY = "folder_empty", "All configurations in it are gone at once"
+    WAITS_FOR_FOLDER = "waits_for_folder", "The configuration folder, which is unavailable"
+
     @property
     def parameters(self) -> frozenset[str]:
         """The names of the parameters that the text has."""

@@ -1,4 +1,4 @@
-"""Work in a thread that ends when its caller is cancelled."""
+"""Work in threads: one that ends when its caller is cancelled, one that may never end."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,3 +15,44 @@ async def in_thread[T](work: Callable[[threading.Event], T]) -> T:
     """
     stop = threading.Event()
     return await uninterrupted(asyncio.to_thread(work, stop), stop.set)
+
+
+class UnreliableThreads:
+    """Work that may hang for ever, as with a share whose server is gone: nobody waits for that.
+
+    While one piece of work hangs, no other is started.
+    """
+
+    def __init__(self) -> None:
+        self._last: asyncio.Future[None] | None = None
+
+    async def run[T](self, work: Callable[[], T], seconds: float) -> T:
+        """Return what ``work`` returns; raises TimeoutError after so many seconds."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(seconds):
+            while self._last is not None and not self._last.done():
+                await asyncio.wait([self._last])
+            ended: asyncio.Future[None] = loop.create_future()
+            self._last = ended
+            results: list[T] = []
+            errors: list[BaseException] = []
+
+            def run() -> None:
+                try:
+                    results.append(work())
+                except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                    errors.append(error)
+                with suppress(RuntimeError):  # the loop was closed meanwhile
+                    loop.call_soon_threadsafe(_end, ended)
+
+            # Not of a pool: it would be waited for at the end of the program.
+            threading.Thread(target=run, name="unreliable work", daemon=True).start()
+            await asyncio.shield(ended)
+        if errors:
+            raise errors[0]
+        return results[0]
+
+
+def _end(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -9,24 +9,23 @@ from types import MappingProxyType
 from typing import override
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
 
+from .. import issues
 from ..const import DOMAIN
 from ..engine.device_access import DeviceAccess
+from ..engine.devices.inspector import Inspector
 from ..engine.devices.model import Configuration, ScanResult
-from ..engine.devices.scanner import FOLDER, Scanner
-from ..engine.jobs.ports import ConfigurationSource
-from ..engine.text import without_markup
+from ..engine.devices.scanner import FolderUnavailableError as Unavailable, Scanner
+from ..engine.jobs.ports import ConfigurationSource, FolderUnavailableError
+from ..engine.reason import Reason
+from ..storage import StatePersistence
 from .core_esphome import CoreDevice, CoreEsphome
 
 _SCAN_INTERVAL = timedelta(seconds=30)
 
 # A network that comes back connects all devices at once; they are matched together.
 _COALESCE_SECONDS = 0.2
-
-ISSUE_CONFIGURATION = "configuration_unreadable"
-ISSUE_FOLDER = "folder_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +55,15 @@ class DeviceInventory(ConfigurationSource):
         self,
         hass: HomeAssistant,
         core: CoreEsphome,
+        inspector: Inspector,
         *,
         scanned: Callable[[DeviceChanges], None],
         changed: Callable[[Container[str]], None],
     ) -> None:
         self._hass = hass
         self._core = core
+        self._inspector = inspector
+        self._store = StatePersistence(hass, "configurations")
         self._scanned = scanned
         self._changed = changed
         self._config_dir: Path | None = None
@@ -71,8 +73,9 @@ class DeviceInventory(ConfigurationSource):
         self._configurations: Mapping[str, Configuration] = MappingProxyType({})
         self._devices: Mapping[str, OffloadDevice] = MappingProxyType({})
         self._problems: frozenset[str] = frozenset()
-        self._folder_missing = False
         self._scanned_once = False
+        self._unavailable = False
+        self._first_scan: asyncio.Task[None] | None = None
         self._unsubscribes: list[Callable[[], None]] = []
         self._match_timer: asyncio.TimerHandle | None = None
 
@@ -83,13 +86,14 @@ class DeviceInventory(ConfigurationSource):
 
     @property
     def known_files(self) -> frozenset[str] | None:
-        """All configuration files, unreadable ones included.
+        """All files that are devices or may be, unreadable ones included.
 
-        None while that is not known: before the first scan, and while the folder is missing.
+        None while that is not known: before the first scan, and while the folder is unavailable.
         """
-        if self._scanner is not None and (self._folder_missing or not self._scanned_once):
+        if self._scanner is not None and (not self._scanned_once or self._unavailable):
             return None
-        return self._problems.union(self._configurations)
+        unsure = frozenset[str]() if self._scanner is None else self._scanner.result.unsure
+        return self._problems.union(self._configurations, unsure)
 
     @property
     def problems(self) -> frozenset[str]:
@@ -107,12 +111,10 @@ class DeviceInventory(ConfigurationSource):
     async def fingerprint(self, configuration: str) -> str | None:
         if (scanner := self._scanner) is None:
             return None
-        path = self.config_dir / configuration
-
-        def read() -> str | None:
-            return scanner.fingerprint(configuration) if path.is_file() else None
-
-        return await asyncio.to_thread(read)
+        try:
+            return await scanner.fingerprint(configuration)
+        except Unavailable as error:
+            raise FolderUnavailableError from error
 
     @override
     def access(self, configuration: str) -> DeviceAccess:
@@ -120,14 +122,22 @@ class DeviceInventory(ConfigurationSource):
         return DeviceAccess() if known is None else known.access
 
     async def async_start(self, config_dir: Path | None) -> None:
-        """Follow a folder (None: there is none); returns after its first scan."""
+        """Follow a folder (None: there is none); returns after a first, quick scan.
+
+        ESPHome is asked after that, in the background.
+        """
         self.stop()
         if self._scanner is None or config_dir != self._config_dir:
             self._configurations = MappingProxyType({})
             self._scanned_once = False
-            self._scanner = None if config_dir is None else Scanner(config_dir)
+            self._scanner = None
+            if config_dir is not None:
+                scanner = self._scanner = Scanner(config_dir, self._inspector)
+                self._config_dir = config_dir
+                await scanner.restore(await self._store.load())
+                if self._scanner is not scanner:  # another folder was chosen meanwhile
+                    return
         if config_dir is not None:
-            self._config_dir = config_dir
             self._following = True
             self._unsubscribes = [
                 async_track_time_interval(
@@ -135,7 +145,11 @@ class DeviceInventory(ConfigurationSource):
                 ),
                 self._core.subscribe(self._match_soon),
             ]
-            await self.async_rescan()
+            await self._async_scan(ask=False)
+            if self._following and self._inspector.version is not None:
+                self._first_scan = self._hass.async_create_background_task(
+                    self.async_rescan(), f"{DOMAIN} ask ESPHome about all configurations"
+                )
         self._match()
 
     @callback
@@ -148,18 +162,26 @@ class DeviceInventory(ConfigurationSource):
         if self._match_timer is not None:
             self._match_timer.cancel()
             self._match_timer = None
+        if self._first_scan is not None:
+            self._first_scan.cancel()
+            self._first_scan = None
         self._show_problems({})
         self._show_folder(None)
 
     async def async_rescan(self) -> None:
         """Scan the folder now."""
+        await self._async_scan(ask=True)
+
+    async def _async_scan(self, *, ask: bool) -> None:
         async with self._scan_lock:
             scanner = self._scanner
             if scanner is None or not self._following:
                 return
-            result = await self._hass.async_add_executor_job(scanner.scan)
+            result = await scanner.scan(ask=ask)
             if self._scanner is scanner:
                 self._apply(result)
+            if scanner.unsaved:
+                await self._store.save_now(await scanner.stored())
 
     @callback
     def match_now(self) -> None:
@@ -175,10 +197,9 @@ class DeviceInventory(ConfigurationSource):
     def _apply(self, result: ScanResult) -> None:
         if not self._following:  # stopped during the scan
             return
+        self._show_folder(result.unavailable)
+        self._show_problems(result.problems)
         self._scanned_once = True
-        reasons = {name: problem.reason for name, problem in result.problems.items()}
-        self._show_folder(reasons.pop(FOLDER, None))
-        self._show_problems(reasons)
         before = self._configurations
         # A file that cannot be read at the moment keeps its device.
         now = {
@@ -213,36 +234,14 @@ class DeviceInventory(ConfigurationSource):
             self._changed(changed)
 
     @callback
-    def _show_folder(self, reason: str | None) -> None:
+    def _show_folder(self, reason: Reason | None) -> None:
         # The devices of a missing folder, such as a share that is not mounted, are kept.
-        self._folder_missing = reason is not None
-        if reason is not None:
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                ISSUE_FOLDER,
-                is_fixable=False,
-                severity=ir.IssueSeverity.ERROR,
-                translation_key=ISSUE_FOLDER,
-                translation_placeholders={"folder": str(self.config_dir), "reason": reason},
-            )
-        else:
-            ir.async_delete_issue(self._hass, DOMAIN, ISSUE_FOLDER)
+        self._unavailable = reason is not None
+        issues.async_set_folder_unavailable(self._hass, str(self._config_dir), reason)
 
     @callback
-    def _show_problems(self, problems: Mapping[str, str]) -> None:
-        for name in self._problems - problems.keys():
-            ir.async_delete_issue(self._hass, DOMAIN, f"{ISSUE_CONFIGURATION}_{name}")
-        for name, reason in problems.items():
-            ir.async_create_issue(
-                self._hass,
-                DOMAIN,
-                f"{ISSUE_CONFIGURATION}_{name}",
-                is_fixable=False,
-                severity=ir.IssueSeverity.WARNING,
-                translation_key=ISSUE_CONFIGURATION,
-                translation_placeholders={"file": name, "reason": without_markup(reason)},
-            )
+    def _show_problems(self, problems: Mapping[str, Reason]) -> None:
+        issues.async_set_unreadable(self._hass, self._problems, problems)
         self._problems = frozenset(problems)
 
 

@@ -1,10 +1,18 @@
-"""Files that mean harm."""
+"""Files that mean harm cost only themselves: their device, with a reason, and nobody else's."""
 
-from unittest.mock import patch
+import asyncio
+from collections.abc import Iterator, Mapping
+import time
 
 import pytest
 
-from .folder import KITCHEN, Folder
+from custom_components.esphome_offload.engine.devices import inspector
+from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.engine.reason import ReasonKey as Key
+
+from .folder import KITCHEN, ask_esphome, write
+
+pytestmark = pytest.mark.slow
 
 
 def bomb(levels: int, line: str) -> str:
@@ -13,119 +21,83 @@ def bomb(levels: int, line: str) -> str:
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        bomb(40, "[" + ", ".join(["*l{below}"] * 9) + "]"),
-        bomb(40, "{{<<: [" + ", ".join(["*l{below}"] * 9) + "]}}"),
-        "substitutions:\n  bomb: &b0 {k: v}\n"
-        + "".join(
-            f"  b{level}: &b{level} {{x: *b{level - 1}, y: *b{level - 1}}}\n"
-            for level in range(1, 40)
-        ),
-        "substitutions:\n  s0: x\n"
-        + "".join(f"  s{i}: '${{s{i - 1}}}${{s{i - 1}}}'\n" for i in range(1, 60))
-        + ".use: ${s59}\n",
-    ],
-    ids=["lists", "merges", "mappings", "texts"],
+DOUBLING = "substitutions:\n  s0: x\n" + "".join(
+    f"  s{i}: '${{s{i - 1}}}${{s{i - 1}}}'\n" for i in range(1, 60)
 )
-def test_values_that_multiply_cost_nothing_while_they_are_not_needed(
-    folder: Folder, text: str
-) -> None:
-    folder.write("a.yaml", text + KITCHEN)
+HOST = "host:\n"
+NESTED_LOOPS = "<% for a in range(10**5) %><% for b in range(10**5) %><% endfor %><% endfor %>${1}"
 
-    assert folder.device().node_name == "kitchen"
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("${s59}", "too long"),
-        ("${ 'x' * 10 ** 9 }", "cannot be evaluated"),
-        ("${ 10 ** 10 ** 10 }", "cannot be evaluated"),
-        ("${ ''.__class__.__mro__[1].__subclasses__() }", "cannot be evaluated"),
-        ("${ s0.__class__ }", "cannot be evaluated"),
-        ("${ 2 * 3 }", "its name is 6, which is not a text"),
-        ("${ [1] * 10 ** 9 }", "cannot be evaluated"),
-        ("${ {1, 2} }", "is not valid"),
-        ("<% set y = 'A' %><% macro m() %>${ y }<% endmacro %>${ m() }", "'A' is not valid"),
-        ("${ ['', ''] | join | trim or none }", "has no 'name:'"),
-        ("<% for n in [1] %>${ n }${ s0 }<% endfor %>!", "is not valid"),
-    ],
-)
-def test_an_expression_that_does_harm_or_gives_no_name_is_a_problem(
-    folder: Folder, name: str, reason: str
-) -> None:
-    doubling = "".join(f"  s{i}: '${{s{i - 1}}}${{s{i - 1}}}'\n" for i in range(1, 60))
-    folder.write("a.yaml", f'substitutions:\n  s0: x\n{doubling}esphome:\n  name: "{name}"\n')
-
-    folder.write("kitchen.yaml", KITCHEN)
-
-    result = folder.scan()
-    assert result.configurations.keys() == {"kitchen.yaml"}
-    assert reason in result.problems["a.yaml"].reason
+HARMFUL = {
+    "13.yaml": "esphome: {name: dev-a, comment: \"${'x'|center(10**9)|length}\"}\n" + HOST,
+    "texts.yaml": DOUBLING + ".use: ${s59}\nesphome: {name: texts}\n" + HOST,
+    "factorial.yaml": "esphome: {name: maths, comment: '${math.factorial(10**7)}'}\n" + HOST,
+    "loops.yaml": f"esphome: {{name: loops, comment: '{NESTED_LOOPS}'}}\n" + HOST,
+    "lists.yaml": bomb(40, "[" + ", ".join(["*l{below}"] * 9) + "]") + KITCHEN,
+    "name.yaml": "esphome: {name: \"${ 'x' * 10 ** 9 }\"}\n" + HOST,
+    "power.yaml": "esphome: {name: '${ 10 ** 10 ** 10 }'}\n" + HOST,
+    "brackets.yaml": "esphome: {name: x}\nhost:\na: " + "[" * 100_000,
+    "indents.yaml": "esphome: {name: x}\nhost:\n" + "".join(f"{' ' * i}a:\n" for i in range(1200)),
+    "chain.yaml": "substitutions:\n"
+    + "".join(f"  v{i}: ${{v{i + 1}}}\n" for i in range(5000))
+    + "esphome: {name: '${v0}'}\nhost:\n",
+    "exit.yaml": 'esphome: {name: "${ [].__class__.__base__.__subclasses__() | length }"}\n' + HOST,
+}
+HARMLESS = {f"kitchen{index}.yaml": KITCHEN for index in range(4)} | {
+    "zz.yaml": KITCHEN,
+    "merges.yaml": bomb(40, "{{<<: [" + ", ".join(["*l{below}"] * 9) + "]}}") + KITCHEN,
+}
 
 
-def test_deep_nesting_is_a_problem(folder: Folder) -> None:
-    folder.write("a.yaml", "[" * 100_000)
-    folder.write("b.yaml", "".join(f"{' ' * i}a:\n" for i in range(1200)))
-    folder.write(
-        "c.yaml",
-        "substitutions:\n"
-        + "".join(f"  v{i}: ${{v{i + 1}}}\n" for i in range(5000))
-        + "esphome: {name: '${v0}'}\n",
-    )
-    folder.write("kitchen.yaml", KITCHEN)
-
-    result = folder.scan()
-
-    assert result.configurations.keys() == {"kitchen.yaml"}
-    assert {"a.yaml", "b.yaml", "c.yaml"} <= result.problems.keys()
-
-
-def test_packages_that_include_others_twice_over_many_levels_end(
-    folder: Folder,
-) -> None:
+@pytest.fixture(scope="module")
+def answers(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch
+) -> Mapping[str, Answer]:
+    # Ten on a small board.
+    monkeypatch_module.setattr(inspector, "_FILE_SECONDS", 1.0)
+    folder = tmp_path_factory.mktemp("harmful")
+    write(folder, HARMFUL | HARMLESS)
     for level in range(18):
-        folder.write(
-            f"p/{level}.yaml",
-            f"packages: [!include {level + 1}.yaml, !include {level + 1}.yaml]\n",
-        )
-    folder.write("p/18.yaml", "wifi:\n")
-    folder.write("a.yaml", "packages: [!include p/0.yaml]\nesphome: {name: a}\n")
-
-    assert "packages" in folder.reason()
-
-
-def test_a_file_larger_than_a_mebibyte_is_a_problem(folder: Folder) -> None:
-    folder.write("a.yaml", KITCHEN + "#" * 1024 * 1024)
-
-    assert "larger than 1 MiB" in folder.reason()
+        text = f"packages: [!include {level + 1}.yaml, !include {level + 1}.yaml]\n"
+        write(folder, {f"p/{level}.yaml": text})
+    write(folder, {"p/18.yaml": "wifi:\n"})
+    write(folder, {"twice.yaml": "packages: [!include p/0.yaml]\nesphome: {name: a}\nhost:\n"})
+    names = sorted(path.name for path in folder.glob("*.yaml"))
+    began = time.monotonic()
+    answers = asyncio.run(ask_esphome(folder, names))
+    assert time.monotonic() - began < 60
+    return answers
 
 
-def test_a_defect_that_one_file_reveals_hides_no_other(folder: Folder) -> None:
-    folder.write("a.yaml", "esphome: {name: a, friendly_name: '${ 1 }'}\n")
-    folder.write("kitchen.yaml", KITCHEN)
-
-    with patch(
-        "custom_components.esphome_offload.engine.devices.substitutions.render",
-        side_effect=ZeroDivisionError,
-    ):
-        assert "cannot be read (ZeroDivisionError)" in folder.reason()
-        assert folder.device("kitchen.yaml")
+@pytest.fixture(scope="module")
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
 
 
-def test_merges_that_copy_keys_again_and_again_are_a_problem(folder: Folder) -> None:
-    keys = ", ".join(f"k{number}: 1" for number in range(1000))
-    merges = "".join(f"m{number}: {{<<: *keys}}\n" for number in range(101))
-    folder.write("a.yaml", f"{KITCHEN}keys: &keys {{{keys}}}\n{merges}")
-
-    assert "too much is merged" in folder.reason()
+@pytest.mark.parametrize("name", HARMLESS)
+def test_no_other_file_suffers(answers: Mapping[str, Answer], name: str) -> None:
+    assert answers[name].node_name == "kitchen"
+    assert answers[name].problem is None
 
 
-def test_an_included_folder_with_too_many_files_is_a_problem(folder: Folder) -> None:
-    for number in range(501):
-        folder.write(f"parts/{number}.yaml", "")
-    folder.write("a.yaml", f"{KITCHEN}sensor: !include_dir_list parts\n")
+@pytest.mark.parametrize("name", [*HARMFUL, "twice.yaml"])
+def test_a_harmful_file_is_a_problem(answers: Mapping[str, Answer], name: str) -> None:
+    problem = answers[name].problem
+    assert problem is not None
+    assert problem.parameters["file"] == name
 
-    assert "parts holds more than 500 files" in folder.reason()
+
+@pytest.mark.parametrize(
+    ("name", "node_name", "key"),
+    [
+        ("13.yaml", "dev-a", Key.CONFIGURATION_TAKES_MEMORY),
+        ("loops.yaml", "loops", Key.CONFIGURATION_TAKES_TIME),
+    ],
+)
+def test_the_device_is_known_in_spite_of_it(
+    answers: Mapping[str, Answer], name: str, node_name: str, key: Key
+) -> None:
+    answer = answers[name]
+    assert answer.node_name == node_name
+    assert answer.problem is not None
+    assert answer.problem.key is key

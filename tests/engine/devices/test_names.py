@@ -1,11 +1,15 @@
-"""The node name is what ESPHome itself would come to.
+"""The node name is what ESPHome itself comes to.
 
-Each of these was compared with ESPHome 2026.10.0.
+One process of the real ESPHome answers for all cases.
 """
 
 import pytest
 
-from .folder import Folder
+from custom_components.esphome_offload.engine.reason import ReasonKey
+
+from .folder import Cases, Files
+
+pytestmark = pytest.mark.slow
 
 HOST = "host:\n"
 
@@ -305,7 +309,7 @@ CASES: list[tuple[str, dict[str, str], str, str | None]] = [
         "tags that mean nothing here",
         {
             "a.yaml": "esphome:\n  name: tags\n  on_boot:\n    - lambda: !lambda 'return;'\n"
-            "sensor:\n  - id: !extend x\n  - !future {a: 1}\n"
+            "sensor:\n  - id: !lambda 'return 1;'\n"
         },
         "tags",
         None,
@@ -387,87 +391,91 @@ CASES: list[tuple[str, dict[str, str], str, str | None]] = [
     ),
 ]
 
+LONG = "a" * 32
+REFUSED: list[tuple[str, ReasonKey]] = [
+    ("Kitchen", ReasonKey.CONFIGURATION_NAME_INVALID),
+    ("küche", ReasonKey.CONFIGURATION_NAME_INVALID),
+    ("'a b'", ReasonKey.CONFIGURATION_NAME_INVALID),
+    ("''", ReasonKey.CONFIGURATION_NAME_INVALID),
+    (LONG, ReasonKey.CONFIGURATION_NAME_TOO_LONG),
+    ("12", ReasonKey.CONFIGURATION_NAME_NOT_TEXT),
+    ("[x]", ReasonKey.CONFIGURATION_NAME_NOT_TEXT),
+    ("${ 2 * 3 }", ReasonKey.CONFIGURATION_NAME_NOT_TEXT),
+    ("!lambda x", ReasonKey.CONFIGURATION_NAME_NOT_TEXT),
+    ("$missing", ReasonKey.CONFIGURATION_NAME_UNDEFINED),
+    ("${ missing | lower }", ReasonKey.CONFIGURATION_NAME_UNDEFINED),
+    ("${ 1 / 0 }", ReasonKey.CONFIGURATION_EXPRESSION),
+    ("${ 'x' | nofilter }", ReasonKey.CONFIGURATION_EXPRESSION),
+    ("!secret nothing", ReasonKey.CONFIGURATION_SECRET_UNKNOWN),
+    ("!env_var ESPHOME_OFFLOAD_UNSET", ReasonKey.CONFIGURATION_VARIABLE_OF_ENVIRONMENT),
+]
+
+OTHERS: dict[str, Files] = {
+    "through packages": {
+        "a.yaml": "packages: {b: !include common/b.yaml}\nesphome: {name: a}\n",
+        "common/b.yaml": "esp8266: {board: d1}\ndeep_sleep:\nesphome: {comment: By the door}\n",
+    },
+    "suffix": {
+        "a.yaml": f"esphome: {{name: {'a' * 24}, name_add_mac_suffix: true}}\nhost:\n",
+        "b.yaml": f"esphome: {{name: {'a' * 25}, name_add_mac_suffix: true}}\nhost:\n",
+    },
+    "circle": {"a.yaml": "substitutions: {a: '${b}', b: '${a}'}\nesphome: {name: '${a}'}\nhost:\n"},
+}
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
+    cases = Cases(tmp_path_factory.mktemp("names"))
+    for name, files, _, _ in CASES:
+        cases.add(name, {f: text + (HOST if f == "a.yaml" else "") for f, text in files.items()})
+    for name, _ in REFUSED:
+        written = f"substitutions: {{own: x}}\nesphome:\n  name: {name}\nhost:\n"
+        cases.add(f"refused {REFUSED_IDS[name]}", {"a.yaml": written})
+    for name, files in OTHERS.items():
+        cases.add(name, files)
+    return cases
+
+
+REFUSED_IDS = {name: str(index) for index, (name, _) in enumerate(REFUSED)}
+
 
 @pytest.mark.parametrize(
-    ("files", "node_name", "friendly_name"),
-    [case[1:] for case in CASES],
+    ("case", "node_name", "friendly_name"),
+    [(case[0], case[2], case[3]) for case in CASES],
     ids=[case[0] for case in CASES],
 )
 def test_the_name_comes_from(
-    folder: Folder, files: dict[str, str], node_name: str, friendly_name: str | None
+    cases: Cases, case: str, node_name: str, friendly_name: str | None
 ) -> None:
-    for name, text in files.items():
-        folder.write(name, text + (HOST if name == "a.yaml" else ""))
-
-    device = folder.device()
+    device = cases.configuration(case)
 
     assert (device.node_name, device.friendly_name) == (node_name, friendly_name)
     assert device.platform == "host"
+    assert "a.yaml" not in cases.problems(case)
 
 
-def test_platform_deep_sleep_and_comment_come_through_packages(folder: Folder) -> None:
-    folder.write("a.yaml", "packages: {b: !include common/b.yaml}\nesphome: {name: a}\n")
-    folder.write(
-        "common/b.yaml", "esp8266: {board: d1}\ndeep_sleep:\nesphome: {comment: By the door}\n"
-    )
-
-    device = folder.device()
+def test_platform_deep_sleep_and_comment_come_through_packages(cases: Cases) -> None:
+    device = cases.configuration("through packages")
 
     assert device.platform == "esp8266"
     assert device.deep_sleep
     assert device.comment == "By the door"
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("Kitchen", "only lower-case letters, digits, '-' and '_'"),
-        ("küche", "only lower-case letters"),
-        ("'a b'", "only lower-case letters"),
-        ("''", "empty"),
-        ("a" * 32, "31 characters"),
-        ("12", "put it in quotes"),
-        ("[x]", "not a text"),
-        ("$missing", "the substitution 'missing' is not defined"),
-        ("${ missing | lower }", "'missing' is undefined"),
-        ("${ 1 / 0 }", "cannot be evaluated"),
-        ("${ 'x' | nofilter }", "not valid"),
-        ("!secret nothing", "no secrets.yaml"),
-        ("!lambda x", "its name is not a text"),
-    ],
-)
-def test_a_name_that_esphome_refuses_is_a_problem(folder: Folder, name: str, reason: str) -> None:
-    folder.write("a.yaml", f"esphome:\n  name: {name}\nhost:\n")
+@pytest.mark.parametrize(("name", "key"), REFUSED)
+def test_a_name_that_esphome_refuses_is_a_problem(cases: Cases, name: str, key: ReasonKey) -> None:
+    case = f"refused {REFUSED_IDS[name]}"
 
-    assert reason in folder.reason()
+    assert not cases.judged(case).configurations
+    assert cases.problems(case) == {"a.yaml": key}
 
 
-def test_a_name_with_mac_suffix_is_shorter_by_it(folder: Folder) -> None:
-    folder.write("a.yaml", f"esphome: {{name: {'a' * 24}, name_add_mac_suffix: true}}\n")
-    folder.write("b.yaml", f"esphome: {{name: {'a' * 25}, name_add_mac_suffix: true}}\n")
-
-    assert folder.device("a.yaml").adds_mac_suffix
-    assert "24 characters" in folder.reason("b.yaml")
-
-
-def test_substitutions_that_use_each_other_in_a_circle_are_a_problem(folder: Folder) -> None:
-    folder.write("a.yaml", "substitutions: {a: '${b}', b: '${a}'}\nesphome: {name: '${a}'}\n")
-
-    assert "is not defined" in folder.reason()
+def test_a_name_with_mac_suffix_is_shorter_by_it(cases: Cases) -> None:
+    assert cases.configuration("suffix").adds_mac_suffix
+    reason = cases.judged("suffix").problems["suffix/b.yaml"]
+    assert reason.key is ReasonKey.CONFIGURATION_NAME_TOO_LONG
+    assert reason.parameters["limit"] == "24"
 
 
-def test_remote_packages_are_left_out(folder: Folder) -> None:
-    folder.write(
-        "a.yaml",
-        """
-        substitutions: {name: adopted}
-        packages:
-          short: github://somebody/something/device.yaml@main
-          long: {url: "https://example.invalid/x", files: [a.yaml]}
-        esphome: {name: "${name}"}
-        """,
-    )
-    folder.write("b.yaml", "packages: [github://somebody/something/device.yaml]\n")
-
-    assert folder.device("a.yaml").node_name == "adopted"
-    assert "remote packages are not read" in folder.reason("b.yaml")
+def test_substitutions_that_use_each_other_in_a_circle_are_a_problem(cases: Cases) -> None:
+    assert cases.problems("circle") == {"a.yaml": ReasonKey.CONFIGURATION_NAME_UNDEFINED}

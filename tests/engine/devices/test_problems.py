@@ -1,227 +1,331 @@
-"""Which files are problems, with which reason."""
+"""Which files are problems, with which reason, as the real ESPHome and our judgement have it.
 
+One process of ESPHome answers for all cases.
+"""
+
+from dataclasses import dataclass, field
 import os
-from unittest.mock import patch
+from pathlib import Path
 
 import pytest
 
-from custom_components.esphome_offload.engine.devices.scanner import FOLDER
-from custom_components.esphome_offload.engine.devices.yaml_reader import YamlReader
+from custom_components.esphome_offload.engine.reason import ReasonKey as Key
 
-from .folder import KITCHEN, Folder
+from .folder import KITCHEN, Cases, Files
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("esphome:\n  name: x\n bad: y\n", "line 3"),
-        ("esphome: {name: x\n", "line"),
-        ("esphome:\n  name: x\n  name: y\n", "line 3: the key 'name' is there twice"),
-        ("a: *nothing\n", "line 1"),
-        ("a: 1\n---\nb: 2\n---\nesphome: {name: x}\n", "3 YAML documents"),
-        ("esphome: {name: !include }\n", "needs the name of a file"),
-        ("<<: !include $x.yaml\n", "cannot use substitutions"),
-        ("<<: 5\n", "needs a mapping"),
-        ("<<: !include missing.yaml\n", "line 1: it includes missing.yaml, which does not exist"),
-        ("esphome: !!map x\n", "expected a mapping"),
-        ("a: !!int x\nesphome: {name: x}\n", "does not fit its tag"),
-        ("a: 2026-13-99\nesphome: {name: x}\n", "does not fit its tag"),
-        ("a: &a [*a]\n", "line 1"),
-        ("a: \x07\n", "not valid YAML"),
-    ],
-)
-def test_what_is_not_valid_yaml_is_a_problem_with_its_line(
-    folder: Folder, text: str, reason: str
-) -> None:
-    folder.write("a.yaml", text)
-    folder.write("kitchen.yaml", KITCHEN)
-
-    assert reason in folder.reason()
-    assert folder.device("kitchen.yaml")
+PLAIN = "esphome: {name: plain}\nesp32: {board: esp32dev}\n"
+REMOTE = "packages: [github://somebody/something/device.yaml@main]\n"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "wifi: {password: !!int hunter2}\nesphome: {name: x}\n",
-        "wifi: {password: !!float hunter2}\n",
-        "wifi:\n  password: hunter2\n bad: y\n",
-        "wifi:\n  password: hunter2\n  hunter2 without a colon\n  x: y\n",
-        'wifi: {password: "hunter2\n',
-        'substitutions: {p: hunter2}\nesphome: {name: "${ int(p) }"}\n',
-        'substitutions: {p: hunter2}\nesphome: {name: "${ p * p }"}\n',
-    ],
-)
-def test_a_problem_quotes_no_value(folder: Folder, text: str) -> None:
-    folder.write("a.yaml", text)
-    assert "hunter2" not in folder.reason()
+@dataclass(frozen=True)
+class Case:
+    """Files, the node names of the devices, and the keys of the problems."""
+
+    what: str
+    files: Files
+    devices: dict[str, str] = field(default_factory=dict)
+    problems: dict[str, Key] = field(default_factory=dict)
 
 
-def test_what_is_not_utf_8_is_a_problem_with_its_line(folder: Folder) -> None:
-    (folder.path / "a.yaml").write_bytes(b"esphome:\n  name: k\xfcche\n")
-
-    assert "line 2: it is not UTF-8" in folder.reason()
-
-
-def test_a_file_without_permission_is_a_problem_until_it_has_it(folder: Folder) -> None:
-    folder.write("a.yaml", KITCHEN)
-    # A real refusal needs another user than root, who may read everything.
-    with patch.object(YamlReader, "content", side_effect=PermissionError(13, "Permission denied")):
-        assert "Permission denied" in folder.reason()
-    os.chmod(folder.path / "a.yaml", 0o640)  # noqa: PTH101
-
-    assert folder.device().node_name == "kitchen"
+def broken(what: str, text: str, key: Key = Key.CONFIGURATION_SYNTAX) -> Case:
+    files = {"a.yaml": text, "kitchen.yaml": KITCHEN}
+    return Case(what, files, {"kitchen.yaml": "kitchen"}, {"a.yaml": key})
 
 
-def test_a_pipe_or_a_dangling_link_is_a_problem_and_is_not_waited_for(folder: Folder) -> None:
-    os.mkfifo(folder.path / "a.yaml")
-    (folder.path / "b.yaml").symlink_to("nowhere")
-    (folder.path / "c.yaml").symlink_to("c.yaml")
-    folder.write("kitchen.yaml", KITCHEN)
-
-    assert "not a regular file" in folder.reason("a.yaml")
-    assert "no such file" in folder.reason("b.yaml")
-    assert "symbolic links" in folder.reason("c.yaml")
-    assert folder.device("kitchen.yaml")
+def remote(what: str, text: str) -> Case:
+    return Case(what, {"a.yaml": text}, {}, {"a.yaml": Key.CONFIGURATION_PACKAGE_NOT_FETCHED})
 
 
-def test_a_name_that_is_not_utf_8_is_a_problem_that_can_be_shown(folder: Folder) -> None:
-    folder.write(os.fsdecode(b"k\xfcche.yaml"), KITCHEN)
-    folder.write("hall.yaml", "esphome: {name: hall}\n")
+CASES = [
+    broken("indentation", "esphome:\n  name: x\n bad: y\n"),
+    broken("an open bracket", "esphome: {name: x\n"),
+    broken("a key twice", "esphome:\n  name: x\n  name: y\n"),
+    broken("an unknown anchor", "esphome: {name: x}\na: *nothing\n"),
+    broken(
+        "three documents",
+        "a: 1\n---\nb: 2\n---\nesphome: {name: x}\n",
+        Key.CONFIGURATION_DOCUMENTS,
+    ),
+    broken(
+        "a document after the configuration",
+        "esphome: {name: x}\nhost:\n---\n",
+        Key.CONFIGURATION_WITHOUT_SECTION,
+    ),
+    broken("a merge of a computed file", "esphome: {name: x}\n<<: !include $x.yaml\n"),
+    broken("a merge of a number", "esphome: {name: x}\n<<: 5\n"),
+    broken("a tag that is unknown", "esphome: {name: x}\nsensor: !future x\n"),
+    broken("a number that is none", "esphome: {name: x}\na: !!int x\n", Key.CONFIGURATION_REFUSED),
+    broken("a control character", "esphome: {name: x}\na: \x07\n", Key.CONFIGURATION_REFUSED),
+    Case(
+        "what ESPHome refuses elsewhere keeps the device",
+        {"a.yaml": PLAIN + "sensor:\n  - id: !extend x\n    name: y\n"},
+        {"a.yaml": "plain"},
+        {"a.yaml": Key.CONFIGURATION_REFUSED_AT},
+    ),
+    Case(
+        "not UTF-8",
+        {"a.yaml": b"esphome:\n  name: k\xfcche\n"},
+        {},
+        {"a.yaml": Key.CONFIGURATION_NOT_TEXT},
+    ),
+    Case(
+        "a missing include that the name needs",
+        {"a.yaml": "packages: {b: !include gone.yaml}\nesp32:\nesphome: {comment: x}\n"},
+        {},
+        {"a.yaml": Key.CONFIGURATION_FILE_MISSING},
+    ),
+    Case(
+        "a missing include that the name does not need",
+        {"a.yaml": PLAIN + "sensor: !include gone.yaml\n<<: !include gone2.yaml\n"},
+        {"a.yaml": "plain"},
+        {"a.yaml": Key.CONFIGURATION_FILE_MISSING},
+    ),
+    Case(
+        "a broken file that many include is one problem",
+        {
+            "0.yaml": "esphome: {name: n0}\nhost:\nwifi: !include common/wifi.inc\n",
+            "1.yaml": "esphome: {name: n1}\nhost:\nwifi: !include common/wifi.inc\n",
+            "common/wifi.inc": "ssid: [\n",
+        },
+        {"0.yaml": "n0", "1.yaml": "n1"},
+        {"common/wifi.inc": Key.CONFIGURATION_SYNTAX},
+    ),
+    Case(
+        "broken secrets are one problem and hide no device",
+        {
+            "a.yaml": KITCHEN + "wifi: {ssid: !secret ssid }\n",
+            "b.yaml": "esphome: {name: !secret nm }\nhost:\n",
+            "secrets.yaml": "ssid: [\n",
+        },
+        {"a.yaml": "kitchen"},
+        {"b.yaml": Key.CONFIGURATION_SYNTAX, "secrets.yaml": Key.CONFIGURATION_SYNTAX},
+    ),
+    Case(
+        "an unknown secret hides no device",
+        {"a.yaml": KITCHEN + "wifi: {ssid: !secret nm }\n", "secrets.yaml": "other: x\n"},
+        {"a.yaml": "kitchen"},
+        {"a.yaml": Key.CONFIGURATION_SECRET_UNKNOWN},
+    ),
+    Case(
+        "a broken package that may hold the name is the reason",
+        {
+            "a.yaml": "packages: {b: !include common/b.inc}\nesphome: {name: '${n}'}\nhost:\n",
+            "common/b.inc": "substitutions: {n: x\n",
+        },
+        {},
+        {"a.yaml": Key.CONFIGURATION_SYNTAX, "common/b.inc": Key.CONFIGURATION_SYNTAX},
+    ),
+    Case(
+        "files that others include need no name",
+        {
+            "base.yaml": "esphome: {name: '${name}'}\nhost:\n",
+            "boot.yaml": "esphome: {on_boot: []}\n",
+            "a.yaml": "substitutions: {name: a}\n"
+            "packages: [!include base.yaml, !include boot.yaml]\n",
+        },
+        {"a.yaml": "a"},
+    ),
+    Case(
+        "fragments that nobody includes",
+        {
+            "base.yaml": "esphome: {name: '${name}'}\nhost:\n",
+            "boot.yaml": "esphome: {on_boot: []}\n",
+            "wifi.yaml": "wifi: {ssid: x}\n",
+            "empty.yaml": "",
+            "list.yaml": "- a\n- b\n",
+            "common.yaml": "esphome: {name: common}\nwifi: {ssid: x}\n",
+            "chart.yaml": "{{ if .x }}\na: b\n{{ end }}\n",
+            "secrets.enc.yaml": b"\0GITCRYPT\0\xff\xfeesphome:\n",
+            "secrets_old.yaml": b"esphome: k\xfcche\n",
+        },
+    ),
+    Case(
+        "a device without a name",
+        {"a.yaml": "esphome: {comment: x}\nesp32: {board: esp32dev}\n"},
+        {},
+        {"a.yaml": Key.CONFIGURATION_NAME_MISSING},
+    ),
+    Case(
+        "a pipe is not waited for",
+        {"kitchen.yaml": KITCHEN},
+        {"kitchen.yaml": "kitchen"},
+        {
+            "pipe.yaml": Key.CONFIGURATION_FILE_UNREADABLE,
+            "dangling.yaml": Key.CONFIGURATION_FILE_MISSING,
+            "loop.yaml": Key.CONFIGURATION_FILE_UNREADABLE,
+        },
+    ),
+    remote(
+        "01 only remote",
+        "substitutions: {device_name: x}\n"
+        "packages: {r: {url: 'https://example.invalid/x', files: [panel.yaml]}}\n",
+    ),
+    remote("02 the name from elsewhere", REMOTE + "esphome: {friendly_name: Garage}\n"),
+    remote("02 the substitution from elsewhere", REMOTE + "esphome: {name: '${name}'}\n"),
+    Case(
+        "a remote package that the name does not need",
+        {"a.yaml": f"substitutions: {{name: adopted}}\n{REMOTE}esphome: {{name: '${{name}}'}}\n"},
+        {"a.yaml": "adopted"},
+    ),
+    Case(
+        "04 secrets that are one include",
+        {
+            "up/a.yaml": "x: 1\n",
+            "a.yaml": PLAIN,
+            "dev2.yaml": "esphome: {name: !secret nodename }\nhost:\n",
+            "secrets.yaml": "!include up/secrets.yaml\n",
+            "up/secrets.yaml": "pw: one\nnodename: dev-b\n",
+        },
+        {"a.yaml": "plain", "dev2.yaml": "dev-b"},
+    ),
+    Case(
+        "05 lookup order",
+        {
+            "a.yaml": "substitutions: {room: hall}\npackages:\n  lamp: !include\n"
+            "    file: lamp2.inc\n    vars: {node: 'lamp-${room}', room: attic}\nhost:\n",
+            "lamp2.inc": "packages: {r: !include 'room-${room}.inc'}\nesphome: {name: '${node}'}\n",
+            "room-attic.inc": "logger:\n",
+        },
+        {"a.yaml": "lamp-hall"},
+    ),
+    Case(
+        "06 arithmetic with lists",
+        {
+            "a.yaml": "substitutions: {parts: [lamp, hall]}\n"
+            "esphome: {name: \"${(parts + ['x'])|join('-')}\"}\nhost:\n",
+            "b.yaml": "substitutions: {parts: [lamp, hall]}\n"
+            "esphome: {name: \"${'two' if parts == ['lamp', 'hall'] else 'other'}\"}\nhost:\n",
+        },
+        {"a.yaml": "lamp-hall-x", "b.yaml": "two"},
+    ),
+    Case(
+        "07 a substitution that cannot be resolved",
+        {
+            "a.yaml": "substitutions: {n: '${typo}'}\nesphome: {name: \"${n|default('x')}\"}\nhost:\n"
+        },
+        {},
+        {"a.yaml": Key.CONFIGURATION_NAME_UNDEFINED},
+    ),
+    Case(
+        "08 the default of a package",
+        {
+            "a.yaml": "packages: {a: !include a.inc}\nesphome: {name: '${c}'}\nhost:\n",
+            "a.inc": "substitutions: {c: \"${d|default('first')}\", d: second}\n",
+        },
+        {"a.yaml": "first"},
+    ),
+    Case(
+        "09 packages that are a configuration",
+        {
+            "a.yaml": "packages: !include common.inc\nesp32: {board: esp32dev}\n",
+            "common.inc": "esphome: {name: dev-a}\nlogger:\n",
+        },
+        {},
+        {"a.yaml": Key.CONFIGURATION_REFUSED_AT},
+    ),
+    Case(
+        "10 broken secrets nearby",
+        {
+            "a.yaml": "packages: {b: !include common/base.inc}\nhost:\n",
+            "common/base.inc": "esphome: {name: !secret nodename }\n",
+            "common/secrets.yaml": "a: b: c\n",
+            "secrets.yaml": "nodename: dev-a\n",
+        },
+        {"a.yaml": "dev-a"},
+    ),
+    Case("14 esphomeyaml", {"a.yaml": "esphomeyaml: {name: old-a}\nhost:\n"}, {"a.yaml": "old-a"}),
+]
 
-    result = folder.scan()
+CIRCLES: dict[str, Files] = {
+    "itself": {"a.yaml": "packages: {a: !include a.yaml}\nhost:\n"},
+    "each other": {
+        "a.yaml": "packages: {b: !include b.inc}\nhost:\n",
+        "b.inc": "packages: [!include a.yaml]\n",
+    },
+    "merged": {"a.yaml": "<<: !include b.inc\nhost:\n", "b.inc": "<<: !include a.yaml\n"},
+    "as packages": {"a.yaml": "packages: !include a.yaml\nhost:\n"},
+}
 
-    assert result.configurations.keys() == {"hall.yaml"}
-    assert result.problems["k\N{REPLACEMENT CHARACTER}che.yaml"].reason.endswith("rename it")
-
-
-def test_a_missing_include_that_the_name_needs_is_a_problem(folder: Folder) -> None:
-    folder.write("a.yaml", "# first\npackages: {b: !include gone.yaml}\n")
-
-    assert folder.reason() == "line 2: it includes gone.yaml, which does not exist"
-
-
-def test_a_missing_include_that_the_name_does_not_need_keeps_the_device(folder: Folder) -> None:
-    folder.write("a.yaml", KITCHEN + "sensor: !include gone.yaml\n")
-
-    result = folder.scan()
-
-    assert result.configurations["a.yaml"].node_name == "kitchen"
-    assert "gone.yaml" in result.problems["a.yaml"].reason
-
-
-def test_a_broken_file_that_many_include_is_one_problem(folder: Folder) -> None:
-    for index in range(3):
-        folder.write(
-            f"{index}.yaml", f"esphome: {{name: n{index}}}\nwifi: !include common/wifi.yaml\n"
-        )
-    folder.write("common/wifi.yaml", "ssid: [\n")
-
-    result = folder.scan()
-
-    assert len(result.configurations) == 3
-    assert result.problems.keys() == {"common/wifi.yaml"}
+VALUES = [
+    "wifi: {password: !!int hunter2}\nesphome: {name: x}\n",
+    "esphome: {name: x}\nwifi:\n  password: hunter2\n bad: y\n",
+    "esphome: {name: x}\nwifi:\n  password: hunter2\n  hunter2 without a colon\n  x: y\n",
+    'esphome: {name: x}\nwifi: {password: "hunter2\n',
+    'substitutions: {p: hunter2}\nesphome: {name: "${ int(p) }"}\nhost:\n',
+    'substitutions: {p: hunter2}\nesphome: {name: "${ p * p }"}\nhost:\n',
+    "esphome: {name: !secret hunter2 , comment: !secret pw }\nhost:\n",
+    "substitutions: {c: !secret pw }\nesphome: {name: x, comment: 'it is ${c}'}\nhost:\n",
+    "esphome: {name: x}\nhost:\npackages: {a: !include 'hunter2/${x}.yaml'}\n",
+    "esphome: {name: x}\nhost:\nsensor: {hunter2: !extend hunter2}\n",
+]
 
 
-def test_broken_secrets_are_one_problem_and_hide_no_device(folder: Folder) -> None:
-    folder.write("a.yaml", KITCHEN + "wifi: {ssid: !secret ssid }\n")
-    folder.write("b.yaml", "esphome: {name: !secret nm }\n")
-    folder.write("secrets.yaml", "ssid: [\n")
-
-    result = folder.scan()
-
-    assert result.configurations.keys() == {"a.yaml"}
-    assert result.problems.keys() == {"b.yaml", "secrets.yaml"}
-    assert result.problems["b.yaml"].reason.startswith("in secrets.yaml: line ")
-
-
-def test_an_unknown_secret_in_the_name_is_a_problem(folder: Folder) -> None:
-    folder.write("a.yaml", "esphome: {name: !secret nm }\n")
-    folder.write("secrets.yaml", "other: x\n")
-
-    assert "the secret 'nm' is not in secrets.yaml" in folder.reason()
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
+    folder = tmp_path_factory.mktemp("problems")
+    cases = Cases(folder)
+    for case in CASES:
+        cases.add(case.what, case.files)
+    pipes = folder / "a pipe is not waited for"
+    os.mkfifo(pipes / "pipe.yaml")
+    (pipes / "dangling.yaml").symlink_to("nowhere")
+    (pipes / "loop.yaml").symlink_to("loop.yaml")
+    for name, files in CIRCLES.items():
+        cases.add(f"circle {name}", files)
+    for index, text in enumerate(VALUES):
+        cases.add(f"value {index}", {"a.yaml": text, "secrets.yaml": "pw: hunter2\n"})
+    return cases
 
 
-def test_a_broken_package_that_may_hold_the_name_is_the_reason(folder: Folder) -> None:
-    folder.write("a.yaml", "packages: {b: !include common/b.yaml}\nesphome: {name: '${n}'}\n")
-    folder.write("common/b.yaml", "substitutions: {n: x\n")
+@pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])
+def test_devices_and_problems(cases: Cases, case: Case) -> None:
+    prefix = f"{case.what}/"
+    devices = {
+        name.removeprefix(prefix): configuration.node_name
+        for name, configuration in cases.judged(case.what).configurations.items()
+    }
 
-    assert folder.reason().startswith("in common/b.yaml: line ")
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"a.yaml": "packages: {a: !include a.yaml}\n"},
-        {"a.yaml": "packages: {b: !include b.yaml}\n", "b.yaml": "packages: [!include a.yaml]\n"},
-        {"a.yaml": "<<: !include b.yaml\n", "b.yaml": "<<: !include a.yaml\n"},
-        {"a.yaml": "packages: !include a.yaml\n"},
-        {"a.yaml": "!include a.yaml\n"},
-        {"a.yaml": "substitutions: !include a.yaml\nesphome: {name: '$x'}\n"},
-    ],
-)
-def test_files_that_include_each_other_in_a_circle_are_problems(
-    folder: Folder, files: dict[str, str]
-) -> None:
-    for name, text in files.items():
-        folder.write(name, text)
-    folder.write("kitchen.yaml", KITCHEN)
-
-    result = folder.scan()
-
-    assert result.configurations.keys() == {"kitchen.yaml"}
-    assert any("includes" in problem.reason for problem in result.problems.values())
+    assert (devices, cases.problems(case.what)) == (case.devices, case.problems)
 
 
-def test_a_circle_that_the_name_does_not_need_keeps_the_device(folder: Folder) -> None:
-    folder.write("a.yaml", KITCHEN + "sensor: !include s.yaml\n")
-    folder.write("s.yaml", "x: !include t.yaml\n")
-    folder.write("t.yaml", "x: !include s.yaml\n")
-
-    result = folder.scan()
-
-    assert result.configurations.keys() == {"a.yaml"}
-    assert "in turn includes this file" in result.problems["t.yaml"].reason
+@pytest.mark.parametrize("circle", CIRCLES)
+def test_files_that_include_each_other_in_a_circle_are_problems(cases: Cases, circle: str) -> None:
+    case = f"circle {circle}"
+    assert not cases.judged(case).configurations
+    assert cases.problems(case)
 
 
-def test_a_file_that_others_include_need_not_have_a_name_of_its_own(folder: Folder) -> None:
-    folder.write("base.yaml", "esphome: {name: '${name}'}\nhost:\n")
-    folder.write("boot.yaml", "esphome: {on_boot: []}\n")
-    folder.write(
-        "a.yaml",
-        "substitutions: {name: a}\npackages: [!include base.yaml, !include boot.yaml]\n",
-    )
-
-    result = folder.scan()
-
-    assert result.configurations.keys() == {"a.yaml"}
-    assert result.problems == {}
+@pytest.mark.parametrize("index", range(len(VALUES)), ids=VALUES)
+def test_an_answer_quotes_no_secret_and_no_value(cases: Cases, index: int) -> None:
+    answer = cases.answer(f"value {index}")
+    assert "hunter2" not in repr(answer).replace("'name': 'hunter2'", "")
 
 
-def test_a_file_without_a_name_that_no_other_includes_is_a_problem(folder: Folder) -> None:
-    folder.write("base.yaml", "esphome: {name: '${name}'}\nhost:\n")
-    folder.write("boot.yaml", "esphome: {on_boot: []}\n")
-
-    assert "'name' is not defined" in folder.reason("base.yaml")
-    assert "no 'name:'" in folder.reason("boot.yaml")
-
-
-def test_a_file_that_is_no_longer_included_becomes_a_problem(folder: Folder) -> None:
-    folder.write("base.yaml", "esphome: {name: '${name}'}\nhost:\n")
-    main = folder.write("a.yaml", "substitutions: {name: a}\npackages: [!include base.yaml]\n")
-    assert folder.scan().problems == {}
-
-    main.unlink()
-
-    assert "base.yaml" in folder.scan().problems
+def test_a_problem_says_where(cases: Cases) -> None:
+    parameters = cases.judged("indentation").problems["indentation/a.yaml"].parameters
+    assert parameters == {"file": "indentation/a.yaml", "row": "3"}
+    what = "a missing include that the name needs"
+    parameters = cases.judged(what).problems[f"{what}/a.yaml"].parameters
+    assert parameters["missing"] == f"{what}/gone.yaml"
 
 
-def test_a_missing_folder_is_a_problem_and_keeps_what_was_known(folder: Folder) -> None:
-    folder.write("a.yaml", KITCHEN)
-    before = folder.scan().configurations
-    folder.path.rename(folder.path.with_name("away"))
+def test_a_fragment_that_was_a_device_is_a_problem(cases: Cases) -> None:
+    case = "fragments that nobody includes"
+    assert cases.problems(case, before=["base.yaml", "common.yaml", "wifi.yaml", "chart.yaml"]) == {
+        "base.yaml": Key.CONFIGURATION_NAME_UNDEFINED,
+        "common.yaml": Key.CONFIGURATION_PLATFORM_MISSING,
+        "chart.yaml": Key.CONFIGURATION_SYNTAX,
+    }
 
-    result = folder.scan()
 
-    assert result.configurations == before
-    assert "No such file" in result.problems[FOLDER].reason
+def test_all_that_is_read_is_named(cases: Cases) -> None:
+    answer = cases.answer("04 secrets that are one include", "dev2.yaml")
+    assert [Path(each).relative_to("04 secrets that are one include") for each in answer.reads] == [
+        Path("dev2.yaml"),
+        Path("secrets.yaml"),
+        Path("up/secrets.yaml"),
+    ]
+    answer = cases.answer("10 broken secrets nearby")
+    assert f"{Path('10 broken secrets nearby')}/common/secrets.yaml" in answer.reads

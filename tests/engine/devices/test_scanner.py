@@ -1,61 +1,355 @@
-"""Which files are devices."""
+"""Which files are looked at and asked about, what changes a fingerprint, and a folder that is away."""
 
-from .folder import KITCHEN, Folder
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import threading
+from unittest.mock import patch
 
+import pytest
 
-def test_yaml_files_with_an_esphome_block_are_devices(folder: Folder) -> None:
-    folder.write("kitchen.yaml", KITCHEN)
-    folder.write("hall.yml", "esphome: {name: hall}\n")
-    folder.write("secrets.yaml", KITCHEN)
-    folder.write("secrets.yml", KITCHEN)
-    folder.write(".hidden.yaml", KITCHEN)
-    folder.write("notes.txt", KITCHEN)
-    folder.write("folder.yaml/inner.yaml", KITCHEN)
-    folder.write("common.yaml", "wifi: {ssid: x}\n")
-    folder.write("empty.yaml", "")
+from custom_components.esphome_offload.engine.devices import folder as looks
+from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.engine.devices.scanner import (
+    FolderUnavailableError,
+    Scanner,
+)
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
-    result = folder.scan()
+from .folder import KITCHEN, Folder, ScriptedInspector
 
-    assert result.configurations.keys() == {"kitchen.yaml", "hall.yml"}
-    assert result.problems == {}
-
-
-def test_two_configurations_may_have_the_same_name(folder: Folder) -> None:
-    folder.write("one.yaml", KITCHEN)
-    folder.write("two.yaml", KITCHEN)
-
-    assert folder.scan().configurations.keys() == {"one.yaml", "two.yaml"}
+HALL = "esphome: {name: hall}\nhost:\n"
 
 
-def test_files_are_all_that_it_includes_the_main_file_first(folder: Folder) -> None:
-    folder.write(
-        "z.yaml",
-        """
-        packages: {b: !include common/base.yaml}
-        sensor: !include common/sensors.yaml
-        switch: !include_dir_list common/switches
-        """,
-    )
-    folder.write("common/base.yaml", "esphome: {name: z}\nwifi: {ssid: !secret ssid }\n")
-    folder.write("common/sensors.yaml", "- platform: uptime\n- !include more.yaml\n")
-    folder.write("common/more.yaml", "platform: x\n")
-    folder.write("common/switches/one.yaml", "platform: gpio\n")
-    folder.write("secrets.yaml", "ssid: home\n")
+class TestFiles:
+    """Which files are configurations."""
 
-    files = [str(file.relative_to(folder.path)) for file in folder.device("z.yaml").files]
+    async def test_yaml_files_in_the_folder_are_devices(self, folder: Folder) -> None:
+        for name in ("kitchen.yaml", "secrets.yaml", "secrets.yml", ".hidden.yaml", "notes.txt"):
+            folder.write(name, KITCHEN)
+        folder.write("hall.yml", HALL)
+        folder.write("folder.yaml/inner.yaml", KITCHEN)
+        folder.write("common.yaml", "wifi: {ssid: x}\n")
 
-    assert files[0] == "z.yaml"
-    assert files[1:] == [
-        "common/base.yaml",
-        "common/more.yaml",
-        "common/sensors.yaml",
-        "common/switches/one.yaml",
-        "secrets.yaml",
-    ]
+        result = await folder.scan()
+
+        assert result.configurations.keys() == {"kitchen.yaml", "hall.yml"}
+        assert result.problems == {}
+
+    async def test_two_configurations_may_have_the_same_name(self, folder: Folder) -> None:
+        folder.write("one.yaml", KITCHEN)
+        folder.write("two.yaml", KITCHEN)
+
+        assert (await folder.scan()).configurations.keys() == {"one.yaml", "two.yaml"}
+
+    async def test_a_name_that_is_not_utf_8_is_a_problem_that_can_be_shown(
+        self, folder: Folder
+    ) -> None:
+        folder.write(os.fsdecode(b"k\xfcche.yaml"), KITCHEN)
+        folder.write("hall.yaml", HALL)
+
+        result = await folder.scan()
+
+        assert result.configurations.keys() == {"hall.yaml"}
+        (reason,) = result.problems.values()
+        assert reason.key is ReasonKey.CONFIGURATION_FILE_NAME
+        assert "\N{REPLACEMENT CHARACTER}" in reason.parameters["file"]
 
 
-def test_a_file_outside_the_folder_is_followed(folder: Folder) -> None:
-    folder.write("../shared/base.yaml", "esphome: {name: outside}\n")
-    folder.write("a.yaml", "packages: {b: !include ../shared/base.yaml}\n")
+class TestAsking:
+    """ESPHome is asked about what changed, and about nothing else."""
 
-    assert folder.device().node_name == "outside"
+    async def test_nothing_is_asked_while_nothing_changes(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN + "wifi: !include wifi.yaml\n")
+        folder.write("wifi.yaml", "ssid: !secret ssid\n")
+        folder.write("secrets.yaml", "ssid: x\n")
+        first = await folder.scan()
+
+        assert await folder.scan() is first
+        assert folder.inspector.asked == [["a.yaml", "wifi.yaml"]]
+
+    async def test_the_files_that_depend_on_a_change_are_asked_about_together(
+        self, folder: Folder
+    ) -> None:
+        folder.write("a.yaml", KITCHEN + "wifi: !include common/wifi.yaml\n")
+        folder.write("b.yaml", HALL + "wifi: !include common/wifi.yaml\n")
+        folder.write("c.yaml", HALL)
+        folder.write("common/wifi.yaml", "ssid: x\n")
+        await folder.scan()
+
+        folder.write("common/wifi.yaml", "ssid: other\n")
+        await folder.scan()
+
+        assert folder.inspector.asked[1:] == [["a.yaml", "b.yaml"]]
+
+    async def test_what_was_looked_for_is_noticed_when_it_appears(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN + "wifi: !include common/wifi.yaml\n")
+        await folder.scan()
+
+        folder.write("common/wifi.yaml", "ssid: x\n")
+        await folder.scan()
+
+        assert folder.inspector.asked == [["a.yaml"], ["a.yaml"]]
+
+    async def test_a_file_that_appears_in_an_included_folder_is_noticed(
+        self, folder: Folder
+    ) -> None:
+        folder.write("a.yaml", KITCHEN)
+        folder.write("parts/one.yaml", "x: 1\n")
+        folder.inspector.answers["a.yaml"] = Answer(
+            "a.yaml", node_name="kitchen", reads=("a.yaml", "parts", "parts/one.yaml")
+        )
+        await folder.scan()
+
+        folder.write("parts/two.yaml", "x: 1\n")
+        await folder.scan()
+
+        assert folder.inspector.asked == [["a.yaml"], ["a.yaml"]]
+
+    async def test_devices_come_and_go_with_their_files(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN).rename(folder.path / "b.yaml")
+        assert (await folder.scan()).configurations.keys() == {"b.yaml"}
+
+        (folder.path / "b.yaml").rename(folder.path / "c.yaml")
+
+        assert (await folder.scan()).configurations.keys() == {"c.yaml"}
+
+    async def test_another_esphome_is_asked_about_all(self, folder: Folder) -> None:
+        folder.inspector.version = None
+        folder.write("a.yaml", KITCHEN)
+        assert (await folder.scan()).unsure == {"a.yaml"}
+        assert folder.inspector.asked == []
+
+        for version in ("2026.10.0", "2026.11.0"):
+            folder.inspector.version = version
+            assert (await folder.scan()).unsure == set()
+
+        assert folder.inspector.asked == [["a.yaml"], ["a.yaml"]]
+
+    async def test_the_plain_reader_keeps_the_list_while_esphome_does_not_answer(
+        self, folder: Folder
+    ) -> None:
+        folder.write("a.yaml", KITCHEN)
+        folder.write("b.yaml", "esphome: !include x.yaml\nhost:\n")
+        folder.inspector.answers["b.yaml"] = Answer(
+            "b.yaml", node_name="hall", platform="host", reads=("b.yaml",)
+        )
+        before = (await folder.scan()).configurations
+        folder.inspector.silent = True
+        folder.write("a.yaml", KITCHEN + "#\n")
+        folder.write("b.yaml", "esphome: !include y.yaml\nhost:\n")
+
+        result = await folder.scan()
+        await folder.scan()
+
+        assert result.configurations == before
+        assert result.unsure == {"a.yaml", "b.yaml"}
+        # It may need a repair: it is not asked again at each look.
+        assert len(folder.inspector.asked) == 2
+
+    async def test_a_quick_scan_asks_nobody(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        result = await folder.scanner.scan(ask=False)
+        assert result.configurations["a.yaml"].node_name == "kitchen"
+        assert folder.inspector.asked == []
+
+
+class TestRestart:
+    """What is known outlives a restart."""
+
+    async def test_nothing_is_asked_again_after_a_restart(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN + "wifi: !include w.yaml\n")
+        before = await folder.scan()
+        assert folder.scanner.unsaved
+        stored = await folder.scanner.stored()
+        assert not folder.scanner.unsaved
+        inspector = ScriptedInspector()
+        scanner = Scanner(folder.path, inspector)
+
+        await scanner.restore(stored)
+
+        assert scanner.result == before
+        assert await scanner.scan() == before
+        assert inspector.asked == []
+        assert not scanner.unsaved
+
+    @pytest.mark.parametrize("broken", [None, {}, {"config_dir": 1, "files": []}])
+    async def test_what_cannot_be_read_is_asked_anew(
+        self, folder: Folder, broken: dict[str, object] | None
+    ) -> None:
+        folder.write("a.yaml", KITCHEN)
+        await folder.scanner.restore(broken)
+        assert (await folder.scan()).configurations.keys() == {"a.yaml"}
+
+    async def test_what_is_of_another_folder_is_not_taken(
+        self, folder: Folder, tmp_path: Path
+    ) -> None:
+        folder.write("a.yaml", KITCHEN)
+        await folder.scan()
+        scanner = Scanner(tmp_path, ScriptedInspector())
+        await scanner.restore(await folder.scanner.stored())
+        assert scanner.result.configurations == {}
+
+
+class TestFingerprints:
+    """What changes the fingerprint of a configuration."""
+
+    async def test_it_changes_with_any_file_and_back_again(self, folder: Folder) -> None:
+        files = {
+            "a.yaml": KITCHEN + "wifi: !include common/wifi.yaml\nx: !secret y\n",
+            "common/wifi.yaml": "ssid: home\n",
+            "secrets.yaml": "y: one\n",
+        }
+        for name, text in files.items():
+            folder.write(name, text)
+        await folder.scan()
+        first = await folder.scanner.fingerprint("a.yaml")
+
+        for name, text in files.items():
+            folder.write(name, text + "# changed\n")
+            assert await folder.scanner.fingerprint("a.yaml") != first
+            folder.write(name, text)
+            assert await folder.scanner.fingerprint("a.yaml") == first
+
+    async def test_it_covers_an_include_that_was_not_scanned_yet(self, folder: Folder) -> None:
+        file = folder.write("a.yaml", KITCHEN)
+        folder.write("more.yaml", "x: 1\n")
+        await folder.scan()
+        file.write_text(KITCHEN + "sensor: !include more.yaml\n", encoding="utf-8")
+        before = await folder.scanner.fingerprint("a.yaml")
+        await folder.scan()
+
+        assert await folder.scanner.fingerprint("a.yaml") == before
+        assert folder.inspector.asked[1:] == [["a.yaml"]]
+
+    async def test_a_scan_after_it_shows_what_it_found(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        await folder.scan()
+        folder.write("a.yaml", HALL)
+        await folder.scanner.fingerprint("a.yaml")
+
+        assert (await folder.scan()).configurations["a.yaml"].node_name == "hall"
+
+    async def test_it_is_the_same_for_another_scanner_and_place(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN + "wifi: {ssid: !secret ssid }\n")
+        folder.write("secrets.yaml", "ssid: one\n")
+        first = await folder.scanner.fingerprint("a.yaml")
+        moved = folder.path.rename(folder.path.with_name("moved"))
+
+        assert await Scanner(moved, ScriptedInspector(None)).fingerprint("a.yaml") == first
+
+    async def test_it_changes_with_the_names_in_a_folder(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        folder.write("parts/one.h", "")
+        os.mkfifo(folder.path / "pipe.yaml")
+        folder.inspector.answers["a.yaml"] = Answer("a.yaml", reads=("parts", "pipe.yaml", "gone"))
+        first = await folder.scanner.fingerprint("a.yaml")
+        folder.write("parts/two.h", "")
+        assert await folder.scanner.fingerprint("a.yaml") != first
+
+    async def test_a_removed_configuration_has_none(self, folder: Folder) -> None:
+        folder.write("b.yaml", KITCHEN)
+        assert await folder.scanner.fingerprint("a.yaml") is None
+
+
+class TestUnavailable:
+    """A folder that is away keeps its devices, and holds up nobody."""
+
+    @pytest.fixture
+    def hanging(self) -> Iterator[threading.Event]:
+        """Let every look at a folder hang until the event is set."""
+        go_on = threading.Event()
+        listed = looks.configuration_names
+
+        def hang(config_dir: str) -> list[str]:
+            go_on.wait(10)
+            return listed(config_dir)
+
+        with patch.object(looks, "configuration_names", hang):
+            yield go_on
+            go_on.set()
+
+    async def test_a_missing_folder(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        before = await folder.scan()
+        away = folder.path.rename(folder.path.with_name("away"))
+
+        result = await folder.scan()
+
+        assert result.configurations == before.configurations
+        assert result.unavailable is not None
+        assert result.unavailable.key is ReasonKey.FOLDER_MISSING
+        with pytest.raises(FolderUnavailableError):
+            await folder.scanner.fingerprint("a.yaml")
+        away.rename(folder.path)
+        assert await folder.scan() == before
+
+    async def test_a_folder_that_is_none(self, folder: Folder) -> None:
+        folder.path.rmdir()
+        folder.path.touch()
+        unavailable = (await folder.scan()).unavailable
+        assert unavailable is not None
+        assert unavailable.key is ReasonKey.FOLDER_UNREADABLE
+
+    @pytest.mark.parametrize("names", [["a.yaml"], ["a.yaml", "b.yaml"]])
+    async def test_a_folder_that_is_empty_all_at_once(
+        self, folder: Folder, names: list[str]
+    ) -> None:
+        for name in names:
+            folder.write(name, KITCHEN)
+        before = await folder.scan()
+        if len(names) > 1:
+            folder.write("notes.txt", "")
+        for name in names:
+            (folder.path / name).unlink()
+
+        result = await folder.scan()
+
+        assert result.configurations == before.configurations
+        assert result.unavailable is not None
+        assert result.unavailable.key is ReasonKey.FOLDER_EMPTY
+
+    async def test_the_last_configuration_can_be_removed(self, folder: Folder) -> None:
+        folder.write("secrets.yaml", "a: b\n")
+        folder.write("a.yaml", KITCHEN).unlink()
+        folder.write("b.yaml", KITCHEN)
+        await folder.scan()
+        (folder.path / "b.yaml").unlink()
+        result = await folder.scan()
+        assert (result.configurations, result.unavailable) == ({}, None)
+
+    async def test_a_folder_that_was_always_empty_is_available(self, folder: Folder) -> None:
+        assert (await folder.scan()).unavailable is None
+
+    async def test_a_share_that_is_not_mounted_yet_after_a_restart(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        before = await folder.scan()
+        stored = await folder.scanner.stored()
+        (folder.path / "a.yaml").unlink()
+        scanner = Scanner(folder.path, ScriptedInspector())
+        await scanner.restore(stored)
+
+        result = await scanner.scan()
+
+        assert result.configurations == before.configurations
+        assert result.unavailable is not None
+
+    async def test_a_share_that_hangs(self, folder: Folder, hanging: threading.Event) -> None:
+        hanging.set()
+        folder.write("a.yaml", KITCHEN)
+        scanner = Scanner(folder.path, folder.inspector, look_timeout=0.1)
+        before = await scanner.scan()
+        hanging.clear()
+
+        for _ in range(2):
+            result = await scanner.scan()
+            assert result.unavailable is not None
+            assert result.unavailable.key is ReasonKey.FOLDER_SILENT
+            assert result.configurations == before.configurations
+        stuck = [each for each in threading.enumerate() if each.name == "unreliable work"]
+        # What hangs is not looked at twice.
+        assert len(stuck) == 1
+
+        hanging.set()
+        stuck[0].join(10)
+        assert await scanner.scan() == before

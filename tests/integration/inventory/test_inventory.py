@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Container
 from pathlib import Path
-import threading
+from typing import override
 from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
@@ -14,23 +14,25 @@ from custom_components.esphome_offload.engine.devices.scanner import Scanner
 from custom_components.esphome_offload.inventory.core_esphome import CoreEsphome
 from custom_components.esphome_offload.inventory.tracker import DeviceInventory
 
+from ...engine.devices.folder import ScriptedInspector
 from ..conftest import LAMP, Pass
 
 
 class SlowScanner(Scanner):
-    """A scanner whose scans wait in their thread."""
+    """A scanner whose scans wait."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.started = threading.Event()
-        self.go_on = threading.Event()
+        super().__init__(folder, ScriptedInspector(None))
+        self.started = asyncio.Event()
+        self.go_on = asyncio.Event()
         self.scans = 0
 
-    def scan(self) -> ScanResult:
+    @override
+    async def scan(self, *, ask: bool = True) -> ScanResult:
         self.scans += 1
         self.started.set()
-        assert self.go_on.wait(10)
-        return super().scan()
+        await self.go_on.wait()
+        return await super().scan(ask=ask)
 
 
 @pytest.fixture
@@ -48,15 +50,17 @@ def inventory(hass: HomeAssistant, core: CoreEsphome, changes: list[set[str]]) -
     def changed(configurations: Container[str]) -> None:
         changes.append({name for name in ("lamp.yaml", "plug.yaml") if name in configurations})
 
-    return DeviceInventory(hass, core, scanned=lambda _changes: None, changed=changed)
+    return DeviceInventory(
+        hass, core, ScriptedInspector(None), scanned=lambda _changes: None, changed=changed
+    )
 
 
 async def scanning(inventory: DeviceInventory, folder: Path) -> tuple[SlowScanner, asyncio.Task]:
     """Start to follow a folder whose scans wait; returns during the first one."""
     scanner = SlowScanner(folder)
-    with patch(f"{DeviceInventory.__module__}.Scanner", lambda _folder: scanner):
+    with patch(f"{DeviceInventory.__module__}.Scanner", lambda _folder, _inspector: scanner):
         start = asyncio.create_task(inventory.async_start(folder))
-        await asyncio.to_thread(scanner.started.wait, 10)
+        await scanner.started.wait()
     return scanner, start
 
 
@@ -91,7 +95,7 @@ async def test_a_slow_folder_is_never_scanned_twice_at_a_time(
     scanner.go_on.clear()
     scanner.started.clear()
     rescan = asyncio.create_task(inventory.async_rescan())
-    await asyncio.to_thread(scanner.started.wait, 10)
+    await scanner.started.wait()
     await inventory._async_interval(None)
     scanner.go_on.set()
     await rescan

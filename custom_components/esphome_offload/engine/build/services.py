@@ -41,7 +41,7 @@ class BuildServices:
     """The builder, the flasher and what they share; all that they write is below ``layout``.
 
     ``builder.slots`` are shared by our own builds and those of guests; ``containment`` says how
-    far the latter are kept apart.
+    far the latter are kept apart. Every process is one of ``processes``.
     """
 
     def __init__(self, layout: CacheLayout, private: tuple[Path, ...]) -> None:
@@ -51,22 +51,22 @@ class BuildServices:
         """
         self.layout = layout
         self._private = private
-        self._processes = Processes(layout.lease)
+        self.processes = Processes(layout.lease)
         self._background = BackgroundTasks()
         uv = Uv(layout, (sys.executable, "-m", "uv"), Path(sys.executable))
-        self.toolchains = Toolchains(layout, self._processes, uv)
-        self.versions = Versions(self._processes, uv, self.toolchains.installed)
+        self.toolchains = Toolchains(layout, self.processes, uv)
+        self.versions = Versions(self.processes, uv, self.toolchains.installed)
         self.firmware = FirmwareStore(layout)
-        self.builder = LocalBuilder(layout, self._processes, self.toolchains, self.firmware)
-        self.bundles = Bundles(layout, self._processes, self.toolchains)
-        self.flasher = FirmwareFlasher(layout, self._processes, self.toolchains)
-        self.config_hashes = ConfigHashes(layout, self._processes, self.toolchains)
+        self.builder = LocalBuilder(layout, self.processes, self.toolchains, self.firmware)
+        self.bundles = Bundles(layout, self.processes, self.toolchains)
+        self.flasher = FirmwareFlasher(layout, self.processes, self.toolchains)
+        self.config_hashes = ConfigHashes(layout, self.processes, self.toolchains)
         self.containment = containment_here()
 
     async def start(self) -> None:
         """Wait for the end of what a killed Home Assistant left running, then read the cache."""
         try:
-            await self._processes.wait_for_leftovers()
+            await self.processes.wait_for_leftovers()
         finally:
             await asyncio.to_thread(self.layout.make)
             await asyncio.to_thread(self.layout.share)
@@ -81,7 +81,7 @@ class BuildServices:
         contained = self.containment.degree is not Degree.UNCONTAINED
         builder = LocalBuilder(
             layout,
-            self._processes,
+            self.processes,
             self.toolchains,
             firmware,
             slots=self.builder.slots,
@@ -103,4 +103,4 @@ class BuildServices:
 
     async def aclose(self) -> None:
         """End all processes, and what runs in the background."""
-        await asyncio.gather(self._processes.aclose(), self._background.cancel(_STOP_TIMEOUT))
+        await asyncio.gather(self.processes.aclose(), self._background.cancel(_STOP_TIMEOUT))

@@ -1,10 +1,11 @@
-"""Configurations, problems with them, and live devices."""
+"""Configurations, what is wrong with them, and live devices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..device_access import DeviceAccess
+from ..reason import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,19 @@ class Configuration:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a file cannot be used, for people; ``file_name`` is relative to the folder."""
-
-    file_name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class ScanResult:
-    """The configurations and problems of a folder, by file name.
+    """The configurations of a folder, and what is wrong with files, by file name.
 
     A configuration whose name is known stays in ``configurations`` while a file that it includes
-    is broken; ``problems`` then has the broken file.
+    is broken; ``problems`` then has the broken file. ``unsure`` are files about which ESPHome has
+    not been asked yet. ``unavailable`` is why the folder cannot be used at the moment; all else is
+    then as it was before.
     """
 
-    configurations: Mapping[str, Configuration]
-    problems: Mapping[str, Problem]
+    configurations: Mapping[str, Configuration] = field(default_factory=dict)
+    problems: Mapping[str, Reason] = field(default_factory=dict)
+    unavailable: Reason | None = None
+    unsure: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

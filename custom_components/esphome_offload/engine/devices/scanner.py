@@ -1,232 +1,216 @@
-"""Scanner: finds the configurations in ESPHome's folder."""
+"""Scanner: keeps what is known of the configurations of a folder up to date."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-import hashlib
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 import logging
-import os
 from pathlib import Path
-import threading
 from typing import Final
 
-from .model import Configuration, Problem, ScanResult
-from .resolver import ConfigurationResolver, Resolution
-from .yaml_nodes import SourceError
-from .yaml_reader import Signature, YamlReader
+from ..codec import CodecError, Json, decode, encode
+from ..reason import Reason, ReasonKey
+from ..threads import UnreliableThreads
+from . import folder, plain
+from .answers import Answer, Known, Stored
+from .inspector import Inspector
+from .judgement import judge
+from .model import ScanResult
 
 _LOGGER = logging.getLogger(__name__)
 
-_SECRETS_FILES: Final = frozenset({"secrets.yaml", "secrets.yml"})
-_SUFFIXES: Final = (".yaml", ".yml")
-FOLDER: Final = "."
-"""The key of a problem with the folder itself."""
+LOOK_TIMEOUT: Final = 20.0
+"""Seconds for one look at the folder: thousands of files on a slow share take a few."""
+_PLAIN_LIMIT: Final = 256 * 1024
+_ASK_AGAIN: Final = 600.0
+"""Seconds until ESPHome is asked again when it did not answer: it may need a repair, or memory."""
+
+
+class FolderUnavailableError(Exception):
+    """The folder cannot be used at the moment."""
+
+    def __init__(self, reason: Reason) -> None:
+        """Keep the reason."""
+        super().__init__(str(reason))
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The result for one file, and the signatures of all paths that it depends on."""
+class _Look:
+    """The names in the folder, and the present signatures of all that is known to matter."""
 
-    signatures: Mapping[str, Signature | None]
-    configuration: Configuration | None = None
-    problem: str | None = None
-    # The file cannot be read. Any other problem counts only when no other file includes it.
-    broken: bool = False
-    faults: tuple[tuple[str, str], ...] = ()
+    names: list[str]
+    signatures: Mapping[str, folder.Signature]
 
 
 class Scanner:
-    """The configurations of one folder. Blocking; may be used from several threads."""
+    """The configurations of one folder. Nothing of the folder is touched on the event loop."""
 
-    def __init__(self, config_dir: Path) -> None:
-        self._config_dir = os.path.realpath(config_dir)
-        self._known: dict[str, _Known] = {}
-        self._paths: dict[str, Path] = {}
-        self._result = ScanResult({}, {})
-        self._lock = threading.Lock()
+    def __init__(
+        self, config_dir: Path, inspector: Inspector, *, look_timeout: float = LOOK_TIMEOUT
+    ) -> None:
+        self._config_dir = config_dir
+        self._inspector = inspector
+        self._look_timeout = look_timeout
+        self._threads = UnreliableThreads()
+        self._lock = asyncio.Lock()
+        self._known: Mapping[str, Known] = {}
+        self._judged: Mapping[str, Known] = self._known
+        self._saved: Mapping[str, Known] = self._known
+        self._result = ScanResult()
+        self._ask_again = 0.0
 
-    def scan(self) -> ScanResult:
+    @property
+    def result(self) -> ScanResult:
+        """What the last scan found."""
+        return self._result
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether more is known than ``stored`` returned last."""
+        return self._known != self._saved
+
+    async def restore(self, stored: Json | None) -> None:
+        """Begin with what was known before a restart, if it is of this folder."""
+        if stored is None:
+            return
+        try:
+            known = await asyncio.to_thread(decode, Stored, stored)
+        except CodecError as error:
+            _LOGGER.debug("What was known of the folder is read anew: %s", error)
+            return
+        if known.config_dir == str(self._config_dir):
+            self._known = self._saved = known.files
+            await self._judge()
+
+    async def stored(self) -> Json:
+        """Return what is known, as JSON that ``restore`` takes."""
+        self._saved = self._known
+        return await asyncio.to_thread(encode, Stored(str(self._config_dir), self._saved))
+
+    async def scan(self, *, ask: bool = True) -> ScanResult:
         """Return the present configurations and problems.
 
-        Only files that changed are read again, judged by time, size and inode of everything
-        that they depend on. Never raises: while the folder cannot be listed, the configurations
-        stay as they were and the problem has the key ``FOLDER``. The same object is returned
-        when nothing changed.
+        ESPHome is asked only about files that changed, judged by all that they depend on; without
+        ``ask`` the plain reader is. The same object is returned when nothing changed.
         """
-        with self._lock:
+        async with self._lock:
             try:
-                names = self._list()
-            except OSError as error:
-                reason = f"the folder cannot be read: {error.strerror or error}"
-                result = ScanResult(self._result.configurations, {FOLDER: Problem(FOLDER, reason)})
+                look = await self._look()
+                stale = [name for name in look.names if self._stale(name, look, ask=ask)]
+                now = {name: self._known[name] for name in look.names if name in self._known}
+                now |= await self._answers(stale, look, ask=ask)
+            except FolderUnavailableError as unavailable:
+                self._result = replace(self._result, unavailable=unavailable.reason)
             else:
-                reader = YamlReader()
-                known = {name: self._look(name, reader) for name in names}
-                self._known = known
-                self._forget_paths()
-                result = self._assemble()
-            if result != self._result:
-                self._result = result
+                if now != self._judged or self._result.unavailable is not None:
+                    self._known = now
+                    await self._judge()
             return self._result
 
-    def fingerprint(self, configuration: str) -> str | None:
+    async def fingerprint(self, configuration: str) -> str | None:
         """Return a digest of the content of all files of a configuration.
 
-        These are its YAML files with everything they include, and all of ``secrets.yaml``, but
-        not the sources of local ``external_components``, ``includes:`` and remote packages. The
-        digest is the same after a restart and when the folder moves. None when the
-        configuration does not exist; never raises, other missing files count as missing.
+        These are its YAML files with everything they include, all of the secrets, and the local
+        files that the build reads; not remote packages. The digest is the same after a restart and
+        when the folder moves. None when the configuration does not exist; raises
+        FolderUnavailableError.
         """
-        with self._lock:
-            reader = YamlReader()
-            known = self._look(configuration, reader)
-            if configuration in self._known:
-                self._known[configuration] = known
-        if known.signatures[self._own(configuration)] is None:
-            return None
-        digest = hashlib.sha256()
-        for path in sorted(known.signatures):
-            digest.update(self._relative(path).encode(errors="surrogateescape") + b"\0")
-            try:
-                content = reader.content(path)
-            except OSError, SourceError, ValueError:
-                digest.update(b"-")
-            else:
-                digest.update(hashlib.sha256(content).digest())
-        return digest.hexdigest()
+        async with self._lock:
+            look = await self._look()
+            if configuration not in look.names:
+                return None
+            if self._stale(configuration, look, ask=True):
+                answers = await self._answers([configuration], look, ask=True)
+                self._known = {**self._known, **answers}
+            paths = list(self._known[configuration].signatures)
+            return await self._bounded(folder.content_digest, str(self._config_dir), paths)
 
-    def _list(self) -> list[str]:
-        with os.scandir(self._config_dir) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if entry.name.endswith(_SUFFIXES)
-                and not entry.name.startswith(".")
-                and entry.name not in _SECRETS_FILES
-                and not _is_folder(entry)
-            )
+    async def _look(self) -> _Look:
+        """Look at the folder; raises FolderUnavailableError."""
+        config_dir = str(self._config_dir)
+        paths = {path for known in self._known.values() for path in known.signatures}
 
-    def _look(self, name: str, reader: YamlReader) -> _Known:
-        known = self._known.get(name)
-        if known is not None and all(
-            reader.signature(path) == signature for path, signature in known.signatures.items()
-        ):
-            return known
+        def look() -> _Look | None:
+            names = folder.configuration_names(config_dir)
+            if not names and (len(self._known) > 1 or not folder.has_anything(config_dir)):
+                return None
+            return _Look(names, folder.signatures(config_dir, paths.union(names)))
+
+        found = await self._bounded(look)
+        if found is None:
+            if self._known:
+                raise FolderUnavailableError(Reason(ReasonKey.FOLDER_EMPTY))
+            return _Look([], {})
+        return found
+
+    async def _bounded[**P, T](self, work: Callable[P, T], *args: P.args, **kw: P.kwargs) -> T:
         try:
-            return self._read(name, reader)
-        except Exception as error:
-            # Whatever a file holds, it must not hide the others.
-            _LOGGER.exception("The configuration %s cannot be read", name)
-            path = self._own(name)
-            return _Known(
-                {path: reader.signature(path)},
-                problem=f"it cannot be read ({type(error).__name__})",
-                broken=True,
-            )
+            return await self._threads.run(lambda: work(*args, **kw), self._look_timeout)
+        except TimeoutError as error:
+            raise FolderUnavailableError(Reason(ReasonKey.FOLDER_SILENT)) from error
+        except FileNotFoundError as error:
+            raise FolderUnavailableError(Reason(ReasonKey.FOLDER_MISSING)) from error
+        except OSError as error:
+            reason = Reason(ReasonKey.FOLDER_UNREADABLE, line=error.strerror)
+            raise FolderUnavailableError(reason) from error
 
-    def _read(self, name: str, reader: YamlReader) -> _Known:
-        path = self._own(name)
-        if _text(name) != name:
-            return _Known(
-                {path: reader.signature(path)},
-                problem="its name is not UTF-8 text; rename it",
-                broken=True,
-            )
-        document = reader.document(path)
-        if document.error is not None:
-            own = document.error.file == path
-            return _Known(
-                self._signatures(document.touched, reader),
-                problem=str(document.error)
-                if own
-                else f"in {self._relative(document.error.file)}: {document.error}",
-                broken=True,
-                faults=self._faults([document.error]),
-            )
-        resolution = ConfigurationResolver(reader, self._config_dir).resolve(document)
-        signatures = self._signatures(resolution.touched, reader)
-        return _Known(
-            signatures,
-            configuration=self._configuration(name, path, resolution, signatures),
-            problem=resolution.reason,
-            faults=self._faults(resolution.faults),
+    def _stale(self, name: str, look: _Look, *, ask: bool) -> bool:
+        known = self._known.get(name)
+        if known is None or not folder.unchanged(known.signatures, look.signatures):
+            return True
+        return ask and self._can_ask and known.esphome_version != self._inspector.version
+
+    @property
+    def _can_ask(self) -> bool:
+        again = asyncio.get_running_loop().time() >= self._ask_again
+        return again and self._inspector.version is not None
+
+    async def _answers(self, stale: list[str], look: _Look, *, ask: bool) -> dict[str, Known]:
+        """Return what is known now of files that changed; raises FolderUnavailableError."""
+        version = self._inspector.version
+        asked: Mapping[str, Answer] = {}
+        readable = [name for name in stale if _is_text(name)]
+        if ask and readable and self._can_ask:
+            asked = await self._inspector.ask(self._config_dir, readable)
+            if len(asked) < len(readable):
+                self._ask_again = asyncio.get_running_loop().time() + _ASK_AGAIN
+        plain_ones = await self._bounded(
+            self._plainly, [each for each in stale if each not in asked]
         )
+        answers = {**plain_ones, **asked}
+        paths = {path for name in stale for path in (name, *answers[name].reads)}
+        present = await self._bounded(folder.signatures, str(self._config_dir), paths)
+        found: dict[str, Known] = {}
+        for name in stale:
+            answer, former = answers[name], self._known.get(name)
+            if name not in asked and answer.node_name is None and former is not None:
+                # It says nothing of what it cannot read.
+                answer = former.answer
+            # As they were before: what was written meanwhile counts as changed.
+            signatures = {
+                path: look.signatures.get(path, present.get(path, ""))
+                for path in (name, *answer.reads)
+            }
+            found[name] = Known(version if name in asked else None, signatures, answer)
+        return found
 
-    def _configuration(
-        self,
-        name: str,
-        path: str,
-        resolution: Resolution,
-        signatures: Mapping[str, Signature | None],
-    ) -> Configuration | None:
-        identity = resolution.identity
-        if identity is None:
-            return None
-        others = sorted(
-            other
-            for other, signature in signatures.items()
-            if signature is not None and other != path and other.endswith(_SUFFIXES)
-        )
-        return Configuration(
-            file_name=name,
-            node_name=identity.node_name,
-            friendly_name=identity.friendly_name,
-            comment=identity.comment,
-            platform=identity.platform,
-            deep_sleep=identity.deep_sleep,
-            files=tuple(self._path(file) for file in (path, *others)),
-            adds_mac_suffix=identity.adds_mac_suffix,
-        )
+    def _plainly(self, names: Iterable[str]) -> dict[str, Answer]:
+        return {name: self._plain(name) for name in names}
 
-    def _assemble(self) -> ScanResult:
-        configurations: dict[str, Configuration] = {}
-        problems: dict[str, Problem] = {}
-        included: set[str] = set()
-        for name, known in self._known.items():
-            own = self._own(name)
-            included.update(path for path in known.signatures if path != own)
-        for name, known in self._known.items():
-            if known.configuration is not None:
-                configurations[name] = known.configuration
-            own = self._own(name)
-            if known.problem is not None and (known.broken or own not in included):
-                problems[_text(name)] = Problem(_text(name), _text(known.problem))
-        for known in self._known.values():
-            for file, reason in known.faults:
-                problems.setdefault(_text(file), Problem(_text(file), _text(reason)))
-        return ScanResult(configurations, problems)
+    def _plain(self, name: str) -> Answer:
+        if not _is_text(name):
+            shown = name.encode(errors="surrogateescape").decode(errors="replace")
+            reason = Reason(ReasonKey.CONFIGURATION_FILE_NAME, {"file": shown})
+            return Answer(shown, broken=True, says_device=True, problem=reason, reads=(name,))
+        return plain.read(name, folder.head(self._config_dir / name, _PLAIN_LIMIT))
 
-    def _signatures(
-        self, touched: set[str] | frozenset[str], reader: YamlReader
-    ) -> dict[str, Signature | None]:
-        return {path: reader.signature(path) for path in touched}
-
-    def _faults(
-        self, errors: list[SourceError] | tuple[SourceError, ...]
-    ) -> tuple[tuple[str, str], ...]:
-        return tuple((self._relative(error.file), str(error)) for error in errors)
-
-    def _own(self, name: str) -> str:
-        return os.path.join(self._config_dir, name)  # noqa: PTH118 paths are texts here
-
-    def _relative(self, path: str) -> str:
-        return os.path.relpath(path, self._config_dir)
-
-    def _path(self, path: str) -> Path:
-        """Return the same object for the same path: configurations share most of their files."""
-        return self._paths.setdefault(path, Path(path))
-
-    def _forget_paths(self) -> None:
-        used = {path: None for known in self._known.values() for path in known.signatures}
-        self._paths = {path: self._paths[path] for path in used if path in self._paths}
+    async def _judge(self) -> None:
+        known = self._judged = self._known
+        before = self._result.configurations
+        result = await asyncio.to_thread(judge, str(self._config_dir), known, before)
+        if result != self._result:
+            self._result = result
 
 
-def _text(name: str) -> str:
-    """Return a text that can be stored: a registry with a surrogate in it cannot be saved."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself; the error comes when it is read
-        return False
+def _is_text(name: str) -> bool:
+    return name.isprintable() and len(name) <= 255

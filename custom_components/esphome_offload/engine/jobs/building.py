@@ -1,6 +1,7 @@
 """The first half of a job: from a request to firmware."""
 
 from collections.abc import Callable
+from contextlib import suppress
 import logging
 
 from ..build.model import (
@@ -9,7 +10,7 @@ from ..build.model import (
     BuildRequest,
     Firmware,
 )
-from ..clock import Time
+from ..clock import Time, sleep
 from ..const import FailureReason
 from ..job_log import OWN, JobLogs
 from ..reason import Reason, ReasonKey
@@ -18,11 +19,18 @@ from .lanes import Binding, BuilderFailure, BuildLane
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob, Routing
 from .pool import BuilderPool
-from .ports import ConfigurationSource, FirmwareKeeper, QueueSettings
+from .ports import (
+    ConfigurationSource,
+    FirmwareKeeper,
+    FolderUnavailableError,
+    QueueSettings,
+)
 from .remedies import Action, FailureHistory, Step
 
 _LOGGER = logging.getLogger(__name__)
 
+_FOLDER_AGAIN = 10.0
+"""Seconds until an unavailable configuration folder is looked at again."""
 _ALL_LINES = 1_000_000
 """More than a log can hold."""
 
@@ -121,9 +129,18 @@ class Building:
         return firmware
 
     async def fingerprint(self, job: FirmwareJob) -> str:
-        """Return the present state of a job's configuration; raises BuildError when it is gone."""
+        """Return the present state of a job's configuration; raises BuildError when it is gone.
+
+        While the configuration folder is unavailable, it waits: nothing there counts as gone.
+        """
         configuration = job.request.configuration
-        fingerprint = await self._configurations.fingerprint(configuration)
+        while True:
+            with suppress(FolderUnavailableError):
+                fingerprint = await self._configurations.fingerprint(configuration)
+                break
+            if job.stage is not None:
+                self._ledger.enter(job, job.stage, Reason(ReasonKey.WAITS_FOR_FOLDER))
+            await sleep(self._time, _FOLDER_AGAIN)
         if fingerprint is None:
             raise BuildError(
                 FailureReason.CONFIG_INVALID,

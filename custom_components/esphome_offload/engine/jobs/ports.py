@@ -99,6 +99,10 @@ class FirmwareKeeper(Protocol):
         """Copy what is kept of a configuration to the new name of its file."""
 
 
+class FolderUnavailableError(Exception):
+    """The configuration folder cannot be used at the moment: nothing in it counts as gone."""
+
+
 class ConfigurationSource(Protocol):
     """The ESPHome configurations."""
 
@@ -109,7 +113,7 @@ class ConfigurationSource(Protocol):
     async def fingerprint(self, configuration: str) -> str | None:
         """Return a text that changes with any file of the configuration, secrets included.
 
-        None when the configuration does not exist.
+        None when the configuration does not exist. Raises FolderUnavailableError.
         """
 
     def access(self, configuration: str) -> DeviceAccess:

@@ -110,6 +110,10 @@ class CacheLayout:
         """Return what is locked while a configuration is flashed."""
         return self.all_flash / f"{configuration_key(configuration)}.lock"
 
+    def data_dirs(self) -> list[Path]:
+        """Return ESPHome's data directories of all configurations; blocks."""
+        return [*self.trees.glob("*/"), *self.bundles.glob("*/data/")]
+
     @property
     def config_hash(self) -> Path:
         """ESPHome's data directory for hashing configurations, with the packages of all."""

@@ -127,6 +127,14 @@ class Toolchains:
                 await self._stop(version, making)
         return making.task.result()
 
+    async def newest(self) -> Toolchain | None:
+        """Return the newest toolchain that is there, unchecked; None while there is none."""
+        for version in self._installed:
+            toolchain = self._toolchain(version)
+            if await asyncio.to_thread(self._complete, toolchain):
+                return toolchain
+        return None
+
     async def make_room(self, budget: int = TOOLCHAINS_BUDGET) -> None:
         """Remove toolchains until the rest takes no more than ``budget`` bytes."""
         folder = self._layout.toolchains

@@ -1,0 +1,1 @@
+"""The program that asks ESPHome about configurations, run by a toolchain's Python."""

@@ -1,0 +1,135 @@
+"""Inspector: asks the newest ESPHome that is there about configurations."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Final, Protocol, override
+import uuid
+
+from ..build.cache.layout import CacheLayout
+from ..build.process.environment import process_environment
+from ..build.process.processes import Command, LaunchError, Processes
+from ..build.toolchain.toolchains import Toolchain, Toolchains
+from ..codec import CodecError, decode_json
+from ..const import MIB
+from ..reason import Reason, ReasonKey
+from ..text import one_line
+from .answers import Answer
+
+_LOGGER = logging.getLogger(__name__)
+
+_START: Final = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from inspection.program import main; main()"
+)
+_FILE_SECONDS: Final = 10.0
+"""CPU for one file; the largest real ones take a second here, ten on a small board."""
+_FILE_MEMORY: Final = 96 * MIB
+"""What one file may take beyond the 32 MiB of ESPHome itself; a large one takes 20."""
+_START_TIMEOUT: Final = 120.0
+_FILE_TIMEOUT: Final = 2.0
+"""For each file, on the slowest board; a folder of files that all take too long is cut off."""
+_OUTPUT: Final = 32 * MIB
+
+
+class Inspector(Protocol):
+    """What answers about configurations."""
+
+    @property
+    def version(self) -> str | None:
+        """The version of ESPHome that would answer; None while there is none."""
+
+    async def ask(self, config_dir: Path, names: Sequence[str]) -> Mapping[str, Answer]:
+        """Return the answers about files of a folder; those that could not be had are missing."""
+
+
+class _TooMuchOutputError(Exception):
+    """The answers are longer than they may be."""
+
+
+class EsphomeInspector(Inspector):
+    """Runs the inspection program in the newest toolchain, one process for all files."""
+
+    def __init__(self, layout: CacheLayout, processes: Processes, toolchains: Toolchains) -> None:
+        self._layout = layout
+        self._processes = processes
+        self._toolchains = toolchains
+
+    @property
+    @override
+    def version(self) -> str | None:
+        """The newest version that is installed."""
+        return next(iter(self._toolchains.installed()), None)
+
+    @override
+    async def ask(self, config_dir: Path, names: Sequence[str]) -> Mapping[str, Answer]:
+        """Return the answers about files of a folder; never raises."""
+        toolchain = await self._toolchains.newest()
+        if toolchain is None or not names:
+            return {}
+        request = self._layout.tmp / f"inspection-{uuid.uuid4().hex}.json"
+        output = bytearray()
+
+        def on_output(chunk: bytes) -> None:
+            output.extend(chunk)
+            if len(output) > _OUTPUT:
+                raise _TooMuchOutputError
+
+        ended = False
+        try:
+            await asyncio.to_thread(self._write, request, config_dir, names)
+            timeout = _START_TIMEOUT + _FILE_TIMEOUT * len(names)
+            command = self._command(toolchain, request)
+            result = await self._processes.run(command, on_output, timeout=timeout)
+            ended = result.exit_code == 0
+        except (LaunchError, OSError, TimeoutError, _TooMuchOutputError) as error:
+            _LOGGER.warning("ESPHome could not be asked about configurations: %s", error)
+        finally:
+            await asyncio.to_thread(request.unlink, missing_ok=True)
+        return await asyncio.to_thread(_decode, bytes(output), names, ended=ended)
+
+    def _write(self, request: Path, config_dir: Path, names: Sequence[str]) -> None:
+        content = {
+            "config_dir": str(config_dir),
+            "names": list(names),
+            "clones": [str(path) for path in self._layout.data_dirs()],
+            "seconds": _FILE_SECONDS,
+            "memory": _FILE_MEMORY,
+        }
+        request.parent.mkdir(parents=True, exist_ok=True)
+        request.write_text(json.dumps(content), encoding="utf-8")
+
+    def _command(self, toolchain: Toolchain, request: Path) -> Command:
+        here = str(Path(__file__).parent)
+        return Command(
+            argv=(str(toolchain.python), "-P", "-s", "-c", _START, here, str(request)),
+            cwd=self._layout.root,
+            env=process_environment(
+                os.environ, time_zone="UTC", home=self._layout.home, tmpdir=self._layout.tmp
+            ),
+        )
+
+
+def _decode(output: bytes, names: Sequence[str], *, ended: bool) -> dict[str, Answer]:
+    """Return the answers; one that is not as it should be counts as a crash of ESPHome."""
+    wanted = set(names)
+    answers: dict[str, Answer] = {}
+    other = ""
+    for line in output.split(b"\n"):
+        try:
+            answer = decode_json(Answer, line)
+        except CodecError:
+            other = one_line(line.decode(errors="replace"), 200) or other
+            continue
+        if answer.file in wanted:
+            answers[answer.file] = answer
+    if not ended:
+        if not answers:
+            _LOGGER.warning("ESPHome could not be asked about configurations: %s", other)
+        return answers
+    for name in wanted - answers.keys():
+        reason = Reason(ReasonKey.CONFIGURATION_CRASHES_ESPHOME, {"file": name})
+        answers[name] = Answer(name, broken=True, says_device=True, problem=reason, reads=(name,))
+    return answers
