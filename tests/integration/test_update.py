@@ -316,8 +316,11 @@ async def test_an_update_that_waits_for_its_device_says_so(
     assert attributes["release_summary"] == built
     assert [record.levelname for record in caplog.records if built in record.message] == ["WARNING"]
 
+    ended = asyncio.Event()
+    coordinator.queue.subscribe(None, lambda _event, job: job.terminal and ended.set())
     asleep.awake.add("lamp")
     coordinator.queue.kick()
+    await ended.wait()
     await hass.async_block_till_done()
     attributes = state(hass).attributes
     assert attributes["installed_version"] == NEWEST

@@ -33,6 +33,7 @@ from custom_components.esphome_offload.engine.jobs.ports import (
     DeviceLink,
     FirmwareKeeper,
     Flasher,
+    FolderUnavailableError,
     Persistence,
     Presence,
     RestartWatch,
@@ -312,6 +313,7 @@ class ScriptedDevices(DeviceLink):
 class ScriptedConfigurations(ConfigurationSource):
     def __init__(self) -> None:
         self.fingerprints: dict[str, str | None] = {}
+        self.available = True
 
     @property
     @override
@@ -320,6 +322,8 @@ class ScriptedConfigurations(ConfigurationSource):
 
     @override
     async def fingerprint(self, configuration: str) -> str | None:
+        if not self.available:
+            raise FolderUnavailableError
         return self.fingerprints.get(configuration, "as it was")
 
 
