@@ -31,7 +31,7 @@ async def test_the_cache_is_pruned_after_a_build_and_not_after_an_upload(
 async def test_a_removed_configuration_is_kept_while_a_job_uses_it(
     coordinator: OffloadCoordinator, stage: Stage, config_dir: Path
 ) -> None:
-    (config_dir / "fan.yaml").write_text("esphome:\n  name: fan\n")
+    (config_dir / "fan.yaml").write_text("esphome:\n  name: fan\nhost:\n")
     await coordinator._inventory.async_rescan()
     block = Block()
     stage.builder.script = [block]
