@@ -51,6 +51,8 @@ class Stage(StrEnum):
 
     PREPARING = "preparing"
     WAITING_BUILDER = "waiting_builder"
+    DOWNLOADING = "downloading"
+    """The tools of the build are downloaded and unpacked."""
     COMPILING = "compiling"
     FETCHING = "fetching"
     WAITING_DEVICE = "waiting_device"

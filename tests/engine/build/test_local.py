@@ -11,6 +11,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.cache.eviction import make_room
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.file_counts import FileCounts
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
 from custom_components.esphome_offload.engine.build.local import LocalBuilder
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
@@ -117,6 +118,38 @@ async def test_firmware_of_versions_without_a_build_time_is_built_once(
     for content in ("one", "two"):
         await bench.builder.build(bench.request({"content": content, "old": True}), sink)
     assert not any(line.startswith("== Built again") for line in sink.output)
+
+
+async def test_tools_that_are_downloaded_are_a_stage_of_their_own(bench: Bench, sink: Sink) -> None:
+    says = ["Downloading: [==  ] 50%", "-- Configuring done (3.2s)", "[1/2] CC a", "[2/2] LINK"]
+    await bench.builder.build(bench.request({"content": "image", "says": says}), sink)
+    # All at once, it was over before anybody could be told.
+    assert sink.stages[-1] is Stage.COMPILING
+    assert sink.percents[-1] == 100
+
+
+PICO = "Processing lamp (board: rpipicow; framework: arduino; platform: x)"
+
+
+def compiling(*names: str) -> list[str]:
+    return [PICO, *(f"Compiling .pioenvs/lamp/src/{name}.cpp.o" for name in names)]
+
+
+async def test_the_files_of_the_last_build_are_the_measure_of_the_next(
+    bench: Bench, sink: Sink
+) -> None:
+    await bench.builder.build(
+        bench.request({"content": "image", "says": compiling("a", "b", "c", "d")}), sink
+    )
+    assert sink.percents[-1] < 5
+    counts = FileCounts(bench.layout)
+    assert counts.read(LAMP) == (4, {"rpipicow arduino": 4})
+    # One that compiles only what has changed is no measure.
+    await bench.builder.build(
+        bench.request({"content": "image", "says": compiling("a")}), again := Sink()
+    )
+    assert again.percents[-1] == 25.0
+    assert counts.read(LAMP)[0] == 4
 
 
 async def test_the_users_folder_stays_as_it_is(bench: Bench, sink: Sink) -> None:

@@ -201,6 +201,28 @@ def test_ninja_redrawing_its_status_in_one_row_is_understood() -> None:
     assert progress == [1.0, 50.0, 100.0]
 
 
+def test_tools_that_are_downloaded_have_a_progress_of_their_own() -> None:
+    progress = BuildProgress()
+    parser = OutputParser(progress)
+    shown = []
+    for row in (
+        b"\rDownloading: [==  ] 50% ",
+        b"\rDownloading: [====] 100% Done...\r\n",
+        b"\rExtracting: [==  ] 50% ",
+        b"Tool Manager: Installing platformio/toolchain-x @ ~1.2\n",
+        b"Unpacking  [####----]  50%  00:00:01\n",
+        b"Receiving objects:  50% (1/2)\r",
+    ):
+        assert parser.feed(row)[1] is None
+        shown.append(progress.loading)
+    # Each takes half of what is left: nobody says how many there are.
+    assert shown == [25.0, 50.0, 62.5, 62.5, 62.5, 62.5]
+    parser.feed(b"-- The C compiler identification is GNU 14.2.0\n")
+    assert progress.loading is None
+    parser.feed(b"\n[1/100] Building C object x.obj\nUnpacking 50%\n")
+    assert (progress.loading, progress.percent) == (None, 1.0)
+
+
 def test_of_output_without_any_newline_only_a_line_is_kept() -> None:
     parser = OutputParser()
     for _ in range(1000):

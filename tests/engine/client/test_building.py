@@ -57,6 +57,31 @@ async def test_output_progress_and_place_come_here(ready: Offloader, remote: Rem
     assert 50.0 in sink.percents
 
 
+async def test_tools_that_are_downloaded_there_are_a_stage_here(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    blocks = [Block(), Block(), Block()]
+
+    async def downloads(request: BuildRequest, sink: BuildSink) -> None:
+        sink.stage(Stage.DOWNLOADING)
+        for percent, block in zip((25.0, 75.0), blocks, strict=False):
+            sink.progress(percent)
+            await block(request, sink)
+        sink.stage(Stage.COMPILING)
+        sink.progress(10.0)
+        await blocks[2](request, sink)
+
+    remote.script = [downloads]
+    sink = Sink()
+    build = asyncio.create_task(ready.build(sink))
+    for percent, block in zip((25.0, 75.0, 10.0), blocks, strict=True):
+        await sink.until(lambda percent=percent: percent in sink.percents)
+        block.release.set()
+    await build
+    assert sink.stages[-3:] == [Stage.DOWNLOADING, Stage.COMPILING, Stage.FETCHING]
+    assert sink.percents.index(75.0) < sink.percents.index(10.0)
+
+
 async def test_the_builders_own_lines_are_marked_with_its_label(
     ready: Offloader, remote: RemoteBuilder
 ) -> None:

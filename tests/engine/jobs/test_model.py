@@ -92,5 +92,14 @@ def test_a_percentage_that_is_not_a_number_is_ignored(percent: float) -> None:
     assert overall(request().operation, Stage.COMPILING, percent) is None
 
 
+def test_downloading_tools_takes_its_share_of_compiling_if_there_are_any() -> None:
+    operation = request().operation
+    assert overall(operation, Stage.DOWNLOADING, 0) == overall(operation, Stage.COMPILING, 0)
+    downloaded = overall(operation, Stage.DOWNLOADING, 100)
+    assert downloaded == overall(operation, Stage.COMPILING, 0, downloaded=True) == 27
+    end = overall(operation, Stage.COMPILING, 100)
+    assert overall(operation, Stage.COMPILING, 100, downloaded=True) == end
+
+
 def test_a_hundred_percent_is_for_completed_jobs() -> None:
     assert overall(request().operation, Stage.VERIFYING, 100) == 99

@@ -1,8 +1,7 @@
 """LocalBuilder: compiles on this machine, for ourselves and for guests alike."""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import logging
 import os
@@ -14,8 +13,10 @@ from ..const import FailureReason, Source, Stage
 from ..job_log import OWN
 from ..listeners import Listeners
 from ..reason import Reason, ReasonKey
+from .build_output import BuildOutput
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import diagnose
+from .file_counts import FileCounts
 from .firmware import BuildResult, FirmwareStore, check_version, digest
 from .model import (
     Builder,
@@ -43,10 +44,6 @@ _LOGGER = logging.getLogger(__name__)
 
 _BUILD_TIMEOUT = 3 * 3600.0
 """Half an hour on a small board, and as much again for the tools of the first ESP-IDF build."""
-_TAIL = 500
-"""Lines kept to find the cause of a failure: the first of a file's diagnostics may be far up."""
-_VALID = "Generating C++ source"
-"""What ESPHome prints once it has accepted the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +85,7 @@ class LocalBuilder(Builder):
         self._processes = processes
         self._toolchains = toolchains
         self._firmware = firmware
+        self._file_counts = FileCounts(layout)
         self._entry = entry
         self._containment = containment
         self._machine = machine or Machine(layout.root)
@@ -197,15 +195,9 @@ class LocalBuilder(Builder):
     async def _compile(
         self, request: BuildRequest, toolchain: Toolchain, tree: Path, sink: BuildSink
     ) -> None:
-        tail: deque[str] = deque(maxlen=_TAIL)
-        valid = False
-
-        def lines(batch: Sequence[str]) -> None:
-            nonlocal valid
-            valid = valid or any(_VALID in line for line in batch)
-            tail.extend(batch)
-            sink.lines(batch)
-
+        output = BuildOutput(
+            sink, *await asyncio.to_thread(self._file_counts.read, request.configuration)
+        )
         call = EsphomeCall(
             config_dir=request.config_dir,
             data_dir=tree,
@@ -219,9 +211,10 @@ class LocalBuilder(Builder):
             )
             result = await self._processes.run_lines(
                 command,
-                lines,
-                sink.progress,
+                output.lines,
+                output.progressed,
                 timeout=_BUILD_TIMEOUT,
+                progress=output.progress,
             )
         except (ContainmentError, LaunchError, TimeoutError) as error:
             self._toolchains.invalidate(toolchain.version)
@@ -230,8 +223,21 @@ class LocalBuilder(Builder):
                 FailureReason.BUILDER_ENVIRONMENT, Reason(ReasonKey.ESPHOME_FAILED)
             ) from error
         if result.exit_code == 0:
+            if output.kind is not None:
+                await asyncio.to_thread(
+                    self._file_counts.keep,
+                    request.configuration,
+                    output.kind,
+                    output.progress.files,
+                )
             return
-        failure = await diagnose(tail, result, request.config_dir, valid=valid)
+        failure = await diagnose(
+            output.tail,
+            result,
+            request.config_dir,
+            valid=output.valid,
+            compiled=output.compiled,
+        )
         if failure.failure_reason is FailureReason.BUILDER_ENVIRONMENT:
             self._toolchains.invalidate(toolchain.version)
         raise failure

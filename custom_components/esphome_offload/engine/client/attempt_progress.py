@@ -69,6 +69,7 @@ class AttemptProgress:
         self.submitted = False
         self.answer: asyncio.Future[None] | None = None
         self.ended = False
+        self._downloading = False
         self._sink = sink
         self._label = label
 
@@ -76,7 +77,13 @@ class AttemptProgress:
         """Hand on an event."""
         self.events += 1
         match event:
+            case AttemptEvent(state=AttemptState.COMPILING, downloading=float(percent)):
+                if not self._downloading:
+                    self._downloading = True
+                    self._sink.stage(Stage.DOWNLOADING)
+                self._sink.progress(percent)
             case AttemptEvent(state=state):
+                self._downloading = False
                 if (stage := _STAGES.get(state)) is not None:
                     self._sink.stage(stage)
             case QueueEvent(ahead=ahead):

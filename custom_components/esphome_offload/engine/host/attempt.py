@@ -23,6 +23,7 @@ NOTIFY_CHARACTERS: Final = 64 * 1024
 
 _STATES: Final = {
     Stage.PREPARING: AttemptState.PREPARING,
+    Stage.DOWNLOADING: AttemptState.COMPILING,
     Stage.COMPILING: AttemptState.COMPILING,
 }
 
@@ -81,6 +82,8 @@ class GuestAttempt(BuildSink):
         self.key = submission.key
         self.lines_so_far = lines
         self.percent: float | None = None
+        self.downloading: float | None = None
+        """How far the tools are downloaded, while they are; the percent is that of the compile."""
         self.ahead: int | None = None
         self.result = result
         self.attached_changed = Listeners[[]]()
@@ -123,6 +126,7 @@ class GuestAttempt(BuildSink):
             failure_reason=result.failure_reason if result else None,
             reason=SentReason.of(result.reason) if result and result.reason else None,
             exit_code=result.exit_code if result else None,
+            downloading=None if result else self.downloading,
         )
 
     @contextmanager
@@ -146,18 +150,27 @@ class GuestAttempt(BuildSink):
     def stage(self, stage: Stage) -> None:
         """Enter a stage; what follows the compile takes a moment and has no state of its own."""
         state = _STATES.get(stage)
-        if self.result is None and state is not None and state is not self._state:
+        downloading = 0.0 if stage is Stage.DOWNLOADING else None
+        if self.result is not None or state is None:
+            return
+        if state is not self._state or (downloading is None) is not (self.downloading is None):
             self._state = state
             self.ahead = None
             self.percent = None
+            self.downloading = downloading
             self._notify()
 
     @override
     def progress(self, percent: float) -> None:
-        """Note how far the compile is."""
+        """Note how far the compile, or the download of its tools, is."""
         percent = float(round(min(max(percent, 0.0), 100.0)))
-        if self.result is None and percent != self.percent:
-            self.percent = percent
+        if self.result is not None:
+            return
+        if self.downloading is not None:
+            changed, self.downloading = percent != self.downloading, percent
+        else:
+            changed, self.percent = percent != self.percent, percent
+        if changed:
             self._notify_soon()
 
     @override

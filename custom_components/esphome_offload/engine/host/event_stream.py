@@ -54,6 +54,7 @@ class _Sent:
         self._state: AttemptState | None = None
         self._ahead: int | None = None
         self._percent: float | None = None
+        self._downloading: float | None = None
 
     def changes(self, attempt: GuestAttempt) -> list[BuildEvent]:
         """Return what changed, but for the end; all of it is of one moment."""
@@ -61,7 +62,7 @@ class _Sent:
             return []
         attempt_id = attempt.key.attempt_id
         changes: list[BuildEvent] = []
-        if attempt.state is not self._state:
+        if attempt.state is not self._state or attempt.downloading != self._downloading:
             changes.append(attempt.event())
             self._percent = None
         if attempt.ahead is not None and attempt.ahead != self._ahead:
@@ -69,4 +70,5 @@ class _Sent:
         if attempt.percent is not None and attempt.percent != self._percent:
             changes.append(ProgressEvent(attempt_id, attempt.percent))
         self._state, self._ahead, self._percent = attempt.state, attempt.ahead, attempt.percent
+        self._downloading = attempt.downloading
         return changes

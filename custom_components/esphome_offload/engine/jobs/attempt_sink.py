@@ -77,7 +77,12 @@ class AttemptSink(BuildSink):
         """Show how far the job is, from how far its stage is."""
         if not self._live() or self._job.stage is None:
             return
-        whole = overall(self._job.request.operation, self._job.stage, percent)
+        whole = overall(
+            self._job.request.operation,
+            self._job.stage,
+            percent,
+            downloaded=Stage.DOWNLOADING in self._job.stage_seconds,
+        )
         if whole is not None:
             self._ledger.advance(self._job, whole)
 

@@ -19,12 +19,24 @@ _WEIGHTS: Mapping[Operation, Mapping[Stage, int]] = {
     Operation.CLEAN: {Stage.PREPARING: 100},
 }
 
+_DOWNLOAD = 0.3
+"""What downloading tools takes of the share of compiling, if there are any to be downloaded."""
+
 # A hundred is for jobs that are done.
 _MOST = 99
 
 
-def overall(operation: Operation, stage: Stage, percent: float) -> int | None:
-    """Return whole percents of the job, None for a stage that says nothing about it."""
+def overall(
+    operation: Operation, stage: Stage, percent: float, *, downloaded: bool = False
+) -> int | None:
+    """Return whole percents of the job, None for a stage that says nothing about it.
+
+    ``downloaded``: the tools of the build had to be downloaded first.
+    """
+    if stage is Stage.DOWNLOADING:
+        stage, percent = Stage.COMPILING, percent * _DOWNLOAD
+    elif stage is Stage.COMPILING and downloaded:
+        percent = 100.0 * _DOWNLOAD + percent * (1.0 - _DOWNLOAD)
     weights = _WEIGHTS[operation]
     if stage not in weights or not math.isfinite(percent):
         return None

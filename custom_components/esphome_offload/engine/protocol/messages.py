@@ -172,6 +172,7 @@ class AttemptEvent:
     """Builder → offloader: the state of an attempt. ``lines`` counts what it printed so far.
 
     ``reason`` is what people are told; it and ``failure_reason`` are set when the state is failed.
+    ``downloading`` says how far the tools of the build are downloaded, while they are.
     """
 
     TYPE: ClassVar[str] = "attempt"
@@ -181,6 +182,7 @@ class AttemptEvent:
     failure_reason: Annotated[FailureReason, OrElse(FailureReason.INTERNAL)] | None = None
     reason: SentReason | None = None
     exit_code: ExitCode | None = None
+    downloading: Annotated[float, Number(0, 100)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 import re
 import threading
+from typing import ClassVar
 import uuid
 
 from .ownership import guest_users
@@ -26,6 +27,7 @@ class CacheLayout:
     """Paths below ``root``. Nothing here needs to be in a backup: all can be made again."""
 
     root: Path
+    FILE_COUNT: ClassVar[str] = ".files.json"
 
     @property
     def home(self) -> Path:
@@ -96,6 +98,10 @@ class CacheLayout:
     def tree_identity(self, configuration: str) -> Path:
         """Return the file that says what was built last in a tree; beside it, no build writes it."""
         return self.trees / f"{configuration_key(configuration)}.json"
+
+    def file_count(self, configuration: str) -> Path:
+        """Return where it is kept how many files a configuration is made of; beside its tree."""
+        return self.trees / f"{configuration_key(configuration)}{self.FILE_COUNT}"
 
     @property
     def all_flash(self) -> Path:

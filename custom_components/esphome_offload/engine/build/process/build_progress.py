@@ -12,7 +12,8 @@ _ROWS = re.compile(
     rb"|(?:Writing at\b|^[ ]*+Uploading:)(?P<bar>[^%\n]{0,200}+)%"
     # ESPHome, PlatformIO, west.
     rb"|^[ ]*+(?:Downloading|Extracting|Unpacking|Receiving objects|Resolving deltas|Updating files)\b"
-    rb"(?P<load>[^%\n]{0,200}+)%",
+    rb"(?P<load>[^%\n]{0,200}+)%"
+    rb"|^(?P<other>-- |Processing )",  # cmake, PlatformIO
     re.MULTILINE,
 )
 """Possessive, and not far from where it begins: its time grows with the text and no faster."""
@@ -55,18 +56,20 @@ class BuildProgress:
     def __init__(self, files: int | None = None) -> None:
         self.percent: float | None = None
         self.loading: float | None = None
-        """How far the download or unpacking of a tool is; None when something else is done."""
+        """How far the tools are downloaded and unpacked; None while something else is done."""
         self.files = 0
         """Files that PlatformIO has said it compiles."""
         self._expected = files
         self._ninjas = [_Ninja()]
+        self._bar = 0.0
+        self._bars = 0
 
     def read(self, block: bytes) -> None:
         """Read whole rows, each of which ends with a line feed or is the last one."""
         for found in _ROWS.finditer(block):
             if (bar := found["load"]) is not None:
-                if (loaded := _percent(bar)) is not None:
-                    self.loading = loaded
+                if (percent := _percent(bar)) is not None:
+                    self._load(percent)
                 continue
             self.loading = None
             if found["steps"]:
@@ -75,13 +78,23 @@ class BuildProgress:
                 self._file()
             elif found["make"]:
                 self._advance(float(min(int(found["make"]), 100)))
-            elif (percent := _percent(found["bar"])) is not None:
+            elif found["bar"] and (percent := _percent(found["bar"])) is not None:
                 # An upload, which may begin again.
                 self.percent = percent
 
     def expect(self, files: int) -> None:
         """Take the number of files of a build that is like this one."""
         self._expected = self._expected or files
+
+    def _load(self, percent: float) -> None:
+        """Take a row of one of several downloads; nobody says how many: each takes half of the rest."""
+        if self.percent is not None:
+            return
+        if self._bars == 0 or percent < self._bar:
+            self._bars += 1
+        self._bar = percent
+        left = 100.0 / 2.0**self._bars
+        self.loading = min(100.0 - left * (2.0 - percent / 100.0), _MOST)
 
     def _advance(self, percent: float) -> None:
         self.percent = max(percent, self.percent or 0.0)

@@ -16,6 +16,7 @@ from typing import TypedDict, cast
 from ...const import MIB
 from ...tasks import BackgroundTasks, uninterrupted
 from ...threads import in_thread
+from .build_progress import BuildProgress
 from .containment import Rules
 from .output import OutputParser
 
@@ -146,13 +147,16 @@ class Processes:
         *,
         until: Callable[[str], bool] | None = None,
         timeout: float | None = None,
+        progress: BuildProgress | None = None,
     ) -> ProcessResult:
         """Run a command and hand on its lines, in batches, and its progress (0 to 100).
+
+        ``progress`` is what is known of builds like this one; it is up to date at each call.
 
         Batches and lines are bounded. When ``until`` accepts a line, this returns at once as if the
         command had ended well; it is ended in the background. Otherwise like ``run``.
         """
-        lines = _Lines(sink_lines, sink_progress, until)
+        lines = _Lines(sink_lines, sink_progress, until, progress or BuildProgress())
         task = await self._start(command, lines.feed)
         accepted = asyncio.create_task(lines.accepted.wait())
         try:
@@ -262,9 +266,11 @@ class _Lines:
         sink_lines: Callable[[Sequence[str]], None],
         sink_progress: Callable[[float], None] | None,
         until: Callable[[str], bool] | None,
+        progress: BuildProgress,
     ) -> None:
         self.accepted = asyncio.Event()
-        self._parser = OutputParser()
+        self._progress = progress
+        self._parser = OutputParser(progress)
         self._sink_lines = sink_lines
         self._sink_progress = sink_progress
         self._until = until
@@ -272,10 +278,12 @@ class _Lines:
     def feed(self, chunk: bytes) -> None:
         if self.accepted.is_set():
             return
-        lines, progress = self._parser.feed(chunk)
+        before = self._progress.loading
+        lines, percent = self._parser.feed(chunk)
         self._hand_on(lines)
-        if progress is not None and self._sink_progress is not None:
-            self._sink_progress(progress)
+        loading = self._progress.loading
+        if self._sink_progress is not None and (percent is not None or loading != before):
+            self._sink_progress((self._progress.percent or 0.0) if loading is None else loading)
 
     def finish(self) -> None:
         if not self.accepted.is_set():
