@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
-from custom_components.esphome_offload.engine.codec import encode
+from custom_components.esphome_offload.engine.codec import Json, encode
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.host import inbox
+from custom_components.esphome_offload.engine.host import attempt_store, inbox
 from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.host.used_ids import UsedAttemptIds
 from custom_components.esphome_offload.engine.protocol.bodies import IncomingFile
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
@@ -63,6 +64,25 @@ async def test_a_device_is_always_built_in_the_same_folders(
     assert first.config_dir == second.config_dir
     assert (second.config_dir / "lamp.yaml").read_bytes() == b"two"
     assert not (second.config_dir / "old.h").exists()
+
+
+async def test_a_submit_costs_no_more_where_many_attempts_are_kept(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[object] = []
+
+    def count(message: object) -> Json:
+        encoded.append(message)
+        return encode(message)
+
+    for _ in range(3):
+        await guest.end(await guest.submit())
+    block = Block()
+    builder.script = [block]
+    monkeypatch.setattr(attempt_store, "encode", count)
+    await guest.submit()
+    assert [type(each) for each in encoded] == [UsedAttemptIds]
+    block.release.set()
 
 
 async def test_a_bundle_is_removed_once_it_is_built(

@@ -7,7 +7,7 @@ import math
 from typing import Annotated
 
 from ..clock import Time
-from ..codec import CodecError, Number, decode, encode
+from ..codec import CodecError, Json, Number, decode, encode
 from ..job_log import JobLogs
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.fields import Count
@@ -20,19 +20,22 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """An attempt in the store; ``lines`` counts what it printed.
+    """An attempt that has ended, in the store; ``lines`` counts what it printed.
 
-    ``keep_for`` is for how many more seconds an ended one is kept: a wall clock may jump.
+    ``keep_for`` is for how many more seconds it is kept: a wall clock may jump.
     """
 
     submission: Submission
     lines: Count
-    result: Result | None = None
+    result: Result
     keep_for: Annotated[float, Number(-math.inf, math.inf)] | None = None
 
 
 class AttemptStore:
-    """What is known of guests' attempts. Use it on the event loop only."""
+    """What is known of guests' attempts. Use it on the event loop only.
+
+    What is stored is encoded when it changes, not at each save: there may be hundreds of attempts.
+    """
 
     def __init__(self, store: StateStore, logs: JobLogs, time: Time) -> None:
         self._store = store
@@ -40,6 +43,8 @@ class AttemptStore:
         self._time = time
         self._attempts: dict[AttemptKey, GuestAttempt] = {}
         self._used: dict[str, UsedAttemptIds] = {}
+        self._encoded: dict[AttemptKey, Json] = {}
+        self._encoded_used: dict[str, Json] = {}
 
     async def load(self) -> None:
         """Load the attempts that had ended; what had not is lost, but its id stays used."""
@@ -48,6 +53,7 @@ class AttemptStore:
         for pin_sha256, raw in used.items() if isinstance(used, Mapping) else ():
             try:
                 self._used[pin_sha256] = decode(UsedAttemptIds, raw)
+                self._encoded_used[pin_sha256] = raw
             except CodecError as err:
                 _LOGGER.warning("The used attempt ids of a guest are damaged: %s", err)
         records = state.get("attempts")
@@ -57,21 +63,17 @@ class AttemptStore:
             except CodecError as err:
                 _LOGGER.warning("The record of a guest's build is damaged: %s", err)
                 continue
-            if record.result is not None:
-                attempt = GuestAttempt(
-                    record.submission,
-                    self._logs,
-                    self._time,
-                    lines=record.lines,
-                    result=record.result,
-                )
-                if record.keep_for is not None:
-                    attempt.keep(record.keep_for)
-                self._attempts[attempt.key] = attempt
+            attempt = GuestAttempt(
+                record.submission, self._logs, self._time, lines=record.lines, result=record.result
+            )
+            if record.keep_for is not None:
+                attempt.keep(record.keep_for)
+            self._attempts[attempt.key] = attempt
+            self._encoded[attempt.key] = raw
         await self._logs.prune([key.log_id for key in self._attempts])
 
     async def close(self) -> None:
-        """Store everything."""
+        """Store everything; what has not ended is lost."""
         await self._store.save_now(self._state())
 
     def all(self) -> tuple[GuestAttempt, ...]:
@@ -104,6 +106,7 @@ class AttemptStore:
         """
         key = submission.key
         self._used_by(key.pin_sha256).add(key.attempt_id, submission.at)
+        self._encode_used(key.pin_sha256)
         self._logs.open(key.log_id)
         attempt = GuestAttempt(submission, self._logs, self._time)
         self._attempts[key] = attempt
@@ -114,33 +117,41 @@ class AttemptStore:
             raise
         return attempt
 
-    def save_soon(self) -> None:
+    def note_ended(self, attempt: GuestAttempt) -> None:
         """Store soon how an attempt ended."""
-        self._store.save_soon(self._state)
+        if attempt.result is not None and self._attempts.get(attempt.key) is attempt:
+            record = _Record(attempt.submission, attempt.lines_so_far, attempt.result)
+            self._encoded[attempt.key] = encode(record)
+            self._store.save_soon(self._state)
 
     def forget(self, attempt: GuestAttempt) -> None:
         """Drop an attempt and its log, but not its id."""
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
+            self._encoded.pop(attempt.key, None)
             self._logs.finish(attempt.key.log_id)
             self._logs.forget([attempt.key.log_id])
-            self.save_soon()
+            self._store.save_soon(self._state)
 
     def forget_guest(self, pin_sha256: str) -> None:
         """Drop everything of a guest, but the horizon of its ids: it may be paired again."""
         for attempt in self.of(pin_sha256):
             self.forget(attempt)
         self._used_by(pin_sha256).drop_all()
-        self.save_soon()
+        self._encode_used(pin_sha256)
+        self._store.save_soon(self._state)
 
     def _used_by(self, pin_sha256: str) -> UsedAttemptIds:
         return self._used.setdefault(pin_sha256, UsedAttemptIds())
 
-    def _state(self) -> dict[str, object]:
+    def _encode_used(self, pin_sha256: str) -> None:
+        self._encoded_used[pin_sha256] = encode(self._used_by(pin_sha256))
+
+    def _state(self) -> Json:
         return {
             "attempts": [
-                encode(_Record(each.submission, each.lines_so_far, each.result, each.keep_for))
-                for each in self._attempts.values()
+                {**record, "keep_for": self._attempts[key].keep_for}
+                for key, record in self._encoded.items()
             ],
-            "used": {pin_sha256: encode(used) for pin_sha256, used in self._used.items()},
+            "used": dict(self._encoded_used),
         }

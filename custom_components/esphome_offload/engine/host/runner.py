@@ -162,7 +162,7 @@ class GuestBuildRunner:
 
     def _settle(self, attempt: GuestAttempt) -> None:
         self._forget_in(attempt, KEEP)
-        self._attempts.save_soon()
+        self._attempts.note_ended(attempt)
         self._on_ended(attempt)
         ended = [
             each for each in self._attempts.of(attempt.key.pin_sha256) if each.result is not None
