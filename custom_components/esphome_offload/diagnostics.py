@@ -1,16 +1,15 @@
-"""Diagnostics, without secrets; of the address of a peer only the host."""
+"""Diagnostics, without secrets and addresses."""
 
 from dataclasses import asdict
 from typing import Any, Final
 
-from homeassistant.components.diagnostics import async_redact_data
+from homeassistant.components.diagnostics import REDACTED, async_redact_data
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 
 from .coordinator import DATA_COORDINATOR, AnyConfigEntry
 from .engine.build.model import Builder
 from .engine.build.slots import Slots
-from .engine.client.address import host as host_of
 from .engine.const import MIB
 from .engine.host.guests import Guest
 from .engine.host.lending import Lending
@@ -96,12 +95,12 @@ def _guest(lender: Lender, guest: Guest) -> dict[str, Any]:
 
 
 def _peer(peer: Peer) -> dict[str, Any]:
-    """Return what is known of a peer; of its address only the host."""
+    """Return the state of a peer."""
     link = peer.link
     agreement = link.agreement
     return {
         "scheme": peer.settings.url.partition(":")[0],
-        "host": host_of(peer.settings.url),
+        "host": REDACTED,
         "verify_ssl": peer.settings.verify_ssl,
         "pin_sha256": peer.settings.public.pin_sha256,
         "state": link.state.value,
