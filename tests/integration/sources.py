@@ -147,7 +147,7 @@ class Code:
                 if (
                     isinstance(key, ast.Attribute)
                     and isinstance(key.value, ast.Name)
-                    and key.value.id == "VersionProblem"
+                    and key.value.id == "ReasonKey"
                 ):
                     self.exception_keys |= _constants(value, {})
 

@@ -18,7 +18,6 @@ from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionError,
-    VersionProblem,
 )
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
@@ -299,8 +298,8 @@ async def test_a_fixed_version_is_asked_for_with_the_newest_proposed(
     ("typed", "problem", "error"),
     [
         ("newest", None, "version_invalid"),
-        ("2026.99.0", VersionProblem.UNKNOWN, "version_not_found"),
-        ("2020.1.0", VersionProblem.UNSUPPORTED_PYTHON, "version_unsupported"),
+        ("2026.99.0", ReasonKey.VERSION_UNKNOWN, "version_not_found"),
+        ("2020.1.0", ReasonKey.VERSION_OTHER_PYTHON, "version_unsupported"),
     ],
 )
 async def test_an_unusable_version_shows_an_error_and_can_be_corrected(
@@ -310,13 +309,11 @@ async def test_an_unusable_version_shows_an_error_and_can_be_corrected(
     stage: Stage,
     *,
     typed: str,
-    problem: VersionProblem | None,
+    problem: ReasonKey | None,
     error: str,
 ) -> None:
     if problem is not None:
-        stage.versions.unknown[typed] = VersionError(
-            problem, Reason(ReasonKey.VERSION_UNKNOWN, {"version": "1.2.3"})
-        )
+        stage.versions.unknown[typed] = VersionError(Reason(problem, {"version": "1.2.3"}))
     form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)
 
@@ -339,7 +336,7 @@ async def test_without_a_network_the_owner_is_believed(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
     stage.versions.unknown["2026.12.0"] = VersionError(
-        VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+        Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
     )
     form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)

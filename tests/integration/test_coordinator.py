@@ -10,7 +10,6 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionError,
-    VersionProblem,
 )
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
@@ -57,7 +56,7 @@ class TestVersions:
         caplog: pytest.LogCaptureFixture,
     ) -> None:
         stage.versions.error = VersionError(
-            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+            Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
         )
         await pass_time(6 * 3600 + 1)
         await pass_time(6 * 3600 + 1)
@@ -84,7 +83,7 @@ class TestVersions:
             "data": {"newest": {"stable": "2026.9.1"}},
         }
         stage.versions.error = VersionError(
-            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+            Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
         )
         assert await hass.config_entries.async_setup(entry.entry_id)
         assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.9.1"
@@ -113,21 +112,19 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("problem", "key"),
         [
-            (VersionProblem.UNKNOWN, "version_not_found"),
-            (VersionProblem.UNSUPPORTED_PYTHON, "version_unsupported"),
-            (VersionProblem.NO_NETWORK, "version_not_checked"),
+            (ReasonKey.VERSION_UNKNOWN, "version_not_found"),
+            (ReasonKey.VERSION_OTHER_PYTHON, "version_unsupported"),
+            (ReasonKey.VERSION_UNCHECKED, "version_not_checked"),
         ],
     )
     async def test_a_version_that_cannot_be_used(
         self,
         coordinator: OffloadCoordinator,
         stage: Stage,
-        problem: VersionProblem,
+        problem: ReasonKey,
         key: str,
     ) -> None:
-        stage.versions.unknown["1.2.3"] = VersionError(
-            problem, Reason(ReasonKey.VERSION_UNKNOWN, {"version": "1.2.3"})
-        )
+        stage.versions.unknown["1.2.3"] = VersionError(Reason(problem, {"version": "1.2.3"}))
         with pytest.raises(ServiceValidationError, match=r"1\.2\.3") as error:
             await coordinator.async_submit("lamp.yaml", Operation.INSTALL, version="1.2.3")
         assert error.value.translation_key == key
@@ -159,7 +156,7 @@ class TestRefusals:
         self, hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
     ) -> None:
         stage.versions.error = VersionError(
-            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+            Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
         )
         assert await hass.config_entries.async_setup(entry.entry_id)
         with pytest.raises(ServiceValidationError, match="name the version to build lamp with"):
@@ -169,7 +166,7 @@ class TestRefusals:
         self, hass: HomeAssistant, stage: Stage, entry: MockConfigEntry
     ) -> None:
         stage.versions.error = VersionError(
-            VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+            Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
         )
         assert await hass.config_entries.async_setup(entry.entry_id)
         await hass.async_block_till_done(wait_background_tasks=True)

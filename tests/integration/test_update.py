@@ -22,7 +22,6 @@ from custom_components.esphome_offload.engine.build.model import (
 )
 from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionError,
-    VersionProblem,
 )
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
@@ -212,7 +211,7 @@ async def test_release_notes_without_a_known_version_name_none(
     hass_ws_client: WebSocketGenerator,
 ) -> None:
     stage.versions.error = VersionError(
-        VersionProblem.NO_NETWORK, Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
+        Reason(ReasonKey.VERSION_UNCHECKED, {"version": "2026.12.0"})
     )
     hass.config_entries.async_update_entry(entry, options={"version_channel": "prerelease"})
     await hass.async_block_till_done(wait_background_tasks=True)

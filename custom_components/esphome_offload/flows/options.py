@@ -17,7 +17,8 @@ from homeassistant.helpers.selector import (
 import probatio
 
 from ..coordinator import DATA_COORDINATOR
-from ..engine.build.toolchain.versions import VersionError, VersionProblem, normal_version
+from ..engine.build.toolchain.versions import VersionError, normal_version
+from ..engine.reason import ReasonKey
 from ..options import (
     NUMBERS,
     EntryKey,
@@ -30,8 +31,8 @@ from .lending import LendingSteps
 
 # Without a network a version cannot be checked; it is then accepted.
 _VERSION_ERRORS = {
-    VersionProblem.UNKNOWN: "version_not_found",
-    VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
+    ReasonKey.VERSION_UNKNOWN: "version_not_found",
+    ReasonKey.VERSION_OTHER_PYTHON: "version_unsupported",
 }
 
 FIXED_VERSION_SCHEMA = probatio.Schema({probatio.Required(EntryKey.FIXED_VERSION): TextSelector()})
@@ -145,7 +146,7 @@ class OffloadOptionsFlow(LendingSteps):
         try:
             await coordinator.build_services.versions.check(version)
         except VersionError as error:
-            if (key := _VERSION_ERRORS.get(error.problem)) is not None:
+            if (key := _VERSION_ERRORS.get(error.reason.key)) is not None:
                 return {EntryKey.FIXED_VERSION: key}
         return {}
 

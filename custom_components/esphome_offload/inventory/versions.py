@@ -13,11 +13,11 @@ from homeassistant.helpers.event import async_track_time_interval
 from ..const import DOMAIN
 from ..engine.build.toolchain.versions import (
     VersionError,
-    VersionProblem,
     Versions,
     normal_version,
 )
 from ..engine.codec import CodecError, Keyed, Text, decode, encode
+from ..engine.reason import ReasonKey
 from ..errors import validation_error
 from ..options import OffloadOptions, VersionChannel
 from ..reasons import reason_text
@@ -28,9 +28,10 @@ _LOGGER = logging.getLogger(__name__)
 _INTERVAL = timedelta(hours=6)
 
 _REFUSALS = {
-    VersionProblem.UNKNOWN: "version_not_found",
-    VersionProblem.UNSUPPORTED_PYTHON: "version_unsupported",
-    VersionProblem.NO_NETWORK: "version_not_checked",
+    ReasonKey.VERSION_INVALID: "version_not_found",
+    ReasonKey.VERSION_UNKNOWN: "version_not_found",
+    ReasonKey.VERSION_OTHER_PYTHON: "version_unsupported",
+    ReasonKey.VERSION_UNCHECKED: "version_not_checked",
 }
 
 
@@ -120,7 +121,7 @@ class VersionTracker:
             await self._source.check(target)
         except VersionError as error:
             raise validation_error(
-                _REFUSALS[error.problem],
+                _REFUSALS[error.reason.key],
                 device=device_name,
                 version=version,
                 reason=reason_text(self._hass, error.reason),

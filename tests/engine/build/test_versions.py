@@ -11,7 +11,6 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
 from custom_components.esphome_offload.engine.build.toolchain.uv import Uv, problem
 from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionError,
-    VersionProblem,
     Versions,
     normal_version,
 )
@@ -61,7 +60,7 @@ async def test_a_version_that_exists_is_accepted(versions: Versions, version: st
 
 async def test_a_version_that_does_not_exist_is_unknown(versions: Versions) -> None:
     error = await refused(versions, "2099.1.0")
-    assert error.problem is VersionProblem.UNKNOWN
+    assert error.reason.key is ReasonKey.VERSION_UNKNOWN
     assert "There is no ESPHome 2099.1.0" in str(error)
 
 
@@ -74,7 +73,7 @@ async def test_what_is_no_version_never_reaches_a_command_line(
 ) -> None:
     no_uv = Uv(layout, ("/does/not/exist",), layout.root)
     error = await refused(Versions(processes, no_uv, tuple), version)
-    assert error.problem is VersionProblem.UNKNOWN
+    assert error.reason.key is ReasonKey.VERSION_INVALID
 
 
 def test_spellings_of_one_version_are_one() -> None:
@@ -85,7 +84,7 @@ async def test_a_version_for_another_python_is_refused_with_that_reason(
     versions: Versions,
 ) -> None:
     error = await refused(versions, FOR_OLD_PYTHON)
-    assert error.problem is VersionProblem.UNSUPPORTED_PYTHON
+    assert error.reason.key is ReasonKey.VERSION_OTHER_PYTHON
     assert f"Python {sys.version_info.major}.{sys.version_info.minor}" in str(error)
 
 
@@ -94,14 +93,14 @@ async def test_without_an_answer_from_the_index_the_network_is_blamed(
 ) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", UNREACHABLE)
     error = await refused(versions, NEWEST)
-    assert error.problem is VersionProblem.NO_NETWORK
+    assert error.reason.key is ReasonKey.VERSION_UNCHECKED
     assert "check the internet connection" in str(error)
 
 
 async def test_offline_the_newest_version_is_not_guessed(versions: Versions, offline: None) -> None:
     with pytest.raises(VersionError) as caught:
         await versions.newest(prerelease=False)
-    assert caught.value.problem is VersionProblem.NO_NETWORK
+    assert caught.value.reason.key is ReasonKey.NEWEST_UNCHECKED
 
 
 async def test_without_uv_nothing_is_claimed_about_the_version(
@@ -109,7 +108,6 @@ async def test_without_uv_nothing_is_claimed_about_the_version(
 ) -> None:
     no_uv = Uv(layout, ("/does/not/exist",), layout.root)
     error = await refused(Versions(processes, no_uv, tuple), NEWEST)
-    assert error.problem is VersionProblem.NO_NETWORK
     assert error.reason.key is ReasonKey.VERSION_UNCHECKED
 
 
@@ -152,5 +150,5 @@ def test_an_older_way_to_frame_messages_is_read_as_well() -> None:
             "  ╰─▶ Because there is no version of\n"
             "      esphome==2099.1.0 and you require esphome==2099.1.0, we can conclude\n"
         )
-        is VersionProblem.UNKNOWN
+        is ReasonKey.VERSION_UNKNOWN
     )

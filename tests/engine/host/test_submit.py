@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
+from custom_components.esphome_offload.engine.build.resources import free_disk
 from custom_components.esphome_offload.engine.codec import Json, encode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import attempt_store, inbox
@@ -396,4 +397,4 @@ async def test_only_so_many_builds_of_a_guest_wait(
 
 
 def test_the_inbox_knows_what_is_free(tmp_path: Path) -> None:
-    assert inbox.free_disk(tmp_path / "not" / "made" / "yet") > 0
+    assert free_disk(tmp_path / "not" / "made" / "yet") > 0

@@ -7,7 +7,6 @@ import pytest
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionError,
-    VersionProblem,
 )
 from custom_components.esphome_offload.engine.const import Operation, Source
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
@@ -119,9 +118,9 @@ async def test_one_address_for_several_devices_is_refused(
     ("version", "problem", "key"),
     [
         ("newest", None, "version_not_found"),
-        ("2026.99.0", VersionProblem.UNKNOWN, "version_not_found"),
-        ("2020.1.0", VersionProblem.UNSUPPORTED_PYTHON, "version_unsupported"),
-        ("2026.12.0", VersionProblem.NO_NETWORK, "version_not_checked"),
+        ("2026.99.0", ReasonKey.VERSION_UNKNOWN, "version_not_found"),
+        ("2020.1.0", ReasonKey.VERSION_OTHER_PYTHON, "version_unsupported"),
+        ("2026.12.0", ReasonKey.VERSION_UNCHECKED, "version_not_checked"),
     ],
 )
 async def test_a_version_that_cannot_be_used_is_refused(
@@ -130,13 +129,11 @@ async def test_a_version_that_cannot_be_used_is_refused(
     stage: Stage,
     *,
     version: str,
-    problem: VersionProblem | None,
+    problem: ReasonKey | None,
     key: str,
 ) -> None:
     if problem is not None:
-        stage.versions.unknown[version] = VersionError(
-            problem, Reason(ReasonKey.VERSION_UNKNOWN, {"version": "1.2.3"})
-        )
+        stage.versions.unknown[version] = VersionError(Reason(problem, {"version": "1.2.3"}))
     error = await refused(hass, "install", entity_id="all", version=version)
     assert error.translation_key == key
     assert version in str(error)

@@ -97,15 +97,18 @@ def why_not_here() -> Reason | None:
     return None
 
 
-def _disk_mib(path: Path) -> int | None:
-    while True:
-        try:
-            return shutil.disk_usage(path).free // MIB
-        except FileNotFoundError:
-            # Not made yet: what it will be made in.
-            path = path.parent
-        except OSError:
-            return None
+def free_disk(folder: Path) -> int:
+    """Return how many bytes are free where a folder is or will be. Blocks; raises OSError."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _disk_mib(folder: Path) -> int | None:
+    try:
+        return free_disk(folder) // MIB
+    except OSError:
+        return None
 
 
 def _field(path: Path, name: str, unit: int) -> int | None:

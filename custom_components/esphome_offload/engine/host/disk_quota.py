@@ -10,7 +10,7 @@ from pathlib import Path
 import threading
 from typing import Final
 
-from ..build.cache.eviction import disk_usage, evict
+from ..build.cache.eviction import disk_usage, evict, folders
 from ..build.cache.layout import CacheLayout
 from ..clock import Time
 from ..protocol.errors import ErrorCode, ProtocolError
@@ -116,12 +116,12 @@ class GuestDiskQuota:
 
 
 def _items(guests: Path) -> list[Item]:
-    return [item for guest in _folders(guests) for item in _items_of(CacheLayout(guest))]
+    return [item for guest in folders(guests) for item in _items_of(CacheLayout(guest))]
 
 
 def _items_of(layout: CacheLayout) -> list[Item]:
     parents = [layout.sources, layout.trees, layout.all_firmware]
-    keys = sorted({folder.name for parent in parents for folder in _folders(parent)})
+    keys = sorted({folder.name for parent in parents for folder in folders(parent)})
     items = [
         Item(
             layout.root.name,
@@ -144,10 +144,3 @@ def _used(layout: CacheLayout, key: str) -> float:
     except OSError:
         # Incomplete or cleaned.
         return 0.0
-
-
-def _folders(parent: Path) -> list[Path]:
-    try:
-        return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
-    except FileNotFoundError:
-        return []

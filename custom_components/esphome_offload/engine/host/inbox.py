@@ -7,6 +7,7 @@ from pathlib import Path
 import shutil
 from typing import Final
 
+from ..build.resources import free_disk
 from ..clock import Time
 from ..const import MIB
 from ..protocol.bodies import IncomingFile
@@ -34,13 +35,6 @@ class Received:
     path: Path
     size: int
     sha256: str
-
-
-def free_disk(folder: Path) -> int:
-    """Return how many bytes are free where a folder is or will be. Blocking."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 class Inbox:

@@ -113,16 +113,21 @@ def cache_entries(parent: Path, stop: threading.Event, stamp: str = ".") -> list
     set it returns at once.
     """
     entries: list[CacheEntry] = []
-    if not parent.is_dir():
-        return entries
-    for path in parent.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            try:
-                used = (path / stamp).stat().st_mtime
-            except FileNotFoundError:
-                used = 0.0
-            entries.append(CacheEntry(path, disk_usage(path, stop), used))
+    for path in folders(parent):
+        try:
+            used = (path / stamp).stat().st_mtime
+        except FileNotFoundError:
+            used = 0.0
+        entries.append(CacheEntry(path, disk_usage(path, stop), used))
     return entries
+
+
+def folders(parent: Path) -> list[Path]:
+    """Return the folders in a folder, which may be missing, without links to any. Blocks."""
+    try:
+        return [path for path in parent.iterdir() if path.is_dir() and not path.is_symlink()]
+    except FileNotFoundError:
+        return []
 
 
 def disk_usage(path: Path, stop: threading.Event) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 import logging
 import os
-from pathlib import Path
 import threading
 from typing import Final
 
+from .eviction import folders
 from .layout import CacheLayout, configuration_key
 
 _LOGGER = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def prune_orphans(
     missed first is noted. Blocks; stops early when ``stop`` is set.
     """
     kinds = (layout.trees, layout.bundles, layout.all_firmware, layout.all_flash)
-    kept = {path.name for kind in kinds for path in _folders(kind)}
+    kept = {path.name for kind in kinds for path in folders(kind)}
     orphans = kept - {configuration_key(configuration) for configuration in known}
     layout.orphans.mkdir(parents=True, exist_ok=True)
     for stamp in layout.orphans.iterdir():
@@ -45,7 +45,3 @@ def prune_orphans(
         for kind in kinds:
             layout.discard(kind / key)
         stamp.unlink()
-
-
-def _folders(parent: Path) -> list[Path]:
-    return [path for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []

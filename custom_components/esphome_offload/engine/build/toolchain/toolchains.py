@@ -34,12 +34,7 @@ from ..process.processes import (
     Processes,
     ProcessResult,
 )
-from .uv import (
-    Uv,
-    VersionProblem,
-    problem,
-    runs_here,
-)
+from .uv import Uv, problem, runs_here
 from .versions import VersionError, normal_version
 
 _LOGGER = logging.getLogger(__name__)
@@ -259,17 +254,15 @@ class Toolchains:
             return _not_now(ReasonKey.VERSION_NO_MEMORY, version)
         if "No space left on device" in output or "os error 28" in output:
             return _not_now(ReasonKey.VERSION_NO_DISK, version)
-        match problem(output):
-            case VersionProblem.NO_NETWORK:
-                if not self._installed:
-                    return _not_now(ReasonKey.VERSION_NOT_DOWNLOADED, version)
-                installed = ", ".join(self._installed)
-                return _not_now(ReasonKey.VERSION_NOT_AMONG_INSTALLED, version, installed=installed)
-            case VersionProblem.UNSUPPORTED_PYTHON:
-                return _never(ReasonKey.VERSION_OTHER_PYTHON, version)
-            case VersionProblem.UNKNOWN:
-                return _never(ReasonKey.VERSION_UNKNOWN, version)
-        return _never(ReasonKey.VERSION_NOT_INSTALLED, version, code=str(result.exit_code))
+        key = problem(output)
+        if key is None:
+            return _never(ReasonKey.VERSION_NOT_INSTALLED, version, code=str(result.exit_code))
+        if key is not ReasonKey.VERSION_UNCHECKED:
+            return _never(key, version)
+        if not self._installed:
+            return _not_now(ReasonKey.VERSION_NOT_DOWNLOADED, version)
+        installed = ", ".join(self._installed)
+        return _not_now(ReasonKey.VERSION_NOT_AMONG_INSTALLED, version, installed=installed)
 
     async def _works(self, toolchain: Toolchain) -> bool:
         """Ask the toolchain for its version, which imports what every call of ESPHome does.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from email import message_from_bytes
-from enum import StrEnum
 import os
 from pathlib import Path
 import platform
@@ -11,24 +10,16 @@ import uuid
 
 from packaging.specifiers import SpecifierSet
 
+from ...reason import ReasonKey
 from ..cache.layout import CacheLayout
 from ..process.environment import uv_environment
 from ..process.processes import Command
 
-
-class VersionProblem(StrEnum):
-    """Why an ESPHome version is not available."""
-
-    UNKNOWN = "unknown"
-    UNSUPPORTED_PYTHON = "unsupported_python"
-    NO_NETWORK = "no_network"
-
-
 _DRAWING = re.compile(r"[\s\u2500-\u257f\u25b6\u00d7]+")
 # In this order: without a network uv may also say that there is no such version.
-_PROBLEMS: Sequence[tuple[VersionProblem, re.Pattern[str]]] = (
+_PROBLEMS: Sequence[tuple[ReasonKey, re.Pattern[str]]] = (
     (
-        VersionProblem.NO_NETWORK,
+        ReasonKey.VERSION_UNCHECKED,
         re.compile(
             r"Failed to fetch|error sending request|Request failed after|dns error|network was disabled"
             r"|not found in the cache|Connection (?:refused|reset)|timed out|tcp connect error"
@@ -37,11 +28,11 @@ _PROBLEMS: Sequence[tuple[VersionProblem, re.Pattern[str]]] = (
         ),
     ),
     (
-        VersionProblem.UNSUPPORTED_PYTHON,
+        ReasonKey.VERSION_OTHER_PYTHON,
         re.compile(r"does not satisfy Python|requires a different Python|current Python version"),
     ),
     (
-        VersionProblem.UNKNOWN,
+        ReasonKey.VERSION_UNKNOWN,
         re.compile(
             r"there (?:is|are) no versions? of esphome\b|esphome was not found in the package"
             r"|only esphome\S* (?:is|are) available"
@@ -93,8 +84,11 @@ def unframed(output: str) -> str:
     return _DRAWING.sub(" ", output).strip()
 
 
-def problem(output: str) -> VersionProblem | None:
-    """Return the problem that uv's output names; None for any other."""
+def problem(output: str) -> ReasonKey | None:
+    """Return why a version is not available by uv's output; None when that does not say it.
+
+    VERSION_UNKNOWN, VERSION_OTHER_PYTHON, or VERSION_UNCHECKED when the network is the cause.
+    """
     text = unframed(output)
     return next((kind for kind, pattern in _PROBLEMS if pattern.search(text)), None)
 

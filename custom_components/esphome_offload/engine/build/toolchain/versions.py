@@ -16,13 +16,10 @@ from ...text import one_line
 from ..process.processes import LaunchError, Processes
 from .uv import (
     Uv,
-    VersionProblem,
     problem,
     runs_here,
     unframed,
 )
-
-__all__ = ["VersionError", "VersionProblem", "Versions", "normal_version"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -36,28 +33,24 @@ _RESOLVED = re.compile(r"^esphome==(\S+)$", re.MULTILINE)
 
 
 class VersionError(Exception):
-    """A version is not available."""
+    """A version is not available, or it is not known whether it is."""
 
-    def __init__(self, problem: VersionProblem, reason: Reason) -> None:
-        """Keep what decides and what people are told."""
+    def __init__(self, reason: Reason) -> None:
         super().__init__(str(reason))
-        self.problem = problem
         self.reason = reason
 
 
 def normal_version(version: str) -> str:
     """Return the one spelling of a version, safe as a file name and on a command line.
 
-    Raises VersionError (unknown) for what cannot be a version of ESPHome.
+    Raises VersionError for what cannot be a version of ESPHome.
     """
     try:
         parsed = Version(version)
     except InvalidVersion:
         parsed = None
     if parsed is None or parsed.epoch or parsed.local is not None or len(parsed.release) > 3:
-        raise VersionError(
-            VersionProblem.UNKNOWN, Reason(ReasonKey.VERSION_INVALID, {"version": version})
-        )
+        raise VersionError(Reason(ReasonKey.VERSION_INVALID, {"version": version}))
     # 2026.10 is 2026.10.0 to uv, and ESPHome and its devices say the latter.
     given = ".".join(map(str, parsed.release))
     return str(parsed).replace(given, given + ".0" * (3 - len(parsed.release)), 1)
@@ -114,7 +107,7 @@ class Versions:
                 version, "install", "--no-deps", "--target", str(target), f"esphome=={version}"
             )
             if not await asyncio.to_thread(runs_here, target):
-                raise _error(VersionProblem.UNSUPPORTED_PYTHON, version)
+                raise _error(ReasonKey.VERSION_OTHER_PYTHON, version)
         finally:
             await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
         self._existing.add(version)
@@ -136,7 +129,7 @@ class Versions:
         finally:
             await asyncio.to_thread(file.unlink)
         if (found := _RESOLVED.search(output)) is None:
-            raise _error(VersionProblem.NO_NETWORK, None)
+            raise _error(ReasonKey.VERSION_UNCHECKED, None)
         return found[1]
 
     async def _run(self, version: str | None, *arguments: str) -> str:
@@ -150,11 +143,11 @@ class Versions:
         try:
             result, output = await self._processes.capture(command, timeout=_TIMEOUT)
         except (TimeoutError, LaunchError) as error:
-            raise _error(VersionProblem.NO_NETWORK, version) from error
+            raise _error(ReasonKey.VERSION_UNCHECKED, version) from error
         if result.exit_code == 0:
             return output
         _LOGGER.debug("uv ended with %s: %s", result.exit_code, one_line(unframed(output), 1000))
-        raise _error(problem(output) or VersionProblem.NO_NETWORK, version)
+        raise _error(problem(output) or ReasonKey.VERSION_UNCHECKED, version)
 
 
 def _write(file: Path, requirement: str) -> None:
@@ -162,16 +155,8 @@ def _write(file: Path, requirement: str) -> None:
     file.write_text(f"{requirement}\n", encoding="utf-8")
 
 
-def _error(what: VersionProblem, version: str | None) -> VersionError:
+def _error(key: ReasonKey, version: str | None) -> VersionError:
+    """Return the error about a version; None: about the newest."""
     if version is None:
-        return VersionError(what, Reason(ReasonKey.NEWEST_UNCHECKED))
-    parameters = {"version": version}
-    match what:
-        case VersionProblem.UNKNOWN:
-            key = ReasonKey.VERSION_UNKNOWN
-        case VersionProblem.UNSUPPORTED_PYTHON:
-            key = ReasonKey.VERSION_OTHER_PYTHON
-            parameters["python"] = platform.python_version()
-        case _:
-            key = ReasonKey.VERSION_UNCHECKED
-    return VersionError(what, Reason(key, parameters))
+        return VersionError(Reason(ReasonKey.NEWEST_UNCHECKED))
+    return VersionError(Reason(key, {"version": version, "python": platform.python_version()}))
