@@ -80,7 +80,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._versions = VersionTracker(
             hass, build_services.versions, lambda: self._listeners.notify(None)
         )
-        self._inventory = DeviceInventory(
+        self.inventory = DeviceInventory(
             hass,
             core,
             EsphomeInspector(
@@ -97,7 +97,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             flasher=build_services.flasher,
             firmware=build_services.firmware,
             devices=CoreDeviceLink(core),
-            configurations=self._inventory,
+            configurations=self.inventory,
             settings=lambda: self.settings.of_queue(hass.config.time_zone, self.peering.expected),
             on_event=self._job_event,
             end_leftovers=build_services.start,
@@ -106,7 +106,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             hass,
             self.firmware,
             build_services.config_hashes,
-            self._inventory,
+            self.inventory,
             idle=lambda: not build_services.builder.slots.busy,
             in_use=self.queue.is_running,
         )
@@ -115,12 +115,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     @property
     def devices(self) -> Mapping[str, OffloadDevice]:
         """The devices by configuration file name; empty while no "this instance" is loaded."""
-        return MappingProxyType({}) if self._entry is None else self._inventory.devices
-
-    @property
-    def unreadable(self) -> frozenset[str]:
-        """The configuration files that cannot be read at the moment."""
-        return self._inventory.problems
+        return MappingProxyType({}) if self._entry is None else self.inventory.devices
 
     @property
     def latest_version(self) -> str | None:
@@ -143,7 +138,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
         Home Assistant waits 20 seconds, and each part has a time limit of its own.
         """
-        self._inventory.stop()
+        self.inventory.stop()
         self._versions.stop()
         # Options that are being applied meanwhile start nothing any more.
         self.options = None
@@ -171,7 +166,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     async def async_detach(self, entry: OffloadConfigEntry) -> None:
         """Hold the queue; running jobs go on unless the owner disabled the entry."""
         self.queue.hold()
-        self._inventory.stop()
+        self.inventory.stop()
         self._versions.stop()
         await self._changes.async_stop()
         await self.firmware.async_stop()
@@ -210,14 +205,14 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.build_services.builder.slots.set_count(options.parallel_builds)
         if before is None or before.config_dir != options.config_dir:
             folder = options.config_dir
-            await self._inventory.async_start(
+            await self.inventory.async_start(
                 None if folder is None else Path(self.hass.config.path(str(folder)))
             )
             if self.options is not options:
                 # Detached, stopped, or changed again while the folder was scanned.
                 return
             self._remove_stale(entry)
-            registry.async_relink(self.hass, entry.entry_id, self._inventory.devices)
+            registry.async_relink(self.hass, entry.entry_id, self.inventory.devices)
         self._versions.start(options)
         await self.lender.async_apply(options)
 
@@ -342,7 +337,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             self._changes.request()
             if job.outcome.verified:
                 # The next job may start at once, from the version that the device has now.
-                self._inventory.match_now()
+                self.inventory.match_now()
             if job.request.operation.builds:
                 self._pruning.request()
         self._announcer.announce(event, job)
@@ -350,20 +345,13 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
     async def _async_prune_cache(self) -> None:
         """Keep the cache within its budgets, after a build: none waits for the disk."""
+        known = None if self._entry is None else self.inventory.known_files
+        in_use = (job.request.configuration for job in self.queue.jobs() if not job.terminal)
         try:
-            await self.build_services.make_room(self._kept_configurations())
+            # None are known before a scan, and at the mount point of a share that is not mounted.
+            await self.build_services.make_room(known.union(in_use) if known else None)
         except OSError as err:
             _LOGGER.warning("The cache cannot be pruned: %s", err)
-
-    def _kept_configurations(self) -> frozenset[str] | None:
-        """Return the configurations that exist or are in use; None while that is unknown."""
-        known = None if self._entry is None else self._inventory.known_files
-        if not known:
-            # Not scanned yet, or the mount point of a share that is not mounted.
-            return None
-        return known.union(
-            job.request.configuration for job in self.queue.jobs() if not job.terminal
-        )
 
     @callback
     def _configurations_changed(self, changes: DeviceChanges) -> None:
@@ -391,7 +379,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             await self.queue.cancel(job_id)
 
     def _remove_stale(self, entry: OffloadConfigEntry) -> None:
-        if (known := self._inventory.known_files) is not None:
+        if (known := self.inventory.known_files) is not None:
             registry.async_remove_stale(self.hass, entry.entry_id, known)
             issues.async_remove_stale(self.hass, known)
             self.firmware.keep_only(known)
@@ -399,8 +387,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     @callback
     def _devices_changed(self, configurations: Container[str]) -> None:
         if self._entry is not None:
-            registry.async_relink(self.hass, self._entry.entry_id, self._inventory.devices)
-            self._rollbacks.check(self._inventory.devices)
+            registry.async_relink(self.hass, self._entry.entry_id, self.inventory.devices)
+            self._rollbacks.check(self.inventory.devices)
             self.firmware.devices_changed(configurations)
             self._changes.request()
         self._listeners.notify(configurations)

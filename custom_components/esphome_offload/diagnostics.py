@@ -38,7 +38,7 @@ async def async_get_config_entry_diagnostics(
         "toolchains": list(coordinator.build_services.toolchains.installed()),
         "builders": [_builder(builder) for builder in coordinator.builders.builders],
         "devices": [_device(device) for device in coordinator.devices.values()],
-        "unreadable": sorted(coordinator.unreadable),
+        "unreadable": sorted(coordinator.inventory.problems),
         "lending": _lending(coordinator.lender, coordinator.build_services.builder.slots),
         "jobs": [dict(coordinator.job_details(job)) for job in coordinator.queue.jobs()[-_JOBS:]],
     }

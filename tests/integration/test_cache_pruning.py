@@ -32,13 +32,13 @@ async def test_a_removed_configuration_is_kept_while_a_job_uses_it(
     coordinator: OffloadCoordinator, stage: Stage, config_dir: Path
 ) -> None:
     (config_dir / "fan.yaml").write_text("esphome:\n  name: fan\nhost:\n")
-    await coordinator._inventory.async_rescan()
+    await coordinator.inventory.async_rescan()
     block = Block()
     stage.builder.script = [block]
     job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
     await block.entered.wait()
     (config_dir / "lamp.yaml").unlink()
-    await coordinator._inventory.async_rescan()
+    await coordinator.inventory.async_rescan()
     coordinator._pruning.request()
     await pruned(coordinator)
     block.release.set()
@@ -51,7 +51,7 @@ async def test_an_empty_folder_does_not_mean_that_all_configurations_were_remove
     coordinator: OffloadCoordinator, stage: Stage, config_dir: Path
 ) -> None:
     (config_dir / "lamp.yaml").unlink()
-    await coordinator._inventory.async_rescan()
+    await coordinator.inventory.async_rescan()
     coordinator._pruning.request()
     await pruned(coordinator)
     assert stage.rooms_made == [None]

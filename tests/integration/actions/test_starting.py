@@ -101,7 +101,7 @@ async def test_when_a_configuration_goes_away_meanwhile_none_is_started(
         looked_up.append(version)
         if len(looked_up) == 2:  # the lamp was found to be fine before
             (config_dir / "lamp.yaml").unlink()
-            await home._inventory.async_rescan()
+            await home.inventory.async_rescan()
 
     monkeypatch.setattr(stage.versions, "check", slow_check)
     error = await refused(hass, "install", entity_id="all", version=NEWEST)

@@ -295,7 +295,7 @@ async def test_what_is_saved_while_it_is_compiled_is_a_change_once_it_is_flashed
     await coordinator.async_wait(job)
     await checked(hass)
     assert coordinator.firmware.present("lamp.yaml") == PresentHash(
-        await coordinator._inventory.fingerprint("lamp.yaml") or "", NEWEST, 0xAB
+        await coordinator.inventory.fingerprint("lamp.yaml") or "", NEWEST, 0xAB
     )
     assert state(hass).state == "on"
 

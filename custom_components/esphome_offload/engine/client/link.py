@@ -99,6 +99,7 @@ class _PairAgain(Exception):  # noqa: N818
 class PeerLink:
     """One pairing. Use it on the event loop only.
 
+    ``url`` is where the peer is; ``set_url`` changes it.
     ``why`` is why it is not connected, None before the first try has ended; ``code`` is what the
     builder gave as the reason, if it did. ``status`` is the last one, also when that was long ago,
     ``agreement`` what both ends speak while connected. Commands raise ChannelClosed, and
@@ -131,7 +132,7 @@ class PeerLink:
         self.code: ErrorCode | None = None
         self.status: StatusEvent | None = None
         self.agreement: Agreement | None = None
-        self._url = url
+        self.url = url
         self._caller = caller
         self._peer_key = peer_key
         self._http = session
@@ -146,11 +147,6 @@ class PeerLink:
         self._tasks = BackgroundTasks()
 
     # What it is.
-
-    @property
-    def url(self) -> str:
-        """Where the peer is."""
-        return self._url
 
     @property
     def connected(self) -> bool:
@@ -186,9 +182,9 @@ class PeerLink:
 
     def set_url(self, url: str) -> None:
         """Use another address from now on; refusals at the old one do not count for it."""
-        if url == self._url:
+        if url == self.url:
             return
-        self._url = url
+        self.url = url
         self._refusals = 0
         self._woken.set()
         if self._session is not None:
@@ -290,7 +286,7 @@ class PeerLink:
             await self._pause(pause)
 
     async def _connect_and_stay(self) -> Never:
-        async with dial(self._http, self._url, self._caller) as answered:
+        async with dial(self._http, self.url, self._caller) as answered:
             if (pin := answered.hello.pin_sha256) == self._caller.identity.pin_sha256:
                 raise _PairAgain(ReasonKey.PEER_COPIED)
             if pin != self.pin_sha256:
