@@ -48,7 +48,7 @@ DATA_COORDINATOR: HassKey[OffloadCoordinator] = HassKey(DOMAIN)
 
 
 class RequestOptions(TypedDict, total=False):
-    """What a request for a job may ask for; ``source`` is "auto" or a builder's id."""
+    """The options of a request for a job; ``source`` is "auto" or a builder's id."""
 
     version: str | None
     source: str

@@ -1,4 +1,4 @@
-"""What all entities of a device have in common."""
+"""The base of all entities of a device."""
 
 from typing import override
 

@@ -16,7 +16,7 @@ _DATA_IDENTITY: HassKey[_Kept] = HassKey(f"{DOMAIN}.identity")
 
 
 class _Kept:
-    """What is known of the file, and the turn of whoever reads or writes it."""
+    """The loaded identity, and the lock of its file."""
 
     def __init__(self) -> None:
         self.identity: Identity | None = None

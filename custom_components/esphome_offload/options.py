@@ -65,7 +65,7 @@ class VersionChannel(StrEnum):
 
 
 class NoBuilder(StrEnum):
-    """What happens to a job while no paired builder can take it."""
+    """The treatment of a job while no paired builder can take it."""
 
     LOCAL = "local"
     WAIT_THEN_LOCAL = "wait_then_local"

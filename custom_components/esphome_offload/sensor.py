@@ -1,4 +1,4 @@
-"""Sensors of guests (when they were here, what they had built), and of peers."""
+"""Sensors of guests (last connection, number of builds), and of peers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ PARALLEL_UPDATES = 0
 
 @dataclass(frozen=True, kw_only=True)
 class GuestSensorDescription(SensorEntityDescription):
-    """Says how to read a guest."""
+    """A sensor and how its value is read from a guest."""
 
     value: Callable[[Guest], datetime | int | None]
 
@@ -80,7 +80,7 @@ async def async_setup_entry(
 
 
 class GuestSensor(SensorEntity):
-    """One thing about one guest."""
+    """A value of one guest."""
 
     _attr_has_entity_name = True
     _attr_should_poll = False

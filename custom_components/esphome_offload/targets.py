@@ -1,4 +1,4 @@
-"""From the target of a service call to configurations."""
+"""The configurations that a service call targets."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

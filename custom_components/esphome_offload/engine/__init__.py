@@ -1,1 +1,1 @@
-"""All that knows nothing of Home Assistant: jobs, devices, builds, and the link between two instances."""
+"""The engine, which does not depend on Home Assistant: jobs, devices, builds, and the link between two instances."""

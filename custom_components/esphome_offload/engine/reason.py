@@ -1,4 +1,4 @@
-"""Reasons: why something is as it is, as a key with parameters that is translated where it is shown."""
+"""Reasons: a key with parameters, which is translated where it is shown."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -98,7 +98,7 @@ def _may_be_taken(name: str, value: str) -> bool:
 
 
 class _Parameters(dict[str, str]):
-    """What fills a text; a parameter that is not there is shown as unknown."""
+    """The parameters of a text; a missing one is shown as unknown."""
 
     def __missing__(self, name: str) -> str:
         return "?"

@@ -1,4 +1,4 @@
-"""What a reason can say: the catalogue of keys, each with its English text."""
+"""The catalogue of the keys of reasons, each with its English text."""
 
 from enum import StrEnum
 from string import Formatter
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class ReasonKey(StrEnum):
-    """What a reason says.
+    """The key of a reason.
 
     Each has its English text, for logs; the translations have the same under the same key
     (``exceptions``). A text has no full stop: a line or the reasons of others may follow.

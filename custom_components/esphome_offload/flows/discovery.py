@@ -25,7 +25,7 @@ _PIN = re.compile(r"[0-9a-f]{64}")
 
 
 class DiscoverySteps(PairingSteps):
-    """From an announcement to pairing; pin, label and URL in it are hints."""
+    """The steps from an announcement to pairing; pin, label and URL in it are hints."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -70,7 +70,7 @@ class _Found:
 
 
 class PairingSteps(ConfigFlow):
-    """From an address to a paired builder."""
+    """The steps from an address to a paired builder."""
 
     def __init__(self) -> None:
         self._found: _Found | None = None

@@ -17,7 +17,7 @@ from .pairing import PairingSteps, shown
 
 
 class ReauthSteps(PairingSteps):
-    """What can be done about a peer that is paired already."""
+    """The steps about a peer that is paired already."""
 
     async def async_step_reauth_confirm(
         self, user_input: dict[str, Any] | None = None

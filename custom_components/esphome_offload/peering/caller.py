@@ -1,4 +1,4 @@
-"""This instance, as it introduces itself to builders."""
+"""The identity and introduction of this instance, for builders."""
 
 from homeassistant.core import HomeAssistant
 from homeassistant.loader import async_get_integration

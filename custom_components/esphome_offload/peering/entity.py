@@ -1,4 +1,4 @@
-"""What all entities of a peer have in common."""
+"""The base of all entities of a peer."""
 
 from typing import override
 

@@ -1,4 +1,4 @@
-"""What the config entry of a peer holds: its data, and the peer while it is loaded."""
+"""The config entry of a peer: its data, and the peer while it is loaded."""
 
 import base64
 import binascii

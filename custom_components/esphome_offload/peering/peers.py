@@ -37,7 +37,7 @@ type WantedAttempts = Callable[[str], Iterable[str]]
 
 
 class Peering:
-    """All peers whose entries are loaded. Entries come in any order, and at the same time."""
+    """The peers whose entries are loaded. Entries come in any order, and at the same time."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Peering:
         await asyncio.gather(*(peer.link.stop() for peer in self.peers))
 
     async def async_unpair(self, entry: PeerConfigEntry) -> None:
-        """Have the peer forget this instance, as far as it can be reached."""
+        """End the pairing at the peer, if it can be reached."""
         try:
             link = await self._async_link(PeerSettings.from_entry(entry), tuple)
             try:

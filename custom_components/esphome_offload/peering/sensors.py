@@ -19,7 +19,7 @@ from .entry import Peer
 
 @dataclass(frozen=True, kw_only=True)
 class PeerSensorDescription(SensorEntityDescription):
-    """How to read a sensor from the status of a builder."""
+    """A sensor and how its value is read from the status of a builder."""
 
     value: Callable[[BuilderStatus], int]
 

@@ -1,1 +1,1 @@
-"""Who compiles: the Builder protocol and what implements it."""
+"""Compiling and flashing on this machine, and the Builder protocol."""

@@ -76,7 +76,7 @@ class _Record:
 
 
 class Bundles:
-    """One bundle per configuration, made again when any of its sources has changed."""
+    """The bundles, one per configuration, each made again when any of its sources has changed."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Bundles:
     async def _run(
         self, request: BuildRequest, toolchain: Toolchain, lines: Callable[[Sequence[str]], None]
     ) -> Path:
-        """Have ESPHome make a bundle and return its path."""
+        """Run ``esphome bundle`` and return the path of the bundle."""
         folder = self._layout.bundle(request.configuration)
         # ESPHome's own data: what packages and external components it fetched.
         data_dir = folder / _DATA

@@ -45,7 +45,7 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class _Manifest:
-    """What is kept of a firmware; ``ota`` is a file in the manifest's folder."""
+    """The description of a kept firmware; ``ota`` is a file in the manifest's folder."""
 
     configuration: Annotated[str, Text(255, free=True)]
     device_name: Annotated[str, Text(255, free=True)]
@@ -88,7 +88,7 @@ class FirmwareStore:
         await asyncio.to_thread(self._layout.discard, self._layout.firmware(configuration))
 
     async def rename(self, old: str, new: str) -> None:
-        """Have what is kept of a configuration under the new name of its file too.
+        """Copy what is kept of a configuration to the new name of its file.
 
         Under the old one it stays, for a flash that reads it.
         """

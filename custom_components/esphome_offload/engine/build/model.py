@@ -1,4 +1,4 @@
-"""The words that jobs and builders exchange."""
+"""The types that jobs and builders exchange."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _MAC_SUFFIX = re.compile(r"-[0-9a-f]{6}")
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """All that decides what a build produces.
+    """A request for a build, with all that decides what it produces.
 
     ``configuration`` is a file name inside ``config_dir``; ``time_zone`` is the requester's
     IANA zone, because ESPHome's ``time:`` takes the build host's when the YAML names none.
@@ -38,7 +38,7 @@ class BuildRequest:
 
 @dataclass(frozen=True, slots=True)
 class BuildInfo:
-    """What ESPHome wrote to ``build_info.json``; ``build_time`` as the device reports it."""
+    """The content of ESPHome's ``build_info.json``; ``build_time`` as the device reports it."""
 
     esphome_version: Annotated[str, Text(64, free=True)]
     build_time: Annotated[str, Text(64, free=True)]
@@ -68,7 +68,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Firmware:
-    """One build's result, immutable and named by the SHA-256 (hex) of its OTA image.
+    """The result of a build, immutable and named by the SHA-256 (hex) of its OTA image.
 
     The image lies in a folder of its own that no later build touches. ``validated`` is ESPHome's
     record of the configuration that it was built from, by what its name is without that of the
@@ -102,7 +102,7 @@ class FlashRequest:
 
 
 class BuildSink(Protocol):
-    """Where a builder or the flasher reports while it works; called on the event loop."""
+    """The receiver of the reports of a builder or the flasher; called on the event loop."""
 
     def stage(self, stage: Stage) -> None:
         """Enter a stage."""

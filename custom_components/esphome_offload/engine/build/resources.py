@@ -1,4 +1,4 @@
-"""What this machine has to build with: kind of system, free memory, free disk."""
+"""The resources of this machine: kind of system, free memory, free disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ can tell; when they do not fit, it says so.
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What is free, in MiB; None when unknown. ``ccache``: whether it is there for ESPHome."""
+    """Free resources, in MiB; None when unknown. ``ccache``: whether it is there for ESPHome."""
 
     memory_mib: int | None
     disk_mib: int | None
@@ -32,7 +32,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where to look; the three paths are other ones in tests."""
+    """The places where resources are read; other paths in tests."""
 
     cache: Path
     proc: Path = Path("/proc")

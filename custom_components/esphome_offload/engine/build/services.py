@@ -30,7 +30,7 @@ _STOP_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class GuestBuildServices:
-    """What builds for one guest; all that it writes is below ``layout``."""
+    """The build services of one guest; all that they write is below ``layout``."""
 
     layout: CacheLayout
     builder: Builder

@@ -39,7 +39,7 @@ class _Demand:
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """One waiting build of an owner whose builds are served in order."""
+    """A waiting build of an owner whose builds are served in order."""
 
     on_ahead: Callable[[int], None]
     granted: asyncio.Future[Slot] = field(

@@ -1,4 +1,4 @@
-"""What people type, or others announce, as the address of a builder."""
+"""Addresses of builders, as people type them or others announce them."""
 
 import re
 from typing import Final

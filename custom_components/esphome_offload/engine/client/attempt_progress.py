@@ -54,7 +54,7 @@ _REFUSALS: Final[Mapping[ErrorCode, tuple[FailureReason, ReasonKey]]] = {
 
 
 class AttemptProgress:
-    """How far an attempt at a peer is; hands on each line once, however often it is sent.
+    """The progress of an attempt at a peer; each line is handed on once, however often it is sent.
 
     The integration's own lines over there are marked as those of ``label``: they speak of "this
     machine", and must not pass for lines of this one.

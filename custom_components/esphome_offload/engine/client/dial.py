@@ -31,7 +31,7 @@ _WEBSOCKET_TIMEOUT: Final = aiohttp.ClientWSTimeout(ws_close=2.0)
 
 
 class DialFailure(StrEnum):
-    """Why no builder answers at an address, the least telling first.
+    """A reason why no builder answers at an address, the least telling first.
 
     All are hints, since nothing is encrypted yet. TOO_OLD and TOO_NEW are said of the builder.
     """
@@ -48,7 +48,7 @@ class DialFailure(StrEnum):
 
 
 class DialError(Exception):
-    """No builder answers at ``url``; ``detail`` is for the log.
+    """An address (``url``) at which no builder answers; ``detail`` is for the log.
 
     ``https`` is set where the same host asks to be talked to by https instead.
     """
@@ -64,7 +64,7 @@ class DialError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """This end, as it introduces itself."""
+    """The identity and introduction of this end."""
 
     identity: Identity
     introduction: Introduction

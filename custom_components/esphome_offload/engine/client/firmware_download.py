@@ -1,4 +1,4 @@
-"""What a peer built: fetched unless it is here already, checked, kept."""
+"""Download of firmware from a peer: fetched unless it is here already, checked, kept."""
 
 import asyncio
 import logging

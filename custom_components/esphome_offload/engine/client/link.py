@@ -78,7 +78,7 @@ _CODES: Final = {
 
 
 class LinkState(StrEnum):
-    """Where a link stands. REFUSED and INCOMPATIBLE end by themselves when it connects."""
+    """The state of a link. REFUSED and INCOMPATIBLE end by themselves when it connects."""
 
     CONNECTING = "connecting"
     CONNECTED = "connected"
@@ -89,7 +89,7 @@ class LinkState(StrEnum):
 
 
 class _PairAgain(Exception):  # noqa: N818
-    """What answers is not the instance that was paired with, or is not paired any more."""
+    """An instance that is not the one that was paired with, or is not paired any more."""
 
     def __init__(self, key: ReasonKey) -> None:
         super().__init__(key)
@@ -97,7 +97,7 @@ class _PairAgain(Exception):  # noqa: N818
 
 
 class PeerLink:
-    """One pairing. Use it on the event loop only.
+    """The link of one pairing. Use it on the event loop only.
 
     ``url`` is where the peer is; ``set_url`` changes it.
     ``why`` is why it is not connected, None before the first try has ended; ``code`` is what the
@@ -146,7 +146,7 @@ class PeerLink:
         self._sending = asyncio.Semaphore(_BUNDLES_AT_ONCE)
         self._tasks = BackgroundTasks()
 
-    # What it is.
+    # State.
 
     @property
     def connected(self) -> bool:
@@ -162,7 +162,7 @@ class PeerLink:
         """Call ``listener`` when state, reason or status changed; returns unsubscribe."""
         return self._listeners.subscribe(listener)
 
-    # Its life.
+    # Start, stop and address.
 
     async def start(self) -> None:
         """Connect, and stay connected until ``stop``."""
@@ -208,10 +208,10 @@ class PeerLink:
         finally:
             unsubscribe()
 
-    # Its commands.
+    # Commands.
 
     async def submit(self, command: Submit) -> None:
-        """Have an attempt built."""
+        """Submit an attempt."""
         await self._call(command, SUBMIT_TIMEOUT)
 
     async def send_bundle(self, command: SendBundle, path: Path) -> None:
@@ -250,11 +250,11 @@ class PeerLink:
         self._tasks.start(acknowledge(), "esphome_offload acknowledge")
 
     async def clean(self, configuration: str) -> None:
-        """Have the build tree of a configuration forgotten."""
+        """Delete the build tree of a configuration there."""
         await self._call(Clean(configuration))
 
     async def unpair(self) -> None:
-        """Have this guest forgotten there."""
+        """End the pairing there."""
         await self._call(Unpair())
 
     async def _call(self, command: object, timeout: float = COMMAND_TIMEOUT) -> None:
@@ -268,7 +268,7 @@ class PeerLink:
     def _not_connected(self) -> ChannelClosed:
         return ChannelClosed(str(self.why or Reason(ReasonKey.PEER_NOT_CONNECTED)))
 
-    # How it comes to be connected.
+    # Connecting.
 
     async def _run(self) -> None:
         while True:
@@ -294,7 +294,7 @@ class PeerLink:
             await self._stay(await open_link(answered.opening, self._peer_key))
 
     async def _stay(self, opened: Opened) -> Never:
-        """Be connected until that ends; raises what ended it."""
+        """Stay connected until the link is lost; raises the cause."""
         session = Session(opened.channel, time=self._time)
         loop = asyncio.get_running_loop()
         tasks = (loop.create_task(session.run()), loop.create_task(session.keep_alive()))
@@ -335,7 +335,7 @@ class PeerLink:
         raise ChannelClosed(why)
 
     def _note_failure(self, err: Exception) -> float:
-        """Take over why there is no connection; returns the seconds until the next try."""
+        """Note why there is no connection; returns the seconds until the next try."""
         code, key = _judge(err)
         self._refusals = self._refusals + 1 if code is ErrorCode.UNKNOWN_GUEST else 0
         if key is ReasonKey.PEER_UNPAIRED:

@@ -175,7 +175,7 @@ class PeerBuilder(Builder):
     async def _submit(
         self, request: BuildRequest, bundle: Bundle, progress: AttemptProgress
     ) -> None:
-        """Have it built; the bundle itself is only sent when the peer does not have it."""
+        """Submit the build; the bundle is sent only when the peer does not have it."""
         if bundle.size > BUNDLE_LIMIT:
             raise _unsendable(request)
         parameters = BuildParameters(
@@ -230,7 +230,7 @@ class PeerBuilder(Builder):
         sink: BuildSink,
         patience: float,
     ) -> T:
-        """Take a step, again and again while the peer cannot be reached or is too busy.
+        """Run a step, and repeat it while the peer cannot be reached or is too busy.
 
         Each event of the build starts ``patience`` (seconds) again.
         """

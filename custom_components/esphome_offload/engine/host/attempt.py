@@ -1,4 +1,4 @@
-"""GuestAttempt: one build for a guest, what is known of it, and who is attached."""
+"""GuestAttempt: a build for a guest, with its state and its listeners."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ _STATES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How an attempt ended; ``firmware_sha256`` is set when it is completed."""
+    """The end of an attempt; ``firmware_sha256`` is set when it is completed."""
 
     state: AttemptState
     at: datetime
@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class AttemptKey:
-    """What names an attempt: ids are chosen by guests, and two may choose the same."""
+    """The key of an attempt: ids are chosen by guests, and two may choose the same."""
 
     pin_sha256: Digest
     attempt_id: AttemptId
@@ -55,7 +55,7 @@ class AttemptKey:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What was submitted; ``sha256`` is the bundle's."""
+    """A submitted build; ``sha256`` is the bundle's."""
 
     key: AttemptKey
     sha256: Digest
@@ -64,7 +64,7 @@ class Submission:
 
 
 class GuestAttempt(BuildSink):
-    """Takes what the builder reports, until the attempt has ended.
+    """A build for a guest, which takes what the builder reports until it has ended.
 
     Listeners are only woken; they read the attempt at their own pace.
     """

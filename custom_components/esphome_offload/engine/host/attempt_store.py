@@ -32,7 +32,7 @@ class _Record:
 
 
 class AttemptStore:
-    """What is known of guests' attempts. Use it on the event loop only.
+    """The attempts of all guests. Use it on the event loop only.
 
     What is stored is encoded when it changes, not at each save: there may be hundreds of attempts.
     """

@@ -26,7 +26,7 @@ _TOOLS_EVERY: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What goes as a whole: a device's tree, firmware and sources, or a guest's tools.
+    """Files that are removed as a whole: a device's tree, firmware and sources, or a guest's tools.
 
     ``guest`` is the name of the guest's folder, ``used`` Unix time in seconds, ``size`` in bytes.
     """
@@ -43,7 +43,7 @@ type Hold = Callable[[str, str], AbstractAsyncContextManager[bool]]
 
 
 class GuestDiskQuota:
-    """Measures and makes room, in threads."""
+    """Measures the folders of guests and evicts from them, in threads."""
 
     def __init__(
         self, layout: CacheLayout, time: Time, hold: Hold, waiting: Callable[[], int]

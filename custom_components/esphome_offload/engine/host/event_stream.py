@@ -48,7 +48,7 @@ async def follow(
 
 
 class _Sent:
-    """What the guest knows already."""
+    """The state that was sent to the guest last."""
 
     def __init__(self) -> None:
         self._state: AttemptState | None = None

@@ -19,7 +19,7 @@ _NOTIFY_TIMEOUT: Final = 1.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GuestSession:
-    """One connection of a guest."""
+    """A connection of a guest."""
 
     pin_sha256: str
     session: Session
@@ -27,7 +27,7 @@ class GuestSession:
 
 
 class GuestSessions:
-    """All of them, oldest first. A guest is served on each of its connections."""
+    """The connections of guests, oldest first. A guest is served on each of its connections."""
 
     def __init__(self) -> None:
         self._all: dict[GuestSession, None] = {}

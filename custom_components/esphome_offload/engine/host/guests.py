@@ -31,7 +31,7 @@ class Guest:
 
 
 class GuestRegistry:
-    """All guests, by pin. ``changed`` notifies when one is added, removed or changed."""
+    """The guests, by pin. ``changed`` notifies when one is added, removed or changed."""
 
     def __init__(self, store: StateStore) -> None:
         self.changed = Listeners[[]]()

@@ -38,7 +38,7 @@ class Received:
 
 
 class Inbox:
-    """One file per attempt. Use it on the event loop only."""
+    """The received bundles, one file per attempt. Use it on the event loop only."""
 
     def __init__(self, folder: Path, time: Time, free: Callable[[Path], int] = free_disk) -> None:
         self._folder = folder

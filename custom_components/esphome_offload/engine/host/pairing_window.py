@@ -11,7 +11,7 @@ from ..protocol.limits import CODE_DIGITS, PAIRING_TRIES, PAIRING_WINDOW
 
 
 class WindowEnd(StrEnum):
-    """Why a window is not open any more."""
+    """A reason why a window is not open any more."""
 
     PAIRED = "paired"
     CLOSED = "closed"
@@ -21,7 +21,7 @@ class WindowEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """What the builder's owner sees. ``seconds_left`` is rounded up."""
+    """An open window as the builder's owner sees it. ``seconds_left`` is rounded up."""
 
     code: str = field(repr=False)
     seconds_left: int
@@ -90,7 +90,7 @@ class PairingWindow:
         return 0 if window is None else window.tries_left
 
     def begin(self, address: str | None) -> str:
-        """Begin an exchange with the offloader at an address and return the code.
+        """Start an exchange with the offloader at an address and return the code.
 
         Raises ProtocolError WINDOW_CLOSED, WINDOW_EXPIRED, or BUSY while another exchange runs.
         """

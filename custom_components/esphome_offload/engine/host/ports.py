@@ -1,4 +1,4 @@
-"""What the builder's end needs from outside and is handed in."""
+"""The interfaces that the builder's end is handed in from outside."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -8,7 +8,7 @@ from ..build.services import GuestBuildServices
 
 
 class StateStore(Protocol):
-    """Where something is kept that survives a restart; JSON-ready."""
+    """A store of a JSON-ready state that survives a restart."""
 
     async def load(self) -> dict[str, object] | None:
         """Return what was stored last."""

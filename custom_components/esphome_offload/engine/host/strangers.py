@@ -16,7 +16,7 @@ _PREFIX: Final = 64
 
 
 class Stranger:
-    """One connection. ``waiting``: the next message has to come from its other end."""
+    """A connection that is not known to be a guest's. ``waiting``: the next message has to come from its other end."""
 
     def __init__(self, request: web.Request) -> None:
         self.network = network_of(request.remote)
@@ -32,7 +32,7 @@ class Stranger:
 
 
 class Strangers:
-    """All strangers, oldest first.
+    """The strangers, oldest first.
 
     When there are too many, the network that has the most of them makes room, so that it locks
     out no other. Connections whose other end sends nothing go first.

@@ -99,7 +99,7 @@ def unpack(bundle: Path, folder: Path, stop: threading.Event) -> None:
 
 
 class _Unpacking:
-    """One bundle on its way to the disk."""
+    """The unpacking of one bundle."""
 
     def __init__(self, folder: Path, stop: threading.Event) -> None:
         self._folder = folder

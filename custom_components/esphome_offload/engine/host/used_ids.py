@@ -17,7 +17,7 @@ _FUTURE: Final = timedelta(days=1)
 
 @dataclass(slots=True)
 class UsedAttemptIds:
-    """One guest's used ids; bounded, since ids hold the time at which they were made (UUID 7).
+    """The used ids of a guest; bounded, since ids hold the time at which they were made (UUID 7).
 
     ``times`` says when each was used. Of those that are dropped the latest is kept as
     ``horizon``: it and all before it count as used.

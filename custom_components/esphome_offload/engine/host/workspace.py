@@ -18,7 +18,7 @@ from .unpack import UnpackStopped, unpack
 
 
 class GuestWorkspace:
-    """One guest's folder and what builds in it."""
+    """The folder of a guest and its build services."""
 
     def __init__(self, services: GuestBuildServices) -> None:
         self.builder = services.builder

@@ -1,1 +1,1 @@
-"""How two instances talk: identities, pairing, tickets, sealed payloads, messages."""
+"""The protocol between two instances: identities, pairing, the encrypted channel, messages."""

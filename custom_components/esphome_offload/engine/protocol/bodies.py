@@ -32,7 +32,7 @@ _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True, slots=True)
 class IncomingFile:
-    """Where a body goes, and what it has to be. ``size`` is in bytes, ``sha256`` in hex."""
+    """The target of a body, and its expected content. ``size`` is in bytes, ``sha256`` in hex."""
 
     target: Path
     size: int
@@ -52,7 +52,7 @@ class IncomingBody:
         self._error: Exception | None = None
 
     def accept(self, piece: Piece) -> None:
-        """Take the next piece; raises ProtocolError when it is not the next, or too early."""
+        """Accept the next piece; raises ProtocolError when it is not the next, or too early."""
         if piece.number != self._number or not piece.data:
             raise ProtocolError(ErrorCode.MALFORMED, "a piece that is not the next one")
         if self._buffered + len(piece.data) > WINDOW or len(self._pieces) >= _PIECES:

@@ -21,7 +21,7 @@ class CommandRefused(Exception):  # noqa: N818 - a refusal is an answer
 
 
 class Call:
-    """One command of the other end, while it is served."""
+    """A command of the other end, while it is served."""
 
     def __init__(self, channel: Channel, bodies: Bodies, command_id: int, message: Json) -> None:
         self._channel = channel

@@ -39,11 +39,11 @@ CLOSE_TIMEOUT: Final = 5.0
 
 
 class ChannelClosed(Exception):  # noqa: N818 - most channels end without an error
-    """There is no connection any more; ``str(error)`` says why, for the log."""
+    """A lost connection; ``str(error)`` says why, for the log."""
 
 
 class Socket(Protocol):
-    """What is used of aiohttp's websockets, which are alike at both ends."""
+    """The methods that are used of aiohttp's websockets, which are alike at both ends."""
 
     async def send_bytes(self, data: bytes) -> None:
         """Send a binary message."""
@@ -71,7 +71,7 @@ class Piece:
 
 
 class Channel:
-    """One end. A single task receives; any number may send.
+    """One end of a channel. A single task receives; any number may send.
 
     A message waits for one piece of a body at most, since each frame takes its turn by itself.
     """

@@ -1,10 +1,10 @@
-"""Why the other end of a link was refused, or refuses."""
+"""The errors that the ends of a link send each other."""
 
 from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """The whole list. TOO_OLD and TOO_NEW are said of the end that gets the error."""
+    """All error codes. TOO_OLD and TOO_NEW are said of the end that gets the error."""
 
     INTERNAL = "internal"
     MALFORMED = "malformed"

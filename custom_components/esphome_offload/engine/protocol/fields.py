@@ -1,4 +1,4 @@
-"""What may stand in the fields of messages."""
+"""Types of the fields of messages, with their limits."""
 
 from typing import Annotated
 

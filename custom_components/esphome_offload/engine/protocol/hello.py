@@ -1,4 +1,4 @@
-"""What both ends say before anything is encrypted, and how a link comes to be encrypted."""
+"""The messages before the encryption, and the handshake of a link."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -57,7 +57,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What each end says of itself inside a handshake, encrypted."""
+    """The description of an end inside a handshake, encrypted."""
 
     offer: Offer
     label: Label

@@ -1,4 +1,4 @@
-"""Who this instance is, and who the others are: X25519 keys and the pins that name them."""
+"""Identities of instances: X25519 keys and the pins that name them."""
 
 import base64
 import binascii

@@ -59,7 +59,7 @@ class SentReason:
 
 
 class AttemptState(StrEnum):
-    """Where a build stands at the builder; the last three are final."""
+    """The state of a build at the builder; the last three are final."""
 
     QUEUED = "queued"
     PREPARING = "preparing"

@@ -1,4 +1,4 @@
-"""Which protocol two ends speak: an older peer is served, or refused with a clear reason."""
+"""Negotiation of the protocol: an older peer is served, or refused with a clear reason."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -11,7 +11,7 @@ from .parsing import parse
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one end can speak; this form is the same in every protocol, for ever.
+    """The protocols that one end speaks; this form is the same in every protocol, for ever.
 
     ``protocol`` is the newest and ``oldest_protocol`` the oldest that it speaks. Capabilities are
     names of what is used only when both ends have it; there are none yet. ``version`` is that of
@@ -28,7 +28,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What both sides know."""
+    """The protocol and the capabilities that both sides have."""
 
     protocol: int
     capabilities: frozenset[str]

@@ -60,7 +60,7 @@ class Ciphers:
 
 
 class Handshake:
-    """One handshake, from one end. Each step is arithmetic of about a millisecond.
+    """One end of a handshake. Each step is arithmetic of about a millisecond.
 
     ``peer`` is the identity key of the other end, known to be its own after the last message.
     """

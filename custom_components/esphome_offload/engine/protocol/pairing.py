@@ -49,10 +49,10 @@ class Paired:
 
 
 class Window(Protocol):
-    """What shows the code at the builder."""
+    """The pairing window of the builder, which shows the code."""
 
     def begin(self, address: str | None) -> str:
-        """Begin an exchange with the offloader at an address and return the code.
+        """Start an exchange with the offloader at an address and return the code.
 
         Raises ProtocolError WINDOW_CLOSED, WINDOW_EXPIRED or BUSY.
         """

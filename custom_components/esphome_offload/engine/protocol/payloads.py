@@ -1,4 +1,4 @@
-"""What is built, and what was."""
+"""The parameters of a build, and the header of its firmware."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,7 +19,7 @@ from .limits import FIRMWARE_LIMIT
 
 @dataclass(frozen=True, slots=True)
 class BuildParameters:
-    """All that decides what is built, but for the bundle."""
+    """The parameters of a build: all that decides its result, except for the bundle."""
 
     job_id: HexId
     attempt_id: AttemptId

@@ -63,7 +63,7 @@ class Session:
         self.lost: str | None = None
         self._ended = asyncio.Event()
 
-    # Its life.
+    # Running.
 
     async def run(self, *, first: Json | Piece | None = None, silence: float | None = None) -> str:
         """Receive until the connection is lost, and return why.
@@ -106,7 +106,7 @@ class Session:
                 self.lose(str(err))
 
     def lose(self, why: str) -> None:
-        """Take the connection for lost: all who wait get ChannelClosed, nothing is served."""
+        """Mark the connection as lost: all that wait get ChannelClosed, nothing is served."""
         if self.lost is not None:
             return
         self.lost = why
@@ -193,7 +193,7 @@ class Session:
                 if not header.done():
                     raise ProtocolError(ErrorCode.MALFORMED, "a body without a header")
 
-    # How it works.
+    # Internals.
 
     def _next_id(self) -> int:
         self._last_id += 1

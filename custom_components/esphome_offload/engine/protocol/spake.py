@@ -32,7 +32,7 @@ _NAME: Final = {
 
 
 class CodeExchange:
-    """One run of SPAKE2 (Ed25519). Blocking: some milliseconds each.
+    """A run of SPAKE2 (Ed25519). Blocking: some milliseconds each.
 
     The ``spake2`` package agrees on a secret without saying whether both ends have the same. The
     Noise handshake that this secret keys says so, and who takes part.

@@ -1,1 +1,1 @@
-"""What builds keep on disk: where it is, how much of it there may be, how it is removed."""
+"""The cache of builds: its paths, its limits, and how it is removed."""

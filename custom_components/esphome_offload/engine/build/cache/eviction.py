@@ -1,4 +1,4 @@
-"""How much disk a kind of folder may take, and which are removed when it is too much."""
+"""Limits of the disk that folders take, and eviction of the least recently used."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass

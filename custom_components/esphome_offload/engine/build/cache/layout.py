@@ -225,7 +225,7 @@ class CacheLayout:
         self.root.chmod(0o711)
 
     def empty_tmp(self) -> None:
-        """Take away what earlier processes left behind; only while none of ours runs.
+        """Remove what earlier processes left behind; only while none of ours runs.
 
         Fast: ``empty_trash`` deletes it.
         """

@@ -1,4 +1,4 @@
-"""What is kept of configurations that no longer exist."""
+"""Removal of what is kept of configurations that no longer exist."""
 
 from collections.abc import Collection
 import logging

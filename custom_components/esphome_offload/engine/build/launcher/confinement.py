@@ -95,7 +95,7 @@ def limit(kind: int, value: int) -> None:
 
 
 def _become(libc: ctypes.CDLL, uid: int, *, search: bool) -> None:
-    """Be that user and its group, in no other group."""
+    """Become that user and its group, in no other group."""
     if search:
         # Else the change of user drops it, and access(2) does not count it.
         _control(libc, "securebits", _PR_SET_SECUREBITS, _NO_SETUID_FIXUP)

@@ -58,7 +58,7 @@ _ENDED_BEFORE_START: dict[str, object] = {
 
 
 class LauncherError(Exception):
-    """Nothing was run; ``kind`` is "spec", "lock" or "start"."""
+    """A command that was not run; ``kind`` is "spec", "lock" or "start"."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -66,7 +66,7 @@ class LauncherError(Exception):
 
 
 class Spec:
-    """What to run, and its limits.
+    """A command to run, and its limits.
 
     A missing or unknown key is refused: no limit may be left out because it is not known here.
     """
@@ -135,7 +135,7 @@ def _oom_kills() -> int:
 
 
 class Launcher:
-    """One command from its spec to its report."""
+    """The run of one command, from its spec to its report."""
 
     def __init__(self) -> None:
         self._ending = False
@@ -218,7 +218,7 @@ class Launcher:
         }
 
     def _listen(self) -> None:
-        """Have signals and orphans below come to this process."""
+        """Receive signals, and adopt orphans below, in this process."""
         self._prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._wake, wakeup = os.pipe()
         os.set_blocking(self._wake, False)
@@ -319,7 +319,7 @@ class Launcher:
         os.execvpe(spec.argv[0], spec.argv, spec.env)  # noqa: S606 - no shell is wanted
 
     def _end_with(self, launcher: int) -> None:
-        """Have this process killed when the launcher ends."""
+        """Ask the kernel to kill this process when the launcher ends."""
         self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != launcher:
             os._exit(127)
@@ -352,7 +352,7 @@ class Launcher:
 
 
 def _to_null(standard: int) -> None:
-    """Have a standard descriptor read nothing and drop what is written to it."""
+    """Connect a standard descriptor to the null device."""
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, standard)
     os.close(null)

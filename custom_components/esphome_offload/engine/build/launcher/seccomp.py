@@ -207,7 +207,7 @@ def _load_argument(index: int) -> bytes:
 
 
 def _on(number: int, then: bytes) -> bytes:
-    """Do ``then``, which must return, for one system call."""
+    """Apply ``then``, which must return, to one system call."""
     return _instruction(_EQUAL, number, 0, len(then) // 8) + then
 
 

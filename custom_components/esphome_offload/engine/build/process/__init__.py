@@ -1,1 +1,1 @@
-"""How commands run: their environment, their output, and what contains them."""
+"""Running commands: environment, output and containment."""

@@ -119,7 +119,7 @@ class ContainmentSpec(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a contained command may use; a folder stands for all below it.
+    """The files that a contained command may use; a folder stands for all below it.
 
     ``write``: folders that must exist, to do anything in but make devices. ``run``: to read and
     run. ``read``: to read. ``devices``: to read and write. What is missing of these three is not
@@ -245,7 +245,7 @@ def _outside(write: tuple[Path, ...], paths: Iterable[Path]) -> Iterable[Path]:
 
 
 class Degree(StrEnum):
-    """How far this machine can contain builds."""
+    """The degree to which this machine can contain builds."""
 
     CONTAINED = "contained"
     SIGNALS_OPEN = "signals_open"
@@ -254,7 +254,7 @@ class Degree(StrEnum):
 
 
 class Obstacle(StrEnum):
-    """Why this machine cannot contain builds."""
+    """A reason why this machine cannot contain builds."""
 
     KERNEL = "kernel"
     """The kernel has no Landlock: it is older than 5.13 or was built without."""
@@ -268,7 +268,7 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContainmentHere:
-    """What a person who lends this machine should know.
+    """The containment of this machine, for a person who lends it.
 
     ``abi``: Landlock's version, 0 if none. ``guest_users``: whether each guest's builds run as a
     user of their own.

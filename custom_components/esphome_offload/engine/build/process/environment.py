@@ -1,4 +1,4 @@
-"""What a subprocess may know of our environment: an allow-list, never a copy."""
+"""The environment of subprocesses: an allow-list of ours, never a copy."""
 
 from collections.abc import Mapping
 import os

@@ -42,7 +42,7 @@ _LEFTOVERS_POLL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command. ``env`` is its whole environment.
+    """A command to run. ``env`` is its whole environment.
 
     ``lock`` is a file: two commands with the same one never run at the same time, the second
     waits up to ``lock_timeout`` seconds. ``nice`` is added to ours; ``oom_score_adj`` is 0 to 1000.
@@ -61,7 +61,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class ProcessResult:
-    """How a command ended. ``exit_code`` is 128 + ``signal`` when a signal ended it.
+    """The end of a command. ``exit_code`` is 128 + ``signal`` when a signal ended it.
 
     ``terminated``: we ended it. ``out_of_memory``: it failed and the kernel killed something
     for memory meanwhile.

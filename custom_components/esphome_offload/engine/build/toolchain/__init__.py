@@ -1,1 +1,1 @@
-"""One environment per ESPHome version, and how ESPHome is called in it."""
+"""Toolchains, one environment per ESPHome version, and the calls of ESPHome in them."""

@@ -1,4 +1,4 @@
-"""How ESPHome is called: the one place that has its command line and its variables."""
+"""The command of a call of ESPHome: the one place that has its command line and its variables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _BUNDLE_PROGRAM = Path(__file__).with_name("bundle_program.py")
 
 
 class Entry(Protocol):
-    """How a toolchain is entered; another way could be a container or a glibc root."""
+    """A way to enter a toolchain; another one could be a container or a glibc root."""
 
     def __call__(self, toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
         """Return the arguments that run ``esphome <arguments>`` with this toolchain."""
@@ -29,13 +29,13 @@ def enter_directly(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str,
 
 
 def enter_to_bundle(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
-    """Do the same with the program that keeps what validation found."""
+    """Run the program that also keeps the validated configuration."""
     return (str(toolchain.python), "-P", str(_BUNDLE_PROGRAM), *arguments)
 
 
 @dataclass(frozen=True, slots=True)
 class EsphomeCall:
-    """One call of ESPHome. Everything that it writes goes into ``data_dir`` and the cache."""
+    """A call of ESPHome. Everything that it writes goes into ``data_dir`` and the cache."""
 
     config_dir: Path
     data_dir: Path

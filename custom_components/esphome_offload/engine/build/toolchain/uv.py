@@ -1,4 +1,4 @@
-"""How uv is called, and what its failures mean."""
+"""Commands for uv, and the meaning of its failures."""
 
 from collections.abc import Mapping, Sequence
 from email import message_from_bytes
