@@ -29,6 +29,7 @@ from .inventory.configuration_changes import ConfigurationChanges
 from .inventory.core_esphome import CoreEsphome
 from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import CoreDeviceLink
+from .inventory.network_probe import NetworkProbe
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
@@ -96,7 +97,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             builders=self.builders,
             flasher=build_services.flasher,
             firmware=build_services.firmware,
-            devices=CoreDeviceLink(core),
+            devices=CoreDeviceLink(core, NetworkProbe(hass)),
             configurations=self.inventory,
             settings=lambda: self.settings.of_queue(hass.config.time_zone, self.peering.expected),
             on_event=self._job_event,

@@ -55,7 +55,8 @@ class AttemptDetails(TypedDict):
 class JobDetails(JobEventPayload):
     """All fields of a job; times are ISO 8601, UTC, ``stages`` seconds by stage.
 
-    ``pending``: the firmware is built and waits for the device; ``message`` says so.
+    ``pending``: the firmware is built and waits for the device; ``message`` says so, or why it is
+    not known whether the device runs it.
     """
 
     requested_source: str
@@ -132,7 +133,9 @@ def job_details(
         "user_id": job.request.user_id,
         "waiting_for": None if job.waiting_for is None else text_of(job.waiting_for),
         "pending": job.pending,
-        "message": None if job.pending_reason is None else text_of(job.pending_reason),
+        "message": None
+        if (reason := job.pending_reason or job.unverified) is None
+        else text_of(reason),
         "in_progress": job.in_progress,
         "attempts": [_attempt(attempt, text_of) for attempt in job.attempts],
         "exit_code": job.outcome.exit_code,

@@ -293,6 +293,20 @@ class ReasonKey(StrEnum):
             " its own log may say why"
         ),
     )
+    UNVERIFIED_UNKNOWN = (
+        "unverified_unknown",
+        (
+            "{device} took the firmware; whether it runs it is not known, because Home Assistant is not"
+            " connected to it and it does not announce another build than before"
+        ),
+    )
+    UNVERIFIED_API = (
+        "unverified_api",
+        (
+            "{device} took the firmware; whether it runs it is not known, because Home Assistant cannot"
+            " connect to it. Check its API and the key for it in Home Assistant"
+        ),
+    )
     DEVICE_NOT_BACK = "device_not_back", "{device} was flashed, but did not come back"
 
     # Why a builder was chosen.

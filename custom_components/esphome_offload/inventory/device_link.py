@@ -1,7 +1,7 @@
 """The link of a job to its device: presence, address, and the return after a flash."""
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 import re
@@ -43,8 +43,21 @@ _ZONE_STEP: Final = timedelta(minutes=15)
 _WIDEST_ZONE: Final = timedelta(hours=14)
 
 
+class Network(Protocol):
+    """What devices tell without their API; implemented by ``NetworkProbe``."""
+
+    async def listens(self, address: str, port: int) -> bool:
+        """Return whether something accepts connections there."""
+
+    async def announced(self, node_name: str) -> BuildInfo | None:
+        """Return the build that a device announces under this name."""
+
+
 class LiveDevices(Protocol):
     """The devices of core's esphome; implemented by ``CoreEsphome``."""
+
+    def devices(self) -> Sequence[CoreDevice]:
+        """Return all of them."""
 
     def find(self, node_name: str) -> CoreDevice | None:
         """Return a device by its node name."""
@@ -59,9 +72,12 @@ class LiveDevices(Protocol):
 class CoreDeviceLink(DeviceLink):
     """The devices that Home Assistant's own ``esphome`` integration is connected to."""
 
-    def __init__(self, devices: LiveDevices, *, return_timeout: float = RETURN_TIMEOUT) -> None:
+    def __init__(
+        self, devices: LiveDevices, network: Network, *, return_timeout: float = RETURN_TIMEOUT
+    ) -> None:
         """``return_timeout`` is how many seconds a restart may take."""
         self._devices = devices
+        self._network = network
         self._return_timeout = return_timeout
 
     @override
@@ -91,6 +107,26 @@ class CoreDeviceLink(DeviceLink):
         other = node is not None and node.name != device.node_name
         own = f"{device.node_name}.local" if other else CONFIGURED
         return (own,) if device.host in (None, own) else (own, device.host)
+
+    @override
+    async def listens(self, device_name: str, node: Node, port: int) -> bool:
+        taken = {
+            address
+            for each in self._devices.devices()
+            if each.online and each.node_name != self.node_name(device_name)
+            for address in each.connected_at
+        }
+        for address in self.addresses(device_name, node):
+            where = node.address if address == CONFIGURED else address
+            if where in taken or where is None:
+                continue
+            if await self._network.listens(where, port):
+                return True
+        return False
+
+    @override
+    async def announced(self, device_name: str) -> BuildInfo | None:
+        return await self._network.announced(self.node_name(device_name) or device_name)
 
     @override
     def node_name(self, device_name: str) -> str | None:

@@ -96,3 +96,27 @@ def test_with_a_mac_suffix_the_stem_counts(read: Read) -> None:
 def test_an_image_that_is_not_of_its_name_is_of_no_device(read: Read) -> None:
     assert not read(ELF + b"desk\0", esphome={"name_add_mac_suffix": True}).is_of("-a1b2c3")
     assert not read(ELF + b"desk\0").is_of("")
+
+
+@pytest.mark.parametrize(
+    ("config", "ota_port", "api_port"),
+    [
+        ({"ota": [{"platform": "esphome", "port": 3232}], "api": {"port": 6053}}, 3232, 6053),
+        ({"ota": [{"platform": "web_server"}], "web_server": {"port": 80}}, 80, None),
+        ({"ota": [{"platform": "web_server"}, {"platform": "esphome", "port": 8266}]}, 8266, None),
+        ({"ota": [{"platform": "http_request"}], "api": {"port": "6053"}}, None, None),
+        ({"ota": "none"}, None, None),
+    ],
+)
+def test_where_a_device_listens(
+    read: Read, config: dict[str, object], ota_port: int | None, api_port: int | None
+) -> None:
+    node = read(ELF + b"lamp\0", **config)
+    assert (node.ota_port, node.api_port) == (ota_port, api_port)
+
+
+def test_where_esphome_looks_for_a_device(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(ELF + b"lamp\0")
+    (tmp_path / "json").write_text('{"address": "lamp.local"}')
+    node = read_node({"json": tmp_path / "json"}, "lamp", tmp_path / "image")
+    assert node.address == "lamp.local"

@@ -244,7 +244,14 @@ class ScriptedFlasher(Flasher):
 
 
 class ScriptedWatch(RestartWatch):
-    def __init__(self, verdict: Verdict, gate: asyncio.Event | None, later: Verdict) -> None:
+    def __init__(
+        self,
+        verdict: Verdict,
+        gate: asyncio.Event | None,
+        later: Verdict,
+        ran: BuildInfo | None,
+    ) -> None:
+        self.ran = ran
         self.verdict = verdict
         self.gate = gate
         self.later = later
@@ -254,7 +261,7 @@ class ScriptedWatch(RestartWatch):
     @property
     @override
     def before(self) -> BuildInfo | None:
-        return replace(BUILD_INFO, build_time="before")
+        return self.ran
 
     @override
     async def confirm(self, build_info: BuildInfo, *, goes_back: bool = False) -> Verdict:
@@ -278,6 +285,10 @@ class ScriptedDevices(DeviceLink):
         self.verdict = Verdict.CONFIRMED
         self.later = Verdict.CONFIRMED
         self.names: dict[str, str] = {}
+        self.before: BuildInfo | None = replace(BUILD_INFO, build_time="before")
+        self.listening: set[int] = set()
+        self.announcements: list[BuildInfo | None] = [None]
+        """What the device announces, one time after the other; the last one stays."""
         self.confirm_gate: asyncio.Event | None = None
         self.watches: list[ScriptedWatch] = []
         self.listeners: list[Callable[[], None]] = []
@@ -296,12 +307,22 @@ class ScriptedDevices(DeviceLink):
         return (f"{device_name}.local",)
 
     @override
+    async def listens(self, device_name: str, node: Node, port: int) -> bool:
+        return port in self.listening
+
+    @override
+    async def announced(self, device_name: str) -> BuildInfo | None:
+        if len(self.announcements) > 1:
+            return self.announcements.pop(0)
+        return self.announcements[0]
+
+    @override
     def node_name(self, device_name: str) -> str | None:
         return self.names.get(device_name)
 
     @override
     def watch_restart(self, device_name: str) -> RestartWatch:
-        self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate, self.later))
+        self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate, self.later, self.before))
         return self.watches[-1]
 
     @override

@@ -16,6 +16,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.inventory.core_esphome import CoreDevice, CoreEsphome
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
+from custom_components.esphome_offload.inventory.network_probe import NetworkProbe
 
 MAC = "AA:BB:CC:DD:EE:FF"
 BUILD_TIME = "2026-11-23 18:25:51 +0000"
@@ -418,7 +419,7 @@ async def test_cores_own_update_makes_a_device_busy_and_is_notified(
     entities = er.async_get(core.hass)
     own = entities.async_get_or_create("update", "esphome", MAC, device_id=device_id)
     ours = entities.async_get_or_create("update", "esphome_offload", "a.yaml", device_id=device_id)
-    link = CoreDeviceLink(adapter)
+    link = CoreDeviceLink(adapter, NetworkProbe(core.hass))
     calls.clear()
 
     core.hass.states.async_set(ours.entity_id, "on", {"in_progress": True})

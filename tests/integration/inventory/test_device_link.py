@@ -33,7 +33,11 @@ class Devices:
             connections=1,
         )
         self.at_work = False
+        self.others: list[CoreDevice] = []
         self.listeners: list[Callable[[], None]] = []
+
+    def devices(self) -> list[CoreDevice]:
+        return [*self.others, *([self.device] if self.device else [])]
 
     def find(self, node_name: str) -> CoreDevice | None:
         return self.device if self.device and self.device.node_name == node_name else None
@@ -64,6 +68,25 @@ class Devices:
         )
 
 
+class Network:
+    """What listens and is announced, and who was asked for it."""
+
+    def __init__(self) -> None:
+        self.listening: set[tuple[str, int]] = set()
+        self.announcements: dict[str, BuildInfo] = {}
+
+    async def listens(self, address: str, port: int) -> bool:
+        return (address, port) in self.listening
+
+    async def announced(self, node_name: str) -> BuildInfo | None:
+        return self.announcements.get(node_name)
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
 @pytest.fixture
 def devices() -> Devices:
     return Devices()
@@ -76,11 +99,11 @@ async def let_run() -> None:
 
 def patient(devices: Devices) -> CoreDeviceLink:
     """Return a link whose patience a test never sees the end of."""
-    return CoreDeviceLink(devices, return_timeout=60)
+    return CoreDeviceLink(devices, Network(), return_timeout=60)
 
 
 def impatient(devices: Devices) -> CoreDeviceLink:
-    return CoreDeviceLink(devices, return_timeout=0.01)
+    return CoreDeviceLink(devices, Network(), return_timeout=0.01)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +283,7 @@ async def test_presence_is_unknown_without_core_but_a_new_build_shows(devices: D
 async def test_a_boot_loader_that_goes_back_at_once_is_told_from_another_build(
     devices: Devices,
 ) -> None:
-    watch = CoreDeviceLink(devices, return_timeout=0.01).watch_restart("kitchen")
+    watch = CoreDeviceLink(devices, Network(), return_timeout=0.01).watch_restart("kitchen")
     assert watch.before == replace(OLD, config_hash=0)
     assert await watch.confirm(NEW, goes_back=True) is Verdict.WENT_BACK
     assert await watch.confirm(NEW, goes_back=False) is Verdict.ANOTHER_BUILD
@@ -308,7 +331,7 @@ async def test_a_device_that_is_away_at_the_end_is_judged_when_it_is_back(
 
 
 async def test_a_device_that_is_away_for_good_is_not_back(devices: Devices) -> None:
-    watch = await flashed(devices, CoreDeviceLink(devices, return_timeout=0.01))
+    watch = await flashed(devices, CoreDeviceLink(devices, Network(), return_timeout=0.01))
     devices.disconnect()
     assert await watch.stays(NEW, 0.0) is Verdict.NOT_BACK
 
@@ -326,6 +349,40 @@ async def test_a_device_that_is_removed_while_it_is_waited_for_is_unknown(
     watch = await flashed(devices, patient(devices))
     devices.device = None
     assert await watch.stays(NEW, 0.0) is Verdict.UNKNOWN
+
+
+async def test_a_device_whose_api_is_lost_listens_where_it_is_known_to_be(
+    devices: Devices, network: Network
+) -> None:
+    devices.disconnect()
+    link = CoreDeviceLink(devices, network)
+    node = Node("kitchen", address="kitchen.local", ota_port=3232)
+    assert not await link.listens("kitchen", node, 3232)
+    for address in ("kitchen.local", "192.0.2.7"):
+        network.listening = {(address, 3232)}
+        assert await link.listens("kitchen", node, 3232)
+        assert not await link.listens("kitchen", node, 6053)
+    # Somebody else has the address now.
+    assert devices.device is not None
+    attic = replace(
+        devices.device,
+        node_name="attic",
+        online=True,
+        connected_at=("192.0.2.7",),
+        entry_id="attic",
+    )
+    devices.others = [attic]
+    assert not await link.listens("kitchen", node, 3232)
+
+
+async def test_a_device_announces_its_build_under_its_own_name(
+    devices: Devices, network: Network
+) -> None:
+    network.announcements = {"kitchen": NEW, "hall": OLD}
+    link = CoreDeviceLink(devices, network)
+    assert await link.announced("kitchen") == NEW
+    # Home Assistant does not know it.
+    assert await link.announced("hall") == OLD
 
 
 def test_a_device_is_asked_for_its_own_name(devices: Devices) -> None:

@@ -51,12 +51,16 @@ class Node:
 
     ``adds_mac_suffix``: the device adds a part of its MAC address to the name. New firmware counts
     as good after ``good_after`` seconds, until then the boot loader goes back to the old one;
-    0: it never does.
+    0: it never does. ``address`` is where ESPHome looks for it, ``ota_port`` where it listens for
+    firmware, ``api_port`` where its API does.
     """
 
     name: Annotated[str, Text(64)]
     adds_mac_suffix: bool = False
     good_after: Annotated[float, Number(0, 2**32)] = 0.0
+    address: Annotated[str, Text(255)] | None = None
+    ota_port: Annotated[int, Number(1, 65535)] | None = None
+    api_port: Annotated[int, Number(1, 65535)] | None = None
 
     def is_of(self, device_name: str) -> bool:
         """Return whether a device with this name is such a device."""

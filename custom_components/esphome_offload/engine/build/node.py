@@ -35,6 +35,9 @@ def read_node(validated: Mapping[str, Path], name: str, image: Path) -> Node:
         name=name,
         adds_mac_suffix=_section(config, "esphome").get("name_add_mac_suffix") is True,
         good_after=_good_after(config),
+        address=address if isinstance(address := storage.get("address"), str) else None,
+        ota_port=_ota_port(config),
+        api_port=_port(_section(config, "api").get("port")),
     )
     exact = storage.get("toolchain") == _NATIVE_IDF
     return node if _names(image, name, exact=exact) else replace(node, name="")
@@ -56,6 +59,23 @@ def _names(image: Path, name: str, *, exact: bool) -> bool:
             return content[_PROJECT].rstrip(b"\0") == name.encode()
         # With a suffix there is a place for it behind the name.
         return any(content.find(name.encode() + end) >= 0 for end in (b"\0", b"-"))
+
+
+def _ota_port(config: _Json) -> int | None:
+    """Return the port of the platform that ESPHome flashes with."""
+    platforms = config.get("ota")
+    ports = {
+        str(each.get("platform")): each.get("port")
+        for each in (platforms if isinstance(platforms, list) else ())
+        if isinstance(each, dict)
+    }
+    if "web_server" in ports:
+        ports["web_server"] = _section(config, "web_server").get("port")
+    return _port(ports.get("esphome", ports.get("web_server")))
+
+
+def _port(port: object) -> int | None:
+    return port if isinstance(port, int) and 0 < port < 2**16 else None
 
 
 def _good_after(config: _Json) -> float:

@@ -24,18 +24,12 @@ from .ports import (
     Flasher,
     Presence,
     QueueSettings,
-    RestartWatch,
-    Verdict,
 )
 from .remedies import Action, FailureHistory, Step
+from .verifying import Verification
 
 _SAVE_WAIT_EVERY = 900.0
 """Seconds; at most this much of a limited wait counts again after a crash."""
-_BAD_VERDICTS = {
-    Verdict.WENT_BACK: (FailureReason.ROLLED_BACK, ReasonKey.WENT_BACK),
-    Verdict.ANOTHER_BUILD: (FailureReason.NOT_VERIFIED, ReasonKey.ANOTHER_BUILD_RUNS),
-    Verdict.NOT_BACK: (FailureReason.NOT_VERIFIED, ReasonKey.DEVICE_NOT_BACK),
-}
 # A device that did not answer, and of which Home Assistant knows nothing better, is tried again.
 TRY_AGAIN = 60.0
 
@@ -94,7 +88,7 @@ class Flashing:
         unreachable = False
         self._check_node(job, firmware)
         while True:
-            await self._wait_for_device(job, unreachable=unreachable)
+            awake = await self._wait_for_device(job, firmware, unreachable=unreachable)
             # It may have been saved while it was built, or waited for. Without a slot: the folder may
             # have to be waited for.
             if await outdated():
@@ -104,10 +98,10 @@ class Flashing:
                 lambda reason: self._ledger.enter(job, Stage.UPLOADING, reason),
             ) as lease:
                 presence = self._presence(job)
-                if not _flashable(presence):
+                if not _flashable(presence) and not (awake and presence is Presence.OFFLINE):
                     continue
                 try:
-                    return await self._flash(job, firmware, lease)
+                    return await self._flash(job, firmware, presence, lease)
                 except BuildError as err:
                     failure = err
             decision = failures.decide(
@@ -123,15 +117,25 @@ class Flashing:
                 self._ledger.enter(job, Stage.UPLOADING, retry)
                 await sleep(self._time, decision.delay)
 
-    async def _flash(self, job: FirmwareJob, firmware: Firmware, lease: UploadLease) -> Flashed:
+    async def _flash(
+        self, job: FirmwareJob, firmware: Firmware, presence: Presence, lease: UploadLease
+    ) -> Flashed:
         request = job.request
         # Again: by now it may be known what the device itself is called.
         self._check_node(job, firmware)
-        # Before the flash: a device on a good network is back within a second.
-        watch = self._devices.watch_restart(request.device_name)
+        verification = Verification(
+            job,
+            firmware,
+            presence,
+            ledger=self._ledger,
+            devices=self._devices,
+            settings=self._settings,
+            time=self._time,
+        )
         try:
             sink = AttemptSink(self._ledger, self._logs, job)
             sink.stage(Stage.UPLOADING)
+            await verification.prepare()
             with attempt_boundary(sink, Reason(ReasonKey.UPLOAD_STOPPED)):
                 await self._flasher.flash(
                     FlashRequest(
@@ -145,31 +149,16 @@ class Flashing:
                     ),
                     sink,
                 )
-            self._ledger.flashed(job, watch.before)
+            self._ledger.flashed(job, verification.before)
             self._lane.uploaded(lease)
-            verdict = await self._verify(job, firmware, watch)
+            unverified = await verification.result()
             stop_if_cancelled()
         finally:
-            watch.close()
-        if verdict is Verdict.CONFIRMED:
+            verification.close()
+        if unverified is None:
             return Flashed.VERIFIED
-        if verdict is Verdict.UNKNOWN:
-            return Flashed.UNVERIFIED
-        failure_reason, key = _BAD_VERDICTS[verdict]
-        raise BuildError(failure_reason, Reason(key, {"device": request.device_name}))
-
-    async def _verify(self, job: FirmwareJob, firmware: Firmware, watch: RestartWatch) -> Verdict:
-        """Wait until the device runs the firmware, and will not go back to the old one."""
-        seconds = 0.0 if firmware.node is None else firmware.node.good_after
-        verdict = await watch.confirm(firmware.build_info, goes_back=seconds > 0)
-        if verdict is not Verdict.CONFIRMED or not seconds:
-            return verdict
-        if not self._settings().wait_for_good_boot:
-            return verdict
-        parameters = {"device": job.request.device_name, "seconds": f"{seconds:.0f}"}
-        waits_for = Reason(ReasonKey.WAITS_FOR_GOOD_BOOT, parameters)
-        self._ledger.enter(job, Stage.VERIFYING, waits_for)
-        return await watch.stays(firmware.build_info, seconds)
+        self._ledger.unverified(job, unverified)
+        return Flashed.UNVERIFIED
 
     def _check_node(self, job: FirmwareJob, firmware: Firmware) -> None:
         """Raise BuildError (wrong_device) for firmware that is made for another device.
@@ -198,14 +187,16 @@ class Flashing:
             return Presence.UNKNOWN
         return presence
 
-    async def _wait_for_device(self, job: FirmwareJob, *, unreachable: bool) -> None:
-        """Wait until the device can be flashed.
+    async def _wait_for_device(
+        self, job: FirmwareJob, firmware: Firmware, *, unreachable: bool
+    ) -> bool:
+        """Wait until the device can be flashed; returns whether it takes firmware without its API.
 
         ``unreachable``: it did not answer just now, so wait until it has been away and is back,
         or for TRY_AGAIN seconds. Raises BuildError (device_offline) when the time is up.
         """
         if not unreachable and _flashable(self._presence(job)):
-            return
+            return False
         woken = asyncio.Event()
         self._waiting.add(woken)
         unsubscribe = self._devices.subscribe(woken.set)
@@ -213,6 +204,8 @@ class Flashing:
         due = now + (TRY_AGAIN if unreachable else 0.0)
         save_at = now + _SAVE_WAIT_EVERY
         was_away = not unreachable
+        asks = firmware.node is not None and firmware.node.ota_port is not None
+        ask_at = due
         try:
             while True:
                 presence = self._presence(job)
@@ -220,10 +213,17 @@ class Flashing:
                 now = self._time.monotonic()
                 rested = now >= due
                 if _flashable(presence) and (rested or (was_away and presence is Presence.ONLINE)):
-                    return
+                    return False
+                if rested and presence is Presence.OFFLINE and now >= ask_at:
+                    # A crash loop of a component, or another key: the way out is new firmware.
+                    if await self._takes_firmware(job, firmware):
+                        return True
+                    ask_at = self._time.monotonic() + TRY_AGAIN
                 remaining = self._remaining(job, presence)
                 self._ledger.enter(job, Stage.WAITING_DEVICE, _waits_for(job, presence))
                 looks = [] if remaining is None else [remaining, _SAVE_WAIT_EVERY]
+                if asks and presence is Presence.OFFLINE:
+                    looks.append(max(ask_at - now, 0.0))
                 if not rested:
                     looks.append(due - now)
                 if now >= save_at:
@@ -233,6 +233,13 @@ class Flashing:
         finally:
             unsubscribe()
             self._waiting.discard(woken)
+
+    async def _takes_firmware(self, job: FirmwareJob, firmware: Firmware) -> bool:
+        """Return whether a device listens for firmware, although Home Assistant has lost it."""
+        node = firmware.node
+        if node is None or node.ota_port is None:
+            return False
+        return await self._devices.listens(job.request.device_name, node, node.ota_port)
 
     async def _woken(self, woken: asyncio.Event, seconds: float | None) -> None:
         cancel = None if seconds is None else self._time.call_later(seconds, woken.set)

@@ -186,6 +186,11 @@ class Ledger:
         job.flashed(self._time.now(), replaced)
         self._publish(job, JobEvent.CHANGED)
 
+    def unverified(self, job: FirmwareJob, why: Reason) -> None:
+        """Set why it cannot be known what the device runs."""
+        job.unverified = why
+        self._publish(job, JobEvent.CHANGED, str(why))
+
     def advance(self, job: FirmwareJob, progress: int) -> None:
         """Raise the progress; listeners are notified at most once a second, and of the last."""
         if not job.advance(progress):

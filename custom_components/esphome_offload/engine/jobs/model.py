@@ -120,7 +120,8 @@ class FirmwareJob:
     Times are UTC. ``progress`` is whole percents over the whole job or None while unknown;
     ``firmware_sha256`` names the kept firmware once there is one, ``fingerprint`` the state
     of the configuration that it was built from. ``flashed_at`` is when the device had taken it,
-    ``replaced`` the build that it ran before. ``stage_seconds`` adds up the time in each stage, by
+    ``replaced`` the build that it ran before; ``unverified`` is why it is not known what it runs.
+    ``stage_seconds`` adds up the time in each stage, by
     a monotonic clock; what a queued job waits for a builder counts as that stage. ``waiting_for``
     is what a queued or waiting job waits for.
     """
@@ -141,6 +142,7 @@ class FirmwareJob:
     fingerprint: _String | None = None
     flashed_at: datetime | None = None
     replaced: BuildInfo | None = None
+    unverified: Reason | None = None
     waiting_for: Reason | None = None
     stage_seconds: Annotated[dict[Stage, Annotated[float, Number(0, math.inf)]], Keyed(16)] = field(
         default_factory=dict

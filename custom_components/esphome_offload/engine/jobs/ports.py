@@ -69,6 +69,15 @@ class DeviceLink(Protocol):
         where Home Assistant expects it.
         """
 
+    async def listens(self, device_name: str, node: Node, port: int) -> bool:
+        """Return whether it listens on a port where it should be, as ``node`` says.
+
+        An address at which Home Assistant is connected to another device does not count.
+        """
+
+    async def announced(self, device_name: str) -> BuildInfo | None:
+        """Return the build that it announces; when that was built is not known."""
+
     def node_name(self, device_name: str) -> str | None:
         """Return the name that the device itself has; None while that is not known."""
 
