@@ -17,7 +17,7 @@ from .harness.jobs import (
     submit,
 )
 from .harness.offloader import Offloader
-from .harness.waiting import PATIENCE
+from .harness.waiting import PATIENCE, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -141,6 +141,35 @@ async def test_changed_secret_is_what_is_built_and_used(
     job = await follow(offloader.client, job["job_id"])
     assert job["status"] == "completed", job["error"]
     await offloader.device_says("good evening")
+
+
+async def test_changed_configuration_is_an_update_in_words_and_a_comment_is_none(
+    offloader: Offloader, device: Device, entity: str
+) -> None:
+    async def shown(state: str, changed: bool) -> Json:
+        found = await offloader.client.state(entity)
+        right = found["attributes"].get("configuration_changed") is changed
+        return found if right and found["state"] == state else None
+
+    job = await submit(offloader.client, "install", entity)
+    job = await follow(offloader.client, job["job_id"])
+    assert job["status"] == "completed", job["error"]
+    await until(lambda: shown("off", False), "the firmware to be that of the configuration")
+
+    device.configure(greeting="another")
+    state = await until(lambda: shown("on", True), "the changed secret to be noticed")
+    latest = state["attributes"]["latest_version"]
+    assert latest.startswith(f"{NEW_VERSION} (configuration changed, ")
+
+    device.configure(greeting="hello")
+    device.yaml.write_text(f"# nothing new\n{device.yaml.read_text()}")
+    await until(lambda: shown("off", False), "the change to be taken back")
+
+    device.configure(greeting="another")
+    await until(lambda: shown("on", True), "the changed secret to be noticed again")
+    await offloader.client.service("update.install", {"entity_id": entity}, seconds=PATIENCE)
+    await until(lambda: shown("off", False), "the changed firmware to run")
+    await offloader.device_says("another")
 
 
 async def test_device_that_is_off_is_flashed_when_it_comes_back(
