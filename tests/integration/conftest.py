@@ -80,6 +80,7 @@ class ScriptedConfigHashes:
     hashes: dict[str, int | None] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     while_asked: Callable[[], None] | None = None
+    portable: bool = True
 
     def can_tell(self, esphome_version: str) -> bool:
         return esphome_version == NEWEST
@@ -92,6 +93,9 @@ class ScriptedConfigHashes:
         if self.while_asked is not None:
             self.while_asked()
         return answer
+
+    async def is_portable(self, *question: object) -> bool:
+        return self.portable
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """ConfigurationChanges: asks ESPHome in the background whether configurations changed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,8 @@ from ..const import DOMAIN
 from ..engine.build.config_hash import ConfigHashes
 from ..engine.clock import SystemTime, Time
 from ..engine.tasks import CoalescedTask
-from .device_firmware import DeviceFirmware, PresentHash
+from .device_firmware import DeviceFirmware
+from .running_firmware import PresentHash, RunningFirmware
 from .tracker import DeviceInventory
 
 _INTERVAL: Final = timedelta(seconds=60)
@@ -21,8 +23,8 @@ _AGAIN_AFTER: Final = 3600.0
 """Seconds, when there was no answer: a package may have been out of reach."""
 
 type _Stamp = tuple[tuple[int, int, int] | None, ...]
-type _Checked = tuple[_Stamp, str, PresentHash | None]
-"""The files, the version and the answer; a job may have brought another answer."""
+type _Checked = tuple[_Stamp, RunningFirmware, PresentHash | None]
+"""The files, what the device runs, and the answer."""
 
 
 class ConfigurationChanges:
@@ -87,7 +89,7 @@ class ConfigurationChanges:
 
     async def _async_check(self) -> None:
         wanted = {
-            name: (device.configuration.files, running.esphome_version)
+            name: (device.configuration.files, running)
             for name, device in self._configurations.devices.items()
             if (running := self._firmware.running(name)) is not None
             and running.config_hash is not None
@@ -96,42 +98,49 @@ class ConfigurationChanges:
         stamps = await self._hass.async_add_executor_job(
             lambda: {name: _stamp(files) for name, (files, _) in wanted.items()}
         )
-        for name, (_, version) in wanted.items():
-            stamp = stamps[name]
-            checked = stamp, version, self._firmware.present(name)
+        for name, (_, running) in wanted.items():
+            checked = stamps[name], running, self._firmware.present(name)
             if self._checked.get(name) == checked and not self._due(name):
                 continue
             if self._task is None or not self._idle():
                 return
-            if not self._in_use(name) and await self._async_ask(name, version):
-                self._checked[name] = stamp, version, self._firmware.present(name)
+            if not self._in_use(name) and await self._async_ask(name, running):
+                # What the answer has changed is looked at once more, and is cheap then.
+                self._checked[name] = stamps[name], running, self._firmware.present(name)
 
     def _due(self, name: str) -> bool:
         again_at = self._again_at.get(name)
         return again_at is not None and self._time.monotonic() >= again_at
 
-    async def _async_ask(self, name: str, version: str) -> bool:
+    async def _async_ask(self, name: str, running: RunningFirmware) -> bool:
         """Find out the hash of a configuration; returns whether that is done for now."""
         fingerprint = await self._configurations.fingerprint(name)
         if fingerprint is None:
             return False
         self._again_at.pop(name, None)
+        version = running.esphome_version
+        question = name, self._configurations.config_dir, version, self._hass.config.time_zone
         present = self._firmware.present(name)
-        if (
-            present is not None
-            and present.fingerprint == fingerprint
-            and present.esphome_version == version
+        if present is None or (present.fingerprint, present.esphome_version) != (
+            fingerprint,
+            version,
         ):
-            return True
-        config_hash = await self._hashes.calculate(
-            name, self._configurations.config_dir, version, self._hass.config.time_zone
-        )
+            config_hash = await self._hashes.calculate(*question)
+            if config_hash is None:
+                self._again_at[name] = self._time.monotonic() + _AGAIN_AFTER
+                return True
+            present = PresentHash(fingerprint, version, config_hash)
+        if (
+            present.portable is None
+            and running.local_hash is None
+            and running.fingerprint != fingerprint
+            and running.config_hash != present.config_hash
+        ):
+            portable = await self._hashes.is_portable(*question, present.config_hash)
+            present = replace(present, portable=portable)
         if await self._configurations.fingerprint(name) != fingerprint:
             return False
-        if config_hash is None:
-            self._again_at[name] = self._time.monotonic() + _AGAIN_AFTER
-        else:
-            self._firmware.set_present(name, PresentHash(fingerprint, version, config_hash))
+        self._firmware.set_present(name, present)
         return True
 
 

@@ -1,30 +1,26 @@
 """DeviceFirmware: what each device runs, and whether its configuration changed since."""
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import logging
-from typing import Annotated
 
 from homeassistant.core import HomeAssistant, callback
 
-from ..engine.codec import CodecError, Number, Text, decode, encode
+from ..engine.codec import CodecError, decode, encode
 from ..engine.const import JobStatus
 from ..engine.jobs.model import FirmwareJob
 from ..storage import StatePersistence
 from .announced_firmware import AnnouncedFirmware, FirmwareAnnouncements
-from .running_firmware import RunningFirmware, after_announcement, after_connection
+from .running_firmware import (
+    PresentHash,
+    RunningFirmware,
+    after_announcement,
+    after_connection,
+    is_changed,
+)
 from .tracker import OffloadDevice
 
 _LOGGER = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PresentHash:
-    """ESPHome's hash of a configuration as it is now, by one version."""
-
-    fingerprint: Annotated[str, Text(1000, free=True)]
-    esphome_version: Annotated[str, Text(64, free=True)]
-    config_hash: Annotated[int, Number(0, 2**32)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,37 +94,31 @@ class DeviceFirmware:
 
     def is_changed(self, configuration: str) -> bool | None:
         """Return whether a configuration changed since its device was flashed; None: unknown."""
-        running, present = self.running(configuration), self.present(configuration)
-        if running is None or present is None or running.config_hash is None:
-            return None
-        if running.esphome_version != present.esphome_version:
-            return None
-        return running.config_hash != present.config_hash
+        return is_changed(self.running(configuration), self.present(configuration))
 
     @callback
     def note_job(self, job: FirmwareJob) -> None:
-        """Take over what a job has built and flashed."""
-        configuration = job.request.configuration
-        record = self._record(configuration)
-        running, present = record.running, record.present
-        info = job.build_info
+        """Take over what a job has flashed."""
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
-            running = RunningFirmware.flashed(job.request.esphome_version, info)
-        if (
-            job.request.operation.builds
-            and info is not None
-            and info.config_hash > 0
-            and job.fingerprint is not None
-            and running is not None
-            and running.esphome_version == info.esphome_version
-        ):
-            present = PresentHash(job.fingerprint, info.esphome_version, info.config_hash)
-        self._set(configuration, _Record(running, present))
+            record = self._record(job.request.configuration)
+            running, present = RunningFirmware.flashed(job), record.present
+            if running.fingerprint is not None and running.local_hash is not None:
+                present = PresentHash(
+                    running.fingerprint, running.esphome_version, running.local_hash
+                )
+            self._set(job.request.configuration, _Record(running, present))
 
     @callback
     def set_present(self, configuration: str, present: PresentHash) -> None:
         """Set the hash of a configuration as it is now."""
-        self._set(configuration, _Record(self._record(configuration).running, present))
+        running = self._record(configuration).running
+        if (
+            running is not None
+            and running.fingerprint == present.fingerprint
+            and running.esphome_version == present.esphome_version
+        ):
+            running = replace(running, local_hash=present.config_hash)
+        self._set(configuration, _Record(running, present))
 
     @callback
     def devices_changed(self, configurations: Container[str]) -> None:

@@ -118,6 +118,20 @@ async def test_it_is_the_hash_of_the_firmware_that_is_built(
     assert await folder.hash() == firmware.build_info.config_hash
 
 
+@pytest.mark.parametrize(("more", "portable"), [("", True), ("  includes: [own.h]\n", False)])
+async def test_with_includes_it_depends_on_the_folder(
+    folder: Folder, more: str, *, portable: bool
+) -> None:
+    (folder.config_dir / "own.h").write_text("// nothing\n")
+    folder.edit(LAMP, lambda text: text.replace("host:", f"{more}host:"))
+    config_hash = await folder.hash()
+    assert config_hash is not None
+    question = LAMP, folder.config_dir, VERSION, ZONE
+    assert await folder.hashes.is_portable(*question, config_hash) is portable
+    # Asked once more, of another folder.
+    assert not await folder.hashes.is_portable(LAMP, folder.config_dir.parent, VERSION, ZONE, 1)
+
+
 async def test_an_invalid_configuration_has_none(folder: Folder) -> None:
     folder.edit(LAMP, lambda text: text.replace("host:", "hots:"))
     assert await folder.hash() is None

@@ -9,9 +9,9 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
-from custom_components.esphome_offload.engine.const import Operation
+from custom_components.esphome_offload.engine.const import Operation, Source
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
-from custom_components.esphome_offload.inventory.device_firmware import PresentHash
+from custom_components.esphome_offload.inventory.running_firmware import PresentHash
 
 from ...engine.jobs.fakes import BUILD_INFO, Block
 from ..conftest import LAMP, NEWEST, Pass, Stage
@@ -138,6 +138,38 @@ async def test_what_another_tool_has_flashed_counts(
     assert state(hass).attributes["installed_version"] == "2026.8.0"
     assert state(hass).attributes["latest_version"] == NEWEST
     assert state(hass).attributes["configuration_changed"] is None
+
+
+async def test_where_hashes_depend_on_the_folder_another_tool_is_given_the_benefit(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, pass_time: Pass, stage: Stage
+) -> None:
+    stage.config_hashes.portable = False
+    announce(coordinator, BUILT + 1)
+    await pass_time(61)
+    assert state(hass).state == "off"
+    assert state(hass).attributes["configuration_changed"] is None
+
+
+async def test_a_build_elsewhere_is_compared_with_what_is_said_here(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    stage: Stage,
+    pass_time: Pass,
+) -> None:
+    """With ``includes:`` the hash of the same files depends on the folder."""
+    stage.config_hashes.portable = False
+    stage.config_hashes.hashes["lamp.yaml"] = 0xAA
+    stage.builder.source = Source.REMOTE
+    await install(hass)
+    assert stage.config_hashes.asked == [("lamp.yaml", NEWEST)]
+    assert state(hass).attributes["configuration_changed"] is False
+    edit(config_dir, stage, 0xAA)
+    await pass_time(61)
+    assert (state(hass).state, len(stage.config_hashes.asked)) == ("off", 2)
+    edit(config_dir, stage, 0xAB)
+    await pass_time(122)
+    assert state(hass).state == "on"
 
 
 async def test_the_device_is_believed_rather_than_the_last_job(

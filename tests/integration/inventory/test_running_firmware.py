@@ -1,15 +1,24 @@
 """What is known of a device's firmware, whoever tells it and in whatever order."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuildInfo
+from custom_components.esphome_offload.engine.const import Source
 from custom_components.esphome_offload.engine.devices.model import CoreDevice
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob, Routing
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.running_firmware import (
+    PresentHash,
     RunningFirmware,
     after_announcement,
     after_connection,
+    is_changed,
 )
+
+from ...engine.jobs.fakes import request
 
 OURS = RunningFirmware("2026.10.0", 7, "2026-10-20 10:00:00 +0000")
 ANOTHER_BUILD = "2026-11-01 08:00:00 +0000"
@@ -25,19 +34,68 @@ def connected(version: str | None = "2026.10.0", build_time: str | None = None) 
     )
 
 
+def flashed(build_info: BuildInfo | None, source: Source) -> RunningFirmware:
+    job = FirmwareJob("ab" * 16, request(esphome_version="2026.9.0"), datetime.now(UTC))
+    job.build_info, job.fingerprint = build_info, "files"
+    job.routing = Routing(source)
+    return RunningFirmware.flashed(job)
+
+
 @pytest.mark.parametrize(
     ("build_info", "running"),
     [
-        (BuildInfo("2026.10.0", "then", 7), RunningFirmware("2026.10.0", 7, "then")),
-        (BuildInfo("2025.1.0", "", 0), RunningFirmware("2025.1.0")),
-        (BuildInfo("2026.10.0", "then", -1), RunningFirmware("2026.10.0", None, "then")),
+        (
+            BuildInfo("2026.10.0", "then", 7),
+            RunningFirmware("2026.10.0", 7, "then", "files", 7),
+        ),
+        (BuildInfo("2025.1.0", "", 0), RunningFirmware("2025.1.0", None, None, "files")),
+        (
+            BuildInfo("2026.10.0", "then", -1),
+            RunningFirmware("2026.10.0", None, "then", "files"),
+        ),
         (None, RunningFirmware("2026.9.0")),
     ],
 )
 def test_what_was_flashed_has_what_the_build_says(
     build_info: BuildInfo | None, running: RunningFirmware
 ) -> None:
-    assert RunningFirmware.flashed("2026.9.0", build_info) == running
+    assert flashed(build_info, Source.LOCAL) == running
+
+
+def test_the_hash_of_a_build_elsewhere_is_not_the_one_here() -> None:
+    assert flashed(BuildInfo("2026.10.0", "then", 7), Source.REMOTE).local_hash is None
+
+
+HERE = PresentHash("files", "2026.10.0", 5)
+CHANGED = PresentHash("other files", "2026.10.0", 6)
+
+
+@pytest.mark.parametrize(
+    ("running", "present", "changed"),
+    [
+        (None, HERE, None),
+        (OURS, None, None),
+        (RunningFirmware("2026.10.0"), HERE, None),
+        (RunningFirmware("2026.9.0", 5), HERE, None),
+        # Flashed from here: what counts is whether the files have another hash here than then.
+        (RunningFirmware("2026.10.0", 5, None, "files", 5), HERE, False),
+        (RunningFirmware("2026.10.0", 5, None, "files", 5), CHANGED, True),
+        (RunningFirmware("2026.10.0", 5, None, "files", 5), replace(CHANGED, config_hash=5), False),
+        # Built elsewhere, where the hash is another one.
+        (RunningFirmware("2026.10.0", 9, None, "files"), HERE, False),
+        (RunningFirmware("2026.10.0", 9, None, "files", 5), replace(CHANGED, config_hash=5), False),
+        (RunningFirmware("2026.10.0", 9, None, "files", 5), CHANGED, True),
+        # Flashed by another tool.
+        (RunningFirmware("2026.10.0", 5), HERE, False),
+        (RunningFirmware("2026.10.0", 9), HERE, None),
+        (RunningFirmware("2026.10.0", 9), replace(HERE, portable=True), True),
+        (RunningFirmware("2026.10.0", 9), replace(HERE, portable=False), None),
+    ],
+)
+def test_a_change_is_claimed_only_where_hashes_can_be_compared(
+    running: RunningFirmware | None, present: PresentHash | None, *, changed: bool | None
+) -> None:
+    assert is_changed(running, present) is changed
 
 
 @pytest.mark.parametrize(

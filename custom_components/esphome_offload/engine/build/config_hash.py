@@ -4,6 +4,7 @@ Comments and formatting do not change it; a secret, an included file or a packag
 on the version of ESPHome, whose defaults it covers.
 """
 
+import asyncio
 import logging
 from pathlib import Path
 import re
@@ -22,6 +23,10 @@ _TIMEOUT: Final = 300.0
 _NICE: Final = 19
 """It is never urgent."""
 _HASH: Final = re.compile(r"^0x([0-9a-f]{1,8})\s*$", re.MULTILINE)
+
+
+_ALIAS: Final = "folder"
+"""Another name of the folder with the configurations."""
 
 
 class ConfigHashes:
@@ -71,3 +76,30 @@ class ConfigHashes:
             _LOGGER.debug("ESPHome %s has no hash of %s", esphome_version, configuration)
             return None
         return int(found[-1], 16)
+
+    async def is_portable(
+        self,
+        configuration: str,
+        config_dir: Path,
+        esphome_version: str,
+        time_zone: str,
+        config_hash: int,
+    ) -> bool:
+        """Return whether a hash would be the same in another folder.
+
+        With ``includes:`` it is not: ESPHome takes their absolute paths into it.
+        """
+        alias = self._layout.config_hash / _ALIAS
+        try:
+            await asyncio.to_thread(_link, alias, config_dir)
+        except OSError as error:
+            _LOGGER.debug("The folder %s cannot have another name: %s", config_dir, error)
+            return False
+        again = await self.calculate(configuration, alias, esphome_version, time_zone)
+        return again == config_hash
+
+
+def _link(alias: Path, config_dir: Path) -> None:
+    alias.parent.mkdir(parents=True, exist_ok=True)
+    alias.unlink(missing_ok=True)
+    alias.symlink_to(config_dir)
