@@ -55,6 +55,7 @@ class ServiceField(StrEnum):
 
     VERSION = "version"
     SOURCE = "source"
+    ALL = "all"
     CLEAN = "clean"
     ADDRESS = "address"
     WAIT = "wait"
@@ -81,7 +82,11 @@ _SUBMIT_FIELDS: dict[Operation, VolDictType] = {
     Operation.INSTALL: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_ADDRESS, **_FLASH_WAIT},
     Operation.COMPILE: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_WAIT},
     Operation.UPLOAD: {**_TARGET, **_ADDRESS, **_FLASH_WAIT},
-    Operation.CLEAN: {**_TARGET, **_WAIT},
+    Operation.CLEAN: {
+        **_TARGET,
+        probatio.Optional(ServiceField.ALL, default=False): cv.boolean,
+        **_WAIT,
+    },
 }
 _CANCEL_FIELDS: VolDictType = {**_TARGET, **_JOB_ID}
 _GET_JOBS_FIELDS: VolDictType = {
@@ -139,7 +144,8 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
             operation,
             version=call.data.get(ServiceField.VERSION),
             source=source,
-            clean=call.data.get(ServiceField.CLEAN, False),
+            clean=call.data.get(ServiceField.CLEAN, False)
+            or call.data.get(ServiceField.ALL, False),
             address=address,
             user_id=call.context.user_id,
         )

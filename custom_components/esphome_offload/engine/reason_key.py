@@ -137,6 +137,10 @@ class ReasonKey(StrEnum):
         "tools_not_set_up",
         "The tools of the build cannot be set up on the machine that builds",
     )
+    TOOLS_IN_USE = (
+        "tools_in_use",
+        "The tools on {label} are used by a build; try again when it has ended",
+    )
     MEMORY_RAN_OUT = (
         "memory_ran_out",
         "Memory ran out; build on a machine that has more of it",

@@ -234,6 +234,8 @@ async def test_a_tree_is_forgotten_there(ready: Offloader, remote: RemoteBuilder
     assert ready.bundles.invalidated == ["lamp.yaml"]
     (room,) = remote.builders.values()
     assert room.cleaned == ["lamp.yaml"]
+    await ready.builder.clean("lamp.yaml", tools=True)
+    assert room.cleaned == ["lamp.yaml", "lamp.yaml", "tools"]
 
 
 async def test_several_builds_share_one_connection(ready: Offloader, remote: RemoteBuilder) -> None:

@@ -163,10 +163,12 @@ class ScriptedBuilder(Builder):
             self.running -= 1
 
     @override
-    async def clean(self, configuration: str) -> None:
+    async def clean(self, configuration: str, *, tools: bool = False) -> None:
         if self.clean_error is not None:
             raise self.clean_error
         self.cleaned.append(configuration)
+        if tools:
+            self.cleaned.append("tools")
 
 
 class ScriptedKeeper(FirmwareKeeper):

@@ -184,7 +184,7 @@ async def test_a_job_that_waits_for_an_upload_slot_is_cancelled(harness: QueueHa
 async def test_cleaning_that_cannot_be_interrupted_is_completed(harness: QueueHarness) -> None:
     release = asyncio.Event()
 
-    async def clean(_configuration: str) -> None:
+    async def clean(_configuration: str, *, tools: bool = False) -> None:
         try:
             await release.wait()
         except asyncio.CancelledError:

@@ -200,6 +200,8 @@ async def test_cleaning_is_done_at_every_builder(harness: QueueHarness) -> None:
     job = await harness.run(operation=Operation.CLEAN)
     assert job.status is JobStatus.COMPLETED
     assert harness.builder.cleaned == peer.cleaned == ["lamp.yaml"]
+    await harness.run(operation=Operation.CLEAN, clean=True)
+    assert harness.builder.cleaned[1:] == peer.cleaned[1:] == ["lamp.yaml", "tools"]
 
 
 async def test_cleaning_continues_at_the_other_builders_after_a_failure(

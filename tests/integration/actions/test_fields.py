@@ -76,6 +76,13 @@ async def test_each_action_starts_its_operation(
     assert stage.builder.cleaned == (["plug.yaml"] if operation is Operation.CLEAN else [])
 
 
+async def test_cleaning_can_take_the_tools_as_well(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    await call(hass, "clean", entity_id=PLUG_ENTITY, wait=True, all=True)
+    assert stage.builder.cleaned == ["plug.yaml", "tools"]
+
+
 @pytest.mark.parametrize(
     "address", ["192.168.1.20", "fe80::1", "plug", "plug.local", "old_plug.local", "a-b.example."]
 )

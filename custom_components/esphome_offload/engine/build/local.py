@@ -1,7 +1,7 @@
 """LocalBuilder: compiles on this machine, for ourselves and for guests alike."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 import logging
 import os
@@ -14,6 +14,7 @@ from ..job_log import OWN
 from ..listeners import Listeners
 from ..reason import Reason, ReasonKey
 from .build_output import BuildOutput
+from .cache.damaged_tools import Package, discard_all, discard_package, find_damaged
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import diagnose
 from .file_counts import FileCounts
@@ -94,6 +95,8 @@ class LocalBuilder(Builder):
         self.slots = slots or Slots()
         self._listeners = Listeners[[]]()
         self._locks: dict[str, asyncio.Lock] = {}
+        self._building = 0
+        self._damaged: dict[Package, None] = {}
 
     @override
     def status(self) -> BuilderStatus:
@@ -142,7 +145,7 @@ class LocalBuilder(Builder):
             )
         try:
             async with self._tree(request.configuration):
-                return await self._build(request, sink)
+                return await self._with_tools(request, sink)
         except OSError as error:
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT,
@@ -152,9 +155,14 @@ class LocalBuilder(Builder):
             await self.refresh()
 
     @override
-    async def clean(self, configuration: str) -> None:
+    async def clean(self, configuration: str, *, tools: bool = False) -> None:
         async with self._tree(configuration):
             await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
+        if tools:
+            if self._building:
+                reason = Reason(ReasonKey.TOOLS_IN_USE, {"label": self.label})
+                raise BuildError(FailureReason.BUILDER_UNAVAILABLE, reason)
+            await asyncio.to_thread(discard_all, self._layout)
         await self.refresh()
 
     @property
@@ -171,6 +179,22 @@ class LocalBuilder(Builder):
             _LOGGER.debug("Removed the build tree %s to free disk space", key)
             await asyncio.to_thread(self._layout.discard, self.folder / key)
             return True
+
+    async def _with_tools(self, request: BuildRequest, sink: BuildSink) -> Firmware:
+        """Build; what was found to be damaged is removed when no build uses the tools any more."""
+        self._building += 1
+        try:
+            return await self._build(request, sink)
+        finally:
+            self._building -= 1
+            if self._building == 0 and (damaged := tuple(self._damaged)):
+                self._damaged.clear()
+                await asyncio.to_thread(self._discard, damaged)
+
+    def _discard(self, damaged: Iterable[Package]) -> None:
+        for package in damaged:
+            if discard_package(self._layout, package):
+                _LOGGER.warning("Removed a damaged package of the tools: %s", "/".join(package))
 
     async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         sink.stage(Stage.PREPARING)
@@ -240,7 +264,15 @@ class LocalBuilder(Builder):
         )
         if failure.failure_reason is FailureReason.BUILDER_ENVIRONMENT:
             self._toolchains.invalidate(toolchain.version)
+        if failure.reason.key in (ReasonKey.TOOL_MISSING, ReasonKey.TOOLS_NOT_SET_UP):
+            await self._note_damage(output.tail, sink)
         raise failure
+
+    async def _note_damage(self, tail: Iterable[str], sink: BuildSink) -> None:
+        found = await asyncio.to_thread(find_damaged, self._layout, tuple(tail))
+        self._damaged.update(dict.fromkeys(found))
+        for package in found:
+            sink.lines((f"{OWN}Damaged, and removed: {'/'.join(package)}",))
 
     def _prepare(self, tree: Path, request: BuildRequest) -> None:
         self._layout.make()

@@ -196,5 +196,5 @@ class Builder(Protocol):
         """Home Assistant stops: a build elsewhere goes on when it is cancelled from now on."""
         return
 
-    async def clean(self, configuration: str) -> None:
-        """Forget the build tree of a configuration."""
+    async def clean(self, configuration: str, *, tools: bool = False) -> None:
+        """Forget the build tree of a configuration; with ``tools`` also all downloaded tools."""

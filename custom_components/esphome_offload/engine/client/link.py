@@ -249,9 +249,9 @@ class PeerLink:
 
         self._tasks.start(acknowledge(), "esphome_offload acknowledge")
 
-    async def clean(self, configuration: str) -> None:
-        """Delete the build tree of a configuration there."""
-        await self._call(Clean(configuration))
+    async def clean(self, configuration: str, *, tools: bool = False) -> None:
+        """Delete the build tree of a configuration there, and ``tools``."""
+        await self._call(Clean(configuration, tools))
 
     async def unpair(self) -> None:
         """End the pairing there."""

@@ -96,10 +96,10 @@ class PeerBuilder(Builder):
         self._leaving = True
 
     @override
-    async def clean(self, configuration: str) -> None:
+    async def clean(self, configuration: str, *, tools: bool = False) -> None:
         await self._bundles.invalidate(configuration)
         try:
-            await self._link.clean(configuration)
+            await self._link.clean(configuration, tools=tools)
         except ChannelClosed as err:
             raise self._unavailable(ReasonKey.PEER_UNREACHABLE) from err
         except CommandRefused as err:

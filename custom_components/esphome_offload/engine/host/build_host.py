@@ -230,13 +230,13 @@ class BuildHost:
         self._builds.forget(attempt)
 
     async def clean(self, pin_sha256: str, command: Clean) -> None:
-        """Delete a build tree; raises also ProtocolError BUSY while it is used."""
+        """Delete a build tree, and tools; raises also ProtocolError BUSY while they are used."""
         self._check_guest(pin_sha256)
         workspace = await self._workspaces.open(pin_sha256)
         if workspace.device(command.configuration).locked():
             raise ProtocolError(ErrorCode.BUSY, "this configuration is being built")
         try:
-            await workspace.clean(command.configuration)
+            await workspace.clean(command.configuration, tools=command.tools)
         except (BuildError, OSError) as err:
             raise ProtocolError(ErrorCode.BUSY, f"the tree cannot be removed: {err}") from err
         self._disk.invalidate(workspace.layout.root.name, configuration_key(command.configuration))

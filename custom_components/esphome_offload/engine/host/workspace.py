@@ -48,10 +48,10 @@ class GuestWorkspace:
             lambda stop: _prepare(self.layout, configuration, sha256, bundle, stop)
         )
 
-    async def clean(self, configuration: str) -> None:
-        """Delete the tree and the sources of a device; raises BuildError."""
+    async def clean(self, configuration: str, *, tools: bool = False) -> None:
+        """Delete the tree and the sources of a device, and ``tools``; raises BuildError."""
         async with self.device(configuration):
-            await self.builder.clean(configuration)
+            await self.builder.clean(configuration, tools=tools)
             key = configuration_key(configuration)
             await asyncio.to_thread(_forget_sources, self.layout, key)
 

@@ -149,11 +149,14 @@ class Building:
         return fingerprint
 
     async def clean(self, job: FirmwareJob) -> None:
-        """Remove the build trees of a configuration at all builders; raises the first BuildError."""
+        """Remove the build trees of a configuration at all builders; raises the first BuildError.
+
+        If the request says so, also the tools that were downloaded there.
+        """
         first: BuildError | None = None
         for builder in self._builders.builders:
             try:
-                await builder.clean(job.request.configuration)
+                await builder.clean(job.request.configuration, tools=job.request.clean)
             except BuildError as err:
                 self._logs.append(job.job_id, (f"{OWN}{builder.label}: {err}",))
                 first = first or err

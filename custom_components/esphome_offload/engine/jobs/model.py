@@ -54,7 +54,8 @@ class IllegalTransitionError(Exception):
 class JobRequest:
     """What a job is to do. ``requested_source`` is "auto", "local" or a peer's pin.
 
-    ``address`` overrides where the device is flashed, ``user_id`` is Home Assistant's.
+    ``address`` overrides where the device is flashed, ``user_id`` is Home Assistant's. ``clean``:
+    build from nothing; of a job that cleans, remove also the tools.
     """
 
     operation: Operation

@@ -147,10 +147,14 @@ class Acknowledge:
 
 @dataclass(frozen=True, slots=True)
 class Clean:
-    """Offloader → builder: forget the build tree of a configuration."""
+    """Offloader → builder: forget the build tree of a configuration.
+
+    With ``tools`` also all tools that were downloaded for this guest.
+    """
 
     TYPE: ClassVar[str] = "build/clean"
     configuration: Configuration
+    tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)

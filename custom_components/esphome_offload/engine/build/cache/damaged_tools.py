@@ -1,0 +1,143 @@
+"""Packages among the downloaded tools that are damaged: found by what a build said, and removed.
+
+All of it was written by builds, which may print what they like and put links where they like. So a
+package is named by folders below the tools, each of which is opened as what it is, never a link.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+import json
+import os
+from pathlib import Path
+import re
+import stat
+from typing import Final
+import uuid
+
+from .layout import CacheLayout
+from .removal import open_folder, remove
+
+type Package = tuple[str, ...]
+"""The names of the folders below the tools that lead to it."""
+
+_NAME: Final = r"[A-Za-z0-9_][\w@.+-]{0,100}"
+_PACKAGE: Final = re.compile(
+    rf"platformio/(?:packages|platforms)/{_NAME}|idf/tools/{_NAME}/{_NAME}"
+    rf"|(?:idf|sdk-nrf|arduino8266)/(?:frameworks|toolchains|penvs)/{_NAME}"
+)
+_DAMAGED: Final = re.compile(
+    r"error while loading shared libraries|[Ee]xec format error|[Bb]ad interpreter|cannot execute"
+    r"|could not execute|is missing the expected|incomplete|but getting error|malformed archive"
+    r"|file truncated|file format not recognized|: not found|No such file or directory|posix_spawn"
+)
+_INCOMPLETE: Final = re.compile(r"is missing the expected|incomplete|[Bb]ad interpreter")
+"""What is said of a whole framework; other lines name only a file of it, as the place of an error."""
+_INSTALLED: Final = re.compile(
+    rf"\btool ({_NAME}) version ({_NAME}) is installed, but getting error"
+)
+_NO_MANIFEST: Final = re.compile(r"one of '(package|platform)\.json' manifest")
+_MANIFEST_SIZE: Final = 1024**2
+
+
+def find_damaged(layout: CacheLayout, lines: Iterable[str]) -> tuple[Package, ...]:
+    """Return the packages that lines of a failed build name as damaged, or that have no manifest. Blocks."""
+    found: dict[Package, None] = {}
+    root = f"{layout.tools}/"
+    for line in lines:
+        if (tool := _INSTALLED.search(line)) is not None:
+            found["idf", "tools", tool[1], tool[2]] = None
+        if (manifest := _NO_MANIFEST.search(line)) is not None:
+            found.update(dict.fromkeys(_without_manifest(layout, manifest[1])))
+        if _DAMAGED.search(line) is None:
+            continue
+        _, _, rest = line.partition(root)
+        if (named := _PACKAGE.match(rest)) is None:
+            continue
+        package = tuple(named[0].split("/"))
+        if package[1] not in ("frameworks", "penvs") or _INCOMPLETE.search(line) is not None:
+            found[package] = None
+    return tuple(found)
+
+
+def discard_package(layout: CacheLayout, package: Package) -> bool:
+    """Remove a package, if it is there: from its place at once, then from the disk. Blocks."""
+    layout.trash.mkdir(parents=True, exist_ok=True)
+    doomed = uuid.uuid4().hex
+    try:
+        with _folder(layout.tools, *package[:-1]) as parent, _folder(layout.trash) as trash:
+            name = package[-1]
+            if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                return False
+            os.rename(name, doomed, src_dir_fd=parent, dst_dir_fd=trash)
+    except OSError:
+        return False
+    remove(layout.trash / doomed)
+    return True
+
+
+def discard_all(layout: CacheLayout) -> None:
+    """Remove all tools; they are downloaded again when they are needed. Blocks."""
+    with _folder(layout.tools) as tools:
+        names = _names(tools)
+    for name in names:
+        discard_package(layout, (name,))
+
+
+def _names(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+def _without_manifest(layout: CacheLayout, kind: str) -> Iterator[Package]:
+    """Return PlatformIO's packages of a kind that have no manifest that can be read."""
+    where = ("platformio", f"{kind}s")
+    try:
+        with _folder(layout.tools, *where) as parent:
+            for name in _names(parent):
+                if re.fullmatch(_NAME, name) is None:
+                    continue
+                with _folder_in(parent, name) as package:
+                    if not _has_manifest(package, f"{kind}.json"):
+                        yield (*where, name)
+    except OSError:
+        return
+
+
+def _has_manifest(folder: int | None, name: str) -> bool:
+    if folder is None:
+        return True  # a file or a link, which is no package
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        with os.fdopen(file, "rb") as manifest:
+            json.loads(manifest.read(_MANIFEST_SIZE))
+    except OSError, ValueError, RecursionError:
+        return False
+    return True
+
+
+@contextmanager
+def _folder(top: Path, *names: str) -> Iterator[int]:
+    """Open a folder below another, no link on the way; raises OSError."""
+    handle = open_folder(str(top), None)
+    try:
+        for name in names:
+            inner = open_folder(name, handle)
+            os.close(handle)
+            handle = inner
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _folder_in(parent: int, name: str) -> Iterator[int | None]:
+    """Open a folder; None for what is no folder."""
+    try:
+        handle = open_folder(name, parent)
+    except OSError:
+        yield None
+        return
+    try:
+        yield handle
+    finally:
+        os.close(handle)

@@ -1,0 +1,131 @@
+"""Damaged packages of the tools are thrown away, and nothing else is, whatever a build prints."""
+
+from pathlib import Path
+
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.damaged_tools import (
+    discard_all,
+    discard_package,
+    find_damaged,
+)
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+
+COMPILER = ("platformio", "packages", "toolchain-xtensa")
+
+
+def package(layout: CacheLayout, *names: str, manifest: str | None = "{}") -> Path:
+    folder = layout.tools.joinpath(*names)
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "gcc").write_text("compiler")
+    if manifest is not None:
+        (folder / "package.json").write_text(manifest)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        (
+            "{tools}/platformio/packages/toolchain-xtensa/bin/g++: error while loading shared libraries: libz.so.1",
+            COMPILER,
+        ),
+        (
+            "sh: 1: {tools}/platformio/packages/toolchain-xtensa/bin/g++: Exec format error",
+            COMPILER,
+        ),
+        (
+            "ERROR toolchain-xtensa at {tools}/platformio/packages/toolchain-xtensa is missing the expected bin directory",
+            COMPILER,
+        ),
+        (
+            "ERROR: tool cmake version 3.30.2 is installed, but getting error: non-zero exit code (127)",
+            ("idf", "tools", "cmake", "3.30.2"),
+        ),
+        (
+            "{tools}/idf/tools/ninja/1.12.1/ninja: cannot execute: required file not found",
+            ("idf", "tools", "ninja", "1.12.1"),
+        ),
+        (
+            "ERROR The installation is incomplete: missing {tools}/arduino8266/frameworks/3.1.2/cores",
+            ("arduino8266", "frameworks", "3.1.2"),
+        ),
+    ],
+)
+def test_a_package_that_a_line_names_as_damaged_is_found(
+    layout: CacheLayout, line: str, names: tuple[str, ...]
+) -> None:
+    assert find_damaged(layout, [line.format(tools=layout.tools)]) == (names,)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{tools}/platformio/packages/toolchain-xtensa/bin/g++: out of memory",
+        "{tools}/platformio/packages/../../../firmware: not found",
+        "{tools}/platformio/packages/.hidden/x: not found",
+        "{tools}/../trees/lamp/x: not found",
+        "/elsewhere/platformio/packages/toolchain-xtensa/bin/g++: not found",
+        "CMake Error at {tools}/idf/frameworks/5.5.6/build.cmake:5: x: No such file or directory",
+        "tool ../.. version .. is installed, but getting error",
+    ],
+)
+def test_no_other_line_finds_any(layout: CacheLayout, line: str) -> None:
+    assert find_damaged(layout, [line.format(tools=layout.tools)]) == ()
+
+
+def test_packages_without_a_manifest_are_found_where_one_is_missed(layout: CacheLayout) -> None:
+    package(layout, *COMPILER)
+    package(layout, "platformio", "packages", "framework-x", manifest=None)
+    package(layout, "platformio", "packages", "tool-y", manifest='{"name": ')
+    link = layout.tools / "platformio" / "packages" / "tool-z"
+    link.symlink_to(layout.root)
+    line = "MissingPackageManifestError: Could not find one of 'package.json' manifest files in the package"
+    found = find_damaged(layout, [line])
+    assert sorted(found) == [
+        ("platformio", "packages", "framework-x"),
+        ("platformio", "packages", "tool-y"),
+    ]
+    assert find_damaged(layout, ["Could not find one of 'platform.json' manifest files"]) == ()
+
+
+def test_only_the_named_package_is_removed(layout: CacheLayout) -> None:
+    named = package(layout, *COMPILER)
+    other = package(layout, "platformio", "packages", "tool-y")
+    assert discard_package(layout, COMPILER)
+    assert (named.exists(), other.exists()) == (False, True)
+    assert list(layout.trash.iterdir()) == []
+    assert not discard_package(layout, COMPILER)
+
+
+@pytest.mark.parametrize("level", range(1, 4))
+def test_no_link_is_followed(layout: CacheLayout, tmp_path: Path, level: int) -> None:
+    outside = tmp_path / "outside"
+    outside.joinpath(*COMPILER[level:]).mkdir(parents=True)
+    (outside / "kept").write_text("kept")
+    link = layout.tools.joinpath(*COMPILER[:level])
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(outside)
+    assert not discard_package(layout, COMPILER)
+    assert (outside / "kept").read_text() == "kept"
+    assert outside.joinpath(*COMPILER[level:]).is_dir()
+
+
+def test_tools_that_are_a_link_themselves_are_left_alone(
+    layout: CacheLayout, tmp_path: Path
+) -> None:
+    layout.tools.rmdir()
+    (tmp_path / "outside" / COMPILER[0] / COMPILER[1] / COMPILER[2]).mkdir(parents=True)
+    layout.tools.symlink_to(tmp_path / "outside")
+    assert not discard_package(layout, COMPILER)
+    assert find_damaged(layout, ["Could not find one of 'package.json' manifest files"]) == ()
+
+
+def test_all_tools_can_be_removed(layout: CacheLayout) -> None:
+    package(layout, *COMPILER)
+    package(layout, "idf", "tools", "cmake", "3.30.2")
+    before = layout.tools.stat().st_ino
+    discard_all(layout)
+    assert list(layout.tools.iterdir()) == []
+    assert layout.tools.stat().st_ino == before
+    assert layout.trees.is_dir()
