@@ -46,7 +46,7 @@ async def test_the_fields_are_in_the_job(
     assert job["clean"] is True
     assert job["address"] == "plug.local"
     assert stage.builder.requests[0].esphome_version == "2026.9.0"
-    assert stage.flasher.requests[0].address == "plug.local"
+    assert stage.flasher.requests[0].addresses == ("plug.local",)
 
 
 async def test_the_newest_version_is_installed_also_when_it_is_there_already(

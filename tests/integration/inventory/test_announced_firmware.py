@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from homeassistant.core import HomeAssistant
 import pytest
-from zeroconf import ServiceStateChange
+from zeroconf import ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from custom_components.esphome_offload.inventory.announced_firmware import (
@@ -18,6 +18,8 @@ from custom_components.esphome_offload.inventory.announced_firmware import (
 API = "_esphomelib._tcp.local."
 WEB = "_http._tcp.local."
 TEXTS = {"version": "2026.10.0", "mac": "aabbcc001122", "config_hash": "0a1b2c3d", "board": "x"}
+# As it is before Home Assistant, in another test, makes all instances one.
+INIT = Zeroconf.__init__
 LAMP = AnnouncedFirmware("lamp", "2026.10.0", "aa:bb:cc:00:11:22", 0x0A1B2C3D)
 
 
@@ -68,8 +70,19 @@ class Air:
                 await self._new.wait()
 
 
+@pytest.fixture(autouse=True)
+def instances_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def new(kind: type[Zeroconf], *_: object, **__: object) -> Zeroconf:
+        return object.__new__(kind)
+
+    monkeypatch.setattr(Zeroconf, "__new__", new)
+    monkeypatch.setattr(Zeroconf, "__init__", INIT)
+
+
 @pytest.fixture
-async def device(socket_enabled: None) -> AsyncGenerator[AsyncZeroconf]:
+async def device(
+    socket_enabled: None, instances_of_their_own: None
+) -> AsyncGenerator[AsyncZeroconf]:
     device = AsyncZeroconf(interfaces=["127.0.0.1"])
     yield device
     await device.async_close()
