@@ -27,6 +27,7 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
+from ..jobs.fakes import VirtualTime
 from .conftest import uv_of
 
 ESPHOME = """
@@ -82,7 +83,10 @@ class Bench:
         self.esphome = folder / "esphome.py"
         self.esphome.write_text(ESPHOME)
         self.toolchains = Ready(layout, processes)
-        self.bundles = Bundles(layout, processes, self.toolchains, entry=self._enter)
+        self.time = VirtualTime()
+        self.bundles = Bundles(
+            layout, processes, self.toolchains, entry=self._enter, time=self.time
+        )
         self.output: list[str] = []
         self.configure()
 
@@ -245,7 +249,7 @@ async def test_a_bundle_that_is_unused_for_hours_is_evicted_and_made_again(
     bundle = await bench.make()
     await make_room([bench.bundles], budget=0)
     assert bundle.path.exists(), "it may be on its way to a builder"
-    long_ago(bundle.path.parent)
+    await bench.time.go(IN_USE)
     await make_room([bench.bundles], budget=0)
     assert not bundle.path.parent.exists()
     assert (await bench.make()).fresh
@@ -253,7 +257,7 @@ async def test_a_bundle_that_is_unused_for_hours_is_evicted_and_made_again(
 
 async def test_a_bundle_that_is_used_again_is_not_evicted(bench: Bench) -> None:
     bundle = await bench.make()
-    long_ago(bundle.path.parent)
+    await bench.time.go(IN_USE)
     assert not (await bench.make()).fresh
     await make_room([bench.bundles], budget=0)
     assert bundle.path.exists()
@@ -280,15 +284,10 @@ async def test_what_was_validated_for_a_bundle_is_that_of_the_last_one(bench: Be
 async def test_a_bundle_that_is_used_during_an_eviction_stays(bench: Bench) -> None:
     bundle = await bench.make()
     key = bundle.path.parent.name
-    long_ago(bundle.path.parent)
+    await bench.time.go(IN_USE)
     again, _ = await asyncio.gather(bench.make(), bench.bundles.discard(key))
     await bench.bundles.discard(key)
     assert again.path.exists()
-
-
-def long_ago(folder: Path) -> None:
-    used = time.time() - 2 * IN_USE
-    os.utime(folder, (used, used))
 
 
 async def test_a_damaged_bundle_is_made_again(bench: Bench) -> None:

@@ -17,6 +17,7 @@ from custom_components.esphome_offload.engine.build.cache.eviction import (
     UNMEASURABLE,
     CacheEntry,
     CacheFolder,
+    RecentUse,
     cache_entries,
     disk_usage,
     evict,
@@ -29,6 +30,7 @@ from custom_components.esphome_offload.engine.build.toolchain import toolchains 
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.threads import in_thread
 
+from ..jobs.fakes import VirtualTime
 from .conftest import uv_of
 
 NOW = 1_000_000_000.0
@@ -44,7 +46,7 @@ class Cache:
         self.discarded: list[str] = []
 
     async def evict(self, budget: int) -> int:
-        return await evict(self.entries, budget, self._discard, unused_since=NOW - IN_USE)
+        return await evict(self.entries, budget, self._discard)
 
     async def _discard(self, entry: CacheEntry) -> bool:
         if entry.path.name in self.in_use:
@@ -76,10 +78,17 @@ async def test_the_least_recently_used_are_removed_first_and_no_more_than_needed
     assert cache.discarded == ["oldest", "middle"]
 
 
-async def test_what_was_used_lately_stays_even_beyond_the_budget() -> None:
-    cache = Cache(entry("used", 10, NOW - IN_USE + 1), entry("old", 10, LONG_AGO))
-    assert await cache.evict(0) == 10
-    assert cache.discarded == ["old"]
+@pytest.mark.parametrize("hours", [0, 20, -6])
+async def test_what_was_used_lately_is_in_use_whatever_the_clock_says(hours: int) -> None:
+    time = VirtualTime()
+    recent = RecentUse(time)
+    assert "tree" not in recent
+    recent.note("tree")
+    time.jump(hours)
+    await time.go(IN_USE - 1)
+    assert "tree" in recent
+    await time.go(1)
+    assert "tree" not in recent
 
 
 async def test_the_next_one_is_removed_in_place_of_one_that_is_in_use() -> None:
@@ -240,39 +249,44 @@ def layout(tmp_path: Path) -> CacheLayout:
     return layout
 
 
-def toolchain(layout: CacheLayout, version: str, *, unused_for: float) -> Path:
+def toolchain(layout: CacheLayout, version: str) -> Path:
     """Make the folder of one: eviction looks at nothing but the stamp."""
     stamp = layout.toolchain(version) / ".complete"
-    stamp.parent.mkdir()
+    (stamp.parent / "bin").mkdir(parents=True)
+    (stamp.parent / "bin" / "python").touch()
     stamp.write_text(version)
-    used = time.time() - unused_for
-    os.utime(stamp, (used, used))
     return stamp.parent
 
 
 async def test_only_toolchains_that_are_not_in_use_are_removed(
     layout: CacheLayout, processes: Processes
 ) -> None:
-    old = toolchain(layout, "2026.9.0", unused_for=2 * IN_USE)
-    used = toolchain(layout, "2026.10.0", unused_for=60)
-    toolchains = Toolchains(layout, processes, uv_of(layout))
+    time = VirtualTime()
+    old, used = toolchain(layout, "2026.9.0"), toolchain(layout, "2026.10.0")
+    toolchains = Toolchains(layout, processes, uv_of(layout), time)
     await toolchains.load()
+    toolchains._healthy.add("2026.10.0")
+    await toolchains.ensure("2026.10.0", lambda _: None)
+    time.jump(20)
     await toolchains.make_room(budget=0)
     assert not old.exists()
     assert used.exists()
     assert toolchains.installed() == ("2026.10.0",)
+    await time.go(IN_USE)
+    await toolchains.make_room(budget=0)
+    assert not used.exists()
 
 
 async def test_a_toolchain_taken_into_use_while_others_are_measured_stays(
     layout: CacheLayout, processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = toolchain(layout, "2026.9.0", unused_for=2 * IN_USE)
+    folder = toolchain(layout, "2026.9.0")
     toolchains = Toolchains(layout, processes, uv_of(layout))
     await toolchains.load()
 
     def taken_meanwhile(*args: Any) -> list[CacheEntry]:
         measured = cache_entries(*args)
-        os.utime(folder / ".complete")
+        assert toolchains._complete(toolchains._toolchain("2026.9.0"))
         return measured
 
     monkeypatch.setattr(toolchains_module, "cache_entries", taken_meanwhile)

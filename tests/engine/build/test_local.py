@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.cache.eviction import make_room
+from custom_components.esphome_offload.engine.build.cache.eviction import RecentUse, make_room
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.file_counts import FileCounts
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
@@ -436,7 +436,7 @@ async def test_trees_beyond_the_budget_go_but_never_one_that_is_being_built_in(
     assert not old.exists()
     assert bench.tree.exists()
 
-    os.utime(bench.tree, (0, 0))
+    bench.builder._recent = RecentUse()
     async with bench.builder._tree(LAMP):
         await make_room([bench.builder], budget=0)
     assert bench.tree.exists()

@@ -11,15 +11,15 @@ import os
 from pathlib import Path
 import re
 import tarfile
-import time
 from typing import Annotated
 
+from ..clock import Time
 from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..const import FailureReason
 from ..job_log import OWN
 from ..reason import Reason, ReasonKey
 from .bundle_sources import NAMES_LIMIT, Signature, Sources, read_sources
-from .cache.eviction import IN_USE
+from .cache.eviction import RecentUse
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
 from .model import BuildError, BuildRequest
@@ -85,11 +85,13 @@ class Bundles:
         toolchains: Toolchains,
         *,
         entry: Entry = enter_to_bundle,
+        time: Time | None = None,
     ) -> None:
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
         self._entry = entry
+        self._recent = RecentUse(time)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def make(self, request: BuildRequest, lines: Callable[[Sequence[str]], None]) -> Bundle:
@@ -108,6 +110,7 @@ class Bundles:
                     return kept
                 toolchain = await self._toolchains.ensure(request.esphome_version, lines)
                 fresh = await self._run(request, toolchain, lines)
+                self._recent.note(configuration_key(request.configuration))
                 return await asyncio.to_thread(self._keep, request, sources, fresh)
             except OSError as error:
                 raise BuildError(
@@ -146,8 +149,7 @@ class Bundles:
         return self._locks[configuration_key(configuration)]
 
     def _discard_unused(self, folder: Path) -> bool:
-        # It may have been used since folders were measured.
-        if time.time() - folder.stat().st_mtime < IN_USE:
+        if folder.name in self._recent:
             return False
         _LOGGER.debug("Removed the bundle %s to free disk space", folder.name)
         self._layout.discard(folder)
@@ -224,6 +226,7 @@ class Bundles:
         if kept is not None:
             # It is used a moment later: an eviction must not remove it.
             os.utime(kept.path.parent)
+            self._recent.note(configuration_key(configuration))
         return sources, kept
 
     def _kept(

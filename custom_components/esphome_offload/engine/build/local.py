@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, override
 
+from ..clock import Time
 from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason, Source, Stage
 from ..job_log import OWN
@@ -15,6 +16,7 @@ from ..listeners import Listeners
 from ..reason import Reason, ReasonKey
 from .build_output import BuildOutput
 from .cache.damaged_tools import Package, discard_all, discard_package, find_damaged
+from .cache.eviction import RecentUse
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import diagnose
 from .file_counts import FileCounts
@@ -76,6 +78,7 @@ class LocalBuilder(Builder):
         why_not: Reason | None = None,
         slots: Slots | None = None,
         containment: Containment | None = None,
+        time: Time | None = None,
     ) -> None:
         """``why_not`` says that this machine cannot compile at all; None: find out.
 
@@ -97,6 +100,7 @@ class LocalBuilder(Builder):
         self._locks: dict[str, asyncio.Lock] = {}
         self._building = 0
         self._damaged: dict[Package, None] = {}
+        self._recent = RecentUse(time)
 
     @override
     def status(self) -> BuilderStatus:
@@ -171,9 +175,9 @@ class LocalBuilder(Builder):
         return self._layout.trees
 
     async def discard(self, key: str) -> bool:
-        """Remove a tree, by ``configuration_key``; returns False while it is being built in."""
+        """Remove a tree, by ``configuration_key``; returns False while it may be in use."""
         lock = self._locks.setdefault(key, asyncio.Lock())
-        if lock.locked():
+        if lock.locked() or key in self._recent:
             return False
         async with lock:
             _LOGGER.debug("Removed the build tree %s to free disk space", key)
@@ -281,6 +285,7 @@ class LocalBuilder(Builder):
         tree.mkdir(exist_ok=True)
         forget_validated(tree, request.configuration)
         os.utime(tree)
+        self._recent.note(tree.name)
 
     def _mistakable(self, configuration: str, result: BuildResult) -> bool:
         """Return whether the build before says the same of itself, and is another one."""

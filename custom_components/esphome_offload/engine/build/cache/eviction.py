@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 import threading
-import time
 from typing import Final, Protocol
 
+from ...clock import SystemTime, Time
 from ...const import GIB
 from ...threads import in_thread
 from .removal import open_folder
@@ -20,6 +20,28 @@ ESPHome fetches to make them, count as well."""
 
 IN_USE: Final = 4 * 3600.0
 """Seconds; longer than any build or upload may take, so what was used before is not in use."""
+
+
+class RecentUse:
+    """The keys that were used a short time ago, so that what they name may be in use.
+
+    By a monotonic clock: after a jump of the machine's clock, files that are in use look old.
+    Nothing is in use at a start.
+    """
+
+    def __init__(self, time: Time | None = None) -> None:
+        self._time = time or SystemTime()
+        self._used_at: dict[str, float] = {}
+
+    def note(self, key: str) -> None:
+        """Count a key as used from now on."""
+        self._used_at[key] = self._time.monotonic()
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether a key was used within ``IN_USE``."""
+        used_at = self._used_at.get(key)
+        return used_at is not None and self._time.monotonic() - used_at < IN_USE
+
 
 UNMEASURABLE: Final = 1024**2 * GIB
 """The size of a folder that is too deep or has too many names to be measured; no build needs it."""
@@ -65,13 +87,11 @@ async def evict[E: Evictable](
     entries: Iterable[E],
     budget: int,
     discard: Callable[[E], Awaitable[bool]],
-    *,
-    unused_since: float | None = None,
 ) -> int:
     """Remove entries until the rest takes at most ``budget`` bytes; returns what the rest takes.
 
     First those that are larger than the budget alone, then the least recently used. ``discard``
-    returns False for one that is in use. Those used after ``unused_since`` stay, too.
+    returns False for one that is in use.
     """
     by_use = sorted(entries, key=lambda entry: entry.used)
     left = sum(entry.size for entry in by_use)
@@ -82,8 +102,6 @@ async def evict[E: Evictable](
     for entry in (*too_large, *others):
         if entry.size <= budget and over <= 0:
             break
-        if unused_since is not None and entry.used > unused_since:
-            continue
         if await discard(entry):
             left -= entry.size
             if entry.size <= budget:
@@ -102,7 +120,6 @@ async def make_room(folders: Iterable[CacheFolder], budget: int) -> None:
         await in_thread(measure),
         budget,
         lambda entry: by_path[entry.path.parent].discard(entry.path.name),
-        unused_since=time.time() - IN_USE,
     )
 
 

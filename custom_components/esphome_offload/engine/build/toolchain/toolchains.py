@@ -10,18 +10,18 @@ from pathlib import Path
 import platform
 import re
 import threading
-import time
 
 from packaging.version import Version
 
+from ...clock import Time
 from ...const import FailureReason
 from ...reason import Reason, ReasonKey
 from ...text import one_line
 from ...threads import in_thread
 from ..cache.eviction import (
-    IN_USE,
     TOOLCHAINS_BUDGET,
     CacheEntry,
+    RecentUse,
     cache_entries,
     evict,
 )
@@ -77,7 +77,9 @@ class _Making:
 class Toolchains:
     """Makes, checks and lists toolchains. Several may want the same one at the same time."""
 
-    def __init__(self, layout: CacheLayout, processes: Processes, uv: Uv) -> None:
+    def __init__(
+        self, layout: CacheLayout, processes: Processes, uv: Uv, time: Time | None = None
+    ) -> None:
         self._layout = layout
         self._processes = processes
         self._uv = uv
@@ -85,6 +87,7 @@ class Toolchains:
         self._healthy: set[str] = set()
         self._making: dict[str, _Making] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._recent = RecentUse(time)
         # Between threads: one takes a toolchain into use, one removes what is not in use.
         self._use = threading.Lock()
 
@@ -134,7 +137,7 @@ class Toolchains:
         """Remove toolchains until the rest takes no more than ``budget`` bytes."""
         folder = self._layout.toolchains
         entries = await in_thread(lambda stop: cache_entries(folder, stop, _STAMP))
-        await evict(entries, budget, self._evict, unused_since=time.time() - IN_USE)
+        await evict(entries, budget, self._evict)
 
     async def _evict(self, entry: CacheEntry) -> bool:
         version = entry.path.name
@@ -150,9 +153,8 @@ class Toolchains:
         self._installed = tuple(each for each in self._installed if each != version)
 
     def _discard_unused(self, folder: Path) -> bool:
-        stamp = folder / _STAMP
         with self._use:
-            if stamp.exists() and time.time() - stamp.stat().st_mtime < IN_USE:
+            if folder.name in self._recent:
                 return False
             self._layout.discard(folder)
         return True
@@ -306,6 +308,7 @@ class Toolchains:
             if not stamp.is_file() or not toolchain.python.exists():
                 return False
             os.utime(stamp)
+            self._recent.note(toolchain.version)
         return True
 
     def _scan(self) -> tuple[str, ...]:
