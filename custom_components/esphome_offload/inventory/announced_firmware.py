@@ -15,9 +15,9 @@ from ..engine.tasks import BackgroundTasks
 
 _LOGGER = logging.getLogger(__name__)
 
-_API: Final = "_esphomelib._tcp.local."
 _WEB: Final = "_http._tcp.local."
 """Where devices without an API announce themselves, and many others too."""
+SERVICES: Final = ("_esphomelib._tcp.local.", _WEB)
 _TIMEOUT: Final = 3000
 """Milliseconds."""
 
@@ -45,7 +45,7 @@ class FirmwareAnnouncements:
         """Start to listen, if this Home Assistant uses mDNS."""
         if self._browser is None and zeroconf.DOMAIN in self._hass.config.components:
             shared = await zeroconf.async_get_instance(self._hass)
-            self._browser = AsyncServiceBrowser(shared, [_API, _WEB], handlers=[self._changed])
+            self._browser = AsyncServiceBrowser(shared, [*SERVICES], handlers=[self._changed])
 
     async def async_stop(self) -> None:
         """Stop listening."""
@@ -92,12 +92,12 @@ def announced_firmware(info: AsyncServiceInfo) -> AnnouncedFirmware | None:
     version = texts.get("version")
     mac = texts.get("mac")
     config_hash = _hash(texts.get("config_hash"))
-    if not version or not mac or (info.type == _WEB and config_hash is None):
+    if not version or (config_hash is None and (not mac or info.type == _WEB)):
         return None
     return AnnouncedFirmware(
         node_name=info.name.removesuffix(f".{info.type}"),
         esphome_version=version[:64],
-        mac=dr.format_mac(mac[:64]),
+        mac=dr.format_mac(mac[:64]) if mac else None,
         config_hash=config_hash,
     )
 

@@ -10,11 +10,10 @@ from zeroconf import AddressResolver  # type: ignore[attr-defined]  # not in its
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from ..engine.build.model import BuildInfo
+from .announced_firmware import SERVICES, announced_firmware
 
 _TIMEOUT: Final = 3.0
 """Seconds; a device in the house answers within one, or not at all."""
-_SERVICES: Final = ("_esphomelib._tcp.local.", "_http._tcp.local.")
-"""Where devices announce themselves; the second one those without an API."""
 
 
 class NetworkProbe:
@@ -37,14 +36,13 @@ class NetworkProbe:
         """Return the build that a device announces under this name."""
         if (shared := await self._shared()) is None:
             return None
-        for service in _SERVICES:
+        for service in SERVICES:
             info = AsyncServiceInfo(service, f"{node_name}.{service}")
             if not await info.async_request(shared.zeroconf, _TIMEOUT * 1000):
                 continue
-            version = info.decoded_properties.get("version")
-            with suppress(ValueError):
-                config_hash = int(info.decoded_properties.get("config_hash") or "", 16)
-                return BuildInfo(version or "", "", config_hash)
+            firmware = announced_firmware(info)
+            if firmware is not None and firmware.config_hash is not None:
+                return BuildInfo(firmware.esphome_version, "", firmware.config_hash)
         return None
 
     async def _resolve(self, address: str) -> list[str]:

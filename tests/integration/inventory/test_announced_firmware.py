@@ -47,9 +47,10 @@ def test_a_record_without_a_hash_still_has_the_version(text: str | None) -> None
     assert announced_firmware(record(WEB, config_hash=text)) is None
 
 
-@pytest.mark.parametrize("missing", ["version", "mac"])
-def test_a_record_of_something_else_says_nothing(missing: str) -> None:
-    assert announced_firmware(record(WEB, **{missing: None})) is None
+@pytest.mark.parametrize("kind", [API, WEB])
+def test_a_record_of_something_else_says_nothing(kind: str) -> None:
+    assert announced_firmware(record(kind, version=None)) is None
+    assert announced_firmware(record(kind, mac=None, config_hash=None)) is None
 
 
 class Air:
