@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, Context, HomeAssistant, callback
+from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.update_coordinator import BaseDataUpdateCoordinatorProtocol
 from homeassistant.util.hass_dict import HassKey
 
@@ -30,6 +31,7 @@ from .inventory.core_esphome import CoreEsphome
 from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import CoreDeviceLink
 from .inventory.network_probe import NetworkProbe
+from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
@@ -97,7 +99,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             builders=self.builders,
             flasher=build_services.flasher,
             firmware=build_services.firmware,
-            devices=CoreDeviceLink(core, NetworkProbe(hass)),
+            devices=CoreDeviceLink(self.inventory, NetworkProbe(hass)),
             configurations=self.inventory,
             settings=lambda: self.settings.of_queue(hass.config.time_zone, self.peering.expected),
             on_event=self._job_event,
@@ -241,16 +243,24 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         source = options.get("source", REQUESTED_AUTO)
         if source != REQUESTED_AUTO and self.builders.get(source) is None:
             raise validation_error("unknown_source", device=name, source=source)
+        version = await self._async_target_version(
+            configuration, name, operation, options.get("version")
+        )
+        address = options.get("address")
+        try:
+            refuse_impossible(self._device(configuration), operation, version, address)
+        except ServiceValidationError:
+            # The file may have been corrected just now.
+            await self.inventory.async_rescan()
+            refuse_impossible(self._device(configuration), operation, version, address)
         return JobRequest(
             operation=operation,
             configuration=configuration,
             device_name=name,
-            esphome_version=await self._async_target_version(
-                configuration, name, operation, options.get("version")
-            ),
+            esphome_version=version,
             requested_source=source,
             clean=options.get("clean", False),
-            address=options.get("address"),
+            address=address,
             from_version=self.installed_version(configuration),
             user_id=options.get("user_id"),
         )

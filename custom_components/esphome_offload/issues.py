@@ -20,6 +20,7 @@ _ALTERED: Final = "firmware_altered"
 _ROLLED_BACK: Final = "rolled_back"
 _FOLDER_MISSING: Final = "folder_missing"
 _UNREADABLE: Final = "configuration_unreadable"
+_AMBIGUOUS: Final = "device_ambiguous"
 _LENDING_IMPOSSIBLE: Final = "lending_impossible"
 _WRONG_CODES: Final = "pairing_wrong_codes"
 _PEER_INCOMPATIBLE: Final = "peer_incompatible"
@@ -113,6 +114,29 @@ def async_set_unreadable(
             translation_key=_UNREADABLE,
             file=name,
             reason=reason_text(hass, reason),
+        )
+
+
+@callback
+def async_set_ambiguous(
+    hass: HomeAssistant, unclear: Mapping[str, tuple[str, tuple[str, ...]]]
+) -> None:
+    """Create the repairs about configurations whose device is unclear; delete all others.
+
+    ``unclear`` has, by file, the node name and what the device could be mistaken for.
+    """
+    for domain, issue_id in tuple(ir.async_get(hass).issues):
+        file = issue_id.removeprefix(f"{_AMBIGUOUS}_")
+        if domain == DOMAIN and file != issue_id and file not in unclear:
+            ir.async_delete_issue(hass, domain, issue_id)
+    for file, (name, rivals) in unclear.items():
+        _create_issue(
+            hass,
+            f"{_AMBIGUOUS}_{file}",
+            translation_key=_AMBIGUOUS,
+            file=file,
+            device=name,
+            rivals=", ".join(rivals),
         )
 
 

@@ -294,7 +294,9 @@ class Presences:
 def asleep(monkeypatch: pytest.MonkeyPatch) -> Presences:
     """Make all devices unreachable, but those that are ``awake``."""
     presences = Presences()
-    monkeypatch.setattr(CoreDeviceLink, "presence", lambda _, name: presences.of(name))
+    monkeypatch.setattr(
+        CoreDeviceLink, "presence", lambda _, request: presences.of(request.device_name)
+    )
     return presences
 
 

@@ -268,7 +268,18 @@ class ReasonKey(StrEnum):
     )
     CONFIGURATION_WITHOUT_OTA = (
         "configuration_without_ota",
-        "The configuration of {device} has no OTA update platform",
+        (
+            "The configuration of {device} has no OTA update platform for the network; add one and"
+            " install it by cable once"
+        ),
+    )
+    DEVICE_AMBIGUOUS = (
+        "device_ambiguous",
+        (
+            "It is unclear which device {device} is: {rivals} could be it as well. Give the"
+            " configuration an address (use_address), name one for this job, or remove what is a"
+            " copy"
+        ),
     )
     FIRMWARE_OF_ANOTHER = (
         "firmware_of_another",

@@ -6,7 +6,7 @@ entry and the device registry say.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 import logging
 import re
@@ -35,7 +35,7 @@ from ..engine.devices.model import CoreDevice
 from ..engine.listeners import Listeners
 from .peer_address import peer_addresses
 
-__all__ = ["CoreDevice", "CoreEsphome"]
+__all__ = ["CoreDevice", "CoreEsphome", "mac_suffix_stem"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -66,14 +66,6 @@ class _Live:
 
 
 @dataclass(slots=True)
-class _Index:
-    """The devices by node name, and by the part of it before a suffix of the MAC address."""
-
-    by_name: dict[str, list[CoreDevice]] = field(default_factory=dict)
-    by_prefix: dict[str, list[CoreDevice]] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
 class _Session:
     """The subscription to one loaded entry, and the last state of its connection."""
 
@@ -92,7 +84,6 @@ class CoreEsphome:
         self._unsubscribes: list[CALLBACK_TYPE] = []
         self._sessions: dict[str, _Session] = {}
         self._connections: dict[str, int] = {}
-        self._index: _Index | None = None
         self._degraded = False
 
     @callback
@@ -101,17 +92,10 @@ class CoreEsphome:
         return [self._device(entry) for entry in self._entries()]
 
     @callback
-    def find(self, node_name: str) -> CoreDevice | None:
-        """Return the device with this node name, preferably a connected one.
-
-        Else the device whose node name is this one with a suffix of its MAC address
-        (``name_add_mac_suffix``), if there is exactly one.
-        """
-        index = self._current_index()
-        if exact := index.by_name.get(node_name):
-            return max(exact, key=lambda device: device.online is True)
-        suffixed = index.by_prefix.get(node_name, ())
-        return suffixed[0] if len(suffixed) == 1 else None
+    def get(self, entry_id: str) -> CoreDevice | None:
+        """Return the present state of a device."""
+        entry = self._hass.config_entries.async_get_entry(entry_id)
+        return None if entry is None or entry.disabled_by is not None else self._device(entry)
 
     @callback
     def updating(self, device: CoreDevice) -> bool:
@@ -145,21 +129,6 @@ class CoreEsphome:
         return unsubscribe
 
     # The devices
-
-    def _current_index(self) -> _Index:
-        """Return all devices by name; kept until the next change while there are subscribers."""
-        if self._index is not None:
-            return self._index
-        index = _Index()
-        for device in self.devices():
-            index.by_name.setdefault(device.node_name, []).append(device)
-            if (match := _MAC_SUFFIX.fullmatch(device.node_name)) is not None and (
-                device.mac is None or device.mac.replace(":", "").endswith(match[2])
-            ):
-                index.by_prefix.setdefault(match[1], []).append(device)
-        if self._listeners:
-            self._index = index
-        return index
 
     def _entries(self) -> Iterator[ConfigEntry[Any]]:
         return iter(
@@ -255,7 +224,6 @@ class CoreEsphome:
         for unsubscribe in self._unsubscribes:
             unsubscribe()
         self._unsubscribes = []
-        self._index = None
         for entry_id in list(self._sessions):
             self._leave(entry_id)
 
@@ -344,8 +312,15 @@ class CoreEsphome:
             self._notify()
 
     def _notify(self) -> None:
-        self._index = None
         self._listeners.notify()
+
+
+def mac_suffix_stem(device: CoreDevice) -> str | None:
+    """Return the node name before a suffix of the MAC address; None without such a suffix."""
+    found = _MAC_SUFFIX.fullmatch(device.node_name)
+    if found is None or not (device.mac is None or device.mac.replace(":", "").endswith(found[2])):
+        return None
+    return found[1]
 
 
 def _text(value: object) -> str | None:

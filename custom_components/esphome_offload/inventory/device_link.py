@@ -9,12 +9,14 @@ from typing import Final, Protocol, override
 
 from ..engine.build.model import CONFIGURED, BuildInfo, Node
 from ..engine.devices.model import CoreDevice
+from ..engine.jobs.model import JobRequest
 from ..engine.jobs.ports import (
     DeviceLink,
     Presence,
     RestartWatch,
     Verdict,
 )
+from .matching import Match
 
 # A small device starts in some ten seconds; one with a distant access point, or one that Home
 # Assistant only finds at its next attempt, takes a minute and more.
@@ -54,13 +56,13 @@ class Network(Protocol):
 
 
 class LiveDevices(Protocol):
-    """The devices of core's esphome; implemented by ``CoreEsphome``."""
+    """The devices of core's esphome; implemented by ``DeviceInventory``."""
 
-    def devices(self) -> Sequence[CoreDevice]:
+    def live_devices(self) -> Sequence[CoreDevice]:
         """Return all of them."""
 
-    def find(self, node_name: str) -> CoreDevice | None:
-        """Return a device by its node name."""
+    def find(self, request: JobRequest) -> Match:
+        """Return the device of the configuration of a job."""
 
     def updating(self, device: CoreDevice) -> bool:
         """Return whether core itself is updating it."""
@@ -81,8 +83,12 @@ class CoreDeviceLink(DeviceLink):
         self._return_timeout = return_timeout
 
     @override
-    def presence(self, device_name: str) -> Presence:
-        device = self._devices.find(device_name)
+    def rivals(self, request: JobRequest) -> tuple[str, ...]:
+        return self._devices.find(request).rivals
+
+    @override
+    def presence(self, request: JobRequest) -> Presence:
+        device = self._devices.find(request).core
         if device is None:
             return Presence.UNKNOWN
         if self._devices.updating(device):
@@ -96,8 +102,8 @@ class CoreDeviceLink(DeviceLink):
                 return Presence.UNKNOWN
 
     @override
-    def addresses(self, device_name: str, node: Node | None) -> tuple[str, ...]:
-        device = self._devices.find(device_name)
+    def addresses(self, request: JobRequest, node: Node | None) -> tuple[str, ...]:
+        device = self._devices.find(request).core
         if device is None:
             return (CONFIGURED,)
         if device.online and device.connected_at:
@@ -109,14 +115,14 @@ class CoreDeviceLink(DeviceLink):
         return (own,) if device.host in (None, own) else (own, device.host)
 
     @override
-    async def listens(self, device_name: str, node: Node, port: int) -> bool:
+    async def listens(self, request: JobRequest, node: Node, port: int) -> bool:
         taken = {
             address
-            for each in self._devices.devices()
-            if each.online and each.node_name != self.node_name(device_name)
+            for each in self._devices.live_devices()
+            if each.online and each.node_name != self.node_name(request)
             for address in each.connected_at
         }
-        for address in self.addresses(device_name, node):
+        for address in self.addresses(request, node):
             where = node.address if address == CONFIGURED else address
             if where in taken or where is None:
                 continue
@@ -125,17 +131,17 @@ class CoreDeviceLink(DeviceLink):
         return False
 
     @override
-    async def announced(self, device_name: str) -> BuildInfo | None:
-        return await self._network.announced(self.node_name(device_name) or device_name)
+    async def announced(self, request: JobRequest) -> BuildInfo | None:
+        return await self._network.announced(self.node_name(request) or request.device_name)
 
     @override
-    def node_name(self, device_name: str) -> str | None:
-        device = self._devices.find(device_name)
+    def node_name(self, request: JobRequest) -> str | None:
+        device = self._devices.find(request).core
         return None if device is None else device.node_name
 
     @override
-    def watch_restart(self, device_name: str) -> RestartWatch:
-        return _Watch(self._devices, device_name, self._return_timeout)
+    def watch_restart(self, request: JobRequest) -> RestartWatch:
+        return _Watch(self._devices, request, self._return_timeout)
 
     @override
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
@@ -145,13 +151,13 @@ class CoreDeviceLink(DeviceLink):
 class _Watch(RestartWatch):
     """Watches one device from before a flash until it has returned."""
 
-    def __init__(self, devices: LiveDevices, node_name: str, timeout: float) -> None:
+    def __init__(self, devices: LiveDevices, request: JobRequest, timeout: float) -> None:
         self._devices = devices
-        self._node_name = node_name
+        self._request = request
         self._timeout = timeout
         self._changed = asyncio.Event()
         self._unsubscribe: Callable[[], None] | None = devices.subscribe(self._changed.set)
-        self._before = devices.find(node_name)
+        self._before = devices.find(request).core
         self._goes_back = False
 
     @property
@@ -171,7 +177,7 @@ class _Watch(RestartWatch):
         a device that already ran this one has to reconnect.
         """
         self._goes_back = goes_back
-        flashed = self._devices.find(self._node_name)
+        flashed = self._devices.find(self._request).core
         if flashed is None:
             return Verdict.UNKNOWN
         ran_before = self._before is not None and same_build(self._before, build_info)
@@ -179,7 +185,7 @@ class _Watch(RestartWatch):
             async with asyncio.timeout(self._timeout):
                 while True:
                     self._changed.clear()
-                    device = self._devices.find(self._node_name)
+                    device = self._devices.find(self._request).core
                     if device is None:
                         return Verdict.UNKNOWN
                     if device.online is not False:
@@ -223,7 +229,7 @@ class _Watch(RestartWatch):
             self._unsubscribe = None
 
     def _give_up(self, build_info: BuildInfo) -> Verdict:
-        device = self._devices.find(self._node_name)
+        device = self._devices.find(self._request).core
         if device is None or device.online is None:
             return Verdict.UNKNOWN
         if device.online and not same_build(device, build_info):
@@ -232,7 +238,7 @@ class _Watch(RestartWatch):
 
     def _verdict(self, build_info: BuildInfo) -> Verdict:
         """Return what the device runs at this moment, after it was back once."""
-        device = self._devices.find(self._node_name)
+        device = self._devices.find(self._request).core
         if device is None or device.online is None:
             return Verdict.UNKNOWN
         if not device.online:

@@ -1,14 +1,14 @@
 """DeviceInventory: the configurations and their devices, updated while either changes."""
 
 import asyncio
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import override
 
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_track_time_interval
 
 from .. import issues
@@ -17,10 +17,12 @@ from ..engine.device_access import DeviceAccess
 from ..engine.devices.inspector import Inspector
 from ..engine.devices.model import Configuration, ScanResult
 from ..engine.devices.scanner import FolderUnavailableError as Unavailable, Scanner
+from ..engine.jobs.model import JobRequest
 from ..engine.jobs.ports import ConfigurationSource, FolderUnavailableError
 from ..engine.reason import Reason
 from ..storage import StatePersistence
 from .core_esphome import CoreDevice, CoreEsphome
+from .matching import Match, match
 
 _SCAN_INTERVAL = timedelta(seconds=30)
 
@@ -30,10 +32,14 @@ _COALESCE_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class OffloadDevice:
-    """A configuration and its device in core's esphome, if it has one."""
+    """A configuration and its device in core's esphome, if it has one.
+
+    ``rivals``: see ``Match``.
+    """
 
     configuration: Configuration
     core: CoreDevice | None
+    rivals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +173,7 @@ class DeviceInventory(ConfigurationSource):
             self._first_scan = None
         self._show_problems({})
         self._show_folder(None)
+        issues.async_set_ambiguous(self._hass, {})
 
     async def async_rescan(self) -> None:
         """Scan the folder now."""
@@ -182,6 +189,32 @@ class DeviceInventory(ConfigurationSource):
                 self._apply(result)
             if scanner.unsaved:
                 await self._store.save_now(await scanner.stored())
+
+    @callback
+    def find(self, request: JobRequest) -> Match:
+        """Return the device of the configuration of a job, as it is now."""
+        device = self._devices.get(request.configuration)
+        if device is not None and device.core is None:
+            self.match_now()
+            device = self._devices.get(request.configuration)
+        if device is None or device.core is None:
+            return Match() if device is None else Match(None, device.rivals)
+        return Match(self._core.get(device.core.entry_id))
+
+    @callback
+    def live_devices(self) -> Sequence[CoreDevice]:
+        """Return all devices of core's esphome."""
+        return self._core.devices()
+
+    @callback
+    def updating(self, device: CoreDevice) -> bool:
+        """Return whether core itself is updating a device."""
+        return self._core.updating(device)
+
+    @callback
+    def subscribe(self, listener: Callable[[], None]) -> CALLBACK_TYPE:
+        """Call ``listener`` whenever any live device may have changed; returns unsubscribe."""
+        return self._core.subscribe(listener)
 
     @callback
     def match_now(self) -> None:
@@ -222,16 +255,29 @@ class DeviceInventory(ConfigurationSource):
         if self._match_timer is not None:
             self._match_timer.cancel()
             self._match_timer = None
+        matches = match(self._configurations, self._core.devices())
         devices = {
-            name: OffloadDevice(configuration, self._core.find(configuration.node_name))
+            name: OffloadDevice(configuration, matches[name].core, matches[name].rivals)
             for name, configuration in self._configurations.items()
         }
         before, self._devices = self._devices, MappingProxyType(devices)
         changed = {
             name for name in before.keys() | devices.keys() if before.get(name) != devices.get(name)
         }
+        self._show_ambiguous()
         if changed:
             self._changed(changed)
+
+    @callback
+    def _show_ambiguous(self) -> None:
+        issues.async_set_ambiguous(
+            self._hass,
+            {
+                name: (device.configuration.node_name, device.rivals)
+                for name, device in self._devices.items()
+                if device.rivals
+            },
+        )
 
     @callback
     def _show_folder(self, reason: Reason | None) -> None:

@@ -291,6 +291,7 @@ class ScriptedDevices(DeviceLink):
         self.listening: set[int] = set()
         self.announcements: list[BuildInfo | None] = [None]
         """What the device announces, one time after the other; the last one stays."""
+        self.mistakable: dict[str, tuple[str, ...]] = {}
         self.confirm_gate: asyncio.Event | None = None
         self.watches: list[ScriptedWatch] = []
         self.listeners: list[Callable[[], None]] = []
@@ -301,29 +302,33 @@ class ScriptedDevices(DeviceLink):
             listener()
 
     @override
-    def presence(self, device_name: str) -> Presence:
-        return self.state.get(device_name, Presence.ONLINE)
+    def rivals(self, request: JobRequest) -> tuple[str, ...]:
+        return self.mistakable.get(request.device_name, ())
 
     @override
-    def addresses(self, device_name: str, node: Node | None) -> tuple[str, ...]:
-        return (f"{device_name}.local",)
+    def presence(self, request: JobRequest) -> Presence:
+        return self.state.get(request.device_name, Presence.ONLINE)
 
     @override
-    async def listens(self, device_name: str, node: Node, port: int) -> bool:
+    def addresses(self, request: JobRequest, node: Node | None) -> tuple[str, ...]:
+        return (f"{request.device_name}.local",)
+
+    @override
+    async def listens(self, request: JobRequest, node: Node, port: int) -> bool:
         return port in self.listening
 
     @override
-    async def announced(self, device_name: str) -> BuildInfo | None:
+    async def announced(self, request: JobRequest) -> BuildInfo | None:
         if len(self.announcements) > 1:
             return self.announcements.pop(0)
         return self.announcements[0]
 
     @override
-    def node_name(self, device_name: str) -> str | None:
-        return self.names.get(device_name)
+    def node_name(self, request: JobRequest) -> str | None:
+        return self.names.get(request.device_name)
 
     @override
-    def watch_restart(self, device_name: str) -> RestartWatch:
+    def watch_restart(self, request: JobRequest) -> RestartWatch:
         self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate, self.later, self.before))
         return self.watches[-1]
 

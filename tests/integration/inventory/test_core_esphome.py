@@ -13,10 +13,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.inventory.core_esphome import CoreDevice, CoreEsphome
-from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
-from custom_components.esphome_offload.inventory.network_probe import NetworkProbe
 
 MAC = "AA:BB:CC:DD:EE:FF"
 BUILD_TIME = "2026-11-23 18:25:51 +0000"
@@ -123,8 +120,8 @@ def calls(adapter: CoreEsphome) -> list[None]:
 
 
 def found(adapter: CoreEsphome, name: str = "kitchen") -> CoreDevice:
-    device = adapter.find(name)
-    assert device is not None
+    (device,) = [each for each in adapter.devices() if each.node_name == name]
+    assert adapter.get(device.entry_id) == device
     return device
 
 
@@ -132,7 +129,7 @@ async def test_without_core_esphome_there_are_no_devices(adapter: CoreEsphome) -
     adapter.subscribe(lambda: None)
 
     assert adapter.devices() == []
-    assert adapter.find("kitchen") is None
+    assert adapter.get("no such entry") is None
 
 
 async def test_a_connected_device(core: Core, adapter: CoreEsphome) -> None:
@@ -276,39 +273,6 @@ async def test_disabled_and_ignored_entries_are_no_devices(
     assert adapter.devices() == []
 
 
-async def test_a_name_with_a_part_of_the_mac_is_found_when_there_is_one(
-    core: Core, adapter: CoreEsphome
-) -> None:
-    core.entry("plug-ddeeff", MAC)
-    core.entry("plug-aabbcc", "AA:BB:CC:00:00:02")
-    core.entry("plug-tower", "AA:BB:CC:00:00:03")
-
-    assert found(adapter, "plug").node_name == "plug-ddeeff"
-
-    core.entry("plug-000004", "AA:BB:CC:00:00:04")
-
-    assert adapter.find("plug") is None
-
-
-async def test_the_exact_name_goes_before_one_with_a_part_of_the_mac(
-    core: Core, adapter: CoreEsphome
-) -> None:
-    core.entry("plug-ddeeff", MAC)
-    core.entry("plug", "AA:BB:CC:00:00:02")
-
-    assert found(adapter, "plug").node_name == "plug"
-
-
-async def test_of_two_devices_with_one_name_the_connected_one_is_found(
-    core: Core, adapter: CoreEsphome
-) -> None:
-    core.entry("kitchen", "AA:BB:CC:00:00:01")
-    second = core.entry("kitchen", "AA:BB:CC:00:00:02")
-    core.connect(second, info(mac="AA:BB:CC:00:00:02"))
-
-    assert found(adapter).entry_id == second.entry_id
-
-
 # Being told
 
 
@@ -381,13 +345,13 @@ async def test_added_and_removed_entries_are_notified(
     await hass.config_entries.async_add(entry)
     await hass.async_block_till_done()
     assert calls
-    assert adapter.find("kitchen")
+    assert found(adapter)
     calls.clear()
 
     await hass.config_entries.async_remove(entry.entry_id)
 
     assert calls
-    assert adapter.find("kitchen") is None
+    assert adapter.devices() == []
 
 
 async def test_a_registered_device_is_notified(
@@ -419,22 +383,21 @@ async def test_cores_own_update_makes_a_device_busy_and_is_notified(
     entities = er.async_get(core.hass)
     own = entities.async_get_or_create("update", "esphome", MAC, device_id=device_id)
     ours = entities.async_get_or_create("update", "esphome_offload", "a.yaml", device_id=device_id)
-    link = CoreDeviceLink(adapter, NetworkProbe(core.hass))
     calls.clear()
 
     core.hass.states.async_set(ours.entity_id, "on", {"in_progress": True})
     await core.hass.async_block_till_done()
-    assert link.presence("kitchen") is Presence.ONLINE
+    assert not adapter.updating(found(adapter))
     assert calls == []
 
     core.hass.states.async_set(own.entity_id, "on", {"in_progress": True})
     await core.hass.async_block_till_done()
-    assert link.presence("kitchen") is Presence.BUSY
+    assert adapter.updating(found(adapter))
     assert len(calls) == 1
 
     core.hass.states.async_set(own.entity_id, "on", {"in_progress": False})
     await core.hass.async_block_till_done()
-    assert link.presence("kitchen") is Presence.ONLINE
+    assert not adapter.updating(found(adapter))
     assert len(calls) == 2
 
 

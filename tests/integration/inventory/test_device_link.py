@@ -7,12 +7,18 @@ from dataclasses import replace
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import CONFIGURED, BuildInfo, Node
+from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.devices.model import CoreDevice
+from custom_components.esphome_offload.engine.jobs.model import JobRequest
 from custom_components.esphome_offload.engine.jobs.ports import Presence, RestartWatch, Verdict
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink, same_time
+from custom_components.esphome_offload.inventory.matching import Match
 
 OLD = BuildInfo("2026.10.0b1", "2026-11-23 18:25:51 +0000", 1)
 NEW = BuildInfo("2026.10.0", "2026-11-23 18:29:35 +0000", 2)
+
+KITCHEN = JobRequest(Operation.INSTALL, "kitchen.yaml", "kitchen", "2026.10.0")
+HALL = replace(KITCHEN, configuration="hall.yaml", device_name="hall")
 
 
 class Devices:
@@ -36,11 +42,12 @@ class Devices:
         self.others: list[CoreDevice] = []
         self.listeners: list[Callable[[], None]] = []
 
-    def devices(self) -> list[CoreDevice]:
+    def live_devices(self) -> list[CoreDevice]:
         return [*self.others, *([self.device] if self.device else [])]
 
-    def find(self, node_name: str) -> CoreDevice | None:
-        return self.device if self.device and self.device.node_name == node_name else None
+    def find(self, request: JobRequest) -> Match:
+        known = self.device is not None and request.device_name == self.device.node_name
+        return Match(self.device if known else None)
 
     def updating(self, device: CoreDevice) -> bool:
         return self.at_work
@@ -119,20 +126,20 @@ def test_presence(devices: Devices, online: bool | None, at_work: bool, presence
     devices.change(online=online)
     devices.at_work = at_work
 
-    assert patient(devices).presence("kitchen") is presence
+    assert patient(devices).presence(KITCHEN) is presence
 
 
 def test_a_device_that_home_assistant_does_not_have(devices: Devices) -> None:
-    assert patient(devices).presence("hall") is Presence.UNKNOWN
-    assert patient(devices).addresses("hall", Node("hall")) == (CONFIGURED,)
+    assert patient(devices).presence(HALL) is Presence.UNKNOWN
+    assert patient(devices).addresses(HALL, Node("hall")) == (CONFIGURED,)
 
 
 def test_a_device_is_flashed_where_home_assistant_is_connected_to_it(devices: Devices) -> None:
     devices.change(connected_at=("2001:db8::7",))
-    assert patient(devices).addresses("kitchen", Node("kitchen")) == ("2001:db8::7",)
+    assert patient(devices).addresses(KITCHEN, Node("kitchen")) == ("2001:db8::7",)
     # It dialled in: only the configuration and core's entry say where it listens.
     devices.change(connected_at=())
-    assert patient(devices).addresses("kitchen", Node("kitchen")) == (CONFIGURED, "192.0.2.7")
+    assert patient(devices).addresses(KITCHEN, Node("kitchen")) == (CONFIGURED, "192.0.2.7")
 
 
 @pytest.mark.parametrize("node", [Node("pantry"), Node("kit", adds_mac_suffix=True)])
@@ -141,15 +148,15 @@ def test_a_device_of_another_name_is_not_where_esphome_would_look(
 ) -> None:
     devices.change(online=False, connected_at=("192.0.2.8",))
     link = patient(devices)
-    assert link.addresses("kitchen", node) == ("kitchen.local", "192.0.2.7")
+    assert link.addresses(KITCHEN, node) == ("kitchen.local", "192.0.2.7")
     devices.change(host="kitchen.local")
-    assert link.addresses("kitchen", node) == ("kitchen.local",)
+    assert link.addresses(KITCHEN, node) == ("kitchen.local",)
     devices.change(host=None)
-    assert link.addresses("kitchen", None) == (CONFIGURED,)
+    assert link.addresses(KITCHEN, None) == (CONFIGURED,)
 
 
 async def test_a_device_that_is_back_with_the_new_build_is_confirmed(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     confirming = asyncio.create_task(watch.confirm(NEW))
     await let_run()
     devices.disconnect()
@@ -162,7 +169,7 @@ async def test_a_device_that_is_back_with_the_new_build_is_confirmed(devices: De
 
 
 async def test_a_device_that_was_back_before_anybody_asked_is_confirmed(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     devices.disconnect()
     devices.connect(NEW)
 
@@ -172,7 +179,7 @@ async def test_a_device_that_was_back_before_anybody_asked_is_confirmed(devices:
 async def test_a_build_without_a_time_is_identified_by_its_version(
     devices: Devices,
 ) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     confirming = asyncio.create_task(watch.confirm(replace(NEW, build_time="")))
     devices.disconnect()
     await let_run()
@@ -182,7 +189,7 @@ async def test_a_build_without_a_time_is_identified_by_its_version(
 
 
 async def test_the_same_build_again_needs_a_reconnect(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     confirming = asyncio.create_task(watch.confirm(OLD))
     devices.change()
     await let_run()
@@ -195,13 +202,13 @@ async def test_the_same_build_again_needs_a_reconnect(devices: Devices) -> None:
 
 
 async def test_a_connection_that_never_broke_proves_nothing(devices: Devices) -> None:
-    watch = impatient(devices).watch_restart("kitchen")
+    watch = impatient(devices).watch_restart(KITCHEN)
 
     assert await watch.confirm(OLD) is Verdict.NOT_BACK
 
 
 async def test_a_short_reconnect_before_the_restart_is_forgiven(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     devices.disconnect()
     devices.connect(OLD)
     devices.disconnect()
@@ -220,7 +227,7 @@ async def test_a_short_reconnect_before_the_restart_is_forgiven(devices: Devices
 
 
 async def test_a_device_that_comes_back_twice_with_another_build_has_it(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     confirming = asyncio.create_task(watch.confirm(NEW))
     await let_run()
     for _ in range(2):
@@ -233,7 +240,7 @@ async def test_a_device_that_comes_back_twice_with_another_build_has_it(devices:
 
 
 async def test_a_device_that_stays_with_another_build_has_it(devices: Devices) -> None:
-    watch = impatient(devices).watch_restart("kitchen")
+    watch = impatient(devices).watch_restart(KITCHEN)
     devices.disconnect()
     devices.connect(OLD)
 
@@ -241,14 +248,14 @@ async def test_a_device_that_stays_with_another_build_has_it(devices: Devices) -
 
 
 async def test_a_device_that_stays_away_is_not_back(devices: Devices) -> None:
-    watch = impatient(devices).watch_restart("kitchen")
+    watch = impatient(devices).watch_restart(KITCHEN)
     devices.disconnect()
 
     assert await watch.confirm(NEW) is Verdict.NOT_BACK
 
 
 async def test_the_same_version_built_at_another_time_is_another_build(devices: Devices) -> None:
-    watch = impatient(devices).watch_restart("kitchen")
+    watch = impatient(devices).watch_restart(KITCHEN)
     devices.disconnect()
     devices.connect(replace(NEW, build_time="2026-11-23 18:29:36 +0000"))
 
@@ -256,13 +263,13 @@ async def test_the_same_version_built_at_another_time_is_another_build(devices: 
 
 
 async def test_a_device_unknown_to_home_assistant_is_so_at_once(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("hall")
+    watch = patient(devices).watch_restart(HALL)
 
     assert await watch.confirm(NEW) is Verdict.UNKNOWN
 
 
 async def test_a_device_that_is_removed_meanwhile_is_unknown(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     confirming = asyncio.create_task(watch.confirm(NEW))
     await let_run()
     devices.change(node_name="other")
@@ -272,7 +279,7 @@ async def test_a_device_that_is_removed_meanwhile_is_unknown(devices: Devices) -
 
 async def test_presence_is_unknown_without_core_but_a_new_build_shows(devices: Devices) -> None:
     devices.change(online=None, connections=0)
-    watch = impatient(devices).watch_restart("kitchen")
+    watch = impatient(devices).watch_restart(KITCHEN)
     assert await watch.confirm(OLD) is Verdict.UNKNOWN
 
     devices.change(esphome_version=NEW.esphome_version, build_time=NEW.build_time)
@@ -283,7 +290,7 @@ async def test_presence_is_unknown_without_core_but_a_new_build_shows(devices: D
 async def test_a_boot_loader_that_goes_back_at_once_is_told_from_another_build(
     devices: Devices,
 ) -> None:
-    watch = CoreDeviceLink(devices, Network(), return_timeout=0.01).watch_restart("kitchen")
+    watch = CoreDeviceLink(devices, Network(), return_timeout=0.01).watch_restart(KITCHEN)
     assert watch.before == replace(OLD, config_hash=0)
     assert await watch.confirm(NEW, goes_back=True) is Verdict.WENT_BACK
     assert await watch.confirm(NEW, goes_back=False) is Verdict.ANOTHER_BUILD
@@ -292,7 +299,7 @@ async def test_a_boot_loader_that_goes_back_at_once_is_told_from_another_build(
 
 
 async def flashed(devices: Devices, link: CoreDeviceLink) -> RestartWatch:
-    watch = link.watch_restart("kitchen")
+    watch = link.watch_restart(KITCHEN)
     devices.disconnect()
     devices.connect(NEW)
     assert await watch.confirm(NEW, goes_back=True) is Verdict.CONFIRMED
@@ -357,11 +364,11 @@ async def test_a_device_whose_api_is_lost_listens_where_it_is_known_to_be(
     devices.disconnect()
     link = CoreDeviceLink(devices, network)
     node = Node("kitchen", address="kitchen.local", ota_port=3232)
-    assert not await link.listens("kitchen", node, 3232)
+    assert not await link.listens(KITCHEN, node, 3232)
     for address in ("kitchen.local", "192.0.2.7"):
         network.listening = {(address, 3232)}
-        assert await link.listens("kitchen", node, 3232)
-        assert not await link.listens("kitchen", node, 6053)
+        assert await link.listens(KITCHEN, node, 3232)
+        assert not await link.listens(KITCHEN, node, 6053)
     # Somebody else has the address now.
     assert devices.device is not None
     attic = replace(
@@ -372,7 +379,7 @@ async def test_a_device_whose_api_is_lost_listens_where_it_is_known_to_be(
         entry_id="attic",
     )
     devices.others = [attic]
-    assert not await link.listens("kitchen", node, 3232)
+    assert not await link.listens(KITCHEN, node, 3232)
 
 
 async def test_a_device_announces_its_build_under_its_own_name(
@@ -380,18 +387,18 @@ async def test_a_device_announces_its_build_under_its_own_name(
 ) -> None:
     network.announcements = {"kitchen": NEW, "hall": OLD}
     link = CoreDeviceLink(devices, network)
-    assert await link.announced("kitchen") == NEW
+    assert await link.announced(KITCHEN) == NEW
     # Home Assistant does not know it.
-    assert await link.announced("hall") == OLD
+    assert await link.announced(HALL) == OLD
 
 
 def test_a_device_is_asked_for_its_own_name(devices: Devices) -> None:
-    assert patient(devices).node_name("kitchen") == "kitchen"
-    assert patient(devices).node_name("attic") is None
+    assert patient(devices).node_name(KITCHEN) == "kitchen"
+    assert patient(devices).node_name(HALL) is None
 
 
 async def test_a_closed_watch_listens_no_more(devices: Devices) -> None:
-    watch = patient(devices).watch_restart("kitchen")
+    watch = patient(devices).watch_restart(KITCHEN)
     assert len(devices.listeners) == 1
 
     watch.close()

@@ -166,8 +166,16 @@ class Flashing:
         A renamed device still has its old name, and firmware of before has that as well.
         """
         name = job.request.device_name
+        if job.request.address is None and (rivals := self._devices.rivals(job.request)):
+            parameters = {"device": name, "rivals": ", ".join(rivals)}
+            reason = Reason(ReasonKey.DEVICE_AMBIGUOUS, parameters)
+            raise BuildError(FailureReason.WRONG_DEVICE, reason)
         node = firmware.node
-        if node is None or node.is_of(name) or node.is_of(self._devices.node_name(name) or ""):
+        if (
+            node is None
+            or node.is_of(name)
+            or node.is_of(self._devices.node_name(job.request) or "")
+        ):
             return
         if node.name:
             key, parameters = ReasonKey.FIRMWARE_OF_ANOTHER, {"name": node.name, "device": name}
@@ -178,10 +186,10 @@ class Flashing:
     def _addresses(self, job: FirmwareJob, firmware: Firmware) -> tuple[str, ...]:
         if job.request.address is not None:
             return (job.request.address,)
-        return self._devices.addresses(job.request.device_name, firmware.node)
+        return self._devices.addresses(job.request, firmware.node)
 
     def _presence(self, job: FirmwareJob) -> Presence:
-        presence = self._devices.presence(job.request.device_name)
+        presence = self._devices.presence(job.request)
         if presence is Presence.OFFLINE and job.request.address is not None:
             # Home Assistant looks for it elsewhere.
             return Presence.UNKNOWN
@@ -239,7 +247,7 @@ class Flashing:
         node = firmware.node
         if node is None or node.ota_port is None:
             return False
-        return await self._devices.listens(job.request.device_name, node, node.ota_port)
+        return await self._devices.listens(job.request, node, node.ota_port)
 
     async def _woken(self, woken: asyncio.Event, seconds: float | None) -> None:
         cancel = None if seconds is None else self._time.call_later(seconds, woken.set)

@@ -14,6 +14,7 @@ from ..build.model import (
     Node,
 )
 from ..device_access import DeviceAccess
+from .model import JobRequest
 
 
 class Presence(StrEnum):
@@ -57,31 +58,35 @@ class RestartWatch(Protocol):
 
 
 class DeviceLink(Protocol):
-    """The live devices, by node name."""
+    """The live devices, by the request of a job."""
 
-    def presence(self, device_name: str) -> Presence:
+    def rivals(self, request: JobRequest) -> tuple[str, ...]:
+        """Return why it is unclear which device it is: others that it could be mistaken for."""
+        return ()
+
+    def presence(self, request: JobRequest) -> Presence:
         """Return whether the device can be flashed; BUSY while somebody else updates it."""
 
-    def addresses(self, device_name: str, node: Node | None) -> tuple[str, ...]:
+    def addresses(self, request: JobRequest, node: Node | None) -> tuple[str, ...]:
         """Return where it can be flashed, as in ``FlashRequest``; ``node`` is the firmware's.
 
         At least one: where Home Assistant is connected to it, else what ESPHome would use and
         where Home Assistant expects it.
         """
 
-    async def listens(self, device_name: str, node: Node, port: int) -> bool:
+    async def listens(self, request: JobRequest, node: Node, port: int) -> bool:
         """Return whether it listens on a port where it should be, as ``node`` says.
 
         An address at which Home Assistant is connected to another device does not count.
         """
 
-    async def announced(self, device_name: str) -> BuildInfo | None:
+    async def announced(self, request: JobRequest) -> BuildInfo | None:
         """Return the build that it announces; when that was built is not known."""
 
-    def node_name(self, device_name: str) -> str | None:
+    def node_name(self, request: JobRequest) -> str | None:
         """Return the name that the device itself has; None while that is not known."""
 
-    def watch_restart(self, device_name: str) -> RestartWatch:
+    def watch_restart(self, request: JobRequest) -> RestartWatch:
         """Start to watch for a reconnect."""
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:

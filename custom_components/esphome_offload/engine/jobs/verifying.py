@@ -46,7 +46,7 @@ class Verification:
         self._devices = devices
         self._settings = settings
         self._time = time
-        self._watch = devices.watch_restart(self._name)
+        self._watch = devices.watch_restart(job.request)
         self._announced: BuildInfo | None = None
 
     @property
@@ -61,7 +61,7 @@ class Verification:
     async def prepare(self) -> None:
         """Ask a device without an API what it announces before the flash."""
         if self._presence is not Presence.ONLINE:
-            self._announced = await self._devices.announced(self._name)
+            self._announced = await self._devices.announced(self._job.request)
 
     async def result(self) -> Reason | None:
         """Return None when the device runs the firmware, or why that cannot be known.
@@ -105,7 +105,7 @@ class Verification:
             return unverified
         end = self._time.monotonic() + seconds
         while True:
-            announced = await self._devices.announced(self._name)
+            announced = await self._devices.announced(self._job.request)
             if announced is not None and _tells(announced, built):
                 return None
             if self._time.monotonic() >= end:
@@ -121,7 +121,7 @@ class Verification:
         port = None if node is None else node.api_port or node.ota_port
         if node is None or port is None:
             return False
-        return await self._devices.listens(self._name, node, port)
+        return await self._devices.listens(self._job.request, node, port)
 
 
 def _tells(said: BuildInfo, built: BuildInfo) -> bool:

@@ -1,0 +1,94 @@
+"""Which live device a configuration is for: decided by what it says, never by a guess."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from ..engine.devices.model import Configuration, CoreDevice
+from .core_esphome import mac_suffix_stem
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The device of a configuration, None if Home Assistant has none.
+
+    ``rivals`` say why it is unclear: other configurations of the same node name, or several
+    devices that it could be for. Nothing is flashed then.
+    """
+
+    core: CoreDevice | None = None
+    rivals: tuple[str, ...] = ()
+
+
+def match(
+    configurations: Mapping[str, Configuration], devices: Iterable[CoreDevice]
+) -> dict[str, Match]:
+    """Return the match of each configuration.
+
+    An address that it gives decides. The node name alone does only if exactly one configuration
+    and one device have it.
+    """
+    index = _Index(devices)
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for name, configuration in configurations.items():
+        files[configuration.node_name].append(name)
+    return {
+        name: _match(configuration, index, files[configuration.node_name])
+        for name, configuration in configurations.items()
+    }
+
+
+class _Index:
+    """The devices by name, by its stem before a MAC suffix, and by address."""
+
+    def __init__(self, devices: Iterable[CoreDevice]) -> None:
+        self.by_name: defaultdict[str, list[CoreDevice]] = defaultdict(list)
+        self.by_stem: defaultdict[str, list[CoreDevice]] = defaultdict(list)
+        self.by_address: defaultdict[str, list[CoreDevice]] = defaultdict(list)
+        for device in devices:
+            self.by_name[device.node_name].append(device)
+            if (stem := mac_suffix_stem(device)) is not None:
+                self.by_stem[stem].append(device)
+            for address in {device.host, *device.connected_at} - {None}:
+                self.by_address[_plain(address or "")].append(device)
+
+
+def _match(configuration: Configuration, index: _Index, files: list[str]) -> Match:
+    name = configuration.node_name
+    named = index.by_name.get(name, [])
+    if configuration.adds_mac_suffix or (not named and configuration.access.ota is None):
+        named = [*named, *index.by_stem.get(name, [])]
+    access = configuration.access
+    if access.address_given and access.address is not None:
+        at = index.by_address.get(_plain(access.address), [])
+        if len(at) == 1:
+            return Match(at[0])
+        one = named[0] if len(named) == 1 and len(files) == 1 else None
+        return Match(None if one is None or _is_elsewhere(one, access.address) else one)
+    rivals = [file for file in files if file != configuration.file_name]
+    if rivals:
+        return Match(None, tuple(sorted(rivals)))
+    if len(named) > 1:
+        return Match(None, tuple(sorted(device.host or device.node_name for device in named)))
+    return Match(named[0] if named else None)
+
+
+def _is_elsewhere(device: CoreDevice, address: str) -> bool:
+    """Return whether a device is known to be at another address than a given one."""
+    known = [each for each in (*device.connected_at, device.host) if each and _is_ip(each)]
+    return _is_ip(address) and bool(known) and _plain(address) not in map(_plain, known)
+
+
+def _is_ip(address: str) -> bool:
+    try:
+        ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _plain(address: str) -> str:
+    """Return an address without its zone, in the one way in which it can be written."""
+    host = address.partition("%")[0]
+    return ip_address(host).compressed if _is_ip(host) else host.lower().removesuffix(".")
