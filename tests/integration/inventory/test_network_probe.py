@@ -37,7 +37,7 @@ def mdns(
 
     class Info:
         def __init__(self, kind: str, name: str | None = None) -> None:
-            self.name = name or kind
+            self.type, self.name = kind, name or kind
 
         async def async_request(self, _zeroconf: object, _timeout: float) -> bool:
             return self.name in announced
