@@ -5,6 +5,7 @@ from typing import Final
 
 from .tool_sentences import fixed, named
 
+_SIGNAL: Final = r"(Segmentation fault|Illegal instruction|Bus error|Aborted|Floating point exception|Terminated)"
 _STATUS: Final = (
     r"(?:[Rr]eturned (?:an )?error:?|HTTP(?:/\d\.\d)?|HTTP [Ee]rror:?|[Ss]tatus(?: code)?:?|HTTPClientError:"
     r"|HTTP (?:status )?code:?|answered:?|[Ee]rror:?|:|\() ?[\['\"]?"
@@ -50,7 +51,7 @@ NETWORK: Final = (
     ),
     fixed(
         r"SSLError|SSLEOFError|\bSSL\b|\bTLS\b|gnutls|GnuTLS|OpenSSL|schannel",
-        "The TLS connection failed",
+        "The TLS (SSL) connection failed",
     ),
     fixed(r"Connection refused|NewConnectionError", "Failed to connect: Connection refused"),
     fixed(
@@ -69,16 +70,16 @@ NETWORK: Final = (
         "Failed to connect to the server",
     ),
     fixed(
-        r"RPC failed|early EOF|unexpected disconnect|index-pack failed|remote end hung up"
+        r"(RPC failed|early EOF|unexpected disconnect|index-pack failed|remote end hung up"
         r"|Connection aborted|Connection broken|IncompleteRead|ChunkedEncodingError"
         r"|RemoteDisconnected|connection closed|transfer closed|Empty reply from server"
-        r"|Broken pipe|BrokenPipeError",
-        "The connection was cut off",
+        r"|Broken pipe|BrokenPipeError)",
+        "The connection was cut off ({0})",
     ),
     fixed(
-        r"(?:sha256|size|[Cc]hecksum|hash|MD5|SHA\d+)\w* (?:mismatch|does not match|do not match)"
-        r"|do not match the hashes|DO NOT MATCH THE HASHES|[Ii]nvalid checksum|[Cc]orrupted download",
-        "What was downloaded is damaged: checksum mismatch",
+        r"((?:sha256|SHA256|size|[Cc]hecksum|hash|MD5|sum) (?:mismatch|does not match|do not match)"
+        r"|do not match the hashes|DO NOT MATCH THE HASHES|[Ii]nvalid checksum)",
+        "What was downloaded is damaged: {0}",
     ),
     named(
         r"(?:No matching distribution found for|satisfies the requirement) ([A-Za-z0-9][A-Za-z0-9_.-]{0,60})",
@@ -140,8 +141,9 @@ TOOLS: Final = (
     ),
     fixed(r"Missing toolchain directory|is missing the expected", "The toolchain is incomplete"),
     fixed(
-        r"BadZipFile|not a zip file|not a gzip file|ReadError|Compressed file ended|unexpected end of (?:data|file)|zlib\.error|LZMAError|EOFError",
-        "An archive is damaged",
+        r"(not a zip file|not a gzip file|not an? \w{2,4} file|BadZipFile|BadGzipFile|tarfile\.ReadError"
+        r"|Compressed file ended|[Uu]nexpected end of (?:data|file|archive)|zlib\.error|LZMAError|EOFError)",
+        "An archive is damaged ({0})",
     ),
     fixed(r"[Gg]it is not installed|git not found", "git is not installed"),
     named(
@@ -164,7 +166,15 @@ TOOLS: Final = (
         "{0}: not found",
         "A tool was not found",
     ),
-    fixed(r"(?:cannot|could not|failed to) execute|posix_spawn", "A tool cannot be executed"),
+    fixed(r"((?:cannot|could not|failed to) execute)", "{0} a tool"),
+    fixed(r"posix_spawn", "posix_spawn failed"),
+    named(
+        r"\b(lib[A-Za-z0-9_+.-]{1,40}\.so[0-9.]{0,12}) was not found",
+        "{0} was not found",
+        "A shared library was not found",
+    ),
+    fixed(r"(?:^|/)(?:ba|da)?sh: .{1,300}: (?:command )?not found", "A tool was not found"),
+    fixed(r"Could not install package"),
     fixed(
         r"not able to compile a simple test program",
         "The compiler is not able to compile a simple test program",
@@ -175,8 +185,8 @@ TOOLS: Final = (
     ),
     fixed(r"build program corresponding to|CMAKE_MAKE_PROGRAM", "ninja cannot be found"),
     fixed(
-        r"file truncated|file format not recognized|file in wrong format|malformed archive",
-        "A file of an earlier build is damaged",
+        r"(file truncated|file format not recognized|file in wrong format|malformed archive)",
+        "A file of an earlier build is damaged ({0})",
     ),
 )
 """What is said of a tool that is missing, damaged or cannot run."""
@@ -234,14 +244,11 @@ MEMORY: Final = (
 
 CRASH: Final = (
     fixed(
-        r"internal compiler error: ([A-Z][a-z]+(?: [a-z]+)?) (?:signal terminated program |\(program )"
+        rf"internal compiler error: {_SIGNAL} (?:signal terminated program |\(program )"
         r"(cc1plus|cc1|as|collect2|lto1)",
         "internal compiler error: {0} (program {1})",
     ),
-    fixed(
-        r"internal compiler error: ([A-Z][a-z]{1,20}(?: [a-z]{1,20})?)",
-        "internal compiler error: {0}",
-    ),
+    fixed(rf"internal compiler error: {_SIGNAL}", "internal compiler error: {0}"),
     fixed(r"internal compiler error"),
     fixed(
         r"\b(ld|cc1plus|cc1|as|lto1|lto-wrapper) terminated with signal (\d{1,2})",
@@ -280,7 +287,9 @@ DISK: Final = (
 DEVICE: Final = (
     fixed(r"[Dd]evice closed connection"),
     fixed(r"MD5 code mismatch"),
-    fixed(r"Writing OTA data to flash memory failed"),
+    fixed(
+        r"Wri(?:ti)?ng OTA data to flash memory failed", "Writing OTA data to flash memory failed"
+    ),
     fixed(r"Finishing update failed"),
     fixed(r"Couldn't prepare flash memory for update"),
     fixed(r"Unknown error from ESP"),

@@ -72,7 +72,7 @@ LINKER: Final = (
     fixed(r"multiple definition of ", "multiple definition of a symbol"),
     fixed(r"undefined symbol: ", "undefined reference to a symbol"),
     named(
-        r"cannot find -l(?!c\b|m\b|gcc|stdc\+\+|supc)([A-Za-z0-9_+.-]{1,40})",
+        r"cannot find (?:-l|the library )(?!c\b|m\b|gcc|stdc\+\+|supc)([A-Za-z0-9_+.-]{1,40})",
         "cannot find the library {0}",
         "cannot find the library",
     ),
@@ -98,6 +98,7 @@ SIZE: Final = (
         "data size ({0} bytes) is greater than maximum allowed ({1} bytes)",
     ),
     fixed(r"\b(text|data|rodata|bss|irom0|iram) segment is too large", "{0} segment is too large"),
+    fixed(r"(exceeds (?:the )?(?:available|maximum|partition|flash) (?:space|size))", "size {0}"),
     fixed(r"[Ss]ketch too big", "sketch too big"),
     fixed(
         r"(?:[Ii]mage|[Ff]irmware|[Bb]inary) (?:size )?.{0,100}?(?:is )?too (?:large|big)",
@@ -124,6 +125,13 @@ PROJECT: Final = (
     fixed(r"devicetree error|Failed to parse devicetree|edtlib|EDTError|dtlib", "devicetree error"),
     named(r"No board named ['\"]?([a-z][a-z0-9_/@-]{0,60})", "No board named {0}", "No such board"),
     fixed(r"Unknown board ID|UnknownBoard|Invalid BOARD", "Unknown board ID"),
+    named(
+        r"Unknown CMake command \"([A-Za-z_]\w{0,60})\"",
+        'Unknown CMake command "{0}"',
+        "Unknown CMake command",
+    ),
+    fixed(r"include could not find"),
+    fixed(r"does not contain a CMakeLists\.txt file"),
     fixed(r"Cannot find source file"),
     fixed(
         r"[Vv]ersion solving failed|Cannot find a satisfying version|no versions of",

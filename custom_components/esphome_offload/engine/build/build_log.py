@@ -19,7 +19,7 @@ _DIAGNOSTIC = re.compile(r"^\S[^:]{0,400}:\d{1,9}(?::\d{1,9})?: (?:fatal )?error
 
 # What was survived, whatever it says.
 _SURVIVED = re.compile(
-    r"^(?:WARNING|INFO|DEBUG|VERBOSE|HINT|NOTE)\b|^(?:npm )?[Ww]arning\b"
+    r"^(?:-- )?(?:WARNING|INFO|DEBUG|VERBOSE|HINT|NOTE|NOTICE)\b|^(?:-- )?(?:[Ww]arning|hint)\b"
     r"|^\S[^:]{0,400}(?::\d{1,9}){0,2}: (?:[Ww]arning|note): |^CMake (?:Deprecation )?Warning\b"
     # The code that a compiler quotes, and what it marks there.
     r"|^\d{0,6} ?\| |^\|"
@@ -32,7 +32,7 @@ _COMMAND = re.compile(
     r"|^cd \S| && \S"
 )
 _STEP = re.compile(
-    r"^INFO (?!.{0,200}\b[Rr]etrying\b)|^-- (?:Configuring|Generating) done|^-- Build files have been"
+    r"^INFO (?!.{0,200}\b[Rr]etrying\b)|^-- (?!Configuring incomplete|WARNING|ERROR)|^=== updating "
     r"|\bhas been (?:successfully )?installed\b|^Successfully installed\b"
     r"|^(?:Tool|Platform|Library|Package) Manager: |^(?:HEAD is now at|Already up to date)"
     r"|^(?:Downloading|Extracting|Unpacking)\b.{0,200}\b100%"

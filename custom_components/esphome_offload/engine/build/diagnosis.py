@@ -48,6 +48,8 @@ _NOT_THERE = re.compile(
     r"|Authentication failed|couldn't find remote ref|Remote branch .{1,200} not found"
 )
 
+_SIGNALS = frozenset(each.value for each in signal.Signals)
+
 type _Meaning = tuple[Sequence[Sentence], FailureReason, ReasonKey]
 
 _MEMORY: _Meaning = (MEMORY, FailureReason.OUT_OF_MEMORY, ReasonKey.MEMORY_RAN_OUT)
@@ -111,8 +113,10 @@ def classify(
     )
     if found is not None:
         return found
-    if result.signal is not None:
-        name = signal.Signals(result.signal).name
+    # As a shell tells it of what it ran.
+    ended_by = result.signal or (code - 128 if code - 128 in _SIGNALS else None)
+    if ended_by is not None:
+        name = signal.Signals(ended_by).name
         return BuildError(
             FailureReason.BUILDER_ENVIRONMENT,
             Reason(ReasonKey.BUILD_KILLED, {"signal": name}),
