@@ -28,8 +28,8 @@ from custom_components.esphome_offload.engine.host.lending import Lending
 
 from ..engine.devices.folder import ScriptedInspector
 from ..engine.jobs.fakes import BUILD_INFO, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+from .guest_build_services import GuestBuildServicesMaker
 from .guest_client import OffloaderClient
-from .guest_workshop import GuestBuildServicesMaker
 from .scripted_peers import ScriptedPeers
 
 NEWEST = "2026.10.0"

@@ -42,7 +42,7 @@ def states_of(events: list[BuildEvent]) -> list[AttemptState]:
     return [event.state for event in events if isinstance(event, AttemptEvent)]
 
 
-async def test_the_state_comes_first_then_lines_then_what_happens(
+async def test_events_begin_with_the_state_and_the_kept_lines(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -62,7 +62,7 @@ async def test_the_state_comes_first_then_lines_then_what_happens(
     ]
 
 
-async def test_every_line_can_be_had_again_from_any_number(
+async def test_lines_are_sent_again_from_any_number(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     lines = [f"line {number}" for number in range(1200)]
@@ -80,7 +80,7 @@ async def test_every_line_can_be_had_again_from_any_number(
     assert lines_of(await guest.events(attempt_id, 700)) == list(enumerate(lines))[700:]
 
 
-async def test_no_line_is_lost_or_doubled_when_a_connection_is_lost(
+async def test_a_lost_connection_neither_loses_nor_repeats_lines(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     first, second = Block(), Block()
@@ -100,7 +100,7 @@ async def test_no_line_is_lost_or_doubled_when_a_connection_is_lost(
     assert len(builder.builds) == 1
 
 
-async def test_lines_that_were_left_out_of_a_long_log_are_a_gap(
+async def test_lines_left_out_of_a_long_log_are_a_gap(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     lines = [f"{number:06} {'x' * 200}" for number in range(8000)]
@@ -113,7 +113,9 @@ async def test_lines_that_were_left_out_of_a_long_log_are_a_gap(
     assert len(gaps) == 1
 
 
-async def test_long_lines_make_small_messages(builder: BuilderMachine, guest: GuestCalls) -> None:
+async def test_long_lines_are_sent_in_small_messages(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
     builder.script = [printing(*["x" * 3900] * 100)]
     events = await guest.events(await guest.submit())
     sizes = [sum(map(len, each.lines)) for each in events if isinstance(each, LinesEvent)]
@@ -121,7 +123,7 @@ async def test_long_lines_make_small_messages(builder: BuilderMachine, guest: Gu
     assert max(sizes) <= BATCH_CHARACTERS
 
 
-async def test_a_slow_listener_gets_the_newest_and_holds_up_nothing(
+async def test_a_slow_listener_gets_the_newest_state_and_delays_nothing(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     entered = Block()
@@ -146,7 +148,7 @@ async def test_a_slow_listener_gets_the_newest_and_holds_up_nothing(
     assert len(rest) < 5
 
 
-async def test_what_is_printed_in_a_moment_is_told_in_one_batch(
+async def test_lines_printed_at_once_are_sent_in_one_batch(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block, entered = Block(), Block()
@@ -176,7 +178,7 @@ async def test_what_is_printed_in_a_moment_is_told_in_one_batch(
     await listening
 
 
-async def test_a_quick_listener_loses_no_line_of_a_build_that_prints_fast(
+async def test_a_fast_listener_gets_every_line_of_a_build_that_prints_fast(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     entered = Block()
@@ -196,7 +198,7 @@ async def test_a_quick_listener_loses_no_line_of_a_build_that_prints_fast(
     assert numbers == list(range(20_000))
 
 
-async def test_a_listener_that_breaks_does_no_harm(
+async def test_a_listener_that_raises_does_not_affect_the_build(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -211,7 +213,7 @@ async def test_a_listener_that_breaks_does_no_harm(
     assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
 
 
-async def test_a_waiting_build_is_told_its_place(
+async def test_a_waiting_build_gets_its_queue_position(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     other = await builder.pair("other")
@@ -240,7 +242,7 @@ async def test_a_waiting_build_is_told_its_place(
     await stream.aclose()
 
 
-async def test_what_changes_while_one_thing_is_told_is_told_next(
+async def test_a_change_while_an_event_is_sent_is_sent_next(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     blocks = [Block(), Block(), Block()]
@@ -262,7 +264,7 @@ async def test_what_changes_while_one_thing_is_told_is_told_next(
     await stream.aclose()
 
 
-async def test_stages_are_told_and_progress_begins_anew_with_each(
+async def test_stages_are_sent_and_each_restarts_the_progress(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     first, second = Block(), Block()
@@ -289,7 +291,7 @@ async def test_stages_are_told_and_progress_begins_anew_with_each(
     assert states_of([event async for event in stream]) == [AttemptState.COMPLETED]
 
 
-async def test_an_error_of_any_kind_can_be_sent(builder: BuilderMachine, guest: GuestCalls) -> None:
+async def test_errors_of_any_kind_can_be_sent(builder: BuilderMachine, guest: GuestCalls) -> None:
     builder.script = [failing(FailureReason.CONFIG_INVALID, "\udc80" * 5000, 100_000)]
     end = await guest.end(await guest.submit())
     assert end.reason is not None
@@ -297,7 +299,7 @@ async def test_an_error_of_any_kind_can_be_sent(builder: BuilderMachine, guest: 
     assert end.exit_code is None
 
 
-async def test_what_a_builder_says_too_late_is_not_heard(
+async def test_reports_after_the_end_are_ignored(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     sinks: list[BuildSink] = []

@@ -62,7 +62,7 @@ async def test_without_a_limit_everything_stays(builder: BuilderMachine, guest: 
     await until(lambda: builder.host.disk_used > 2 * MIB)
 
 
-async def test_what_was_used_longest_ago_goes_whoever_s_it_is(
+async def test_the_least_recently_used_is_removed_whichever_guest_has_it(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     other = await builder.pair("other")
@@ -78,7 +78,7 @@ async def test_what_was_used_longest_ago_goes_whoever_s_it_is(
     assert builder.host.disk_used <= int(2.5 * MIB)
 
 
-async def test_what_the_guest_has_not_fetched_stays(
+async def test_firmware_that_was_not_fetched_stays(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     waiting = await build(builder, guest, "a", 1)
@@ -88,7 +88,9 @@ async def test_what_the_guest_has_not_fetched_stays(
     assert (await guest.fetch(waiting))[1] == b"firmware of a"
 
 
-async def test_what_is_being_built_stays(builder: BuilderMachine, guest: GuestCalls) -> None:
+async def test_a_device_that_is_being_built_stays(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
     block = Block()
     builder.script = [block]
@@ -100,7 +102,7 @@ async def test_what_is_being_built_stays(builder: BuilderMachine, guest: GuestCa
     assert (await guest.end(running)).state is AttemptState.COMPLETED
 
 
-async def test_what_is_over_the_limit_after_a_build_goes_by_itself(
+async def test_the_limit_is_kept_after_each_build(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await limited(builder, int(1.5 * MIB))
@@ -110,7 +112,7 @@ async def test_what_is_over_the_limit_after_a_build_goes_by_itself(
     assert kept(builder, guest) == {"b"}
 
 
-async def test_tools_go_after_the_devices_of_their_guest(
+async def test_tools_are_removed_after_the_devices_of_their_guest(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
@@ -126,7 +128,7 @@ async def test_tools_go_after_the_devices_of_their_guest(
     await build(builder, guest, "a", 1)
 
 
-async def test_what_builds_leave_in_tmpdir_counts_and_goes(
+async def test_files_left_in_tmpdir_count_and_are_removed(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
@@ -137,7 +139,7 @@ async def test_what_builds_leave_in_tmpdir_counts_and_goes(
     assert builder.host.disk_used <= 4 * MIB
 
 
-async def test_bundles_that_wait_count_and_are_refused_when_they_fill_the_limit(
+async def test_waiting_bundles_count_and_are_refused_when_they_fill_the_limit(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
@@ -174,7 +176,7 @@ async def test_nothing_is_measured_any_more_once_the_host_has_stopped(
     assert ended.is_set()
 
 
-async def test_a_bundle_that_went_with_its_device_is_sent_again(
+async def test_a_bundle_removed_with_its_device_is_sent_again(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
@@ -184,7 +186,7 @@ async def test_a_bundle_that_went_with_its_device_is_sent_again(
     assert (await guest.fetch(attempt_id))[1] == b"firmware of a"
 
 
-async def test_guests_that_are_not_connected_since_a_restart_count_too(
+async def test_guests_not_connected_since_a_restart_count_too(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
@@ -206,7 +208,7 @@ async def test_links_are_not_followed(
     assert (outside / "secret").exists()
 
 
-async def test_a_disk_that_cannot_be_read_does_no_harm(
+async def test_builds_go_on_when_the_disk_cannot_be_measured(
     builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -218,7 +220,7 @@ async def test_a_disk_that_cannot_be_read_does_no_harm(
 
 
 @pytest.mark.parametrize("name", ["a", "b"], ids=["while it is measured", "before its turn"])
-async def test_what_is_built_meanwhile_is_measured_again(
+async def test_a_device_built_while_folders_are_measured_is_measured_again(
     builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     folder = guest.pin[:32]

@@ -38,7 +38,7 @@ def known(answer: Known) -> dict[str, AttemptState]:
     return {event.attempt_id: event.state for event in answer.attempts}
 
 
-async def test_a_cancelled_build_has_stopped_when_that_is_answered(
+async def test_a_cancel_is_answered_when_the_build_has_stopped(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -52,7 +52,7 @@ async def test_a_cancelled_build_has_stopped_when_that_is_answered(
     await guest.cancel(attempt_id)
 
 
-async def test_of_ended_builds_only_the_newest_are_kept(
+async def test_only_the_newest_ended_builds_are_kept(
     builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builds, "ENDED", 2)
@@ -66,7 +66,7 @@ async def test_of_ended_builds_only_the_newest_are_kept(
     assert known(await other.wanted(theirs)) == {theirs: AttemptState.COMPLETED}
 
 
-async def test_a_waiting_build_is_cancelled_before_it_begins(
+async def test_a_waiting_build_is_cancelled_before_it_starts(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -81,7 +81,7 @@ async def test_a_waiting_build_is_cancelled_before_it_begins(
     assert builder.slots.waiting == 0
 
 
-async def test_a_build_that_is_cancelled_in_the_moment_of_its_submit_never_begins(
+async def test_a_build_cancelled_during_its_submit_never_starts(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     attempt_id = await guest.submit()
@@ -90,7 +90,7 @@ async def test_a_build_that_is_cancelled_in_the_moment_of_its_submit_never_begin
     assert (await guest.end(attempt_id)).state is AttemptState.CANCELLED
 
 
-async def test_a_cancel_wins_over_what_the_builder_makes_of_it(
+async def test_a_cancelled_build_ends_as_cancelled_whatever_the_builder_raises(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     entered = asyncio.Event()
@@ -109,7 +109,7 @@ async def test_a_cancel_wins_over_what_the_builder_makes_of_it(
     assert (await guest.end(attempt_id)).state is AttemptState.CANCELLED
 
 
-async def test_what_is_not_wanted_is_ended_and_forgotten(
+async def test_unwanted_attempts_are_cancelled_and_forgotten(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     other = await builder.pair("other")
@@ -146,7 +146,7 @@ async def test_an_acknowledged_attempt_is_forgotten_with_its_log(
     assert known(await guest.wanted(attempt_id)) == {}
 
 
-async def test_a_build_that_nobody_attended_for_half_an_hour_is_stopped(
+async def test_a_build_without_a_listener_for_half_an_hour_is_stopped(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -171,7 +171,7 @@ async def test_a_build_that_nobody_attended_for_half_an_hour_is_stopped(
     )
 
 
-async def test_a_second_listener_keeps_a_build_alive(
+async def test_a_second_listener_keeps_a_build_running(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -201,7 +201,7 @@ async def test_an_ended_attempt_is_kept_for_a_day(
 
 
 @pytest.mark.parametrize("hours", [0, 20, -6])
-async def test_a_restart_and_a_jump_of_the_clock_do_not_change_the_day(
+async def test_a_restart_and_a_jump_of_the_clock_do_not_change_how_long_an_attempt_is_kept(
     builder: BuilderMachine, guest: GuestCalls, hours: int
 ) -> None:
     attempt_id = await guest.submit()
@@ -233,7 +233,7 @@ async def test_an_ended_attempt_survives_a_restart(
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
-async def test_what_a_restart_interrupted_is_gone_and_submitted_anew(
+async def test_attempts_interrupted_by_a_restart_are_lost_and_can_be_submitted_with_a_new_id(
     builder: BuilderMachine, guest: GuestCalls, how: str
 ) -> None:
     running, waiting = Block(), Block()
@@ -267,7 +267,7 @@ async def test_a_stop_leaves_no_timer(builder: BuilderMachine, guest: GuestCalls
     assert builder.time.next_in == []
 
 
-async def test_a_damaged_store_loses_no_more_than_what_is_damaged(
+async def test_only_the_damaged_records_of_a_store_are_lost(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     attempt_id = await guest.submit()
@@ -282,7 +282,7 @@ async def test_a_damaged_store_loses_no_more_than_what_is_damaged(
     assert known(await guest.wanted(attempt_id)) == {attempt_id: AttemptState.COMPLETED}
 
 
-async def test_one_device_is_built_once_at_a_time(
+async def test_a_device_is_built_by_one_build_at_a_time(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     builder.slots.set_count(4)
@@ -301,7 +301,7 @@ async def test_one_device_is_built_once_at_a_time(
     assert (await guest.fetch(second))[1] == b"firmware of 2"
 
 
-async def test_what_is_submitted_while_the_builder_stops_is_not_built(
+async def test_a_build_submitted_while_the_builder_stops_is_not_started(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await builder.host._builds.stop()

@@ -39,7 +39,7 @@ async def refused(act: object) -> ErrorCode:
     return refusal.value.code
 
 
-async def test_what_the_parameters_say_is_built(builder: BuilderMachine, guest: GuestCalls) -> None:
+async def test_a_build_follows_its_parameters(builder: BuilderMachine, guest: GuestCalls) -> None:
     files = {"lamp.yaml": b"substitutions: {}", "fonts/a.ttf": b"\x00\x01", "manifest.json": b"{}"}
     attempt_id = await guest.submit(files, esphome_version="2026.10.1", time_zone="Asia/Tokyo")
     assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
@@ -93,9 +93,7 @@ async def test_a_bundle_is_removed_once_it_is_built(
     await until(lambda: not [path for path in builder.layout.inbox.rglob("*") if path.is_file()])
 
 
-async def test_a_submit_that_comes_twice_builds_once(
-    builder: BuilderMachine, guest: GuestCalls
-) -> None:
+async def test_a_repeated_submit_builds_once(builder: BuilderMachine, guest: GuestCalls) -> None:
     block = Block()
     builder.script = [block]
     attempt_id = builder.new_id()
@@ -120,7 +118,7 @@ async def test_the_same_attempt_with_another_bundle_is_refused(
     assert await refused(put) is ErrorCode.ATTEMPT_CONFLICT
 
 
-async def test_another_bundle_than_the_one_that_came_is_refused(
+async def test_a_submit_that_names_another_bundle_than_the_received_one_is_refused(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     attempt_id = builder.new_id()
@@ -129,7 +127,7 @@ async def test_another_bundle_than_the_one_that_came_is_refused(
     assert not builder.builds
 
 
-async def test_what_was_submitted_once_starts_nothing_again(
+async def test_a_used_attempt_id_starts_nothing_again(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     attempt_id, bundle = builder.new_id(), guest.bundle()
@@ -144,7 +142,7 @@ async def test_what_was_submitted_once_starts_nothing_again(
     assert len(builder.builds) == 1
 
 
-async def test_an_id_is_used_up_before_anything_is_built(
+async def test_an_attempt_id_is_stored_before_the_build_starts(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     stored: list[str] = []
@@ -159,7 +157,7 @@ async def test_an_id_is_used_up_before_anything_is_built(
     assert attempt_id in stored[0]
 
 
-async def test_what_cannot_be_noted_is_not_built(
+async def test_a_build_whose_id_cannot_be_stored_is_not_started(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     builder.store.error = OSError(errno.ENOSPC, "No space left on device")
@@ -171,14 +169,14 @@ async def test_what_cannot_be_noted_is_not_built(
     assert not builder.host.active()
 
 
-async def test_a_submit_without_bundle_is_told_so(
+async def test_a_submit_without_a_bundle_is_refused(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     submit = guest.ask(builder.new_id(), "0" * 64)
     assert await refused(submit) is ErrorCode.BUNDLE_NEEDED
 
 
-async def test_a_bundle_that_is_there_need_not_be_sent_again(
+async def test_a_known_bundle_need_not_be_sent_again(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     first, bundle = builder.new_id(), guest.bundle()
@@ -197,9 +195,7 @@ async def test_a_bundle_that_is_there_need_not_be_sent_again(
     assert await refused(guest.ask(third, bundle.sha256)) is ErrorCode.BUNDLE_NEEDED
 
 
-async def test_a_bundle_that_was_not_received_whole_is_not_kept(
-    builder: BuilderMachine, guest: GuestCalls
-) -> None:
+async def test_an_incomplete_bundle_is_not_kept(builder: BuilderMachine, guest: GuestCalls) -> None:
     async def cut_off(file: IncomingFile) -> None:
         file.target.with_suffix(".part").touch()
         raise ChannelClosed("cut off")
@@ -212,16 +208,14 @@ async def test_a_bundle_that_was_not_received_whole_is_not_kept(
     await guest.ask(attempt_id, bundle.sha256)
 
 
-async def test_bundles_can_be_read_by_this_user_alone(
-    builder: BuilderMachine, guest: GuestCalls
-) -> None:
+async def test_only_our_user_can_read_bundles(builder: BuilderMachine, guest: GuestCalls) -> None:
     await guest.put(builder.new_id(), guest.bundle())
     (folder,) = builder.layout.inbox.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("configuration", ["../lamp.yaml", "/etc/lamp.yaml", "-o.yaml", "lamp"])
-async def test_a_configuration_with_a_strange_name_is_refused(
+async def test_a_configuration_with_an_invalid_name_is_refused(
     builder: BuilderMachine, guest: GuestCalls, configuration: str
 ) -> None:
     submit = Submit(guest.parameters(builder.new_id(), configuration=configuration), "0" * 64)
@@ -241,7 +235,7 @@ async def test_a_bundle_without_its_configuration_fails(
     assert not builder.builds
 
 
-async def test_a_guest_sends_only_so_many_bundles_at_once(
+async def test_the_number_of_bundles_sent_at_once_is_limited(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     ids = [builder.new_id() for _ in range(inbox.AT_ONCE + 1)]
@@ -262,7 +256,7 @@ async def test_a_guest_sends_only_so_many_bundles_at_once(
     await guest.put(ids[-1], guest.bundle())
 
 
-async def test_bundles_that_nobody_submits_do_not_stay(
+async def test_bundles_that_are_not_submitted_are_removed(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     for _ in range(inbox.WAITING + 2):
@@ -277,7 +271,7 @@ async def test_bundles_that_nobody_submits_do_not_stay(
     await until(lambda: kept() == 0)
 
 
-async def test_a_full_disk_takes_no_bundle(
+async def test_a_bundle_is_refused_when_the_disk_is_full(
     builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builder.host._inbox, "_free", lambda _folder: inbox.DISK_RESERVE - 1)
@@ -285,7 +279,7 @@ async def test_a_full_disk_takes_no_bundle(
     assert await refused(guest.put(attempt_id, guest.bundle())) is ErrorCode.NO_SPACE
 
 
-async def test_a_disk_that_fills_up_while_unpacking_ends_the_build(
+async def test_a_build_fails_when_the_disk_fills_up_while_unpacking(
     builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -297,7 +291,7 @@ async def test_a_disk_that_fills_up_while_unpacking_ends_the_build(
     assert end.reason == SentReason(ReasonKey.DISK_UNUSABLE, line="No space left on device")
 
 
-async def test_while_paused_nothing_new_begins_and_what_runs_ends_well(
+async def test_a_pause_refuses_new_builds_and_lets_running_ones_finish(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -321,7 +315,7 @@ async def test_while_paused_nothing_new_begins_and_what_runs_ends_well(
     assert (await guest.fetch(attempt_id))[1] == b"firmware of " + LAMP["lamp.yaml"]
 
 
-async def test_when_lending_ends_so_does_what_runs(
+async def test_running_builds_are_cancelled_when_lending_ends(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     block = Block()
@@ -341,7 +335,7 @@ async def test_when_lending_ends_so_does_what_runs(
     assert await refused(guest.fetch(running)) is ErrorCode.NOT_LENDING
 
 
-async def test_a_machine_that_cannot_build_takes_nothing(
+async def test_a_machine_that_cannot_build_accepts_nothing(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.end(await guest.submit())
@@ -354,7 +348,7 @@ async def test_a_machine_that_cannot_build_takes_nothing(
             await guest.submit()
 
 
-async def test_a_failed_build_tells_why(builder: BuilderMachine, guest: GuestCalls) -> None:
+async def test_a_failed_build_has_its_reason(builder: BuilderMachine, guest: GuestCalls) -> None:
     builder.script = [failing(FailureReason.COMPILE_FAILED, "lamp.cpp:3:1: error: no", 1)]
     end = await guest.end(await guest.submit())
     assert end.state is AttemptState.FAILED
@@ -365,7 +359,7 @@ async def test_a_failed_build_tells_why(builder: BuilderMachine, guest: GuestCal
     )
 
 
-async def test_a_builder_that_breaks_fails_the_attempt(
+async def test_an_unexpected_error_of_the_builder_fails_the_attempt(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     async def broken(*_: object) -> None:
@@ -380,7 +374,7 @@ async def test_a_builder_that_breaks_fails_the_attempt(
     assert end.failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
-async def test_only_so_many_builds_of_a_guest_wait(
+async def test_the_number_of_waiting_builds_of_a_guest_is_limited(
     builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("custom_components.esphome_offload.engine.host.build_host.ACTIVE", 2)
@@ -396,5 +390,5 @@ async def test_only_so_many_builds_of_a_guest_wait(
     block.release.set()
 
 
-def test_the_inbox_knows_what_is_free(tmp_path: Path) -> None:
+def test_free_disk_is_known_for_folders_that_do_not_exist_yet(tmp_path: Path) -> None:
     assert free_disk(tmp_path / "not" / "made" / "yet") > 0

@@ -42,7 +42,7 @@ def refusal(bundle: Path, tmp_path: Path) -> str:
     return str(error.value)
 
 
-def test_files_and_folders_are_unpacked_for_us_alone_and_with_the_present_time(
+def test_unpacked_files_get_plain_modes_and_the_present_time(
     tmp_path: Path,
 ) -> None:
     folder = of_type(tarfile.DIRTYPE, "empty/")
@@ -82,7 +82,7 @@ def test_files_and_folders_are_unpacked_for_us_alone_and_with_the_present_time(
         "x" * 200 + "/" + "/".join(["y" * 200] * 6),
     ],
 )
-def test_paths_that_lead_astray_are_refused(tmp_path: Path, name: str) -> None:
+def test_paths_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     bundle = pack(tmp_path / "b.tar.gz", (tarfile.TarInfo(name), b"x"))
     assert "not an allowed path" in refusal(bundle, tmp_path)
 
@@ -100,13 +100,15 @@ def test_paths_that_lead_astray_are_refused(tmp_path: Path, name: str) -> None:
     ],
     ids=["link out", "link", "hard link", "character device", "block device", "pipe", "unknown"],
 )
-def test_all_but_files_and_folders_is_refused(tmp_path: Path, member: tarfile.TarInfo) -> None:
+def test_members_other_than_files_and_folders_are_refused(
+    tmp_path: Path, member: tarfile.TarInfo
+) -> None:
     other = (tarfile.TarInfo("other.yaml"), b"x")
     bundle = pack(tmp_path / "b.tar.gz", other, (member, b""))
     assert "neither a file nor a folder" in refusal(bundle, tmp_path)
 
 
-def test_a_file_is_not_written_through_what_came_before(tmp_path: Path) -> None:
+def test_a_file_is_not_written_through_an_earlier_member(tmp_path: Path) -> None:
     twice = (tarfile.TarInfo("lamp.yaml"), b"1"), (tarfile.TarInfo("lamp.yaml"), b"2")
     assert "twice" in refusal(pack(tmp_path / "b.tar.gz", *twice), tmp_path)
 
@@ -119,7 +121,7 @@ def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_what_grows_too_large_is_refused_before_it_is_written(
+def test_a_bundle_that_is_too_large_unpacked_is_refused_before_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "UNPACKED_LIMIT", 100)
@@ -211,13 +213,13 @@ def _cut(bundle: Path) -> None:
     ],
     ids=["cut", "cut gzip", "no gzip", "nothing", "no archive"],
 )
-def test_what_is_damaged_is_refused(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+def test_a_damaged_bundle_is_refused(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     bundle = make_bundle(tmp_path / "b.tar.gz", {"lamp.yaml": b"x" * 2000})
     damage(bundle)
     assert refusal(bundle, tmp_path)
 
 
-def test_it_stops_when_nobody_wants_it_any_more(tmp_path: Path) -> None:
+def test_unpacking_stops_when_it_is_cancelled(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "b.tar.gz", {"lamp.yaml": b"x"})
     stop = threading.Event()
     stop.set()

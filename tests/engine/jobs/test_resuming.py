@@ -208,7 +208,7 @@ class Reload:
     """An act during which the connection to the builder is closed; it is made anew ``then``."""
 
     def __init__(self, harness: QueueHarness, peer: ScriptedBuilder, *said: str) -> None:
-        self._house = harness
+        self._harness = harness
         self._peer = peer
         self._said = said
         # Registered again, because only that tells how to unregister.
@@ -220,7 +220,7 @@ class Reload:
         raise BuildDetached("the connection was closed")
 
     def come_back(self, *script: Act) -> ScriptedBuilder:
-        again = self._house.add_peer(self._peer.builder_id, self._peer.label)
+        again = self._harness.add_peer(self._peer.builder_id, self._peer.label)
         again.script = list(script)
         return again
 

@@ -25,19 +25,19 @@ class GuestBuildServicesMaker:
 
 
 class _GuestBuilder(ScriptedBuilder):
-    def __init__(self, workshops: GuestBuildServicesMaker, layout: CacheLayout) -> None:
+    def __init__(self, maker: GuestBuildServicesMaker, layout: CacheLayout) -> None:
         super().__init__()
-        self._workshops = workshops
+        self._maker = maker
         self._layout = layout
 
     @override
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
-        self._workshops.requests.append(request)
-        self._workshops.running += 1
+        self._maker.requests.append(request)
+        self._maker.running += 1
         try:
             sink.stage(Stage.COMPILING)
-            if self._workshops.script:
-                await self._workshops.script.pop(0)(request, sink)
+            if self._maker.script:
+                await self._maker.script.pop(0)(request, sink)
             tree = self._layout.tree(request.configuration)
             tree.mkdir(parents=True, exist_ok=True)
             image = tree / "firmware.bin"
@@ -46,4 +46,4 @@ class _GuestBuilder(ScriptedBuilder):
             store = FirmwareStore(self._layout)
             return await store.keep(request.configuration, request.device_name, result)
         finally:
-            self._workshops.running -= 1
+            self._maker.running -= 1
