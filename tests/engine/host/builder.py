@@ -15,6 +15,7 @@ from typing import override
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
@@ -36,6 +37,7 @@ from custom_components.esphome_offload.engine.host.pairing_window import Pairing
 from custom_components.esphome_offload.engine.host.ports import StateStore
 from custom_components.esphome_offload.engine.host.server import LinkServer, Served
 from custom_components.esphome_offload.engine.protocol.bodies import IncomingFile
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.hello import URL_LINK
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.messages import (
@@ -341,6 +343,13 @@ class GuestCalls:
         """Return the firmware, with its header."""
         file = await self.host.firmware(self.pin, Fetch(attempt_id))
         return file.header, file.path.read_bytes()
+
+
+async def refused(act: Awaitable[object]) -> ErrorCode:
+    """Return the code with which an act is refused."""
+    with pytest.raises(ProtocolError) as refusal:
+        await act
+    return refusal.value.code
 
 
 def lines_of(events: list[BuildEvent]) -> list[tuple[int, str]]:

@@ -11,11 +11,11 @@ from custom_components.esphome_offload.engine.build.cache.layout import configur
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import MIB
 from custom_components.esphome_offload.engine.host import disk_quota
-from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState
 
 from ..jobs.fakes import Block
-from .builder import BuilderMachine, GuestCalls, until
+from .builder import BuilderMachine, GuestCalls, refused, until
 
 
 async def heavy(request: BuildRequest, _sink: BuildSink) -> None:
@@ -151,9 +151,7 @@ async def test_waiting_bundles_count_and_are_refused_when_they_fill_the_limit(
         await limited(builder, 4 * MIB)
         assert kept(builder, guest) == kept_now
     attempt_id = builder.new_id()
-    with pytest.raises(ProtocolError) as refusal:
-        await guest.put(attempt_id, guest.bundle())
-    assert refusal.value.code is ErrorCode.NO_SPACE
+    assert await refused(guest.put(attempt_id, guest.bundle())) is ErrorCode.NO_SPACE
 
 
 async def test_nothing_is_measured_any_more_once_the_host_has_stopped(

@@ -8,7 +8,7 @@ from custom_components.esphome_offload.engine.build.model import BuildRequest, B
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import runner as builds
 from custom_components.esphome_offload.engine.host.runner import KEEP, LEASE
-from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import (
     AttemptState,
     Known,
@@ -21,17 +21,12 @@ from .builder import (
     BuilderMachine,
     GuestCalls,
     printing,
+    refused,
     then,
     until,
 )
 
 FAN = {"fan.yaml": b""}
-
-
-async def unknown(act: object) -> None:
-    with pytest.raises(ProtocolError) as refusal:
-        await act  # type: ignore[misc]
-    assert refusal.value.code is ErrorCode.UNKNOWN_ATTEMPT
 
 
 def known(answer: Known) -> dict[str, AttemptState]:
@@ -124,7 +119,7 @@ async def test_unwanted_attempts_are_cancelled_and_forgotten(
     await blocks[1].entered.wait()
     nobody_s = builder.new_id()
     assert known(await guest.wanted(running, nobody_s, theirs)) == {running: AttemptState.COMPILING}
-    await unknown(guest.end(done))
+    assert await refused(guest.end(done)) is ErrorCode.UNKNOWN_ATTEMPT
     assert known(await guest.wanted()) == {}
     assert [block.cancelled for block in blocks] == [True, False]
     assert known(await other.wanted(theirs)) == {theirs: AttemptState.COMPILING}
@@ -139,8 +134,8 @@ async def test_an_acknowledged_attempt_is_forgotten_with_its_log(
     await guest.end(attempt_id)
     await until(lambda: len(list(builder.layout.guest_logs.glob("*"))) == 1)
     await guest.acknowledge(attempt_id)
-    await unknown(guest.acknowledge(attempt_id))
-    await unknown(guest.end(attempt_id))
+    assert await refused(guest.acknowledge(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
+    assert await refused(guest.end(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
     await until(lambda: not list(builder.layout.guest_logs.glob("*")))
     await builder.restart()
     assert known(await guest.wanted(attempt_id)) == {}
@@ -197,7 +192,7 @@ async def test_an_ended_attempt_is_kept_for_a_day(
     await builder.time.go(KEEP - 1)
     assert (await guest.fetch(attempt_id))[1]
     await builder.time.go(1)
-    await unknown(guest.fetch(attempt_id))
+    assert await refused(guest.fetch(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
 
 
 @pytest.mark.parametrize("hours", [0, 20, -6])
@@ -211,7 +206,7 @@ async def test_a_restart_and_a_jump_of_the_clock_do_not_change_how_long_an_attem
     await builder.restart()
     assert known(await guest.wanted(attempt_id)) == {attempt_id: AttemptState.COMPLETED}
     await builder.time.go(10)
-    await unknown(guest.fetch(attempt_id))
+    assert await refused(guest.fetch(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
 
 
 async def test_an_ended_attempt_survives_a_restart(
@@ -244,10 +239,8 @@ async def test_attempts_interrupted_by_a_restart_are_lost_and_can_be_submitted_w
     assert running.cancelled
     assert known(await guest.wanted(*attempts)) == {}
     for attempt_id in attempts:
-        await unknown(guest.end(attempt_id))
-        with pytest.raises(ProtocolError) as refusal:
-            await guest.ask(attempt_id, "0" * 64)
-        assert refusal.value.code is ErrorCode.ATTEMPT_OVER
+        assert await refused(guest.end(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
+        assert await refused(guest.ask(attempt_id, "0" * 64)) is ErrorCode.ATTEMPT_OVER
     builder.script = []
     assert (await guest.end(await guest.submit())).state is AttemptState.COMPLETED
 

@@ -29,14 +29,9 @@ from .builder import (
     LAMP,
     BuilderMachine,
     GuestCalls,
+    refused,
     until,
 )
-
-
-async def refused(act: object) -> ErrorCode:
-    with pytest.raises(ProtocolError) as refusal:
-        await act  # type: ignore[misc]
-    return refusal.value.code
 
 
 async def test_a_build_follows_its_parameters(builder: BuilderMachine, guest: GuestCalls) -> None:
@@ -161,9 +156,7 @@ async def test_a_build_whose_id_cannot_be_stored_is_not_started(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     builder.store.error = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(ProtocolError) as refusal:
-        await guest.submit()
-    assert refusal.value.code is ErrorCode.NO_SPACE
+    assert await refused(guest.submit()) is ErrorCode.NO_SPACE
     builder.store.error = None
     assert not builder.builds
     assert not builder.host.active()
@@ -382,9 +375,7 @@ async def test_the_number_of_waiting_builds_of_a_guest_is_limited(
     builder.script = [block]
     await guest.submit()
     await guest.submit()
-    with pytest.raises(ProtocolError) as refusal:
-        await guest.submit()
-    assert refusal.value.code is ErrorCode.BUSY
+    assert await refused(guest.submit()) is ErrorCode.BUSY
     other = await builder.pair("other")
     await other.submit()
     block.release.set()
