@@ -167,7 +167,6 @@ class Bundles:
         call = EsphomeCall(
             config_dir=request.config_dir,
             data_dir=data_dir,
-            lock=self._layout.bundle_lock(request.configuration),
             time_zone=request.time_zone,
             arguments=(
                 "bundle",

@@ -61,7 +61,6 @@ class ConfigHashes:
             call = EsphomeCall(
                 config_dir=config_dir,
                 data_dir=self._layout.config_hash,
-                lock=self._layout.config_hash_lock,
                 time_zone=time_zone,
                 arguments=("config-hash", str(config_dir / configuration)),
                 nice=_NICE,

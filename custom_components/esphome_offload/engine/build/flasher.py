@@ -79,7 +79,6 @@ class FirmwareFlasher:
             call = EsphomeCall(
                 config_dir=request.config_dir,
                 data_dir=data_dir,
-                lock=self._layout.flash_lock(request.configuration),
                 time_zone=request.time_zone,
                 arguments=(
                     "upload",

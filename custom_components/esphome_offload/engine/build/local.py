@@ -229,7 +229,6 @@ class LocalBuilder(Builder):
         call = EsphomeCall(
             config_dir=request.config_dir,
             data_dir=tree,
-            lock=self._layout.tree_lock(request.configuration),
             time_zone=request.time_zone,
             arguments=("compile", str(request.config_dir / request.configuration)),
         )

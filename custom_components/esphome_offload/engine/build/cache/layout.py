@@ -22,6 +22,11 @@ def configuration_key(configuration: str) -> str:
     return f"{readable}-{digest}" if readable else digest
 
 
+def lock_of(folder: Path) -> Path:
+    """Return what is locked while a folder is used; beside it, so that the folder can be removed."""
+    return folder.with_name(f"{folder.name}.lock")
+
+
 @dataclass(frozen=True, slots=True)
 class CacheLayout:
     """Paths below ``root``. Nothing here needs to be in a backup: all can be made again."""
@@ -83,17 +88,9 @@ class CacheLayout:
         """Return the virtual environment of one ESPHome version (in its normal form)."""
         return self.toolchains / version
 
-    def toolchain_lock(self, version: str) -> Path:
-        """Return what is locked while a toolchain is made."""
-        return self.toolchains / f"{version}.lock"
-
     def tree(self, configuration: str) -> Path:
         """Return ESPHome's data directory for building a configuration."""
         return self.trees / configuration_key(configuration)
-
-    def tree_lock(self, configuration: str) -> Path:
-        """Return what is locked while a tree is used; beside it, so that the tree can be removed."""
-        return self.trees / f"{configuration_key(configuration)}.lock"
 
     def tree_identity(self, configuration: str) -> Path:
         """Return the file that says what was built last in a tree; beside it, no build writes it."""
@@ -112,10 +109,6 @@ class CacheLayout:
         """Return ESPHome's data directory for flashing a configuration."""
         return self.all_flash / configuration_key(configuration)
 
-    def flash_lock(self, configuration: str) -> Path:
-        """Return what is locked while a configuration is flashed."""
-        return self.all_flash / f"{configuration_key(configuration)}.lock"
-
     def data_dirs(self) -> list[Path]:
         """Return ESPHome's data directories of all configurations; blocks."""
         return [*self.trees.glob("*/"), *self.bundles.glob("*/data/")]
@@ -126,11 +119,6 @@ class CacheLayout:
         return self.root / "config-hash"
 
     @property
-    def config_hash_lock(self) -> Path:
-        """Return what is locked while a configuration is hashed."""
-        return self.root / "config-hash.lock"
-
-    @property
     def bundles(self) -> Path:
         """One folder per configuration."""
         return self.root / "bundles"
@@ -138,10 +126,6 @@ class CacheLayout:
     def bundle(self, configuration: str) -> Path:
         """Return the folder of a configuration's bundle and of what ESPHome needs to make it."""
         return self.bundles / configuration_key(configuration)
-
-    def bundle_lock(self, configuration: str) -> Path:
-        """Return what is locked while a bundle is made."""
-        return self.bundles / f"{configuration_key(configuration)}.lock"
 
     @property
     def all_firmware(self) -> Path:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-from ..cache.layout import CacheLayout
+from ..cache.layout import CacheLayout, lock_of
 from ..process.containment import Contained, Containment
 from ..process.environment import process_environment
 from ..process.processes import Command
@@ -39,7 +39,6 @@ class EsphomeCall:
 
     config_dir: Path
     data_dir: Path
-    lock: Path
     time_zone: str
     arguments: tuple[str, ...]
     nice: int = 10
@@ -93,7 +92,7 @@ def esphome_command(
         argv=entry(toolchain, ("--dashboard", *call.arguments)),
         cwd=call.config_dir,
         env=environment,
-        lock=call.lock,
+        lock=lock_of(call.data_dir),
         nice=call.nice,
         rules=rules,
     )

@@ -25,7 +25,7 @@ from ..cache.eviction import (
     cache_entries,
     evict,
 )
-from ..cache.layout import CacheLayout
+from ..cache.layout import CacheLayout, lock_of
 from ..model import BuildError
 from ..process.environment import process_environment
 from ..process.processes import (
@@ -243,7 +243,7 @@ class Toolchains:
             del tail[:-_TAIL]
             self._notify(version, *batch)
 
-        command = self._uv.command(*arguments, lock=self._layout.toolchain_lock(version))
+        command = self._uv.command(*arguments, lock=lock_of(self._layout.toolchain(version)))
         try:
             result = await self._processes.run_lines(command, lines, timeout=_INSTALL_TIMEOUT)
         except (TimeoutError, LaunchError) as error:
@@ -279,7 +279,7 @@ class Toolchains:
             env=process_environment(
                 os.environ, time_zone="UTC", home=self._layout.home, tmpdir=self._layout.tmp
             ),
-            lock=self._layout.toolchain_lock(toolchain.version),
+            lock=lock_of(self._layout.toolchain(toolchain.version)),
         )
         try:
             result, output = await self._processes.capture(command, timeout=_CHECK_TIMEOUT)
