@@ -19,7 +19,6 @@ def call(tmp_path: Path) -> EsphomeCall:
     return EsphomeCall(
         config_dir=tmp_path / "config",
         data_dir=tmp_path / "data",
-        lock=tmp_path / "lock",
         time_zone="Europe/Berlin",
         arguments=("compile", "lamp.yaml"),
     )

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 from aiohttp import web
 import pytest
@@ -25,6 +26,7 @@ from custom_components.esphome_offload.engine.protocol.hello import (
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.engine.protocol.limits import PAIRING_WINDOW
 from custom_components.esphome_offload.engine.protocol.negotiation import Offer
+from custom_components.esphome_offload.engine.protocol.noise import Ciphers
 from custom_components.esphome_offload.engine.protocol.pairing import (
     Paired,
     PairingError,
@@ -387,6 +389,15 @@ async def test_an_offloader_learns_nothing_until_it_is_stored(builder: Builder) 
     with pytest.raises((PairingError, ChannelClosed)):
         await pairing(builder, builder.window.open().code)
     assert builder.stored == []
+
+
+async def test_an_end_that_is_none_is_no_pairing(builder: Builder) -> None:
+    code = builder.window.open().code
+    with (
+        patch.object(pairing_module, "_DONE", b"not paired"),
+        patch.object(Ciphers, "encrypt", lambda self, _: bytes(self._noise.encrypt(b"paired"))),
+    ):
+        assert (await failure(pairing(builder, code))).code is ErrorCode.MALFORMED
 
 
 async def test_a_builder_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

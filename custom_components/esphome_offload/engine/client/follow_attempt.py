@@ -28,7 +28,8 @@ async def follow_attempt(
             if event is None or event.attempt_id != attempt_id:
                 return
             on_event(event)
-        # Raised in the session it would end the connection, and all other builds with it.
+        # Whatever it is, it is raised below: in the session it would end the connection, and all
+        # other builds with it.
         except Exception as err:  # noqa: BLE001
             ended.set_exception(err)
             return

@@ -84,9 +84,8 @@ async def pair(opening: Opening, hello: Hello, code: str) -> Paired:
     """Pair with the builder that said ``hello``; raises PairingError and ChannelClosed."""
     if hello.pin_sha256 == opening.own.pin_sha256:
         raise PairingError(ErrorCode.SAME_IDENTITY, "the builder has our identity")
-    limit = asyncio.timeout(2 * PAIRING_EXCHANGE_TIMEOUT)
     try:
-        async with limit:
+        async with asyncio.timeout(2 * PAIRING_EXCHANGE_TIMEOUT):
             return await _pair(opening, code)
     except Refused as err:
         raise PairingError(said_of_other(err.code), "refused", err.tries_left) from err
@@ -96,8 +95,6 @@ async def pair(opening: Opening, hello: Hello, code: str) -> Paired:
         # Only what knows the code can answer.
         raise PairingError(ErrorCode.WRONG_CODE, str(err)) from err
     except TimeoutError as err:
-        if not limit.expired():
-            raise
         raise PairingError(ErrorCode.TIMED_OUT, "no answer") from err
 
 

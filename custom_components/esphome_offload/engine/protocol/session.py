@@ -128,8 +128,10 @@ class Session:
     async def close(self) -> None:
         """Close the connection and wait for all that was served on it."""
         self.lose("the connection was closed here")
-        await self.channel.close()
-        await self._tasks.cancel()
+        try:
+            await self.channel.close()
+        finally:
+            await self._tasks.cancel()
 
     # Commands of this end. All raise ChannelClosed and CommandRefused.
 
