@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 import hashlib
 import json
 import logging
@@ -18,7 +18,15 @@ from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..const import FailureReason
 from ..job_log import OWN
 from ..reason import Reason, ReasonKey
-from .bundle_sources import NAMES_LIMIT, Signature, Sources, read_sources
+from .bundle_sources import (
+    NAMES_LIMIT,
+    Signature,
+    Sources,
+    includes_secrets,
+    outer_secrets,
+    read_sources,
+    signature,
+)
 from .cache.eviction import RecentUse
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
@@ -43,6 +51,7 @@ _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1024 * 1024
 _LEFT_OUT = re.compile(r"Bundle: skipping file outside config directory: (.+)")
 _NO_BUNDLE_COMMAND = re.compile(r"invalid choice: 'bundle'")
+_OUTER_LIMIT = 100
 _NAMED = 3
 """Files that a message names."""
 
@@ -73,6 +82,8 @@ class _Record:
     size: Annotated[int, Number(0, 2**53)]
     names: _Line
     files: Annotated[Mapping[_Line, Signature], Keyed(NAMES_LIMIT)]
+    outer: Annotated[Mapping[_Line, Signature], Keyed(_OUTER_LIMIT)] = field(default_factory=dict)
+    """Secrets of folders around it, by absolute path."""
 
 
 class Bundles:
@@ -109,9 +120,9 @@ class Bundles:
                 if kept is not None:
                     return kept
                 toolchain = await self._toolchains.ensure(request.esphome_version, lines)
-                fresh = await self._run(request, toolchain, lines)
+                fresh, outer = await self._run(request, toolchain, lines)
                 self._recent.note(configuration_key(request.configuration))
-                return await asyncio.to_thread(self._keep, request, sources, fresh)
+                return await asyncio.to_thread(self._keep, request, sources, fresh, outer)
             except OSError as error:
                 raise BuildError(
                     FailureReason.BUILDER_ENVIRONMENT,
@@ -157,8 +168,8 @@ class Bundles:
 
     async def _run(
         self, request: BuildRequest, toolchain: Toolchain, lines: Callable[[Sequence[str]], None]
-    ) -> Path:
-        """Run ``esphome bundle`` and return the path of the bundle."""
+    ) -> tuple[Path, Mapping[Path, Signature]]:
+        """Run ``esphome bundle``; return the bundle, and the outer secrets that are in it."""
         folder = self._layout.bundle(request.configuration)
         # ESPHome's own data: what packages and external components it fetched.
         data_dir = folder / _DATA
@@ -187,12 +198,16 @@ class Bundles:
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT, Reason(ReasonKey.ESPHOME_FAILED)
             ) from error
+        outer: Mapping[Path, Signature] = {}
         error_ = await asyncio.to_thread(_judge, tuple(said), result, request)
-        error_ = error_ or self._left_out(said, request.config_dir)
+        if error_ is None:
+            outer, error_ = await asyncio.to_thread(
+                self._left_out, tuple(said), fresh, request.config_dir
+            )
         if error_ is not None:
             lines(tuple(said))
             raise error_
-        return fresh
+        return fresh, outer
 
     def _validated(self, configuration: str, sha256: str) -> dict[str, Path]:
         folder = self._layout.bundle(configuration)
@@ -200,21 +215,40 @@ class Bundles:
             return {}
         return read_validated(folder / _DATA, configuration)
 
-    def _left_out(self, said: Sequence[str], config_dir: Path) -> BuildError | None:
+    def _left_out(
+        self, said: Sequence[str], fresh: Path, config_dir: Path
+    ) -> tuple[Mapping[Path, Signature], BuildError | None]:
+        """Return the outer secrets that the bundle has nevertheless, and an error for all else."""
         # What ESPHome fetched into the cache by itself, the builder's ESPHome fetches as well.
         cache = self._layout.root.resolve()
         paths = [Path(found[1].strip()) for line in said if (found := _LEFT_OUT.search(line))]
-        names = [
-            os.path.relpath(path, config_dir)
-            for path in dict.fromkeys(paths)
-            if not path.is_relative_to(cache)
-        ]
+        left = [path for path in dict.fromkeys(paths) if not path.is_relative_to(cache)]
+        outer = self._outer_secrets(left, fresh, config_dir)
+        names = [os.path.relpath(path, config_dir) for path in left if path not in outer]
         if not names:
-            return None
+            return outer, None
         parameters = {"files": ", ".join(names[:_NAMED]), "count": str(len(names) - _NAMED)}
         many = len(names) > _NAMED
         key = ReasonKey.BUNDLE_LEAVES_OUT_MORE if many else ReasonKey.BUNDLE_LEAVES_OUT
-        return BuildError(FailureReason.BUNDLE_INCOMPLETE, Reason(key, parameters))
+        return outer, BuildError(FailureReason.BUNDLE_INCOMPLETE, Reason(key, parameters))
+
+    def _outer_secrets(
+        self, left: Sequence[Path], fresh: Path, config_dir: Path
+    ) -> dict[Path, Signature]:
+        """Return those of the files left out whose values the bundle has as secrets."""
+        outer = {
+            path: found
+            for path in left[:_OUTER_LIMIT]
+            if outer_secrets(path, config_dir) and (found := signature(path)) is not None
+        }
+        if not outer:
+            return {}
+        names = _read_manifest(fresh)
+        if "secrets.yaml" not in names:  # a link to them, which a bundle leaves out
+            return {}
+        others = (config_dir / name for name in names if not name.endswith("secrets.yaml"))
+        yaml = (path for path in others if path.suffix in (".yaml", ".yml"))
+        return {} if any(map(includes_secrets, yaml)) else outer
 
     def _find(
         self, configuration: str, config_dir: Path, esphome_version: str
@@ -241,6 +275,7 @@ class Bundles:
                 and record.config_dir == str(config_dir)
                 and record.names == sources.names
                 and all(sources.files.get(name) == each for name, each in record.files.items())
+                and all(signature(Path(name)) == each for name, each in record.outer.items())
                 and path.stat().st_size == record.size
             )
             return Bundle(path, record.sha256, record.size, fresh=False) if same else None
@@ -248,7 +283,13 @@ class Bundles:
             # Missing, or cut off by a loss of power.
             return None
 
-    def _keep(self, request: BuildRequest, before: Sources, fresh: Path) -> Bundle:
+    def _keep(
+        self,
+        request: BuildRequest,
+        before: Sources,
+        fresh: Path,
+        outer: Mapping[Path, Signature],
+    ) -> Bundle:
         """Move a new bundle to its place, and record its sources if they have not changed since."""
         folder = self._layout.bundle(request.configuration)
         record_path = self._record(request.configuration)
@@ -270,7 +311,13 @@ class Bundles:
         unchanged = all(before.files.get(name) == each for name, each in files.items())
         if before.names is not None and len(files) == len(names) and unchanged:
             record = _Record(
-                request.esphome_version, str(request.config_dir), sha256, size, before.names, files
+                request.esphome_version,
+                str(request.config_dir),
+                sha256,
+                size,
+                before.names,
+                files,
+                {str(path): each for path, each in outer.items()},
             )
             record_path.write_bytes(encode_json(record))
         return Bundle(path, sha256, size, fresh=True)

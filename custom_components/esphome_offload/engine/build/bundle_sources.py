@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import hashlib
 import os
 from pathlib import Path
+import re
 from typing import Annotated
 
 from ..codec import Number
@@ -12,6 +13,8 @@ from ..codec import Number
 NAMES_LIMIT = 20_000
 """With more files it is not a configuration folder but a whole disk."""
 _SKIPPED = "__pycache__"
+_SECRETS = frozenset({"secrets.yaml", "secrets.yml"})
+_INCLUDES_SECRETS = re.compile(rb"!include\b[^\n]*secrets\.ya?ml|file:[^\n]*secrets\.ya?ml")
 
 
 _Integer = Annotated[int, Number(-(2**63), 2**64)]
@@ -57,6 +60,36 @@ def read_sources(folder: Path) -> Sources:
     return Sources(hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest(), files)
 
 
+def signature(path: Path) -> Signature | None:
+    """Return the present signature of a file; None when it is not there."""
+    try:
+        return _signature(path.stat())
+    except OSError:
+        return None
+
+
+def outer_secrets(path: Path, config_dir: Path) -> bool:
+    """Return whether a file is the secrets of a folder around the configuration folder.
+
+    As in ``<<: !include ../secrets.yaml``: the values that are used come from the folder's own
+    ``secrets.yaml``, which a bundle has with all that it includes.
+    """
+    inside = config_dir.resolve()
+    return path.name in _SECRETS and path.parent != inside and inside.is_relative_to(path.parent)
+
+
+def includes_secrets(path: Path) -> bool:
+    """Return whether a YAML file takes a file of secrets as anything but secrets."""
+    try:
+        return _INCLUDES_SECRETS.search(path.read_bytes()) is not None
+    except OSError:
+        return True
+
+
+def _signature(status: os.stat_result) -> Signature:
+    return Signature(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Signature | None]]:
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -69,10 +102,4 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Signature | None]]:
                 yield f"{name}/", None
                 yield from _walk(Path(entry.path), f"{name}/")
             elif entry.is_file():
-                status = entry.stat(follow_symlinks=False)
-                yield (
-                    name,
-                    Signature(
-                        status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-                    ),
-                )
+                yield name, _signature(entry.stat(follow_symlinks=False))
