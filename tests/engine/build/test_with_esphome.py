@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+import json
 from pathlib import Path
 import shutil
 import subprocess
+from typing import Self, cast
 
+from aiohttp import web
 import pytest
 
 from custom_components.esphome_offload.engine.build.bundle import Bundles
@@ -77,6 +81,7 @@ class Bench:
     def __init__(self, processes: Processes, folder: Path) -> None:
         self.layout = CacheLayout(CACHE)
         self.layout.make()
+        self.processes = processes
         self.toolchains = Toolchains(self.layout, processes, uv_of(self.layout))
         self.store = FirmwareStore(self.layout)
         self.builder = LocalBuilder(self.layout, processes, self.toolchains, self.store)
@@ -123,7 +128,13 @@ class Bench:
             time_zone="Pacific/Chatham",
         )
 
-    async def flash(self, firmware: Firmware, sink: Sink, address: str = "127.0.0.1") -> None:
+    async def flash(
+        self,
+        firmware: Firmware,
+        sink: Sink,
+        address: str = "127.0.0.1",
+        flasher: FirmwareFlasher | None = None,
+    ) -> None:
         request = FlashRequest(
             job_id="job",
             attempt_id="attempt",
@@ -133,7 +144,7 @@ class Bench:
             addresses=(address,),
             time_zone="Pacific/Chatham",
         )
-        await self.flasher.flash(request, sink)
+        await (flasher or self.flasher).flash(request, sink)
 
     async def switch_on(self, firmware: Firmware) -> None:
         shutil.copyfile(firmware.ota, self.program)
@@ -164,6 +175,43 @@ class Bench:
         if self.device is not None and self.device.returncode is None:
             self.device.kill()
             await self.device.wait()
+
+
+class HangingDevice:
+    """Speaks the first bytes of ESPHome's OTA, takes a few pieces and then says nothing more."""
+
+    _TALK = (
+        (5, b"\x00\x02"),  # magic, version
+        (1, b"\x40"),  # features, header
+        (0, b"\x41"),  # no password
+        (4, b"\x42"),  # size
+        (32, b"\x43"),  # checksum
+        (8192, b"\x47"),
+        (8192, b"\x47"),
+    )
+
+    def __init__(self, port: int, *, answers: int = len(_TALK)) -> None:
+        self.port = port
+        self.answers = answers
+        self.connections = 0
+        self._over = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._over.set()
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        for count, answer in self._TALK[: self.answers]:
+            await reader.readexactly(count)
+            writer.write(answer)
+        await self._over.wait()
+        writer.close()
 
 
 @pytest.fixture
@@ -280,6 +328,61 @@ async def test_a_device_that_is_off_is_offline(bench: Bench, sink: Sink) -> None
     error = await refused_flash(bench, firmware, sink)
     assert error.failure_reason is FailureReason.DEVICE_OFFLINE
     assert error.reason.key is ReasonKey.DEVICE_UNREACHABLE
+
+
+async def test_an_upload_that_hangs_half_way_is_ended_after_its_one_connection(
+    bench: Bench, sink: Sink
+) -> None:
+    firmware = await bench.build(sink)
+    flasher = FirmwareFlasher(bench.layout, bench.processes, bench.toolchains, stalled=3.0)
+    async with HangingDevice(bench.ports[1]) as device:
+        with pytest.raises(BuildError) as caught:
+            await bench.flash(firmware, sink, flasher=flasher)
+    assert caught.value.failure_reason is FailureReason.UPLOAD_FAILED
+    assert caught.value.reason.key is ReasonKey.UPLOAD_STALLED
+    assert device.connections == 1
+
+
+async def test_a_device_that_hangs_at_once_is_tried_once(bench: Bench, sink: Sink) -> None:
+    firmware = await bench.build(sink)
+    async with HangingDevice(bench.ports[1], answers=0) as device:
+        error = await refused_flash(bench, firmware, sink)
+    assert error.failure_reason is FailureReason.UPLOAD_FAILED
+    assert device.connections == 1
+    assert any("Retrying in" in line for line in sink.output)
+
+
+async def test_a_device_that_only_has_the_web_server_is_flashed_through_it(
+    bench: Bench, sink: Sink, tmp_path: Path
+) -> None:
+    """No program of the host platform can do that: a web server of ours takes the firmware."""
+    taken: list[bytes] = []
+
+    async def update(request: web.Request) -> web.Response:
+        form = await request.post()
+        taken.append(cast("web.FileField", form["update"]).file.read())
+        return web.Response(text="Update Successful!")
+
+    firmware = await bench.build(sink)
+    validated = json.loads(firmware.validated["validated.json"].read_text())
+    validated["config"]["ota"] = [{"platform": "web_server"}]
+    validated["config"]["web_server"] = {"port": bench.ports[1], "version": 2}
+    (tmp_path / "validated.json").write_text(json.dumps(validated))
+    firmware = replace(
+        firmware,
+        validated={**firmware.validated, "validated.json": tmp_path / "validated.json"},
+    )
+    app = web.Application(client_max_size=2**30)
+    app.router.add_post("/update", update)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", bench.ports[1]).start()
+        await bench.flash(firmware, sink)
+    finally:
+        await runner.cleanup()
+    assert taken == [firmware.ota.read_bytes()]
+    assert sink.percents[-1] == 100
 
 
 async def test_a_configuration_without_an_address_needs_one(bench: Bench, sink: Sink) -> None:
