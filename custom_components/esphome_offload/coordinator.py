@@ -83,6 +83,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._versions = VersionTracker(
             hass, build_services.versions, lambda: self._listeners.notify(None)
         )
+        self.firmware = DeviceFirmware(hass, lambda: self.devices, self._firmware_changed)
         self.inventory = DeviceInventory(
             hass,
             core,
@@ -91,8 +92,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             ),
             scanned=self._configurations_changed,
             changed=self._devices_changed,
+            last_mac=self.firmware.mac,
         )
-        self.firmware = DeviceFirmware(hass, lambda: self.devices, self._firmware_changed)
         self.queue = JobQueue(
             persistence=JobPersistence(hass),
             logs=logs,

@@ -197,3 +197,18 @@ async def test_install_that_waits_for_its_device_can_be_cancelled(
     await offloader.client.service("esphome_offload.cancel", {"entity_id": entity})
     job = await follow(offloader.client, job["job_id"])
     assert job["status"] == "cancelled"
+
+
+async def test_renamed_configuration_keeps_its_device(
+    offloader: Offloader, device: Device, entity: str
+) -> None:
+    text = device.yaml.read_text()
+    # There, and back.
+    for greeting, name in (("renamed", "pantry"), ("as before", device.name)):
+        device.configure(greeting=greeting)
+        device.yaml.write_text(text.replace(f"name: {device.name}\n", f"name: {name}\n", 1))
+        job = await submit(offloader.client, "install", entity)
+        job = await follow(offloader.client, job["job_id"])
+        assert job["status"] == "completed", job["error"]
+        assert job["verified"] is True
+        await offloader.device_says(greeting)

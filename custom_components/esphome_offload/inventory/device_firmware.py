@@ -3,10 +3,11 @@
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 import logging
+from typing import Annotated
 
 from homeassistant.core import HomeAssistant, callback
 
-from ..engine.codec import CodecError, decode, encode
+from ..engine.codec import CodecError, Text, decode, encode
 from ..engine.const import JobStatus
 from ..engine.jobs.model import FirmwareJob
 from ..storage import StatePersistence
@@ -29,6 +30,7 @@ class _Record:
 
     running: RunningFirmware | None = None
     present: PresentHash | None = None
+    mac: Annotated[str, Text(64)] | None = None
 
 
 class DeviceFirmware:
@@ -96,6 +98,10 @@ class DeviceFirmware:
         """Return whether a configuration changed since its device was flashed; None: unknown."""
         return is_changed(self.running(configuration), self.present(configuration))
 
+    def mac(self, configuration: str) -> str | None:
+        """Return the MAC address of the device that a configuration had last."""
+        return self._record(configuration).mac
+
     @callback
     def note_job(self, job: FirmwareJob) -> None:
         """Take over what a job has flashed."""
@@ -106,19 +112,21 @@ class DeviceFirmware:
                 present = PresentHash(
                     running.fingerprint, running.esphome_version, running.local_hash
                 )
-            self._set(job.request.configuration, _Record(running, present))
+            record = replace(record, running=running, present=present)
+            self._set(job.request.configuration, record)
 
     @callback
     def set_present(self, configuration: str, present: PresentHash) -> None:
         """Set the hash of a configuration as it is now."""
-        running = self._record(configuration).running
+        record = self._record(configuration)
+        running = record.running
         if (
             running is not None
             and running.fingerprint == present.fingerprint
             and running.esphome_version == present.esphome_version
         ):
             running = replace(running, local_hash=present.config_hash)
-        self._set(configuration, _Record(running, present))
+        self._set(configuration, replace(record, running=running, present=present))
 
     @callback
     def devices_changed(self, configurations: Container[str]) -> None:
@@ -127,7 +135,8 @@ class DeviceFirmware:
             if configuration in configurations and device.core is not None and device.core.online:
                 record = self._record(configuration)
                 running = after_connection(record.running, device.core)
-                self._set(configuration, _Record(running, record.present), notify=False)
+                record = replace(record, running=running, mac=device.core.mac or record.mac)
+                self._set(configuration, record, notify=False)
         for announced in tuple(self._unmatched.values()):
             self._announced(announced)
 
@@ -154,7 +163,7 @@ class DeviceFirmware:
         self._unmatched.pop(announced.node_name, None)
         record = self._record(configuration)
         running = after_announcement(record.running, announced)
-        self._set(configuration, _Record(running, record.present))
+        self._set(configuration, replace(record, running=running))
 
     def _device_of(self, announced: AnnouncedFirmware) -> str | None:
         """Return the only configuration whose device this can be."""

@@ -1,7 +1,7 @@
 """Which live device a configuration is for: decided by what it says, never by a guess."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -22,21 +22,36 @@ class Match:
 
 
 def match(
-    configurations: Mapping[str, Configuration], devices: Iterable[CoreDevice]
+    configurations: Mapping[str, Configuration],
+    devices: Iterable[CoreDevice],
+    last_mac: Callable[[str], str | None] = lambda _file_name: None,
 ) -> dict[str, Match]:
     """Return the match of each configuration.
 
     An address that it gives decides. The node name alone does only if exactly one configuration
-    and one device have it.
+    and one device have it. A configuration that was renamed keeps the device that it had
+    (``last_mac``), which has its former name until it is flashed.
     """
     index = _Index(devices)
     files: defaultdict[str, list[str]] = defaultdict(list)
     for name, configuration in configurations.items():
         files[configuration.node_name].append(name)
-    return {
+    matches = {
         name: _match(configuration, index, files[configuration.node_name])
         for name, configuration in configurations.items()
     }
+    taken = {found.core.entry_id for found in matches.values() if found.core is not None}
+    for name, found in matches.items():
+        former = index.by_mac.get(last_mac(name) or "")
+        if (
+            found == Match()
+            and not configurations[name].access.address_given
+            and former is not None
+            and former.entry_id not in taken
+            and former.node_name not in files
+        ):
+            matches[name] = Match(former)
+    return matches
 
 
 class _Index:
@@ -45,9 +60,12 @@ class _Index:
     def __init__(self, devices: Iterable[CoreDevice]) -> None:
         self.by_name: defaultdict[str, list[CoreDevice]] = defaultdict(list)
         self.by_stem: defaultdict[str, list[CoreDevice]] = defaultdict(list)
+        self.by_mac: dict[str, CoreDevice] = {}
         self.by_address: defaultdict[str, list[CoreDevice]] = defaultdict(list)
         for device in devices:
             self.by_name[device.node_name].append(device)
+            if device.mac is not None:
+                self.by_mac[device.mac] = device
             if (stem := mac_suffix_stem(device)) is not None:
                 self.by_stem[stem].append(device)
             for address in {device.host, *device.connected_at} - {None}:

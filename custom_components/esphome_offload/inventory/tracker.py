@@ -54,7 +54,8 @@ class DeviceInventory(ConfigurationSource):
     """Scans the configuration folder and matches it to core's devices.
 
     ``scanned`` is called after each scan that found a change, ``changed`` with the configurations
-    whose devices were added, removed or changed.
+    whose devices were added, removed or changed; ``last_mac`` returns the MAC address of the device
+    that a configuration had last.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class DeviceInventory(ConfigurationSource):
         *,
         scanned: Callable[[DeviceChanges], None],
         changed: Callable[[Container[str]], None],
+        last_mac: Callable[[str], str | None],
     ) -> None:
         self._hass = hass
         self._core = core
@@ -72,6 +74,7 @@ class DeviceInventory(ConfigurationSource):
         self._store = StatePersistence(hass, "configurations")
         self._scanned = scanned
         self._changed = changed
+        self._last_mac = last_mac
         self._config_dir: Path | None = None
         self._scanner: Scanner | None = None
         self._following = False
@@ -121,6 +124,10 @@ class DeviceInventory(ConfigurationSource):
             return await scanner.fingerprint(configuration)
         except Unavailable as error:
             raise FolderUnavailableError from error
+
+    @override
+    def node_name(self, configuration: str) -> str | None:
+        return None if self._scanner is None else self._scanner.node_name(configuration)
 
     @override
     def access(self, configuration: str) -> DeviceAccess:
@@ -255,7 +262,7 @@ class DeviceInventory(ConfigurationSource):
         if self._match_timer is not None:
             self._match_timer.cancel()
             self._match_timer = None
-        matches = match(self._configurations, self._core.devices())
+        matches = match(self._configurations, self._core.devices(), self._last_mac)
         devices = {
             name: OffloadDevice(configuration, matches[name].core, matches[name].rivals)
             for name, configuration in self._configurations.items()

@@ -341,12 +341,17 @@ class ScriptedDevices(DeviceLink):
 class ScriptedConfigurations(ConfigurationSource):
     def __init__(self) -> None:
         self.fingerprints: dict[str, str | None] = {}
+        self.names: dict[str, str] = {}
         self.available = True
 
     @property
     @override
     def config_dir(self) -> Path:
         return Path("esphome")
+
+    @override
+    def node_name(self, configuration: str) -> str | None:
+        return self.names.get(configuration)
 
     @override
     async def fingerprint(self, configuration: str) -> str | None:

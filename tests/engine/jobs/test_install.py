@@ -125,6 +125,14 @@ async def test_firmware_of_the_name_that_the_device_still_has_is_its_own(
     assert (await harness.run()).status is JobStatus.COMPLETED
 
 
+async def test_a_configuration_that_was_renamed_since_its_job_was_queued(
+    harness: QueueHarness,
+) -> None:
+    harness.keeper.node = Node("ceiling")
+    harness.configurations.names["lamp.yaml"] = "ceiling"
+    assert (await harness.run()).status is JobStatus.COMPLETED
+
+
 async def test_with_a_mac_suffix_firmware_of_the_stem_is_sent(harness: QueueHarness) -> None:
     harness.keeper.node = Node("lamp", adds_mac_suffix=True)
     harness.devices.names["lamp"] = "lamp-a1b2c3"

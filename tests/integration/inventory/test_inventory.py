@@ -51,7 +51,12 @@ def inventory(hass: HomeAssistant, core: CoreEsphome, changes: list[set[str]]) -
         changes.append({name for name in ("lamp.yaml", "plug.yaml") if name in configurations})
 
     return DeviceInventory(
-        hass, core, ScriptedInspector(None), scanned=lambda _changes: None, changed=changed
+        hass,
+        core,
+        ScriptedInspector(None),
+        scanned=lambda _changes: None,
+        changed=changed,
+        last_mac=lambda _file_name: None,
     )
 
 

@@ -136,3 +136,42 @@ class TestMacSuffix:
 
 def test_no_devices() -> None:
     assert match({"a.yaml": configuration("a.yaml")}, []) == {"a.yaml": Match()}
+
+
+MAC = "aa:bb:cc:00:11:22"
+
+
+@pytest.mark.parametrize(
+    ("file", "devices", "entry_id"),
+    [
+        (configuration("a.yaml", "new"), [device("one", "old", mac=MAC)], "one"),
+        # Flashed: it has its new name.
+        (configuration("a.yaml", "new"), [device("one", "new", mac=MAC)], "one"),
+        # Another device has the name already.
+        (
+            configuration("a.yaml", "new"),
+            [device("one", "old", mac=MAC), device("two", "new")],
+            "two",
+        ),
+        (configuration("a.yaml", "new"), [device("one", "old", mac="aa:bb:cc:00:11:33")], None),
+        (
+            configuration("a.yaml", "new", address="192.168.1.30"),
+            [device("one", "old", "192.168.1.20", mac=MAC)],
+            None,
+        ),
+    ],
+)
+def test_a_renamed_configuration_keeps_its_device(
+    file: Configuration, devices: list[CoreDevice], entry_id: str | None
+) -> None:
+    found = match({"a.yaml": file}, devices, {"a.yaml": MAC}.get)["a.yaml"].core
+    assert (None if found is None else found.entry_id) == entry_id
+
+
+def test_the_former_device_of_a_configuration_may_be_that_of_another_now() -> None:
+    files = {
+        each.file_name: each for each in (configuration("a.yaml", "new"), configuration("b.yaml"))
+    }
+    found = match(files, [device("one", mac=MAC)], {"a.yaml": MAC}.get)
+    assert found["a.yaml"] == Match()
+    assert found["b.yaml"].core is not None

@@ -69,6 +69,11 @@ class Scanner:
         """Whether more is known than ``stored`` returned last."""
         return self._known != self._saved
 
+    def node_name(self, configuration: str) -> str | None:
+        """Return the node name of a configuration, as it was at the last look at its files."""
+        known = self._known.get(configuration)
+        return None if known is None else known.answer.node_name
+
     async def restore(self, stored: Json | None) -> None:
         """Begin with what was known before a restart, if it is of this folder."""
         if stored is None:

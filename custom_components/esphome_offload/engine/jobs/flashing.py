@@ -85,21 +85,26 @@ class Flashing:
 
         ``outdated`` is called before anything is sent and returns whether to build again.
         """
-        unreachable = False
-        self._check_node(job, firmware)
+        unreachable, awake = False, False
         while True:
-            awake = await self._wait_for_device(job, firmware, unreachable=unreachable)
-            # It may have been saved while it was built, or waited for. Without a slot: the folder may
-            # have to be waited for.
+            # Files may have been saved while they were built, or while a device was waited for. Not
+            # with a slot: the folder may have to be waited for.
             if await outdated():
                 return Flashed.OUTDATED
+            self._check_node(job, firmware)
+            if unreachable or not (awake or _flashable(self._presence(job))):
+                awake = await self._wait_for_device(job, firmware, unreachable=unreachable)
+                unreachable = False
+                continue
             async with self._lane.lease(
                 job.request.device_name,
                 lambda reason: self._ledger.enter(job, Stage.UPLOADING, reason),
             ) as lease:
                 presence = self._presence(job)
                 if not _flashable(presence) and not (awake and presence is Presence.OFFLINE):
+                    awake = False
                     continue
+                awake = False
                 try:
                     return await self._flash(job, firmware, presence, lease)
                 except BuildError as err:
@@ -171,11 +176,13 @@ class Flashing:
             reason = Reason(ReasonKey.DEVICE_AMBIGUOUS, parameters)
             raise BuildError(FailureReason.WRONG_DEVICE, reason)
         node = firmware.node
-        if (
-            node is None
-            or node.is_of(name)
-            or node.is_of(self._devices.node_name(job.request) or "")
-        ):
+        names = (
+            name,
+            # The file may have been changed since the job was queued.
+            self._configurations.node_name(job.request.configuration),
+            self._devices.node_name(job.request),
+        )
+        if node is None or any(map(node.is_of, filter(None, names))):
             return
         if node.name:
             key, parameters = ReasonKey.FIRMWARE_OF_ANOTHER, {"name": node.name, "device": name}
@@ -203,8 +210,6 @@ class Flashing:
         ``unreachable``: it did not answer just now, so wait until it has been away and is back,
         or for TRY_AGAIN seconds. Raises BuildError (device_offline) when the time is up.
         """
-        if not unreachable and _flashable(self._presence(job)):
-            return False
         woken = asyncio.Event()
         self._waiting.add(woken)
         unsubscribe = self._devices.subscribe(woken.set)

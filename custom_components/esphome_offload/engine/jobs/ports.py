@@ -130,6 +130,10 @@ class ConfigurationSource(Protocol):
         None when the configuration does not exist. Raises FolderUnavailableError.
         """
 
+    def node_name(self, configuration: str) -> str | None:
+        """Return the node name of a configuration, as it was at its last fingerprint."""
+        return None
+
     def access(self, configuration: str) -> DeviceAccess:
         """Return what is known of how the device of a configuration is reached and flashed."""
         return DeviceAccess()
