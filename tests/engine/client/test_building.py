@@ -1,18 +1,25 @@
 """A build on another instance, over a real connection."""
 
 import asyncio
+from dataclasses import replace
 import os
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest, BuildSink
+from custom_components.esphome_offload.engine.build.model import (
+    BuildError,
+    BuildRequest,
+    BuildSink,
+    Node,
+)
 from custom_components.esphome_offload.engine.client import peer_builder
 from custom_components.esphome_offload.engine.client.attempt_progress import AttemptProgress
 from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
+from custom_components.esphome_offload.engine.host.firmware_file import FirmwareFile
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.calls import Call
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
-from custom_components.esphome_offload.engine.protocol.messages import LinesEvent
+from custom_components.esphome_offload.engine.protocol.messages import Fetch, LinesEvent
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..host.builder import printing, then, until
@@ -111,6 +118,22 @@ async def test_what_was_validated_for_the_bundle_is_kept_with_the_firmware(
         ready.bundles.record = text
         firmware = await ready.build()
         assert firmware.validated["validated.json"].read_text() == text
+
+
+async def test_what_the_builder_calls_the_node_is_not_what_was_asked_for(
+    ready: Offloader, remote: RemoteBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await ready.build()).node == Node("lamp")
+    sent = remote.host.firmware
+
+    async def of_another(pin_sha256: str, command: Fetch) -> FirmwareFile:
+        file = await sent(pin_sha256, command)
+        info = replace(file.header.build_info, node_name="desk")
+        return replace(file, header=replace(file.header, build_info=info))
+
+    monkeypatch.setattr(remote.host, "firmware", of_another)
+    ready.bundles.files["lamp.yaml"] = b"changed"
+    assert (await ready.build()).node == Node("desk")
 
 
 async def test_a_changed_bundle_is_sent(ready: Offloader, remote: RemoteBuilder) -> None:
