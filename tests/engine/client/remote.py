@@ -177,6 +177,19 @@ class HandMadeBundles(Bundles):
         self.invalidated.append(configuration)
 
 
+async def until(link: PeerLink, condition: Callable[[], bool]) -> None:
+    """Wait until something is the case, looking whenever the link has changed."""
+    changed = asyncio.Event()
+    unsubscribe = link.subscribe(changed.set)
+    try:
+        async with asyncio.timeout(30):
+            while not condition():
+                changed.clear()
+                await changed.wait()
+    finally:
+        unsubscribe()
+
+
 class Offloader:
     """The offloader. ``wanted`` is what its queue would want."""
 
@@ -243,16 +256,7 @@ class Offloader:
         self.link.wake()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is the case, looking whenever the link has changed."""
-        changed = asyncio.Event()
-        unsubscribe = self.link.subscribe(changed.set)
-        try:
-            async with asyncio.timeout(30):
-                while not condition():
-                    changed.clear()
-                    await changed.wait()
-        finally:
-            unsubscribe()
+        await until(self.link, condition)
 
     def request(self, attempt_id: str | None = None, **changes: object) -> BuildRequest:
         values: dict[str, object] = {

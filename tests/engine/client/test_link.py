@@ -28,6 +28,7 @@ from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..jobs.fakes import VirtualTime
 from .proxy import Proxy
+from .remote import until
 from .scripted_server import STATUS, ScriptedServer
 
 _FIRST = FIRST_PAUSE / 2
@@ -65,16 +66,7 @@ class Offloader:
         await self.until(lambda: self.link.connected and self.link.status is not None)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is the case, looking whenever the link has changed."""
-        changed = asyncio.Event()
-        unsubscribe = self.link.subscribe(changed.set)
-        try:
-            async with asyncio.timeout(30):
-                while not condition():
-                    changed.clear()
-                    await changed.wait()
-        finally:
-            unsubscribe()
+        await until(self.link, condition)
 
     async def next_pause(self) -> float:
         """Wait until the link waits for its next try; return for how long it will."""

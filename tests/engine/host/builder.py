@@ -64,6 +64,7 @@ from custom_components.esphome_offload.engine.protocol.payloads import (
 from ..jobs.fakes import (
     BUILD_INFO,
     Act,
+    Block,
     ScriptedBuilder,
     VirtualTime,
 )
@@ -222,6 +223,16 @@ class BuilderMachine:
         """Return an id of the builder's present time: UUID 7 with a counter."""
         milliseconds = int(self.clock.now().timestamp() * 1000)
         return f"{milliseconds:012x}7{next(self._ids):019x}"
+
+    async def start_blocked(
+        self, guest: GuestCalls, files: Mapping[str, bytes] | None = None, **changes: object
+    ) -> tuple[str, Block]:
+        """Return a build that has started and waits, and what it waits for."""
+        block = Block()
+        self.script = [block]
+        attempt_id = await guest.submit(files, **changes)
+        await block.entered.wait()
+        return attempt_id, block
 
     async def pair(self, label: str, identity: Identity | None = None) -> GuestCalls:
         identity = identity or Identity.generate()

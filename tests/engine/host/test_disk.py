@@ -14,7 +14,6 @@ from custom_components.esphome_offload.engine.host import disk_quota
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState
 
-from ..jobs.fakes import Block
 from .builder import BuilderMachine, GuestCalls, refused, until
 
 
@@ -92,10 +91,7 @@ async def test_a_device_that_is_being_built_stays(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     await guest.acknowledge(await build(builder, guest, "a", 1))
-    block = Block()
-    builder.script = [block]
-    running = await guest.submit({"a.yaml": b"a"}, configuration="a.yaml")
-    await block.entered.wait()
+    running, block = await builder.start_blocked(guest, {"a.yaml": b"a"}, configuration="a.yaml")
     await limited(builder, 0)
     assert kept(builder, guest) == {"a"}
     block.release.set()

@@ -36,10 +36,7 @@ def known(answer: Known) -> dict[str, AttemptState]:
 async def test_a_cancel_is_answered_when_the_build_has_stopped(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    block = Block()
-    builder.script = [block]
-    attempt_id = await guest.submit()
-    await block.entered.wait()
+    attempt_id, block = await builder.start_blocked(guest)
     await guest.cancel(attempt_id)
     assert block.cancelled
     assert builder.slots.busy == 0
@@ -144,10 +141,7 @@ async def test_an_acknowledged_attempt_is_forgotten_with_its_log(
 async def test_a_build_without_a_listener_for_half_an_hour_is_stopped(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    block = Block()
-    builder.script = [block]
-    attempt_id = await guest.submit()
-    await block.entered.wait()
+    attempt_id, block = await builder.start_blocked(guest)
     await builder.time.go(LEASE - 1)
     assert not block.cancelled
     stream = guest.attach(attempt_id)
@@ -169,10 +163,7 @@ async def test_a_build_without_a_listener_for_half_an_hour_is_stopped(
 async def test_a_second_listener_keeps_a_build_running(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    block = Block()
-    builder.script = [block]
-    attempt_id = await guest.submit()
-    await block.entered.wait()
+    attempt_id, block = await builder.start_blocked(guest)
     first, second = guest.attach(attempt_id), guest.attach(attempt_id)
     await anext(first)
     await anext(second)

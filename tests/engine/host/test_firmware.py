@@ -7,7 +7,7 @@ import pytest
 from custom_components.esphome_offload.engine.host import firmware_file
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 
-from ..jobs.fakes import BUILD_INFO, Block
+from ..jobs.fakes import BUILD_INFO
 from .builder import LAMP, BuilderMachine, GuestCalls
 
 
@@ -40,10 +40,7 @@ async def test_the_image_has_a_header_that_says_what_it_was_built_from(
 async def test_before_the_end_and_without_success_there_is_none(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    block = Block()
-    builder.script = [block]
-    attempt_id = await guest.submit()
-    await block.entered.wait()
+    attempt_id, _ = await builder.start_blocked(guest)
     await not_ready(guest, attempt_id)
     await guest.cancel(attempt_id)
     await not_ready(guest, attempt_id)

@@ -18,7 +18,6 @@ from custom_components.esphome_offload.engine.protocol.messages import (
 )
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from ..jobs.fakes import Block
 from .builder import (
     BuilderMachine,
     GuestCalls,
@@ -98,10 +97,7 @@ async def test_one_guest_cannot_see_stop_or_fetch_another_s(
     builder.slots.set_count(2)
     done = await guest.submit()
     await guest.end(done)
-    block = Block()
-    builder.script = [block]
-    running = await guest.submit({"fan.yaml": b""}, configuration="fan.yaml")
-    await block.entered.wait()
+    running, block = await builder.start_blocked(guest, {"fan.yaml": b""}, configuration="fan.yaml")
     for attempt_id in (done, running):
         with pytest.raises(ProtocolError) as refusal:
             mallory.attach(attempt_id)
@@ -160,10 +156,7 @@ async def test_of_a_guest_that_was_removed_nothing_is_left_but_what_keeps_replay
     await guest.end(done)
     waiting = builder.new_id()
     await guest.put(waiting, guest.bundle())
-    block = Block()
-    builder.script = [block]
-    running = await guest.submit({"fan.yaml": b""}, configuration="fan.yaml")
-    await block.entered.wait()
+    running, block = await builder.start_blocked(guest, {"fan.yaml": b""}, configuration="fan.yaml")
     stream = guest.attach(running)
     await anext(stream)
     await builder.host.remove_guest(guest.pin)
@@ -188,10 +181,7 @@ async def test_a_guest_is_told_what_the_machine_can_do_for_it(
 ) -> None:
     builder.slots.set_count(2)
     other = await builder.pair("other")
-    block = Block()
-    builder.script = [block]
-    await other.submit()
-    await block.entered.wait()
+    _, block = await builder.start_blocked(other)
     await guest.status()
     builder.builders[guest.pin[:32]].become(
         BuilderStatus(

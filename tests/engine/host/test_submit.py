@@ -287,10 +287,7 @@ async def test_a_build_fails_when_the_disk_fills_up_while_unpacking(
 async def test_a_pause_refuses_new_builds_and_lets_running_ones_finish(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
-    block = Block()
-    builder.script = [block]
-    attempt_id = await guest.submit()
-    await block.entered.wait()
+    attempt_id, block = await builder.start_blocked(guest)
     waiting = builder.new_id()
     bundle = guest.bundle()
     await guest.put(waiting, bundle)

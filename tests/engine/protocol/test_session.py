@@ -71,6 +71,20 @@ def events(*notes: Note, then: Callable[[], Awaitable[object]] | None = None) ->
     return handler
 
 
+class Endless:
+    """A handler that serves until it is cancelled."""
+
+    def __init__(self) -> None:
+        self.started, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, _: Call) -> None:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cancelled.set()
+
+
 async def test_a_command_gets_its_result() -> None:
     async def handler(call: Call) -> Note:
         assert call.type == "ask"
@@ -175,40 +189,24 @@ async def test_events_of_a_subscription_come_in_order_until_it_is_unsubscribed()
 
 
 async def test_a_command_that_is_cancelled_here_is_cancelled_there() -> None:
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def handler(_: Call) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
-    async with sessions(handler) as pair:
+    endless = Endless()
+    async with sessions(endless) as pair:
         asking = asyncio.create_task(pair.offloader.call(Ask()))
-        await started.wait()
+        await endless.started.wait()
         asking.cancel()
-        await asyncio.wait_for(cancelled.wait(), 20)
+        await asyncio.wait_for(endless.cancelled.wait(), 20)
         assert pair.offloader.lost is None
 
 
 async def test_a_lost_connection_ends_what_is_called_and_what_is_served() -> None:
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def handler(_: Call) -> None:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
-    async with sessions(handler) as pair:
+    endless = Endless()
+    async with sessions(endless) as pair:
         asking = asyncio.create_task(pair.offloader.call(Ask()))
-        await started.wait()
+        await endless.started.wait()
         await pair.builder.close()
         with pytest.raises(ChannelClosed):
             await asking
-        assert cancelled.is_set()
+        assert endless.cancelled.is_set()
         with pytest.raises(ChannelClosed):
             await pair.offloader.call(Ask())
 

@@ -1,4 +1,4 @@
-"""FirmwareStore: what was built, kept until it is flashed or built anew."""
+"""FirmwareStore: what was built, kept until it is flashed or built again."""
 
 import asyncio
 from collections.abc import Mapping

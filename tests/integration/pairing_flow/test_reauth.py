@@ -1,6 +1,5 @@
 """Pairing again, and other addresses of peers."""
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -14,7 +13,6 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.esphome_offload.const import DOMAIN
-from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.identity import Identity, IdentityError
@@ -22,26 +20,11 @@ from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
 
-from ..engine.client.scripted_server import ScriptedServer
-from .conftest import Stage
-from .pairing_dialogs import Dialog, unused_url, wrong
+from ...engine.client.scripted_server import ScriptedServer
+from ..conftest import Stage
+from ..pairing_dialogs import Dialog, unused_url, wrong
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
-
-
-@pytest.fixture(autouse=True)
-def _storage(config_dir: Path) -> None:
-    """Make the folder that Home Assistant makes before it starts."""
-    (config_dir.parent / ".storage").mkdir()
-
-
-@pytest.fixture
-async def builder(coordinator: OffloadCoordinator) -> AsyncGenerator[ScriptedServer]:
-    """The other Home Assistant."""
-    builder = ScriptedServer()
-    await builder.start()
-    yield builder
-    await builder.stop()
 
 
 @pytest.fixture
