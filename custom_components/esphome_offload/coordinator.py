@@ -5,7 +5,7 @@ from contextlib import suppress
 import logging
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypedDict, Unpack, override
+from typing import Unpack, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, Context, HomeAssistant, callback
@@ -35,7 +35,7 @@ from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
-from .job_payload import JobDetails
+from .job_payload import JobDetails, RequestOptions
 from .lending.lender import Lender
 from .options import OffloadOptions
 from .peering.entry import PeerConfigEntry
@@ -48,16 +48,6 @@ type AnyConfigEntry = OffloadConfigEntry | PeerConfigEntry
 _LOGGER = logging.getLogger(__name__)
 
 DATA_COORDINATOR: HassKey[OffloadCoordinator] = HassKey(DOMAIN)
-
-
-class RequestOptions(TypedDict, total=False):
-    """The options of a request for a job; ``source`` is "auto" or a builder's id."""
-
-    version: str | None
-    source: str
-    clean: bool
-    address: str | None
-    user_id: str | None
 
 
 class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):

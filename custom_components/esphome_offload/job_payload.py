@@ -1,4 +1,4 @@
-"""The public form of a FirmwareJob: on the event bus, in responses, over the websocket."""
+"""The public forms of a FirmwareJob (events, responses, websocket), and of a request for one."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,6 +10,16 @@ from .engine.reason import Reason
 
 type TextOf = Callable[[Reason], str]
 """Returns a reason in Home Assistant's language."""
+
+
+class RequestOptions(TypedDict, total=False):
+    """The options of a request for a job; ``source`` is "auto" or a builder's id."""
+
+    version: str | None
+    source: str
+    clean: bool
+    address: str | None
+    user_id: str | None
 
 
 class JobEventPayload(TypedDict):
