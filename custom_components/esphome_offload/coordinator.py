@@ -392,8 +392,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             registry.async_relink(self.hass, self._entry.entry_id, self.inventory.devices)
             self._rollbacks.check(self.inventory.devices)
             self.firmware.devices_changed(configurations)
-            self._changes.request()
-        self._listeners.notify(configurations)
+        self._firmware_changed(configurations)
 
     @callback
     def _firmware_changed(self, configurations: Container[str]) -> None:
