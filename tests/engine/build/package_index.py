@@ -114,3 +114,10 @@ def _wheel(folder: Path, name: str, version: str, program: str, python: str, mor
         for file, content in (*files.items(), (f"{info}/RECORD", record)):
             archive.writestr(file, content)
     return path
+
+
+def write_other_index(folder: Path) -> str:
+    """Write an index that has only an older ESPHome, as Home Assistant's own may have."""
+    wheel = _wheel(folder / "files", "esphome", OLDER, "raise ImportError", ">=3.12", "")
+    _page(folder, "esphome", [_link(wheel, ">=3.12")])
+    return (folder / "simple").as_uri()

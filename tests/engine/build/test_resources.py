@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from custom_components.esphome_offload.engine import libc
 from custom_components.esphome_offload.engine.build import resources
 from custom_components.esphome_offload.engine.build.model import BuildError
 from custom_components.esphome_offload.engine.build.resources import (
@@ -123,7 +124,7 @@ def test_enough_or_unknown_is_no_obstacle(free: Resources) -> None:
 
 def test_a_system_with_musl_says_why_it_cannot_build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        resources.sysconfig, "get_config_var", lambda _name: "cpython-314-x86_64-linux-musl"
+        libc.sysconfig, "get_config_var", lambda _name: "cpython-314-x86_64-linux-musl"
     )
     assert "musl" in str(why_not_here())
 

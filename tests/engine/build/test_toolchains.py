@@ -27,6 +27,7 @@ from .package_index import (
     NEEDS_MORE,
     NEWEST,
     OLDER,
+    write_other_index,
 )
 
 UNREACHABLE = "http://127.0.0.1:9/simple"
@@ -66,6 +67,14 @@ async def test_a_toolchain_is_that_version_of_esphome(
     assert version_of(toolchain) == f"Version: {version}"
     assert toolchains.installed() == (version,)
     assert any(f"esphome=={version}" in line for line in sink.output)
+
+
+async def test_a_version_is_found_though_another_index_has_only_older_ones(
+    toolchains: Toolchains, sink: Sink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uv asks the extra index first, and by itself then looks nowhere else."""
+    monkeypatch.setenv("UV_EXTRA_INDEX_URL", write_other_index(tmp_path / "other"))
+    assert version_of(await toolchains.ensure(NEWEST, sink.lines)) == f"Version: {NEWEST}"
 
 
 async def test_its_modules_are_compiled_already(toolchains: Toolchains, sink: Sink) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 import platform
 import shutil
 import sys
-import sysconfig
 
 from ..const import MIB, FailureReason
+from ..libc import is_musl
 from ..reason import Reason, ReasonKey
 from .model import BuildError
 
@@ -92,7 +92,7 @@ def why_not_here() -> Reason | None:
     """Return why this kind of system cannot compile for any device; None when it can."""
     if sys.platform != "linux":
         return Reason(ReasonKey.NOT_LINUX, {"system": platform.system()})
-    if "musl" in (sysconfig.get_config_var("SOABI") or "") or platform.libc_ver()[0] == "musl":
+    if is_musl():
         return Reason(ReasonKey.NOT_GLIBC)
     return None
 

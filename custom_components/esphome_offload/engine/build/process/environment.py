@@ -4,6 +4,8 @@ from collections.abc import Mapping
 import os
 from pathlib import Path
 
+from ...libc import is_musl
+
 CERTIFICATE_VARIABLES = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -31,6 +33,11 @@ _PASSED = frozenset(
         "NO_PROXY",
         # Where the interpreter itself finds its libraries.
         "LD_LIBRARY_PATH",
+        # A compiler cache that several machines share; its owner gives it to all builds, those of
+        # guests too.
+        "CCACHE_REMOTE_STORAGE",
+        "CCACHE_REMOTE_ONLY",
+        "CCACHE_RESHARE",
     }
 )
 _PASSED_PREFIXES = ("LC_",)
@@ -65,6 +72,10 @@ _UV_PASSED = frozenset(
 )
 # UV_INDEX_<NAME>_USERNAME and _PASSWORD hold the credentials of a private index.
 _UV_PASSED_PREFIXES = ("UV_INDEX_",)
+# Lists of addresses, separated by white space.
+_MORE_INDEXES = ("UV_EXTRA_INDEX_URL", "UV_INDEX")
+_MUSL_INDEX = "musllinux"
+"""In the address of Home Assistant's own index, which its images set: it has wheels for musl only."""
 
 
 def process_environment(
@@ -105,13 +116,28 @@ def uv_environment(
     Its settings may hold credentials, so it is never that of a guest's build. ``cache`` is where
     uv keeps what it downloaded.
     """
+    allowed = _allowed(base, _PASSED | _UV_PASSED, _PASSED_PREFIXES + _UV_PASSED_PREFIXES)
+    if not is_musl():
+        allowed = _without_musl_indexes(allowed)
     return {
-        **_allowed(base, _PASSED | _UV_PASSED, _PASSED_PREFIXES + _UV_PASSED_PREFIXES),
+        # As Home Assistant does: by itself uv takes a package only from the first index that has
+        # any version of it.
+        "UV_INDEX_STRATEGY": "unsafe-first-match",
+        **allowed,
         "HOME": str(home),
         "TMPDIR": str(tmpdir),
         "UV_CACHE_DIR": str(cache),
         **(extra or {}),
     }
+
+
+def _without_musl_indexes(environment: Mapping[str, str]) -> dict[str, str]:
+    kept = dict(environment)
+    for name in _MORE_INDEXES:
+        addresses = kept.pop(name, "").split()
+        if usable := [each for each in addresses if _MUSL_INDEX not in each]:
+            kept[name] = " ".join(usable)
+    return kept
 
 
 def _allowed(
