@@ -21,7 +21,7 @@ from .engine.build.cache.layout import CacheLayout
 from .engine.build.services import BuildServices
 from .engine.job_log import JobLogs
 from .lending.guest_devices import guest_pin
-from .peering.entity import async_update_address
+from .peering.entity import async_update_device
 from .peering.entry import PeerConfigEntry, is_peer
 from .peering.self_check import async_setup_self_check
 from .services import async_setup_services
@@ -109,4 +109,4 @@ async def _async_peer_updated(hass: HomeAssistant, entry: PeerConfigEntry) -> No
     peering = hass.data[DATA_COORDINATOR].peering
     peering.apply(entry)
     if (peer := peering.get(entry.entry_id)) is not None:
-        async_update_address(hass, peer)
+        async_update_device(hass, peer)

@@ -10,6 +10,7 @@ from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import Source
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
+from custom_components.esphome_offload.engine.protocol.hello import Introduction
 from custom_components.esphome_offload.engine.protocol.identity import PublicKey
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
@@ -41,6 +42,7 @@ class ScriptedLink:
         self.why: Reason | None = None
         self.code: ErrorCode | None = None
         self.agreement = None
+        self.introduction: Introduction | None = None
         self.silent = False
         self.reachable = peers.reachable
         self.started = self.stopped = self.unpaired = self.woken = 0

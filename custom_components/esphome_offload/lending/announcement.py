@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 import logging
-from typing import Final
 
 from homeassistant.components import network, zeroconf
 from homeassistant.const import EVENT_CORE_CONFIG_UPDATE
@@ -14,15 +13,9 @@ from homeassistant.helpers.start import async_at_started
 from zeroconf import Error as ZeroconfError, NonUniqueNameException
 from zeroconf.asyncio import AsyncServiceInfo
 
-from ..const import DOMAIN
-from ..engine.const import ZEROCONF_TYPE
-from ..engine.protocol.limits import PROTOCOL
+from ..engine.host.announcement import AnnouncedBuilder
 
 _LOGGER = logging.getLogger(__name__)
-
-# What DNS allows for a name, and for a text with its key, in bytes.
-_NAME_BYTES: Final = 63
-_TEXT_BYTES: Final = 200
 
 
 class Announcement:
@@ -35,7 +28,7 @@ class Announcement:
         self._hass = hass
         self._turn = asyncio.Lock()
         self._info: AsyncServiceInfo | None = None
-        self._announced: dict[str, str] = {}
+        self._announced: AnnouncedBuilder | None = None
         self._cancel: list[CALLBACK_TYPE] = []
 
     @callback
@@ -76,42 +69,21 @@ class Announcement:
             _LOGGER.debug("Not announced, because zeroconf is not set up")
             return
         async with self._turn:
-            properties = self._properties(pin_sha256, label())
-            if not self._cancel or (self._info is not None and properties == self._announced):
+            builder = AnnouncedBuilder(pin_sha256, label(), self._url())
+            if not self._cancel or (self._info is not None and builder == self._announced):
                 return
             await self._async_withdraw()
-            info = await self._async_info(properties)
+            addresses = await network.async_get_announce_addresses(self._hass)
+            info = builder.service(addresses, self._hass.http.server_port)
             shared = await zeroconf.async_get_async_instance(self._hass)
             try:
                 await shared.async_register_service(info, allow_name_change=True)
             except (ZeroconfError, NonUniqueNameException, OSError) as err:
                 _LOGGER.warning("Cannot announce this machine in the network: %s", err)
                 return
-            self._info, self._announced = info, properties
+            self._info, self._announced = info, builder
 
-    def _properties(self, pin_sha256: str, label: str) -> dict[str, str]:
-        url = ""
+    def _url(self) -> str:
         with suppress(NoURLAvailableError):
-            url = get_url(self._hass, allow_external=False, allow_cloud=False)
-        return {
-            "pin": pin_sha256,
-            "label": _cut(label, _TEXT_BYTES),
-            "protocol": str(PROTOCOL),
-            "url": _cut(url, _TEXT_BYTES),
-        }
-
-    async def _async_info(self, properties: dict[str, str]) -> AsyncServiceInfo:
-        name = _cut(properties["label"].replace(".", " "), _NAME_BYTES)
-        return AsyncServiceInfo(
-            ZEROCONF_TYPE,
-            name=f"{name}.{ZEROCONF_TYPE}",
-            server=f"{DOMAIN.replace('_', '-')}-{properties['pin'][:16]}.local.",
-            parsed_addresses=await network.async_get_announce_addresses(self._hass),
-            port=self._hass.http.server_port,
-            properties=properties,
-        )
-
-
-def _cut(text: str, limit: int) -> str:
-    """Return as much of a text as fits into so many bytes."""
-    return text.encode()[:limit].decode(errors="ignore")
+            return get_url(self._hass, allow_external=False, allow_cloud=False)
+        return ""

@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.loader import async_get_integration
 
 from ..const import DOMAIN
-from ..engine.build.process.containment import ContainmentHere, Degree
+from ..engine.build.process.containment import ContainmentHere
 from ..engine.build.services import BuildServices
 from ..engine.clock import SystemTime
 from ..engine.const import GIB
@@ -17,10 +17,11 @@ from ..engine.host.guests import GuestRegistry
 from ..engine.host.lending import Lending
 from ..engine.host.pairing_window import PairingWindow, WindowEnd, WindowState
 from ..engine.host.server import LinkServer, Served
+from ..engine.host.status import why_not_lent
 from ..engine.listeners import Listeners
 from ..engine.protocol.identity import Identity, IdentityError
 from ..engine.protocol.negotiation import own_offer
-from ..engine.reason import Reason, ReasonKey
+from ..engine.reason import Reason
 from ..errors import validation_error
 from ..identity_store import async_get_identity, async_renew_identity, instance_label
 from ..issues import (
@@ -61,7 +62,6 @@ class Lender:
         self._announcement = Announcement(hass)
         self._turn = asyncio.Lock()
         self._starting = asyncio.Lock()
-        self._active = 0
         self._options: OffloadOptions | None = None
         self.pairing = PairingWindow(SystemTime().monotonic)
 
@@ -177,7 +177,8 @@ class Lender:
         await asyncio.gather(*(self.async_unpair(each.pin_sha256) for each in self.guests.all()))
 
     async def _async_lend(self, options: OffloadOptions) -> None:
-        why_not, served = self._why_not(options), None
+        own, served = self._build_services.builder.status(), None
+        why_not = why_not_lent(own, self.containment, uncontained=options.run_uncontained)
         if why_not is None:
             try:
                 served = await self._async_start_host()
@@ -190,12 +191,6 @@ class Lender:
         served.host.limit_disk(options.lend_disk_gib * GIB)
         await served.host.lend(self._wanted_lending)
         self._announcement.start(served.identity.pin_sha256, lambda: instance_label(self._hass))
-
-    def _why_not(self, options: OffloadOptions) -> Reason | None:
-        """Return why this machine cannot be lent any more."""
-        if self.containment.degree is Degree.UNCONTAINED and not options.run_uncontained:
-            return self.why_cannot_build or Reason(ReasonKey.NOT_CONTAINED)
-        return self.why_cannot_build
 
     async def _async_end_lending(self) -> None:
         await self._announcement.async_stop()
@@ -222,7 +217,8 @@ class Lender:
             make_build_services=self._build_services.make_guest,
         )
         await host.start()
-        host.changed.subscribe(self._host_changed)
+        # What it installed has to be kept within its budget.
+        host.build_ended.subscribe(self._build_ended)
         return Served(
             identity=identity,
             offer=own_offer(str(integration.version)),
@@ -244,13 +240,6 @@ class Lender:
         elif end is None or end is WindowEnd.PAIRED:
             async_delete_wrong_codes(self._hass)
         self.changed.notify()
-
-    @callback
-    def _host_changed(self) -> None:
-        """Note the end of a build: what it installed has to be kept within its budget."""
-        before, self._active = self._active, 0 if self.host is None else len(self.host.active())
-        if self._active < before:
-            self._build_ended()
 
     async def _async_store_paused(self, *, paused: bool) -> None:
         self.paused = paused

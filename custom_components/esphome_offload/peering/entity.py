@@ -1,13 +1,19 @@
 """The base of all entities of a peer."""
 
-from typing import override
+from typing import Final, override
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import BaseCoordinatorEntity
 
 from ..const import DOMAIN
+from ..engine.protocol.hello import Introduction, Program
 from .entry import Peer
+
+_MODELS: Final = {
+    Program.HOME_ASSISTANT: "Home Assistant",
+    Program.STANDALONE_BUILDER: "Standalone builder",
+}
 
 
 class PeerEntity(BaseCoordinatorEntity[Peer]):
@@ -26,6 +32,9 @@ class PeerEntity(BaseCoordinatorEntity[Peer]):
             name=peer.settings.label,
             configuration_url=peer.settings.url,
         )
+        if (introduction := peer.link.introduction) is not None:
+            model, version = _program(introduction)
+            self._attr_device_info.update({"model": model, "sw_version": version})
 
     @override
     async def async_update(self) -> None:
@@ -33,13 +42,21 @@ class PeerEntity(BaseCoordinatorEntity[Peer]):
 
 
 @callback
-def async_update_address(hass: HomeAssistant, peer: Peer) -> None:
-    """Show the present address of a peer on its device."""
+def async_update_device(hass: HomeAssistant, peer: Peer) -> None:
+    """Show on the device of a peer where it is, what it is and its version."""
     registry = dr.async_get(hass)
     entry_id = peer.entry.entry_id
     device = registry.async_get_device_by_identifier(_identifier(entry_id), entry_id)
-    if device is not None:
-        registry.async_update_device(device.id, configuration_url=peer.settings.url)
+    if device is None:
+        return
+    registry.async_update_device(device.id, configuration_url=peer.settings.url)
+    if (introduction := peer.link.introduction) is not None:
+        model, version = _program(introduction)
+        registry.async_update_device(device.id, model=model, sw_version=version)
+
+
+def _program(introduction: Introduction) -> tuple[str, str]:
+    return _MODELS[introduction.program], introduction.offer.version
 
 
 def _identifier(entry_id: str) -> tuple[str, str]:

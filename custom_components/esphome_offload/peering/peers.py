@@ -24,6 +24,7 @@ from ..engine.reason import Reason, ReasonKey
 from ..issues import async_delete_peer_incompatible, async_set_peer_incompatible
 from ..reasons import reason_text
 from .caller import async_get_caller
+from .entity import async_update_device
 from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
 
 _LOGGER = logging.getLogger(__name__)
@@ -218,6 +219,7 @@ class Peering:
         elif link.state in (LinkState.CONNECTED, LinkState.REFUSED):
             async_delete_peer_incompatible(self._hass, entry.entry_id)
         if link.connected:
+            async_update_device(self._hass, peer)
             # Nothing needs to be done any more.
             for flow in entry.async_get_active_flows(self._hass, {SOURCE_REAUTH}):
                 self._hass.config_entries.flow.async_abort(flow["flow_id"])

@@ -503,3 +503,35 @@ def test_each_thing_is_sent_once_on_a_connection(builder: BuilderMachine) -> Non
         assert refused.value.code is ErrorCode.BUSY
     with commands._stream("status"):
         pass
+
+
+async def test_whoever_is_expected_needs_no_code_and_is_a_guest_once_connected(
+    builder: BuilderMachine, url: str
+) -> None:
+    identity = Identity.generate()
+    assert await refusal(url, identity, builder) is ErrorCode.UNKNOWN_GUEST
+    builder.guests.expect([identity.pin_sha256])
+    async with guest_link(url, GuestCalls(builder, identity), "attic") as link:
+        await link.session.call(Wanted(()))
+        assert [guest.label for guest in builder.guests.all()] == ["attic"]
+        assert await link.submit()
+
+
+async def test_whoever_is_expected_and_removed_is_expected_no_more(
+    builder: BuilderMachine, url: str
+) -> None:
+    identity = Identity.generate()
+    builder.guests.expect([identity.pin_sha256])
+    async with guest_link(url, GuestCalls(builder, identity)) as link:
+        await link.session.call(Wanted(()))
+    await builder.server.unpair(identity.pin_sha256)
+    assert await refusal(url, identity, builder) is ErrorCode.UNKNOWN_GUEST
+
+
+async def test_a_recorded_handshake_makes_nobody_a_guest(builder: BuilderMachine, url: str) -> None:
+    """The first message alone proves nothing: it can be an old one."""
+    identity = Identity.generate()
+    builder.guests.expect([identity.pin_sha256])
+    async with websocket(url) as socket:
+        await opened(socket, identity, builder.identity.public)
+    assert builder.guests.all() == ()

@@ -13,6 +13,8 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.hello import Introduction, Program
+from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.reason import ReasonKey
 
 from ..scripted_peers import ScriptedLink
@@ -47,6 +49,25 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
     link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     assert states()["connected"] == "off"
     assert states()["builds_running"] == "unavailable"
+
+
+@pytest.mark.parametrize(
+    ("program", "model"),
+    [
+        (Program.HOME_ASSISTANT, "Home Assistant"),
+        (Program.STANDALONE_BUILDER, "Standalone builder"),
+    ],
+)
+async def test_its_device_says_what_it_is_and_its_version(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink, program: Program, model: str
+) -> None:
+    link.introduction = Introduction(own_offer("1.2.3"), "attic", program)
+    link.become(LinkState.CONNECTED)
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), peer.entry_id)
+    assert (device.model, device.sw_version) == (model, "1.2.3")
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), peer.entry_id)
+    assert (device.model, device.sw_version) == (model, "1.2.3")
 
 
 async def test_diagnostics_of_a_peer_name_neither_its_host_nor_keys(

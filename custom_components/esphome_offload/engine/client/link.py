@@ -17,7 +17,7 @@ from ..protocol.bodies import IncomingFile
 from ..protocol.calls import CommandRefused
 from ..protocol.channel import ChannelClosed
 from ..protocol.errors import ErrorCode, ProtocolError, said_of_other
-from ..protocol.hello import Opened, Refused, open_link
+from ..protocol.hello import Introduction, Opened, Refused, open_link
 from ..protocol.identity import PublicKey
 from ..protocol.limits import WANTED_LIMIT
 from ..protocol.messages import (
@@ -102,7 +102,8 @@ class PeerLink:
     ``url`` is where the peer is; ``set_url`` changes it.
     ``why`` is why it is not connected, None before the first try has ended; ``code`` is what the
     builder gave as the reason, if it did. ``status`` is the last one, also when that was long ago,
-    ``agreement`` what both ends speak while connected. Commands raise ChannelClosed, and
+    ``agreement`` what both ends speak while connected, ``introduction`` what the peer last said of
+    itself. Commands raise ChannelClosed, and
     CommandRefused unless said otherwise.
     """
 
@@ -132,6 +133,7 @@ class PeerLink:
         self.code: ErrorCode | None = None
         self.status: StatusEvent | None = None
         self.agreement: Agreement | None = None
+        self.introduction: Introduction | None = None
         self.url = url
         self._caller = caller
         self._peer_key = peer_key
@@ -319,6 +321,7 @@ class PeerLink:
             await session.call(Wanted(tuple(self._wanted())[-WANTED_LIMIT:]))
             await session.subscribe(SubscribeStatus(), listen)
             self._session, self.agreement = session, opened.agreement
+            self.introduction = opened.introduction
             self._refusals = 0
             self._woken.clear()
             self._set_state(LinkState.CONNECTED, None)

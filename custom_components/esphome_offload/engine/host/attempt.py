@@ -97,6 +97,12 @@ class GuestAttempt(BuildSink):
         self._cancel_timer: Callable[[], None] | None = None
         self._stopped = False
 
+    @override
+    def __str__(self) -> str:
+        """Return what names it in the log."""
+        name = self.submission.parameters.configuration
+        return f"{name} of guest {self.key.pin_sha256[:16]}, attempt {self.key.attempt_id}"
+
     @property
     def state(self) -> AttemptState:
         """Where the attempt stands."""

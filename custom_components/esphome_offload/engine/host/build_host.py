@@ -56,7 +56,8 @@ _EVICTION_TIMEOUT: Final = 2.0
 class BuildHost:
     """The builds of all guests. Use it on the event loop only.
 
-    ``changed`` notifies when lending, slots, builds or guests change. What a guest asks for is
+    ``changed`` notifies when lending, slots, builds or guests change, ``build_ended`` when a build
+    has ended, however. What a guest asks for is
     refused with a ProtocolError: UNKNOWN_GUEST when it was removed meanwhile, NOT_LENDING and,
     about an attempt that is not the guest's, UNKNOWN_ATTEMPT.
     """
@@ -74,6 +75,7 @@ class BuildHost:
         """``layout`` and ``slots`` are this instance's. Does nothing before ``start``."""
         time = time or SystemTime()
         self.changed = Listeners[[]]()
+        self.build_ended = Listeners[[]]()
         self.guests = guests
         self.slots = slots
         self.lending = Lending.OFF
@@ -130,6 +132,14 @@ class BuildHost:
         """Set how many bytes all guests get together; makes room soon."""
         self._disk.limit = limit
         self._eviction.request()
+
+    async def make_room(self, limit: int) -> int:
+        """Delete what is not in use until the rest takes so many bytes; returns what it takes.
+
+        Raises OSError.
+        """
+        await self._disk.make_room(limit)
+        return self._disk.used
 
     def active(self) -> tuple[GuestAttempt, ...]:
         """Return the attempts that wait or run, oldest first."""
@@ -324,6 +334,7 @@ class BuildHost:
             self._disk.invalidate(workspace.layout.root.name, key)
             self._eviction.request()
         self.changed.notify()
+        self.build_ended.notify()
 
     async def _make_room(self) -> None:
         try:

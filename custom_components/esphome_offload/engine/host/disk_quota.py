@@ -70,8 +70,8 @@ class GuestDiskQuota:
         self._sizes.pop((guest, key), None)
         self._invalidated.add((guest, key))
 
-    async def make_room(self) -> None:
-        """Delete what was used least recently until the rest keeps the limit.
+    async def make_room(self, limit: int | None = None) -> None:
+        """Delete what was used least recently until the rest keeps a limit in bytes, or the set one.
 
         What is in use stays, even if the limit is not kept then; so do bundles that wait.
         """
@@ -83,8 +83,9 @@ class GuestDiskQuota:
             items.sort(key=lambda item: item.key == TOOLS)
             waiting = self._waiting()
             self.used = waiting + sum(item.size for item in items)
-            if self.limit is not None:
-                budget = max(0, self.limit - waiting)
+            limit = self.limit if limit is None else limit
+            if limit is not None:
+                budget = max(0, limit - waiting)
                 self.used = waiting + await evict(items, budget, self._evict)
 
     async def _evict(self, item: Item) -> bool:

@@ -1,6 +1,6 @@
 """The guests: paired offloaders that this machine builds for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 import logging
@@ -9,6 +9,7 @@ from ..codec import CodecError, decode, encode
 from ..listeners import Listeners
 from ..protocol.fields import Count, Label
 from ..protocol.identity import PublicKey
+from ..text import one_line
 from .ports import StateStore
 
 _LOGGER = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class GuestRegistry:
         self.changed = Listeners[[]]()
         self._store = store
         self._guests: dict[str, Guest] = {}
+        self._expected: set[str] = set()
 
     async def load(self) -> None:
         """Load the stored guests."""
@@ -66,14 +68,32 @@ class GuestRegistry:
         else:
             guest = replace(known, label=label, paired_at=at)
         self._guests[guest.pin_sha256] = guest
+        _LOGGER.info("%s is paired, its pin is %s", one_line(guest.label, 64), guest.pin_sha256)
         await self._store.save_now(self._state())
         self.changed.notify()
         return guest
 
+    def expect(self, pins: Iterable[str]) -> None:
+        """Let the holders of these keys connect without pairing; ``admit`` makes them guests."""
+        self._expected.update(pins)
+
+    def may_connect(self, pin_sha256: str) -> bool:
+        """Return whether the holder of this key is a guest, or expected."""
+        return pin_sha256 in self._guests or pin_sha256 in self._expected
+
+    async def admit(self, public_key: PublicKey, label: str, at: datetime) -> bool:
+        """Add one that is expected and has proven its key; returns whether it is a guest."""
+        pin_sha256 = public_key.pin_sha256
+        if pin_sha256 not in self._guests and pin_sha256 in self._expected:
+            await self.add(public_key, label, at)
+        return pin_sha256 in self._guests
+
     async def remove(self, pin_sha256: str) -> Guest | None:
         """Remove a guest and return it; returns when that is on disk."""
+        self._expected.discard(pin_sha256)
         guest = self._guests.pop(pin_sha256, None)
         if guest is not None:
+            _LOGGER.info("%s is not paired any more", one_line(guest.label, 64))
             await self._store.save_now(self._state())
             self.changed.notify()
         return guest

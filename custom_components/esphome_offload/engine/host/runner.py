@@ -61,6 +61,7 @@ class GuestBuildRunner:
     async def start(self, submission: Submission, bundle: Path | None) -> None:
         """Build; returns when it can no longer happen twice. Raises OSError."""
         attempt = await self._attempts.add(submission)
+        _LOGGER.info("Build submitted: %s", attempt)
         if attempt.result is not None or self._stopping:
             return  # cancelled meanwhile
         attempt.attached_changed.subscribe(lambda: self._attached_changed(attempt))
@@ -116,6 +117,7 @@ class GuestBuildRunner:
             workspace.device(parameters.configuration),
             self._slots.slot(attempt.key.pin_sha256, attempt.place),
         ):
+            _LOGGER.info("Build started: %s", attempt)
             attempt.stage(Stage.PREPARING)
             config_dir = await workspace.prepare(parameters.configuration, sha256, bundle)
             return await workspace.builder.build(
@@ -161,6 +163,8 @@ class GuestBuildRunner:
         self._settle(attempt)
 
     def _settle(self, attempt: GuestAttempt) -> None:
+        reason = attempt.result.reason if attempt.result else None
+        _LOGGER.info("Build %s: %s%s", attempt.state, attempt, f": {reason}" if reason else "")
         self._forget_in(attempt, KEEP)
         self._attempts.note_ended(attempt)
         self._on_ended(attempt)

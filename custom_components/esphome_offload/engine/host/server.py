@@ -22,6 +22,7 @@ from ..protocol.hello import (
     Introduction,
     Opened,
     Opening,
+    Program,
     Purpose,
     answer_link,
     receive_handshake,
@@ -34,6 +35,7 @@ from ..protocol.negotiation import Offer
 from ..protocol.pairing import Paired, answer_pairing
 from ..protocol.session import SILENCE, Session
 from ..tasks import BackgroundTasks
+from ..text import one_line
 from .build_host import BuildHost
 from .commands import GuestCommands
 from .guest_sessions import GuestSession, GuestSessions
@@ -56,6 +58,7 @@ class Served:
     label: Callable[[], str]
     host: BuildHost
     window: PairingWindow
+    program: Program = Program.HOME_ASSISTANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +168,14 @@ class LinkServer:
         pairing = served.window.state is not None
         hello = Hello(served.offer, served.identity.pin_sha256, label, pairing)
         said = await send_plain(socket, encode(hello))
-        introduction = Introduction(served.offer, label)
+        introduction = Introduction(served.offer, label, served.program)
         return Opening(socket, said, served.identity, introduction)
 
     async def _open_link(
         self, served: Served, opening: Opening, message: bytes, stranger: Stranger
     ) -> _Established | None:
         def is_guest(key: PublicKey) -> bool:
-            return served.host.guests.get(key.pin_sha256) is not None
+            return served.host.guests.may_connect(key.pin_sha256)
 
         try:
             opened = await answer_link(opening, message, is_guest)
@@ -203,8 +206,9 @@ class LinkServer:
 
     async def _serve(self, established: _Established) -> None:
         opened, host = established.opened, established.served.host
-        pin_sha256 = opened.peer.pin_sha256
-        if host.guests.get(pin_sha256) is None or host.lending is Lending.OFF:
+        pin_sha256, label = opened.peer.pin_sha256, opened.introduction.label
+        is_guest = await host.guests.admit(opened.peer, label, self._time.now())
+        if not is_guest or host.lending is Lending.OFF:
             await opened.channel.close()
             return
 
@@ -215,10 +219,11 @@ class LinkServer:
 
         commands = GuestCommands(host, pin_sha256, unpair)
         session = Session(opened.channel, commands.serve)
-        host.guests.mark_connected(pin_sha256, opened.introduction.label, self._time.now())
+        host.guests.mark_connected(pin_sha256, label, self._time.now())
+        _LOGGER.info("%s has connected", one_line(label, 64))
         try:
             with self.sessions.open(GuestSession(pin_sha256, session, commands)):
                 why = await session.run(first=established.first, silence=SILENCE)
-                _LOGGER.debug("The connection to a guest has ended: %s", why)
+                _LOGGER.info("The connection of %s has ended: %s", one_line(label, 64), why)
         finally:
             host.guests.mark_disconnected(pin_sha256, self._time.now())

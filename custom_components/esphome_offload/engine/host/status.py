@@ -1,6 +1,7 @@
 """The status of this machine as a guest gets it."""
 
 from ..build.model import BuilderStatus
+from ..build.process.containment import ContainmentHere, Degree
 from ..build.resources import DISK_MIB
 from ..build.slots import Slots
 from ..protocol.errors import ProtocolError
@@ -8,6 +9,20 @@ from ..protocol.limits import VERSION_LIMIT, VERSIONS_LIMIT, WARM_LIMIT
 from ..protocol.messages import Clean, SentReason, StatusEvent
 from ..protocol.parsing import parse
 from ..reason import Reason, ReasonKey
+
+
+def why_not_lent(
+    builder: BuilderStatus, containment: ContainmentHere, *, uncontained: bool
+) -> Reason | None:
+    """Return why this machine cannot be lent; None when it can. ``builder`` is its own.
+
+    ``uncontained``: its owner has builds of guests run in any case.
+    """
+    if not builder.available:
+        return builder.why_not or Reason(ReasonKey.NOT_AVAILABLE)
+    if containment.degree is Degree.UNCONTAINED and not uncontained:
+        return Reason(ReasonKey.NOT_CONTAINED)
+    return None
 
 
 def why_no_build(builder: BuilderStatus) -> Reason | None:

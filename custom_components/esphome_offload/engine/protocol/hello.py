@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 import json
 from typing import Annotated, ClassVar, Final
 
@@ -55,12 +56,20 @@ class Refusal:
     tries_left: Annotated[int, Number(0, 100)] | None = None
 
 
+class Program(StrEnum):
+    """What an instance is, for people."""
+
+    HOME_ASSISTANT = "home_assistant"
+    STANDALONE_BUILDER = "standalone_builder"
+
+
 @dataclass(frozen=True, slots=True)
 class Introduction:
     """The description of an end inside a handshake, encrypted."""
 
     offer: Offer
     label: Label
+    program: Annotated[Program, OrElse(Program.HOME_ASSISTANT)] = Program.HOME_ASSISTANT
 
 
 @dataclass(frozen=True, slots=True)

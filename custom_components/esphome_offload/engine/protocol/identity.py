@@ -10,12 +10,12 @@ import logging
 import os
 from pathlib import Path
 import stat
-import tempfile
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from ..codec import Blob
+from ..private_file import write_private
 from ..reason import Reason, ReasonKey
 
 _LOGGER = logging.getLogger(__name__)
@@ -152,27 +152,9 @@ def _damaged(path: Path, why: str) -> IdentityError:
 
 
 def _write(path: Path, identity: Identity) -> None:
-    """Write the file so that it is there as a whole or not at all, readable by us alone."""
     record = {
         "version": _FILE_VERSION,
         "private_key": base64.b64encode(identity.private).decode(),
         "pin_sha256": identity.pin_sha256,
     }
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".new")
-    fresh = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            json.dump(record, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    # The name must survive a power cut too; not every file system can be asked for that.
-    with suppress(OSError):
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    write_private(path, json.dumps(record).encode())

@@ -112,7 +112,7 @@ class Processes:
         lease = self._lease
         ended = await in_thread(lambda stop: _wait_for_lease(lease, timeout, stop))
         if not ended:
-            _LOGGER.warning("Processes of an earlier start of Home Assistant still run")
+            _LOGGER.warning("Processes of an earlier run have not ended")
         return ended
 
     async def run(
