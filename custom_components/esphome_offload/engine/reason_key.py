@@ -21,6 +21,8 @@ class ReasonKey(StrEnum):
         member.text = text
         return member
 
+    # One line for each, however long its text is.
+    # fmt: off
     # In general.
     UNEXPECTED = "unexpected", "Something unexpected happened; the log says more"
     CANCELLED_BY_USER = "cancelled_by_user", "It was cancelled"
@@ -29,208 +31,61 @@ class ReasonKey(StrEnum):
 
     # This machine.
     NOT_LINUX = "not_linux", "Builds need Linux, and this is {system}"
-    NOT_GLIBC = (
-        "not_glibc",
-        (
-            "The compilers for ESP devices need glibc, and this system uses musl (Home Assistant OS and"
-            " the official container do); build on another machine"
-        ),
-    )
-    MEMORY_LOW = (
-        "memory_low",
-        "Too little free memory for a build ({free} MiB of at least {needed} MiB)",
-    )
-    DISK_LOW = (
-        "disk_low",
-        "Too little free disk for a build ({free} MiB of at least {needed} MiB)",
-    )
+    NOT_GLIBC = "not_glibc", "The compilers for ESP devices need glibc, and this system uses musl (Home Assistant OS and the official container do); build on another machine"
+    MEMORY_LOW = "memory_low", "Too little free memory for a build ({free} MiB of at least {needed} MiB)"
+    DISK_LOW = "disk_low", "Too little free disk for a build ({free} MiB of at least {needed} MiB)"
     DISK_UNUSABLE = "disk_unusable", "The cache folder cannot be used"
 
     # ESPHome versions.
-    VERSION_INVALID = (
-        "version_invalid",
-        "{version} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1",
-    )
+    VERSION_INVALID = "version_invalid", "{version} is not an ESPHome version; one looks like 2026.10.0 or 2026.10.0b1"
     VERSION_UNKNOWN = "version_unknown", "There is no ESPHome {version}; choose a released version"
-    VERSION_OTHER_PYTHON = (
-        "version_other_python",
-        (
-            "ESPHome {version} does not run on Python {python}, which is used here; choose another"
-            " version"
-        ),
-    )
-    VERSION_UNCHECKED = (
-        "version_unchecked",
-        "ESPHome {version} cannot be looked up; check the internet connection of this machine",
-    )
-    NEWEST_UNCHECKED = (
-        "newest_unchecked",
-        (
-            "The newest ESPHome version cannot be looked up; check the internet connection of this"
-            " machine"
-        ),
-    )
-    VERSION_NOT_DOWNLOADED = (
-        "version_not_downloaded",
-        (
-            "ESPHome {version} is not installed yet and cannot be downloaded; check the internet"
-            " connection of this machine"
-        ),
-    )
-    VERSION_NOT_AMONG_INSTALLED = (
-        "version_not_among_installed",
-        (
-            "ESPHome {version} is not installed yet and cannot be downloaded; check the internet"
-            " connection of this machine, or choose an installed version ({installed})"
-        ),
-    )
-    VERSION_NO_MEMORY = (
-        "version_no_memory",
-        "Memory ran out while ESPHome {version} was installed",
-    )
-    VERSION_NO_DISK = (
-        "version_no_disk",
-        "The disk is full, so ESPHome {version} cannot be installed; make room and try again",
-    )
-    VERSION_BROKEN = (
-        "version_broken",
-        "ESPHome {version} was installed, but does not start; choose another version",
-    )
+    VERSION_OTHER_PYTHON = "version_other_python", "ESPHome {version} does not run on Python {python}, which is used here; choose another version"
+    VERSION_UNCHECKED = "version_unchecked", "ESPHome {version} cannot be looked up; check the internet connection of this machine"
+    NEWEST_UNCHECKED = "newest_unchecked", "The newest ESPHome version cannot be looked up; check the internet connection of this machine"
+    VERSION_NOT_DOWNLOADED = "version_not_downloaded", "ESPHome {version} is not installed yet and cannot be downloaded; check the internet connection of this machine"
+    VERSION_NOT_AMONG_INSTALLED = "version_not_among_installed", "ESPHome {version} is not installed yet and cannot be downloaded; check the internet connection of this machine, or choose an installed version ({installed})"
+    VERSION_NO_MEMORY = "version_no_memory", "Memory ran out while ESPHome {version} was installed"
+    VERSION_NO_DISK = "version_no_disk", "The disk is full, so ESPHome {version} cannot be installed; make room and try again"
+    VERSION_BROKEN = "version_broken", "ESPHome {version} was installed, but does not start; choose another version"
     VERSION_NOT_STARTED = "version_not_started", "ESPHome {version} cannot be started now"
-    VERSION_NOT_INSTALLED = (
-        "version_not_installed",
-        "ESPHome {version} cannot be installed (uv ended with exit code {code})",
-    )
-    INSTALLER_FAILED = (
-        "installer_failed",
-        "ESPHome {version} cannot be installed, because uv could not be run",
-    )
+    VERSION_NOT_INSTALLED = "version_not_installed", "ESPHome {version} cannot be installed (uv ended with exit code {code})"
+    INSTALLER_FAILED = "installer_failed", "ESPHome {version} cannot be installed, because uv could not be run"
 
     # Builds.
     FILE_NAME_INVALID = "file_name_invalid", "{configuration} is not a file name"
     ESPHOME_FAILED = "esphome_failed", "ESPHome could not be run"
     CONFIG_REFUSED = "config_refused", "ESPHome does not accept the configuration"
-    CONFIG_REFUSED_AT = (
-        "config_refused_at",
-        "ESPHome does not accept the configuration ({file}, line {row})",
-    )
-    DOWNLOAD_FAILED = (
-        "download_failed",
-        (
-            "Something that the build needs cannot be downloaded; check the internet connection of the"
-            " machine that builds"
-        ),
-    )
+    CONFIG_REFUSED_AT = "config_refused_at", "ESPHome does not accept the configuration ({file}, line {row})"
+    DOWNLOAD_FAILED = "download_failed", "Something that the build needs cannot be downloaded; check the internet connection of the machine that builds"
     DISK_FULL = "disk_full", "The disk of the machine that builds is full; make room and try again"
-    TOOL_MISSING = (
-        "tool_missing",
-        "A tool of the build is missing on the machine that builds, or cannot run there",
-    )
-    TOOL_CRASHED = (
-        "tool_crashed",
-        (
-            "The compiler crashed; if that happens again, check the memory and the storage of the"
-            " machine that builds"
-        ),
-    )
-    TOOLS_NOT_SET_UP = (
-        "tools_not_set_up",
-        "The tools of the build cannot be set up on the machine that builds",
-    )
-    TOOLS_IN_USE = (
-        "tools_in_use",
-        "The tools on {label} are used by a build; try again when it has ended",
-    )
-    MEMORY_RAN_OUT = (
-        "memory_ran_out",
-        "Memory ran out; build on a machine that has more of it",
-    )
+    TOOL_MISSING = "tool_missing", "A tool of the build is missing on the machine that builds, or cannot run there"
+    TOOL_CRASHED = "tool_crashed", "The compiler crashed; if that happens again, check the memory and the storage of the machine that builds"
+    TOOLS_NOT_SET_UP = "tools_not_set_up", "The tools of the build cannot be set up on the machine that builds"
+    TOOLS_IN_USE = "tools_in_use", "The tools on {label} are used by a build; try again when it has ended"
+    MEMORY_RAN_OUT = "memory_ran_out", "Memory ran out; build on a machine that has more of it"
     BUILD_KILLED = "build_killed", "The build was ended from outside ({signal})"
-    BUILD_NOT_BEGUN = (
-        "build_not_begun",
-        (
-            "The build ended with exit code {code} before anything was compiled; the log of the job"
-            " says more"
-        ),
-    )
-    SETTINGS_REFUSED = (
-        "settings_refused",
-        "The build system does not accept the settings of the configuration",
-    )
+    BUILD_NOT_BEGUN = "build_not_begun", "The build ended with exit code {code} before anything was compiled; the log of the job says more"
+    SETTINGS_REFUSED = "settings_refused", "The build system does not accept the settings of the configuration"
     CODE_REFUSED = "code_refused", "The code does not compile"
     CODE_REFUSED_AT = "code_refused_at", "The code does not compile ({file}, line {row})"
     CODE_NOT_LINKED = "code_not_linked", "The firmware cannot be linked"
-    FIRMWARE_TOO_LARGE = (
-        "firmware_too_large",
-        "The firmware is too large for the device; remove something from the configuration",
-    )
-    FIRMWARE_TOO_LARGE_BY = (
-        "firmware_too_large_by",
-        (
-            "The firmware is too large for the device by {bytes} bytes; remove something from the"
-            " configuration"
-        ),
-    )
-    BUILD_ENDED = (
-        "build_ended",
-        "The build ended with exit code {code}; the log of the job says more",
-    )
-    RESULT_MISSING = (
-        "result_missing",
-        "ESPHome reported success, but its result is not where it should be",
-    )
-    BUILD_PATH_OUTSIDE = (
-        "build_path_outside",
-        (
-            "The configuration builds outside of the folder that is there for it; remove build_path"
-            " from it"
-        ),
-    )
-    OTHER_VERSION = (
-        "other_version",
-        "The firmware is of another version than ESPHome {version}, which was asked for; it is not used",
-    )
+    FIRMWARE_TOO_LARGE = "firmware_too_large", "The firmware is too large for the device; remove something from the configuration"
+    FIRMWARE_TOO_LARGE_BY = "firmware_too_large_by", "The firmware is too large for the device by {bytes} bytes; remove something from the configuration"
+    BUILD_ENDED = "build_ended", "The build ended with exit code {code}; the log of the job says more"
+    RESULT_MISSING = "result_missing", "ESPHome reported success, but its result is not where it should be"
+    BUILD_PATH_OUTSIDE = "build_path_outside", "The configuration builds outside of the folder that is there for it; remove build_path from it"
+    OTHER_VERSION = "other_version", "The firmware is of another version than ESPHome {version}, which was asked for; it is not used"
     NOTHING_BUILT_YET = "nothing_built_yet", "Nothing has been built for {configuration} yet"
-    FIRMWARE_GONE = (
-        "firmware_gone",
-        "The firmware of {device} is not there any more; build it again",
-    )
-    FIRMWARE_CHANGED = (
-        "firmware_changed",
-        (
-            "The kept firmware of {device} was altered since it was built and is not used; build it"
-            " again"
-        ),
-    )
+    FIRMWARE_GONE = "firmware_gone", "The firmware of {device} is not there any more; build it again"
+    FIRMWARE_CHANGED = "firmware_changed", "The kept firmware of {device} was altered since it was built and is not used; build it again"
     CONFIGURATION_CHANGED = "configuration_changed", "The configuration was changed meanwhile"
-    CONFIGURATION_MISSING = (
-        "configuration_missing",
-        "{configuration} is not in the configuration folder any more",
-    )
+    CONFIGURATION_MISSING = "configuration_missing", "{configuration} is not in the configuration folder any more"
 
     # Bundles.
     BUNDLE_FAILED = "bundle_failed", "ESPHome could not bundle {configuration}"
-    BUNDLE_UNSUPPORTED = (
-        "bundle_unsupported",
-        (
-            "ESPHome {version} makes no bundles, so it builds on this machine only; choose a newer"
-            " version"
-        ),
-    )
-    BUNDLE_LEAVES_OUT = (
-        "bundle_leaves_out",
-        (
-            "Outside of the configuration folder, so not sent to another machine: {files}. Move it into"
-            " the folder to build elsewhere"
-        ),
-    )
-    BUNDLE_LEAVES_OUT_MORE = (
-        "bundle_leaves_out_more",
-        (
-            "Outside of the configuration folder, so not sent to another machine: {files} and {count}"
-            " more. Move them into the folder to build elsewhere"
-        ),
-    )
+    BUNDLE_UNSUPPORTED = "bundle_unsupported", "ESPHome {version} makes no bundles, so it builds on this machine only; choose a newer version"
+    BUNDLE_LEAVES_OUT = "bundle_leaves_out", "Outside of the configuration folder, so not sent to another machine: {files}. Move it into the folder to build elsewhere"
+    BUNDLE_LEAVES_OUT_MORE = "bundle_leaves_out_more", "Outside of the configuration folder, so not sent to another machine: {files} and {count} more. Move them into the folder to build elsewhere"
     BUNDLE_UNREADABLE = "bundle_unreadable", "ESPHome made a bundle that cannot be read"
     BUNDLE_UNUSABLE = "bundle_unusable", "The bundle of {configuration} cannot be used here"
     BUNDLE_UNSENDABLE = "bundle_unsendable", "The bundle of {configuration} cannot be sent"
@@ -246,82 +101,21 @@ class ReasonKey(StrEnum):
     UPLOAD_STALLED = "upload_stalled", "The upload to {device} did not advance, and was ended"
     DEVICE_UNREACHABLE = "device_unreachable", "{device} could not be reached"
     DEVICE_REFUSES = "device_refuses", "{device} did not take the firmware"
-    DEVICE_REFUSES_PASSWORD = (
-        "device_refuses_password",
-        "{device} did not take the firmware: the OTA password or the encryption key is wrong",
-    )
-    DEVICE_REFUSES_SIZE = (
-        "device_refuses_size",
-        "{device} did not take the firmware: there is not enough space on it",
-    )
-    DEVICE_REFUSES_IMAGE = (
-        "device_refuses_image",
-        "{device} did not take the firmware: it is not made or not signed for this device",
-    )
-    DEVICE_REFUSES_DOWNGRADE = (
-        "device_refuses_downgrade",
-        "{device} did not take the firmware: it is protected against older versions",
-    )
-    DEVICE_NEEDS_RESET = (
-        "device_needs_reset",
-        "{device} has to be restarted by hand once, as after each flash over USB",
-    )
-    CONFIGURATION_WITHOUT_OTA = (
-        "configuration_without_ota",
-        (
-            "The configuration of {device} has no OTA update platform for the network; add one and"
-            " install it by cable once"
-        ),
-    )
-    DEVICE_AMBIGUOUS = (
-        "device_ambiguous",
-        (
-            "It is unclear which device {device} is: {rivals} could be it as well. Give the"
-            " configuration an address (use_address), name one for this job, or remove what is a"
-            " copy"
-        ),
-    )
-    FIRMWARE_OF_ANOTHER = (
-        "firmware_of_another",
-        (
-            "The firmware is made for {name}, and not for {device}; nothing was sent. Check the name in"
-            " the configuration, and build it again"
-        ),
-    )
-    FIRMWARE_OF_NO_SUCH = (
-        "firmware_of_no_such",
-        "The firmware is not made for {device}; nothing was sent. Build it again on another machine",
-    )
-    DEVICE_STAYS_BUSY = (
-        "device_stays_busy",
-        "{device} is being updated by somebody else; the firmware is built and can be uploaded later",
-    )
-    DEVICE_STAYS_AWAY = (
-        "device_stays_away",
-        "{device} is offline; the firmware is built and can be uploaded later",
-    )
+    DEVICE_REFUSES_PASSWORD = "device_refuses_password", "{device} did not take the firmware: the OTA password or the encryption key is wrong"
+    DEVICE_REFUSES_SIZE = "device_refuses_size", "{device} did not take the firmware: there is not enough space on it"
+    DEVICE_REFUSES_IMAGE = "device_refuses_image", "{device} did not take the firmware: it is not made or not signed for this device"
+    DEVICE_REFUSES_DOWNGRADE = "device_refuses_downgrade", "{device} did not take the firmware: it is protected against older versions"
+    DEVICE_NEEDS_RESET = "device_needs_reset", "{device} has to be restarted by hand once, as after each flash over USB"
+    CONFIGURATION_WITHOUT_OTA = "configuration_without_ota", "The configuration of {device} has no OTA update platform for the network; add one and install it by cable once"
+    DEVICE_AMBIGUOUS = "device_ambiguous", "It is unclear which device {device} is: {rivals} could be it as well. Give the configuration an address (use_address), name one for this job, or remove what is a copy"
+    FIRMWARE_OF_ANOTHER = "firmware_of_another", "The firmware is made for {name}, and not for {device}; nothing was sent. Check the name in the configuration, and build it again"
+    FIRMWARE_OF_NO_SUCH = "firmware_of_no_such", "The firmware is not made for {device}; nothing was sent. Build it again on another machine"
+    DEVICE_STAYS_BUSY = "device_stays_busy", "{device} is being updated by somebody else; the firmware is built and can be uploaded later"
+    DEVICE_STAYS_AWAY = "device_stays_away", "{device} is offline; the firmware is built and can be uploaded later"
     ANOTHER_BUILD_RUNS = "another_build_runs", "{device} came back, but with another build"
-    WENT_BACK = (
-        "went_back",
-        (
-            "{device} went back to its old firmware: it restarted before the new one counted as good;"
-            " its own log may say why"
-        ),
-    )
-    UNVERIFIED_UNKNOWN = (
-        "unverified_unknown",
-        (
-            "{device} took the firmware; whether it runs it is not known, because Home Assistant is not"
-            " connected to it and it does not announce another build than before"
-        ),
-    )
-    UNVERIFIED_API = (
-        "unverified_api",
-        (
-            "{device} took the firmware; whether it runs it is not known, because Home Assistant cannot"
-            " connect to it. Check its API and the key for it in Home Assistant"
-        ),
-    )
+    WENT_BACK = "went_back", "{device} went back to its old firmware: it restarted before the new one counted as good; its own log may say why"
+    UNVERIFIED_UNKNOWN = "unverified_unknown", "{device} took the firmware; whether it runs it is not known, because Home Assistant is not connected to it and it does not announce another build than before"
+    UNVERIFIED_API = "unverified_api", "{device} took the firmware; whether it runs it is not known, because Home Assistant cannot connect to it. Check its API and the key for it in Home Assistant"
     DEVICE_NOT_BACK = "device_not_back", "{device} was flashed, but did not come back"
 
     # Why a builder was chosen.
@@ -353,52 +147,28 @@ class ReasonKey(StrEnum):
     WAITS_NEXT_IN_LINE = "waits_next_in_line", "A free build slot ({label}, next in line)"
     WAITS_FOR_RETRY = "waits_for_retry", "Another try in {seconds} s"
     WAITS_FOR_DEVICE = "waits_for_device", "{device} to be reachable"
-    FIRMWARE_PENDING = (
-        "firmware_pending",
-        "ESPHome {version} for {device} is built, and is installed as soon as the device is ready",
-    )
+    FIRMWARE_PENDING = "firmware_pending", "ESPHome {version} for {device} is built, and is installed as soon as the device is ready"
     WAITS_FOR_UPDATE = "waits_for_update", "{device}, which is being updated by somebody else"
-    WAITS_FOR_GOOD_BOOT = (
-        "waits_for_good_boot",
-        "The new firmware of {device} to count as good, in about {seconds} s",
-    )
+    WAITS_FOR_GOOD_BOOT = "waits_for_good_boot", "The new firmware of {device} to count as good, in about {seconds} s"
     WAITS_FOR_OTHER_JOB = "waits_for_other_job", "Another job that flashes this device"
     WAITS_FOR_UPLOAD_SLOT = "waits_for_upload_slot", "A free upload slot"
 
     # Peers, as seen from the offloader.
     PEER_NOT_CONNECTED = "peer_not_connected", "It is not connected"
     PEER_WITHOUT_STATUS = "peer_without_status", "It has not said yet what it can do"
-    PEER_FORGOT = (
-        "peer_forgot",
-        "It does not know this Home Assistant any more; pair the two again",
-    )
-    PEER_TOO_OLD = (
-        "peer_too_old",
-        "It runs a version of ESPHome Offload that is too old; update it there",
-    )
-    PEER_TOO_NEW = (
-        "peer_too_new",
-        "It runs a version of ESPHome Offload that is too new; update it here",
-    )
+    PEER_FORGOT = "peer_forgot", "It does not know this Home Assistant any more; pair the two again"
+    PEER_TOO_OLD = "peer_too_old", "It runs a version of ESPHome Offload that is too old; update it there"
+    PEER_TOO_NEW = "peer_too_new", "It runs a version of ESPHome Offload that is too new; update it here"
     PEER_AWAY = "peer_away", "It cannot be reached"
     PEER_CERTIFICATE = "peer_certificate", "Its certificate is not trusted here"
     PEER_WITHOUT_OFFLOAD = "peer_without_offload", "ESPHome Offload does not run there"
-    PEER_WANTS_HTTPS = (
-        "peer_wants_https",
-        "It wants to be reached by https; change its address",
-    )
+    PEER_WANTS_HTTPS = "peer_wants_https", "It wants to be reached by https; change its address"
     PEER_LOST = "peer_lost", "The connection to it was lost"
     PEER_UNCLEAR = "peer_unclear", "Its answer makes no sense"
     PEER_OVERLOADED = "peer_overloaded", "It is too busy to answer"
     PEER_NOT_LENT = "peer_not_lent", "Its owner does not lend it now"
-    PEER_REPLACED = (
-        "peer_replaced",
-        "Another Home Assistant answers at its address; pair the two again",
-    )
-    PEER_COPIED = (
-        "peer_copied",
-        "It has the identity of this Home Assistant; make a new one and pair the two again",
-    )
+    PEER_REPLACED = "peer_replaced", "Another Home Assistant answers at its address; pair the two again"
+    PEER_COPIED = "peer_copied", "It has the identity of this Home Assistant; make a new one and pair the two again"
     PEER_UNPAIRED = "peer_unpaired", "Its owner ended the pairing; pair the two again"
     PEER_UNREACHABLE = "peer_unreachable", "{label} cannot be reached"
     PEER_MALFORMED = "peer_malformed", "{label} says something that makes no sense"
@@ -410,18 +180,9 @@ class ReasonKey(StrEnum):
     PEER_BUSY = "peer_busy", "{label} has too many builds waiting"
     PEER_REFUSED = "peer_refused", "{label} refused the build"
     PEER_STOPPED_BUILD = "peer_stopped_build", "{label} stopped the build"
-    PEER_CONFIG_REFUSED = (
-        "peer_config_refused",
-        "The configuration is valid here, but not on {label}",
-    )
-    PEER_WITHOUT_REASON = (
-        "peer_without_reason",
-        "{label} could not build, and its reason is not known here",
-    )
-    FIRMWARE_NOT_OURS = (
-        "firmware_not_ours",
-        "What {label} sent as the firmware of {device} is not what it should be; it is not used",
-    )
+    PEER_CONFIG_REFUSED = "peer_config_refused", "The configuration is valid here, but not on {label}"
+    PEER_WITHOUT_REASON = "peer_without_reason", "{label} could not build, and its reason is not known here"
+    FIRMWARE_NOT_OURS = "firmware_not_ours", "What {label} sent as the firmware of {device} is not what it should be; it is not used"
     FIRMWARE_NOT_KEPT = "firmware_not_kept", "The firmware of {device} cannot be kept here"
 
     # Lending, as seen by guests and by the owner.
@@ -435,109 +196,34 @@ class ReasonKey(StrEnum):
     # Identities.
     IDENTITY_UNREADABLE = "identity_unreadable", "The identity file {file} cannot be read"
     IDENTITY_UNWRITABLE = "identity_unwritable", "The identity file {file} cannot be written"
-    IDENTITY_DAMAGED = (
-        "identity_damaged_file",
-        "The identity file {file} is damaged; restore it from a backup, or remove it and pair again",
-    )
+    IDENTITY_DAMAGED = "identity_damaged_file", "The identity file {file} is damaged; restore it from a backup, or remove it and pair again"
 
     # Configurations that cannot be read.
     CONFIGURATION_SYNTAX = "configuration_syntax", "{file} is not valid YAML (line {row})"
-    CONFIGURATION_NOT_TEXT = (
-        "configuration_not_text",
-        "{file} is not UTF-8 text; save it with that encoding",
-    )
-    CONFIGURATION_DOCUMENTS = (
-        "configuration_documents",
-        "{file} has more than two YAML documents; keep one",
-    )
-    CONFIGURATION_FILE_NAME = (
-        "configuration_file_name",
-        "The name of {file} is not UTF-8 text; rename the file",
-    )
-    CONFIGURATION_FILE_MISSING = (
-        "configuration_file_missing",
-        "{file} includes {missing}, which does not exist",
-    )
-    CONFIGURATION_FILE_UNREADABLE = (
-        "configuration_file_unreadable",
-        "{file} cannot be read, or is not a regular file",
-    )
-    CONFIGURATION_INCLUDE_UNDEFINED = (
-        "configuration_include_undefined",
-        "{file} includes a file whose name uses a substitution that is not defined",
-    )
-    CONFIGURATION_NESTED_TOO_DEEPLY = (
-        "configuration_nested_too_deeply",
-        "{file} includes itself, or its values are nested too deeply",
-    )
-    CONFIGURATION_SECRET_UNKNOWN = (
-        "configuration_secret_unknown",
-        "{file} uses the secret {name}, which is not in secrets.yaml",
-    )
-    CONFIGURATION_VARIABLE_OF_ENVIRONMENT = (
-        "configuration_variable_of_environment",
-        "{file} uses the environment variable {name}, which is not set",
-    )
-    CONFIGURATION_VARIABLE_UNDEFINED = (
-        "configuration_variable_undefined",
-        "{file} uses the substitution {variable}, which is not defined",
-    )
-    CONFIGURATION_EXPRESSION = (
-        "configuration_expression",
-        "{file} has an expression that cannot be evaluated",
-    )
+    CONFIGURATION_NOT_TEXT = "configuration_not_text", "{file} is not UTF-8 text; save it with that encoding"
+    CONFIGURATION_DOCUMENTS = "configuration_documents", "{file} has more than two YAML documents; keep one"
+    CONFIGURATION_FILE_NAME = "configuration_file_name", "The name of {file} is not UTF-8 text; rename the file"
+    CONFIGURATION_FILE_MISSING = "configuration_file_missing", "{file} includes {missing}, which does not exist"
+    CONFIGURATION_FILE_UNREADABLE = "configuration_file_unreadable", "{file} cannot be read, or is not a regular file"
+    CONFIGURATION_INCLUDE_UNDEFINED = "configuration_include_undefined", "{file} includes a file whose name uses a substitution that is not defined"
+    CONFIGURATION_NESTED_TOO_DEEPLY = "configuration_nested_too_deeply", "{file} includes itself, or its values are nested too deeply"
+    CONFIGURATION_SECRET_UNKNOWN = "configuration_secret_unknown", "{file} uses the secret {name}, which is not in secrets.yaml"
+    CONFIGURATION_VARIABLE_OF_ENVIRONMENT = "configuration_variable_of_environment", "{file} uses the environment variable {name}, which is not set"
+    CONFIGURATION_VARIABLE_UNDEFINED = "configuration_variable_undefined", "{file} uses the substitution {variable}, which is not defined"
+    CONFIGURATION_EXPRESSION = "configuration_expression", "{file} has an expression that cannot be evaluated"
     CONFIGURATION_REFUSED = "configuration_refused", "ESPHome does not accept {file}"
-    CONFIGURATION_REFUSED_AT = (
-        "configuration_refused_at",
-        "ESPHome does not accept what {file} has under {where}",
-    )
-    CONFIGURATION_WITHOUT_SECTION = (
-        "configuration_without_section",
-        "The last YAML document of {file} has no esphome section; remove what separates them",
-    )
-    CONFIGURATION_NAME_MISSING = (
-        "configuration_name_missing",
-        "{file} gives its device no name; add one to its esphome section",
-    )
-    CONFIGURATION_NAME_NOT_TEXT = (
-        "configuration_name_not_text",
-        "The name of the device in {file} is not a text; put it in quotes",
-    )
-    CONFIGURATION_NAME_UNDEFINED = (
-        "configuration_name_undefined",
-        ("The name of the device in {file} uses the substitution {variable}, which is not defined"),
-    )
-    CONFIGURATION_NAME_INVALID = (
-        "configuration_name_invalid",
-        (
-            "The name of the device in {file} may only have lower-case letters, digits, hyphens"
-            " and underscores, and at least one"
-        ),
-    )
-    CONFIGURATION_NAME_TOO_LONG = (
-        "configuration_name_too_long",
-        "The name of the device in {file} is longer than {limit} characters",
-    )
-    CONFIGURATION_PLATFORM_MISSING = (
-        "configuration_platform_missing",
-        "{file} names no platform any more, such as esp32 or esp8266",
-    )
-    CONFIGURATION_PACKAGE_NOT_FETCHED = (
-        "configuration_package_not_fetched",
-        (
-            "The name of the device in {file} comes from a remote package that has not been fetched"
-            " yet; give the device a name in {file} itself, or have ESPHome fetch the package once"
-        ),
-    )
-    CONFIGURATION_TAKES_MEMORY = (
-        "configuration_takes_memory",
-        "{file} takes too much memory to be read",
-    )
+    CONFIGURATION_REFUSED_AT = "configuration_refused_at", "ESPHome does not accept what {file} has under {where}"
+    CONFIGURATION_WITHOUT_SECTION = "configuration_without_section", "The last YAML document of {file} has no esphome section; remove what separates them"
+    CONFIGURATION_NAME_MISSING = "configuration_name_missing", "{file} gives its device no name; add one to its esphome section"
+    CONFIGURATION_NAME_NOT_TEXT = "configuration_name_not_text", "The name of the device in {file} is not a text; put it in quotes"
+    CONFIGURATION_NAME_UNDEFINED = "configuration_name_undefined", "The name of the device in {file} uses the substitution {variable}, which is not defined"
+    CONFIGURATION_NAME_INVALID = "configuration_name_invalid", "The name of the device in {file} may only have lower-case letters, digits, hyphens and underscores, and at least one"
+    CONFIGURATION_NAME_TOO_LONG = "configuration_name_too_long", "The name of the device in {file} is longer than {limit} characters"
+    CONFIGURATION_PLATFORM_MISSING = "configuration_platform_missing", "{file} names no platform any more, such as esp32 or esp8266"
+    CONFIGURATION_PACKAGE_NOT_FETCHED = "configuration_package_not_fetched", "The name of the device in {file} comes from a remote package that has not been fetched yet; give the device a name in {file} itself, or have ESPHome fetch the package once"
+    CONFIGURATION_TAKES_MEMORY = "configuration_takes_memory", "{file} takes too much memory to be read"
     CONFIGURATION_TAKES_TIME = "configuration_takes_time", "{file} takes too long to be read"
-    CONFIGURATION_CRASHES_ESPHOME = (
-        "configuration_crashes_esphome",
-        "ESPHome fails when it reads {file}",
-    )
+    CONFIGURATION_CRASHES_ESPHOME = "configuration_crashes_esphome", "ESPHome fails when it reads {file}"
 
     # The configuration folder.
     FOLDER_MISSING = "folder_missing", "It does not exist"
@@ -545,6 +231,7 @@ class ReasonKey(StrEnum):
     FOLDER_SILENT = "folder_silent", "It does not answer"
     FOLDER_EMPTY = "folder_empty", "All configurations in it are gone at once"
     WAITS_FOR_FOLDER = "waits_for_folder", "The configuration folder, which is unavailable"
+    # fmt: on
 
     @property
     def parameters(self) -> frozenset[str]:
