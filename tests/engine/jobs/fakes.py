@@ -176,6 +176,7 @@ class ScriptedKeeper(FirmwareKeeper):
         self.kept: dict[tuple[str, str], Firmware] = {}
         self.altered = False
         self.node: Node | None = None
+        self.validated: dict[str, Path] = {}
 
     def make(self, request: BuildRequest) -> Firmware:
         sha256 = hashlib.sha256(request.attempt_id.encode()).hexdigest()
@@ -186,6 +187,7 @@ class ScriptedKeeper(FirmwareKeeper):
             Path("ota.bin"),
             replace(BUILD_INFO, esphome_version=request.esphome_version),
             node=self.node,
+            validated=self.validated,
         )
         self.kept[request.configuration, sha256] = firmware
         return firmware

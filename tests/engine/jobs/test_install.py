@@ -2,6 +2,9 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
+
+import pytest
 
 from custom_components.esphome_offload.engine.build.model import (
     BuildError,
@@ -17,6 +20,7 @@ from custom_components.esphome_offload.engine.const import (
     Source,
     Stage,
 )
+from custom_components.esphome_offload.engine.device_access import DeviceAccess
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdict
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
@@ -148,6 +152,17 @@ async def test_a_device_that_may_go_back_is_waited_for(harness: QueueHarness) ->
     assert harness.devices.watches[0].stayed == 60.0
     parameters = {"device": "lamp", "seconds": "60"}
     assert Reason(ReasonKey.WAITS_FOR_GOOD_BOOT, parameters) in waited_for
+
+
+async def test_without_what_was_validated_the_configuration_says_how_long(
+    harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = DeviceAccess(good_after=90.0)
+    monkeypatch.setattr(harness.configurations, "access", lambda _configuration: access)
+    await harness.run()
+    harness.keeper.validated = {"json": Path("lamp.yaml.json")}
+    await harness.run()
+    assert [watch.stayed for watch in harness.devices.watches] == [90.0, None]
 
 
 async def test_a_device_that_goes_back_has_not_been_updated(harness: QueueHarness) -> None:

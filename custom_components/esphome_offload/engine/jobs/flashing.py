@@ -132,6 +132,7 @@ class Flashing:
             job,
             firmware,
             presence,
+            self._good_after(job, firmware),
             ledger=self._ledger,
             devices=self._devices,
             settings=self._settings,
@@ -189,6 +190,14 @@ class Flashing:
         else:
             key, parameters = ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": name}
         raise BuildError(FailureReason.WRONG_DEVICE, Reason(key, parameters))
+
+    def _good_after(self, job: FirmwareJob, firmware: Firmware) -> float:
+        """Return for how many seconds the boot loader may go back to the old firmware."""
+        seconds = 0.0 if firmware.node is None else firmware.node.good_after
+        if seconds or firmware.validated:
+            return seconds
+        # Nothing was kept of what was validated for the build.
+        return self._configurations.access(job.request.configuration).good_after or 0.0
 
     def _addresses(self, job: FirmwareJob, firmware: Firmware) -> tuple[str, ...]:
         if job.request.address is not None:

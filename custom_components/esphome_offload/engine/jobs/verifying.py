@@ -28,6 +28,7 @@ class Verification:
         job: FirmwareJob,
         firmware: Firmware,
         presence: Presence,
+        good_after: float,
         *,
         ledger: Ledger,
         devices: DeviceLink,
@@ -36,12 +37,13 @@ class Verification:
     ) -> None:
         """Start to watch: a device on a good network is back within a second.
 
-        ``presence`` is that of the device before the flash.
+        ``presence`` is that of the device before the flash, ``good_after`` as in ``Node``.
         """
         self._job = job
         self._name = job.request.device_name
         self._firmware = firmware
         self._presence = presence
+        self._good_after = good_after
         self._ledger = ledger
         self._devices = devices
         self._settings = settings
@@ -83,8 +85,7 @@ class Verification:
 
     async def _verdict(self) -> Verdict:
         """Wait until the device runs the firmware, and will not go back to the old one."""
-        build_info = self._firmware.build_info
-        seconds = 0.0 if self._firmware.node is None else self._firmware.node.good_after
+        build_info, seconds = self._firmware.build_info, self._good_after
         verdict = await self._watch.confirm(build_info, goes_back=seconds > 0)
         if verdict is not Verdict.CONFIRMED or not seconds:
             return verdict
