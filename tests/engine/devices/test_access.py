@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 
-from custom_components.esphome_offload.engine.codec import CodecError, decode, encode
 from custom_components.esphome_offload.engine.device_access import DeviceAccess, OtaPlatform
 from custom_components.esphome_offload.engine.devices.inspection.facts import OTA_PORTS
 
@@ -133,21 +132,6 @@ def test_the_local_files_that_a_build_reads_are_known(cases: Cases) -> None:
         "parts/foo/__init__.py",
         "fonts/x.ttf",
     }
-
-
-def test_which_platform_is_used() -> None:
-    assert DeviceAccess(ota=(WEB, NATIVE)).upload is NATIVE
-    assert DeviceAccess(ota=(WEB,)).upload is WEB
-    assert DeviceAccess(ota=(OtaPlatform("http_request"),)).without_ota
-    assert not DeviceAccess(ota=(OtaPlatform("zephyr_mcumgr"),)).without_ota
-    assert not DeviceAccess().without_ota
-
-
-def test_an_answer_is_bounded() -> None:
-    known = CASES["several"][1]
-    assert decode(DeviceAccess, json.loads(json.dumps(encode(known)))) == known
-    with pytest.raises(CodecError):
-        decode(DeviceAccess, {"ota": [{"platform": "esphome", "port": 99999}]})
 
 
 def test_the_ports_are_those_of_esphome() -> None:

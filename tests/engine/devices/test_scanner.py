@@ -36,6 +36,15 @@ class TestFiles:
         assert result.configurations.keys() == {"kitchen.yaml", "hall.yml"}
         assert result.problems == {}
 
+    async def test_what_is_no_file_is_not_waited_for(self, folder: Folder) -> None:
+        os.mkfifo(folder.path / "pipe.yaml")
+        (folder.path / "dangling.yaml").symlink_to("nowhere")
+        (folder.path / "loop.yaml").symlink_to("loop.yaml")
+        folder.inspector.version = None
+        folder.write("a.yaml", KITCHEN)
+
+        assert (await folder.scan()).configurations.keys() == {"a.yaml"}
+
     async def test_two_configurations_may_have_the_same_name(self, folder: Folder) -> None:
         folder.write("one.yaml", KITCHEN)
         folder.write("two.yaml", KITCHEN)
