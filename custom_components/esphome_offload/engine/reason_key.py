@@ -220,7 +220,7 @@ class ReasonKey(StrEnum):
     CONFIGURATION_NAME_INVALID = "configuration_name_invalid", "The name of the device in {file} may only have lower-case letters, digits, hyphens and underscores, and at least one"
     CONFIGURATION_NAME_TOO_LONG = "configuration_name_too_long", "The name of the device in {file} is longer than {limit} characters"
     CONFIGURATION_PLATFORM_MISSING = "configuration_platform_missing", "{file} names no platform any more, such as esp32 or esp8266"
-    CONFIGURATION_PACKAGE_NOT_FETCHED = "configuration_package_not_fetched", "The name of the device in {file} comes from a remote package that has not been fetched yet; give the device a name in {file} itself, or have ESPHome fetch the package once"
+    CONFIGURATION_PACKAGE_NOT_FETCHED = "configuration_package_not_fetched", "The name of the device in {file} comes from a remote package that could not be fetched yet; this is tried every hour. Without the network, give the device a name in {file} itself"
     CONFIGURATION_TAKES_MEMORY = "configuration_takes_memory", "{file} takes too much memory to be read"
     CONFIGURATION_TAKES_TIME = "configuration_takes_time", "{file} takes too long to be read"
     CONFIGURATION_CRASHES_ESPHOME = "configuration_crashes_esphome", "ESPHome fails when it reads {file}"

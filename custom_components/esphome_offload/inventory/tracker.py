@@ -85,6 +85,7 @@ class DeviceInventory(ConfigurationSource):
         self._scanned_once = False
         self._unavailable = False
         self._first_scan: asyncio.Task[None] | None = None
+        self._fetching: asyncio.Task[None] | None = None
         self._unsubscribes: list[Callable[[], None]] = []
         self._match_timer: asyncio.TimerHandle | None = None
 
@@ -175,9 +176,10 @@ class DeviceInventory(ConfigurationSource):
         if self._match_timer is not None:
             self._match_timer.cancel()
             self._match_timer = None
-        if self._first_scan is not None:
-            self._first_scan.cancel()
-            self._first_scan = None
+        for task in (self._first_scan, self._fetching):
+            if task is not None:
+                task.cancel()
+        self._first_scan = self._fetching = None
         self._show_problems({})
         self._show_folder(None)
         issues.async_set_ambiguous(self._hass, {})
@@ -232,6 +234,10 @@ class DeviceInventory(ConfigurationSource):
     async def _async_interval(self, _now: datetime) -> None:
         if not self._scan_lock.locked():  # never two scans of a slow folder at a time
             await self.async_rescan()
+        if self._scanner is not None and (self._fetching is None or self._fetching.done()):
+            self._fetching = self._hass.async_create_background_task(
+                self._scanner.fetch_packages(), f"{DOMAIN} fetch remote packages"
+            )
 
     @callback
     def _apply(self, result: ScanResult) -> None:

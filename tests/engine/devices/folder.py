@@ -39,7 +39,9 @@ def write(folder: Path, files: Files) -> None:
             file.write_text(textwrap.dedent(content), encoding="utf-8")
 
 
-async def ask_esphome(folder: Path, names: Sequence[str]) -> Mapping[str, Answer]:
+async def ask_esphome(
+    folder: Path, names: Sequence[str], *, fetch: bool = False
+) -> Mapping[str, Answer]:
     """Return what the real ESPHome answers, all in one process."""
     layout = CacheLayout(CACHE)
     layout.make()
@@ -47,7 +49,7 @@ async def ask_esphome(folder: Path, names: Sequence[str]) -> Mapping[str, Answer
     toolchains = Toolchains(layout, processes, uv_of(layout))
     await toolchains.ensure(VERSION, lambda _lines: None)
     try:
-        return await EsphomeInspector(layout, processes, toolchains).ask(folder, names)
+        return await EsphomeInspector(layout, processes, toolchains).ask(folder, names, fetch=fetch)
     finally:
         await processes.aclose()
 
@@ -108,6 +110,7 @@ class ScriptedInspector(Inspector):
     def __init__(self, version: str | None = VERSION) -> None:
         self._version = version
         self.asked: list[list[str]] = []
+        self.fetched: list[list[str]] = []
         self.answers: dict[str, Answer] = {}
         self.silent = False
 
@@ -121,8 +124,10 @@ class ScriptedInspector(Inspector):
         self._version = version
 
     @override
-    async def ask(self, config_dir: Path, names: Sequence[str]) -> Mapping[str, Answer]:
-        self.asked.append(sorted(names))
+    async def ask(
+        self, config_dir: Path, names: Sequence[str], *, fetch: bool = False
+    ) -> Mapping[str, Answer]:
+        (self.fetched if fetch else self.asked).append(sorted(names))
         if self.silent:
             return {}
         return {

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 import time
 
 import pytest
@@ -53,7 +54,8 @@ def answers(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch
 ) -> Mapping[str, Answer]:
     # Ten on a small board.
-    monkeypatch_module.setattr(inspector, "_FILE_SECONDS", 1.0)
+    limits = replace(inspector._READING, seconds=1.0)
+    monkeypatch_module.setattr(inspector, "_READING", limits)
     folder = tmp_path_factory.mktemp("harmful")
     write(folder, HARMFUL | HARMLESS)
     for level in range(18):

@@ -1,8 +1,10 @@
 """How ESPHome is asked: remote packages from clones, and what happens when it does not answer."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 import hashlib
 from pathlib import Path
+import subprocess
 
 import pytest
 
@@ -27,6 +29,12 @@ def clone(data_dir: Path, name: str = "panel", *, mark: str = "esphome_clone_com
     key = hashlib.sha256(f"{URL}@main".encode()).hexdigest()[:8]
     files = {"panel.yaml": f"esphome: {{name: {name}}}\nesp32: {{board: x}}\n", f".git/{mark}": ""}
     write(data_dir / "packages" / key, files)
+
+
+def commit(origin: Path) -> None:
+    for command in ("init -q -b main", "add .", "commit -q -m x"):
+        user = ["-c", "user.name=x", "-c", "user.email=x@example.invalid"]
+        subprocess.run(["git", *user, *command.split()], cwd=origin, check=True)
 
 
 @pytest.mark.slow
@@ -57,6 +65,50 @@ class TestPackages:
 
         assert answer.node_name == "panel"
 
+    async def test_they_are_fetched_only_when_that_is_asked_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        origin = tmp_path / "origin"
+        write(origin, {"panel.yaml": "esphome: {name: fetched}\nesp32: {board: x}\n"})
+        commit(origin)
+        packages = tmp_path / "packages"
+        monkeypatch.setattr(CacheLayout, "packages", packages)
+        folder = tmp_path / "esphome"
+        url = "https://example.invalid/panel.git"
+        text = f"packages: {{p: {{url: '{url}', ref: main, files: [panel.yaml]}}}}\n"
+        write(folder, {"a.yaml": text})
+        # It is this address for git, which is all that ESPHome asks.
+        for key, value in (
+            ("GIT_CONFIG_COUNT", "1"),
+            ("GIT_CONFIG_KEY_0", f"url.file://{origin}.insteadOf"),
+            ("GIT_CONFIG_VALUE_0", url),
+        ):
+            monkeypatch.setitem(inspector.GIT_ENVIRONMENT, key, value)
+
+        before = (await ask_esphome(folder, ["a.yaml"]))["a.yaml"]
+        assert before.remote_packages_missing
+        assert not packages.exists()
+
+        fetched = (await ask_esphome(folder, ["a.yaml"], fetch=True))["a.yaml"]
+        assert fetched.node_name == "fetched"
+        assert not fetched.remote_packages_missing
+
+        again = (await ask_esphome(folder, ["a.yaml"]))["a.yaml"]
+        assert again.node_name == "fetched"
+        assert [path.name for path in folder.iterdir()] == ["a.yaml"]
+
+    async def test_what_cannot_be_fetched_stays_missing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(CacheLayout, "packages", tmp_path / "packages")
+        text = "packages: {p: {url: 'https://127.0.0.1:1/x.git', files: [panel.yaml]}}\n"
+        write(tmp_path, {"a.yaml": text, "b.yaml": KITCHEN})
+
+        answers = await ask_esphome(tmp_path, ["a.yaml", "b.yaml"], fetch=True)
+
+        assert answers["a.yaml"].remote_packages_missing
+        assert answers["b.yaml"].node_name == "kitchen"
+
     async def test_half_a_clone_is_none(self, tmp_path: Path) -> None:
         write(tmp_path, {"a.yaml": PANEL})
         clone(tmp_path / ".esphome", mark="config")
@@ -72,7 +124,11 @@ def test_the_data_directories_of_builds_and_bundles_are_looked_through(tmp_path:
     layout = CacheLayout(tmp_path)
     for folder in (layout.tree("a.yaml"), layout.bundle("b.yaml") / "data"):
         folder.mkdir(parents=True)
-    assert layout.data_dirs() == [layout.tree("a.yaml"), layout.bundle("b.yaml") / "data"]
+    assert layout.data_dirs() == [
+        layout.packages,
+        layout.tree("a.yaml"),
+        layout.bundle("b.yaml") / "data",
+    ]
 
 
 class ScriptedToolchains(Toolchains):
@@ -136,7 +192,7 @@ class TestFailures:
     ) -> None:
         monkeypatch.setattr(inspector, "_OUTPUT", 100_000)
         monkeypatch.setattr(inspector, "_START_TIMEOUT", 1.0)
-        monkeypatch.setattr(inspector, "_FILE_TIMEOUT", 0.0)
+        monkeypatch.setattr(inspector, "_READING", replace(inspector._READING, timeout=0.0))
         asked = self.inspector(layout, processes, script)
         assert asked.version == VERSION
         assert await asked.ask(tmp_path, ["a.yaml"]) == {}

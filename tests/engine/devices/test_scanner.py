@@ -163,6 +163,48 @@ class TestAsking:
         assert folder.inspector.asked == []
 
 
+class TestRemotePackages:
+    """Remote packages are fetched in the background, once in a while."""
+
+    MISSING = Answer("a.yaml", remote_packages_missing=True, reads=("a.yaml",))
+
+    async def test_they_are_fetched_and_the_next_scan_shows_the_device(
+        self, folder: Folder
+    ) -> None:
+        folder.write("a.yaml", "packages: [github://x/y/z.yaml]\n")
+        folder.write("b.yaml", KITCHEN)
+        folder.inspector.answers["a.yaml"] = self.MISSING
+        await folder.scan()
+        folder.inspector.answers["a.yaml"] = Answer(
+            "a.yaml", node_name="a", platform="host", reads=("a.yaml",)
+        )
+
+        await folder.scanner.fetch_packages()
+        await folder.scanner.fetch_packages()
+
+        assert folder.inspector.fetched == [["a.yaml"]]
+        assert (await folder.scan()).configurations.keys() == {"a.yaml", "b.yaml"}
+        assert folder.inspector.asked == [["a.yaml", "b.yaml"]]
+
+    async def test_what_could_not_be_fetched_is_not_tried_again_at_once(
+        self, folder: Folder
+    ) -> None:
+        folder.write("a.yaml", "packages: [github://x/y/z.yaml]\n")
+        folder.inspector.answers["a.yaml"] = self.MISSING
+        await folder.scan()
+        for _ in range(3):
+            await folder.scanner.fetch_packages()
+        assert folder.inspector.fetched == [["a.yaml"]]
+
+    async def test_nothing_is_fetched_while_the_folder_is_away(self, folder: Folder) -> None:
+        folder.write("a.yaml", "packages: [github://x/y/z.yaml]\n")
+        folder.inspector.answers["a.yaml"] = self.MISSING
+        await folder.scan()
+        folder.path.rename(folder.path.with_name("away"))
+        await folder.scanner.fetch_packages()
+        assert folder.inspector.fetched == []
+
+
 class TestRestart:
     """What is known outlives a restart."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 import json
 import logging
 import os
@@ -24,14 +25,26 @@ _LOGGER = logging.getLogger(__name__)
 _START: Final = (
     "import sys; sys.path.append(sys.argv.pop(1)); from inspection.program import main; main()"
 )
-_FILE_SECONDS: Final = 10.0
-"""CPU for one file; the largest real ones take a second here, ten on a small board."""
-_FILE_MEMORY: Final = 96 * MIB
-"""What one file may take beyond the 32 MiB of ESPHome itself; a large one takes 20."""
 _START_TIMEOUT: Final = 120.0
-_FILE_TIMEOUT: Final = 2.0
-"""For each file, on the slowest board; a folder of files that all take too long is cut off."""
 _OUTPUT: Final = 32 * MIB
+GIT_ENVIRONMENT: Final = {"GIT_TERMINAL_PROMPT": "0"}
+"""There is nobody to ask for a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What each file may take: seconds of CPU, bytes, and seconds on the average of all."""
+
+    seconds: float
+    memory: int
+    timeout: float
+
+
+# The largest real files take a second here, ten on a small board, and 20 MiB beyond the 32 MiB of
+# ESPHome itself. Of a folder whose files all take that long, the rest has to wait.
+_READING: Final = _Limits(seconds=10.0, memory=96 * MIB, timeout=2.0)
+# Twice the seconds may pass, which a small repository over a slow line does not need.
+_FETCHING: Final = _Limits(seconds=60.0, memory=1024 * MIB, timeout=120.0)
 
 
 class Inspector(Protocol):
@@ -41,8 +54,13 @@ class Inspector(Protocol):
     def version(self) -> str | None:
         """The version of ESPHome that would answer; None while there is none."""
 
-    async def ask(self, config_dir: Path, names: Sequence[str]) -> Mapping[str, Answer]:
-        """Return the answers about files of a folder; those that could not be had are missing."""
+    async def ask(
+        self, config_dir: Path, names: Sequence[str], *, fetch: bool = False
+    ) -> Mapping[str, Answer]:
+        """Return the answers about files of a folder; those that could not be had are missing.
+
+        ``fetch``: remote packages that are not there are fetched, which takes a while.
+        """
 
 
 class _TooMuchOutputError(Exception):
@@ -64,7 +82,9 @@ class EsphomeInspector(Inspector):
         return next(iter(self._toolchains.installed()), None)
 
     @override
-    async def ask(self, config_dir: Path, names: Sequence[str]) -> Mapping[str, Answer]:
+    async def ask(
+        self, config_dir: Path, names: Sequence[str], *, fetch: bool = False
+    ) -> Mapping[str, Answer]:
         """Return the answers about files of a folder; never raises."""
         toolchain = await self._toolchains.newest()
         if toolchain is None or not names:
@@ -79,8 +99,9 @@ class EsphomeInspector(Inspector):
 
         ended = False
         try:
-            await asyncio.to_thread(self._write, request, config_dir, names)
-            timeout = _START_TIMEOUT + _FILE_TIMEOUT * len(names)
+            limits = _FETCHING if fetch else _READING
+            await asyncio.to_thread(self._write, request, config_dir, names, fetch, limits)
+            timeout = _START_TIMEOUT + limits.timeout * len(names)
             command = self._command(toolchain, request)
             result = await self._processes.run(command, on_output, timeout=timeout)
             ended = result.exit_code == 0
@@ -90,13 +111,21 @@ class EsphomeInspector(Inspector):
             await asyncio.to_thread(request.unlink, missing_ok=True)
         return await asyncio.to_thread(_decode, bytes(output), names, ended=ended)
 
-    def _write(self, request: Path, config_dir: Path, names: Sequence[str]) -> None:
+    def _write(
+        self,
+        request: Path,
+        config_dir: Path,
+        names: Sequence[str],
+        fetch: bool,
+        limits: _Limits,
+    ) -> None:
         content = {
             "config_dir": str(config_dir),
             "names": list(names),
             "clones": [str(path) for path in self._layout.data_dirs()],
-            "seconds": _FILE_SECONDS,
-            "memory": _FILE_MEMORY,
+            "seconds": limits.seconds,
+            "memory": limits.memory,
+            "fetch": fetch,
         }
         request.parent.mkdir(parents=True, exist_ok=True)
         request.write_text(json.dumps(content), encoding="utf-8")
@@ -107,7 +136,11 @@ class EsphomeInspector(Inspector):
             argv=(str(toolchain.python), "-P", "-s", "-c", _START, here, str(request)),
             cwd=self._layout.root,
             env=process_environment(
-                os.environ, time_zone="UTC", home=self._layout.home, tmpdir=self._layout.tmp
+                os.environ,
+                time_zone="UTC",
+                home=self._layout.home,
+                tmpdir=self._layout.tmp,
+                extra={"ESPHOME_DATA_DIR": str(self._layout.packages), **GIT_ENVIRONMENT},
             ),
         )
 

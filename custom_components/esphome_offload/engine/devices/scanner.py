@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 import logging
 from pathlib import Path
@@ -23,6 +24,9 @@ LOOK_TIMEOUT: Final = 20.0
 _PLAIN_LIMIT: Final = 256 * 1024
 _ASK_AGAIN: Final = 600.0
 """Seconds until ESPHome is asked again when it did not answer: it may need a repair, or memory."""
+
+_FETCH_AGAIN: Final = 3600.0
+"""Seconds until a remote package is tried again: there may be no network, or no such package."""
 
 
 class FolderUnavailableError(Exception):
@@ -58,6 +62,7 @@ class Scanner:
         self._saved: Mapping[str, Known] = self._known
         self._result = ScanResult()
         self._ask_again = 0.0
+        self._fetch_again: dict[str, float] = {}
 
     @property
     def result(self) -> ScanResult:
@@ -111,6 +116,35 @@ class Scanner:
                     self._known = now
                     await self._judge()
             return self._result
+
+    async def fetch_packages(self) -> None:
+        """Have remote packages fetched that are not here, of files that were not tried lately.
+
+        The next scan shows the devices that are known by them.
+        """
+        async with self._lock:
+            now = asyncio.get_running_loop().time()
+            names = [
+                name
+                for name, known in self._known.items()
+                if known.answer.remote_packages_missing and self._fetch_again.get(name, 0.0) <= now
+            ]
+            if not names or self._inspector.version is None:
+                return
+            self._fetch_again |= dict.fromkeys(names, now + _FETCH_AGAIN)
+            before = self._known
+        # Not locked meanwhile: jobs and scans need not wait for the network.
+        with suppress(FolderUnavailableError):
+            look = await self._look()
+            there = [name for name in names if name in look.names]
+            found = await self._answers(there, look, ask=True, fetch=True)
+            async with self._lock:
+                same = {
+                    name: known
+                    for name, known in found.items()
+                    if self._known.get(name) is before[name]
+                }
+                self._known = {**self._known, **same}
 
     async def fingerprint(self, configuration: str) -> str | None:
         """Return a digest of the content of all files of a configuration.
@@ -170,13 +204,15 @@ class Scanner:
         again = asyncio.get_running_loop().time() >= self._ask_again
         return again and self._inspector.version is not None
 
-    async def _answers(self, stale: list[str], look: _Look, *, ask: bool) -> dict[str, Known]:
+    async def _answers(
+        self, stale: list[str], look: _Look, *, ask: bool, fetch: bool = False
+    ) -> dict[str, Known]:
         """Return what is known now of files that changed; raises FolderUnavailableError."""
         version = self._inspector.version
         asked: Mapping[str, Answer] = {}
         readable = [name for name in stale if _is_text(name)]
         if ask and readable and self._can_ask:
-            asked = await self._inspector.ask(self._config_dir, readable)
+            asked = await self._inspector.ask(self._config_dir, readable, fetch=fetch)
             if len(asked) < len(readable):
                 self._ask_again = asyncio.get_running_loop().time() + _ASK_AGAIN
         plain_ones = await self._bounded(

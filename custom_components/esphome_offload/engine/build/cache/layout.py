@@ -110,8 +110,13 @@ class CacheLayout:
         return self.all_flash / configuration_key(configuration)
 
     def data_dirs(self) -> list[Path]:
-        """Return ESPHome's data directories of all configurations; blocks."""
-        return [*self.trees.glob("*/"), *self.bundles.glob("*/data/")]
+        """Return ESPHome's data directories, of all configurations and of packages; blocks."""
+        return [self.packages, *self.trees.glob("*/"), *self.bundles.glob("*/data/")]
+
+    @property
+    def packages(self) -> Path:
+        """ESPHome's data directory of remote packages that were fetched to know devices."""
+        return self.root / "packages"
 
     @property
     def config_hash(self) -> Path:

@@ -1,4 +1,4 @@
-"""Clones: remote packages, read from where a build left them and never fetched."""
+"""Clones: remote packages, read from where a build left them; fetched only if that is asked for."""
 
 from __future__ import annotations
 
@@ -18,22 +18,26 @@ _HEAD = Path(".git", "HEAD")
 class Clones:
     """Has ESPHome read packages from clones; counts the ``missing`` of a configuration."""
 
-    def __init__(self, config_dir: str, data_dirs: list[str]) -> None:
+    def __init__(self, config_dir: str, data_dirs: list[str], *, fetch: bool) -> None:
         self.missing = 0
         self._data_dirs = [Path(config_dir, ".esphome"), *map(Path, data_dirs)]
         git: Any = import_module("esphome.git")
         packages: Any = import_module("esphome.components.packages")
         process = packages._process_remote_package  # noqa: SLF001
 
+        original = git.clone_or_update
+
         class NotFetchedError(Exception):
             """There is no clone of it."""
 
         def clone_or_update(
-            *, url: str, ref: str | None = None, domain: str, **_: Any
+            *, url: str, ref: str | None = None, domain: str, **options: Any
         ) -> tuple[Path, Callable[[], bool] | None]:
             clone = self._find(f"{url}@{ref}", domain)
             if clone is None:
-                raise NotFetchedError
+                if not fetch:
+                    raise NotFetchedError
+                clone, _ = original(url=url, ref=ref, domain=domain, **options)
             return clone, None
 
         def run_git_command(*_arguments: Any, **_options: Any) -> str:
@@ -42,12 +46,13 @@ class Clones:
         def process_remote_package(*arguments: Any, **options: Any) -> Any:
             try:
                 return process(*arguments, **options)
-            except NotFetchedError:
+            except NotFetchedError, git.GitException:
                 self.missing += 1
                 return {}
 
         git.clone_or_update = clone_or_update
-        git.run_git_command = run_git_command
+        if not fetch:
+            git.run_git_command = run_git_command
         packages._process_remote_package = process_remote_package  # noqa: SLF001
 
     def _find(self, key: str, domain: str) -> Path | None:

@@ -41,7 +41,7 @@ class OutOfTime(BaseException):
 class Examiner:
     """Examines the configurations of one folder. ESPHome is imported and prepared once."""
 
-    def __init__(self, config_dir: str, clones: list[str]) -> None:
+    def __init__(self, config_dir: str, clones: list[str], *, fetch: bool) -> None:
         self.exhausted = False
         logging.disable(logging.CRITICAL)
         self._config_dir = config_dir
@@ -51,7 +51,7 @@ class Examiner:
         self._core = import_module("esphome.core")
         self._invalid = import_module("voluptuous").Invalid
         self._loading = Loading(config_dir)
-        self._clones = Clones(config_dir, clones)
+        self._clones = Clones(config_dir, clones, fetch=fetch)
         # They are logged otherwise, which costs time, and with the values.
         setattr(self._substitutions, "_warn_unresolved_variables", lambda _errors: None)  # noqa: B010
 

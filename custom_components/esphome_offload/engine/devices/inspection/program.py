@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     class Request(TypedDict):
         """What to ask: file names in a folder, where clones of packages may be, and limits.
 
-        ``seconds`` of CPU and ``memory`` in bytes are for each file.
+        ``seconds`` of CPU and ``memory`` in bytes are for each file. ``fetch``: remote packages that
+        are nowhere are fetched into ESPHome's data directory.
         """
 
         config_dir: str
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         clones: list[str]
         seconds: float
         memory: int
+        fetch: bool
 
 
 _WAITING = 2.0
@@ -47,7 +49,7 @@ _NO_MEMORY = 7
 def main() -> None:
     """Run as a program; never returns."""
     request: Request = json.loads(Path(sys.argv[1]).read_bytes())
-    examiner = Examiner(request["config_dir"], request["clones"])
+    examiner = Examiner(request["config_dir"], request["clones"], fetch=request["fetch"])
     output = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     # What ESPHome prints is none of the answers.
