@@ -196,6 +196,20 @@ async def test_it_is_announced_while_it_is_lent(
     announced.async_unregister_service.assert_called_once_with(info)
 
 
+async def test_lending_goes_on_where_it_cannot_be_announced(
+    hass: HomeAssistant,
+    announced: MagicMock,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    announced.async_register_service.side_effect = OSError("no interface")
+    hass.config_entries.async_update_entry(entry, options=LEND)
+    await hass.async_block_till_done()
+    assert coordinator.lender.lending is Lending.ON
+    assert "Cannot announce this machine in the network: no interface" in caplog.text
+
+
 async def test_another_name_or_address_is_announced_at_once(
     hass: HomeAssistant, announced: MagicMock, lent: OffloadCoordinator
 ) -> None:

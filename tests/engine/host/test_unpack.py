@@ -184,6 +184,11 @@ def test_a_file_with_holes_is_refused(tmp_path: Path, headers: dict[str, str]) -
     assert "a file has holes" in refusal(bundle, tmp_path)
 
 
+def test_a_file_with_holes_of_the_old_format_is_refused(tmp_path: Path) -> None:
+    bundle = pack(tmp_path / "b.tar.gz", (of_type(tarfile.GNUTYPE_SPARSE), b""))
+    assert "a file has holes" in refusal(bundle, tmp_path)
+
+
 def test_a_list_of_holes_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
     holes = 500_000
     sparse = tarfile.TarInfo("lamp.yaml")
