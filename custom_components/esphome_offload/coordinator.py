@@ -70,7 +70,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._rollbacks = RollbackWatch(hass)
         self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
-        self._versions = VersionTracker(
+        self.versions = VersionTracker(
             hass, build_services.versions, lambda: self._listeners.notify(None)
         )
         self.firmware = DeviceFirmware(hass, lambda: self.devices, self._firmware_changed)
@@ -111,16 +111,11 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """The devices by configuration file name; empty while no "this instance" is loaded."""
         return MappingProxyType({}) if self._entry is None else self.inventory.devices
 
-    @property
-    def latest_version(self) -> str | None:
-        """The ESPHome version for requests that name none; None while unknown."""
-        return self._versions.latest
-
     async def async_start(self) -> None:
         """Load the jobs; ``async_attach`` releases them."""
         self.queue.hold()
         self.builders.register(self.build_services.builder)
-        await self._versions.async_load()
+        await self.versions.async_load()
         await self.queue.start()
         await self.lender.async_start()
         for job in self.queue.jobs():
@@ -133,7 +128,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         Home Assistant waits 20 seconds, and each part has a time limit of its own.
         """
         self.inventory.stop()
-        self._versions.stop()
+        self.versions.stop()
         # Options that are being applied meanwhile start nothing any more.
         self.options = None
         await stop_all(
@@ -161,7 +156,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """Hold the queue; running jobs go on unless the owner disabled the entry."""
         self.queue.hold()
         self.inventory.stop()
-        self._versions.stop()
+        self.versions.stop()
         await self._changes.async_stop()
         await self.firmware.async_stop()
         self._entry = None
@@ -207,7 +202,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
                 return
             self._remove_stale(entry)
             registry.async_relink(self.hass, entry.entry_id, self.inventory.devices)
-        self._versions.start(options)
+        self.versions.start(options)
         await self.lender.async_apply(options)
 
     async def async_submit(
@@ -328,8 +323,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
                 raise validation_error("nothing_built", device=device_name)
             return firmware.build_info.esphome_version
         if not operation.builds:
-            return self.latest_version or ""
-        return await self._versions.async_target(version, device_name)
+            return self.versions.latest or ""
+        return await self.versions.async_target(version, device_name)
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:

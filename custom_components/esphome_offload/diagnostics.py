@@ -34,7 +34,7 @@ async def async_get_config_entry_diagnostics(
     options = coordinator.options
     diagnostics: dict[str, Any] = {
         "options": None if options is None else asdict(options),
-        "latest_version": coordinator.latest_version,
+        "latest_version": coordinator.versions.latest,
         "toolchains": list(coordinator.build_services.toolchains.installed()),
         "builders": [_builder(builder) for builder in coordinator.builders.builders],
         "devices": [_device(device) for device in coordinator.devices.values()],

@@ -24,7 +24,7 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         "devices": len(coordinator.devices),
         "jobs_running": sum(not job.waiting for job in jobs),
         "jobs_waiting": sum(job.waiting for job in jobs),
-        "latest_version": coordinator.latest_version or common_text(hass, "unknown"),
+        "latest_version": coordinator.versions.latest or common_text(hass, "unknown"),
         "toolchains": ", ".join(coordinator.build_services.toolchains.installed())
         or common_text(hass, "none"),
         "local_builder": _availability(hass, local),

@@ -104,7 +104,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
         The words hold the configuration's hash: one change that is skipped hides no other.
         """
-        version = self.coordinator.latest_version
+        version = self.coordinator.versions.latest
         changed = self.coordinator.firmware.changed_hash(self.configuration)
         if version is None or changed is None or version != self.installed_version:
             return version
@@ -120,9 +120,9 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         one that is asleep. ``job_stage``, ``pending_version`` and ``release_summary`` tell it
         from a device that is up to date.
         """
-        if self._pending_version == self.coordinator.latest_version:
+        if self._pending_version == self.coordinator.versions.latest:
             return False
-        if latest_version != self.coordinator.latest_version:
+        if latest_version != self.coordinator.versions.latest:
             return True  # only the configuration is another
         return super().version_is_newer(latest_version, installed_version)
 
@@ -210,7 +210,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
     @override
     async def async_release_notes(self) -> str | None:
-        version = self.coordinator.latest_version
+        version = self.coordinator.versions.latest
         key = "notes_news" if version is None else "notes_news_of_version"
         news = common_text(self.hass, key, version=version or "")
         notes = [f"[{news}]({self.release_url})", self._outlook_note()]

@@ -284,7 +284,7 @@ async def test_a_fixed_version_is_asked_for_with_the_newest_proposed(
         "version_channel": "fixed",
         "fixed_version": "2026.9.0",
     }
-    assert coordinator.latest_version == "2026.9.0"
+    assert coordinator.versions.latest == "2026.9.0"
 
     form = await _settings(hass, entry)
     form = await hass.config_entries.options.async_configure(form["flow_id"], FIXED)

@@ -31,7 +31,7 @@ class TestVersions:
     async def test_the_channel_decides(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
     ) -> None:
-        assert coordinator.latest_version == NEWEST
+        assert coordinator.versions.latest == NEWEST
         hass.config_entries.async_update_entry(entry, options={"version_channel": "prerelease"})
         await hass.async_block_till_done(wait_background_tasks=True)
         assert hass.states.get(ENTITY).attributes["latest_version"] == NEWEST_PRERELEASE

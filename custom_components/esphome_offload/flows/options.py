@@ -137,7 +137,7 @@ class OffloadOptionsFlow(LendingSteps):
     @property
     def _latest_version(self) -> str:
         coordinator = self.hass.data.get(DATA_COORDINATOR)
-        return (coordinator and coordinator.latest_version) or ""
+        return (coordinator and coordinator.versions.latest) or ""
 
     async def _version_errors(self, version: str) -> dict[str, str]:
         """Return an error if a version is known not to exist or not to run here."""
