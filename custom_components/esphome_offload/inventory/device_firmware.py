@@ -12,6 +12,7 @@ from ..engine.const import JobStatus
 from ..engine.jobs.model import FirmwareJob
 from ..storage import StatePersistence
 from .announced_firmware import AnnouncedFirmware, FirmwareAnnouncements
+from .matching import is_named
 from .running_firmware import (
     PresentHash,
     RunningFirmware,
@@ -135,7 +136,10 @@ class DeviceFirmware:
             if configuration in configurations and device.core is not None and device.core.online:
                 record = self._record(configuration)
                 running = after_connection(record.running, device.core)
-                record = replace(record, running=running, mac=device.core.mac or record.mac)
+                # One that is only at the address of a configuration may be another one.
+                own = is_named(device.core, device.configuration)
+                mac = (device.core.mac if own else None) or record.mac
+                record = replace(record, running=running, mac=mac)
                 self._set(configuration, record, notify=False)
         for announced in tuple(self._unmatched.values()):
             self._announced(announced)

@@ -61,6 +61,9 @@ class LiveDevices(Protocol):
     def live_devices(self) -> Sequence[CoreDevice]:
         """Return all of them."""
 
+    def is_of_another(self, configuration: str, device: CoreDevice) -> bool:
+        """Return whether a device is known not to be that of a configuration."""
+
     def find(self, request: JobRequest) -> Match:
         """Return the device of the configuration of a job."""
 
@@ -138,6 +141,17 @@ class CoreDeviceLink(DeviceLink):
     def node_name(self, request: JobRequest) -> str | None:
         device = self._devices.find(request).core
         return None if device is None else device.node_name
+
+    @override
+    def intruder(self, request: JobRequest) -> str | None:
+        if request.address is None:
+            device = self._devices.find(request).core
+        else:
+            at = (each for each in self._devices.live_devices() if each.online)
+            device = next((each for each in at if request.address in each.connected_at), None)
+        if device is None or not self._devices.is_of_another(request.configuration, device):
+            return None
+        return device.node_name
 
     @override
     def watch_restart(self, request: JobRequest) -> RestartWatch:

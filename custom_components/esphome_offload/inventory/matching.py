@@ -54,6 +54,30 @@ def match(
     return matches
 
 
+def is_named(device: CoreDevice, configuration: Configuration) -> bool:
+    """Return whether a device has the name of a configuration."""
+    names = [device.node_name]
+    if configuration.adds_mac_suffix and (stem := mac_suffix_stem(device)) is not None:
+        names.append(stem)
+    return configuration.node_name in names
+
+
+def is_of_another(
+    configuration: Configuration,
+    configurations: Iterable[Configuration],
+    device: CoreDevice,
+    last_mac: str | None,
+) -> bool:
+    """Return whether a device, found at the address of a configuration, is known to be another.
+
+    It has the name of another configuration, or it is not the device that was renamed.
+    """
+    if is_named(device, configuration):
+        return False
+    replaced = last_mac is not None and device.mac is not None and device.mac != last_mac
+    return replaced or any(is_named(device, each) for each in configurations)
+
+
 class _Index:
     """The devices by name, by its stem before a MAC suffix, and by address."""
 

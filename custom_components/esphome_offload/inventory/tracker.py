@@ -22,7 +22,7 @@ from ..engine.jobs.ports import ConfigurationSource, FolderUnavailableError
 from ..engine.reason import Reason
 from ..storage import StatePersistence
 from .core_esphome import CoreDevice, CoreEsphome
-from .matching import Match, match
+from .matching import Match, is_of_another, match
 
 _SCAN_INTERVAL = timedelta(seconds=30)
 
@@ -209,6 +209,14 @@ class DeviceInventory(ConfigurationSource):
         if device is None or device.core is None:
             return Match() if device is None else Match(None, device.rivals)
         return Match(self._core.get(device.core.entry_id))
+
+    @callback
+    def is_of_another(self, configuration: str, device: CoreDevice) -> bool:
+        """Return whether a device is known not to be that of a configuration."""
+        known = self._configurations.get(configuration)
+        return known is not None and is_of_another(
+            known, self._configurations.values(), device, self._last_mac(configuration)
+        )
 
     @callback
     def live_devices(self) -> Sequence[CoreDevice]:

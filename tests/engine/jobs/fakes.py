@@ -290,6 +290,7 @@ class ScriptedDevices(DeviceLink):
         self.later = Verdict.CONFIRMED
         self.names: dict[str, str] = {}
         self.before: BuildInfo | None = replace(BUILD_INFO, build_time="before")
+        self.intruders: dict[str, str] = {}
         self.listening: set[int] = set()
         self.announcements: list[BuildInfo | None] = [None]
         """What the device announces, one time after the other; the last one stays."""
@@ -328,6 +329,10 @@ class ScriptedDevices(DeviceLink):
     @override
     def node_name(self, request: JobRequest) -> str | None:
         return self.names.get(request.device_name)
+
+    @override
+    def intruder(self, request: JobRequest) -> str | None:
+        return self.intruders.get(request.device_name)
 
     @override
     def watch_restart(self, request: JobRequest) -> RestartWatch:

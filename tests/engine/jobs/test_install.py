@@ -129,6 +129,15 @@ async def test_firmware_of_the_name_that_the_device_still_has_is_its_own(
     assert (await harness.run()).status is JobStatus.COMPLETED
 
 
+async def test_another_device_at_the_address_gets_nothing(harness: QueueHarness) -> None:
+    harness.keeper.node = Node("lamp")
+    harness.devices.names["lamp"] = harness.devices.intruders["lamp"] = "desk"
+    job = await harness.run()
+    names = {"name": "lamp", "device": "desk"}
+    assert job.outcome.error == Reason(ReasonKey.FIRMWARE_OF_ANOTHER, names)
+    assert harness.flasher.requests == []
+
+
 async def test_a_configuration_that_was_renamed_since_its_job_was_queued(
     harness: QueueHarness,
 ) -> None:

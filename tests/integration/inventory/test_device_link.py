@@ -40,6 +40,7 @@ class Devices:
         )
         self.at_work = False
         self.others: list[CoreDevice] = []
+        self.known_others: set[str] = set()
         self.listeners: list[Callable[[], None]] = []
 
     def live_devices(self) -> list[CoreDevice]:
@@ -48,6 +49,9 @@ class Devices:
     def find(self, request: JobRequest) -> Match:
         known = self.device is not None and request.device_name == self.device.node_name
         return Match(self.device if known else None)
+
+    def is_of_another(self, configuration: str, device: CoreDevice) -> bool:
+        return device.node_name in self.known_others
 
     def updating(self, device: CoreDevice) -> bool:
         return self.at_work
@@ -380,6 +384,20 @@ async def test_a_device_whose_api_is_lost_listens_where_it_is_known_to_be(
     )
     devices.others = [attic]
     assert not await link.listens(KITCHEN, node, 3232)
+
+
+def test_another_device_that_is_found_is_an_intruder(devices: Devices, network: Network) -> None:
+    link = CoreDeviceLink(devices, network)
+    assert link.intruder(KITCHEN) is None
+    devices.known_others = {"kitchen"}
+    assert link.intruder(KITCHEN) == "kitchen"
+    # A given address is that of whatever Home Assistant is connected to there.
+    given = replace(KITCHEN, address="192.0.2.9")
+    assert link.intruder(given) is None
+    devices.change(connected_at=("192.0.2.9",))
+    assert link.intruder(given) == "kitchen"
+    devices.change(online=False)
+    assert link.intruder(given) is None
 
 
 async def test_a_device_announces_its_build_under_its_own_name(

@@ -4,7 +4,11 @@ import pytest
 
 from custom_components.esphome_offload.engine.device_access import DeviceAccess
 from custom_components.esphome_offload.engine.devices.model import Configuration, CoreDevice
-from custom_components.esphome_offload.inventory.matching import Match, match
+from custom_components.esphome_offload.inventory.matching import (
+    Match,
+    is_of_another,
+    match,
+)
 
 
 def configuration(
@@ -175,3 +179,31 @@ def test_the_former_device_of_a_configuration_may_be_that_of_another_now() -> No
     found = match(files, [device("one", mac=MAC)], {"a.yaml": MAC}.get)
     assert found["a.yaml"] == Match()
     assert found["b.yaml"].core is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "last_mac", "another"),
+    [
+        (device("one", "lamp", mac=MAC), None, False),
+        # Its own name, on other hardware.
+        (device("one", "lamp", mac=MAC), "aa:bb:cc:00:11:33", False),
+        (device("one", "lamp-001122", mac=MAC), None, True),
+        (device("one", "old", mac=MAC), MAC, False),
+        # Seen for the first time: it may come from anywhere.
+        (device("one", "esphome-web", mac=MAC), None, False),
+        (device("one", "old", mac=MAC), "aa:bb:cc:00:11:33", True),
+        (device("one", "socket", mac=MAC), None, True),
+        (device("one", "plug-001122", mac=MAC), None, True),
+    ],
+)
+def test_a_device_at_the_address_of_a_configuration_may_be_another(
+    found: CoreDevice, last_mac: str | None, another: bool
+) -> None:
+    lamp = configuration("lamp.yaml", "lamp", address="192.168.1.20")
+    others = [
+        lamp,
+        configuration("socket.yaml"),
+        configuration("plug.yaml", "plug", suffixed=True),
+        configuration("lamps.yaml", "lamp-001122"),
+    ]
+    assert is_of_another(lamp, others, found, last_mac) is another

@@ -176,15 +176,21 @@ class Flashing:
             parameters = {"device": name, "rivals": ", ".join(rivals)}
             reason = Reason(ReasonKey.DEVICE_AMBIGUOUS, parameters)
             raise BuildError(FailureReason.WRONG_DEVICE, reason)
-        node = firmware.node
+        intruder = self._devices.intruder(job.request)
         names = (
-            name,
-            # The file may have been changed since the job was queued.
-            self._configurations.node_name(job.request.configuration),
-            self._devices.node_name(job.request),
+            (intruder,)
+            if intruder is not None
+            else (
+                name,
+                # The file may have been changed since the job was queued.
+                self._configurations.node_name(job.request.configuration),
+                self._devices.node_name(job.request),
+            )
         )
+        node = firmware.node
         if node is None or any(map(node.is_of, filter(None, names))):
             return
+        name = intruder or name
         if node.name:
             key, parameters = ReasonKey.FIRMWARE_OF_ANOTHER, {"name": node.name, "device": name}
         else:

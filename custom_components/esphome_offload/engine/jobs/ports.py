@@ -86,6 +86,10 @@ class DeviceLink(Protocol):
     def node_name(self, request: JobRequest) -> str | None:
         """Return the name that the device itself has; None while that is not known."""
 
+    def intruder(self, request: JobRequest) -> str | None:
+        """Return the name of another device that is where this one should be, if one is known."""
+        return None
+
     def watch_restart(self, request: JobRequest) -> RestartWatch:
         """Start to watch for a reconnect."""
 
