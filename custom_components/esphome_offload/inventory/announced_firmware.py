@@ -24,12 +24,16 @@ _TIMEOUT: Final = 3000
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedFirmware:
-    """The firmware that a device says it runs; ``mac`` is lower case with colons."""
+    """The firmware that a device says it runs; ``mac`` is lower case with colons.
+
+    ``addresses``: the IP addresses at which it says that it can be reached.
+    """
 
     node_name: str
     esphome_version: str
     mac: str | None = None
     config_hash: int | None = None
+    addresses: tuple[str, ...] = ()
 
 
 class FirmwareAnnouncements:
@@ -99,6 +103,7 @@ def announced_firmware(info: AsyncServiceInfo) -> AnnouncedFirmware | None:
         esphome_version=version[:64],
         mac=dr.format_mac(mac[:64]) if mac else None,
         config_hash=config_hash,
+        addresses=tuple(info.parsed_addresses()),
     )
 
 

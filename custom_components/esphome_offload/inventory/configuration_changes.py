@@ -19,7 +19,7 @@ from .running_firmware import PresentHash, RunningFirmware
 from .tracker import DeviceInventory
 
 _INTERVAL: Final = timedelta(seconds=60)
-_AGAIN_AFTER: Final = 3600.0
+_AGAIN_AFTER: Final = 6 * 3600.0
 """Seconds, when there was no answer: a package may have been out of reach."""
 
 type _Stamp = tuple[tuple[int, int, int] | None, ...]

@@ -6,6 +6,7 @@ import logging
 from typing import Annotated
 
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.util.network import is_ip_address
 
 from ..engine.codec import CodecError, Text, decode, encode
 from ..engine.const import JobStatus
@@ -178,7 +179,9 @@ class DeviceFirmware:
                 self._index.setdefault(_identity(device), []).append(configuration)
         by_mac = self._index.get(announced.mac) if announced.mac else None
         found = by_mac or self._index.get(announced.node_name, [])
-        return found[0] if len(found) == 1 else None
+        if len(found) != 1 or (not by_mac and _is_elsewhere(announced, devices[found[0]])):
+            return None
+        return found[0]
 
     def _record(self, configuration: str) -> _Record:
         return self._records.get(configuration, _Record())
@@ -202,3 +205,11 @@ def _identity(device: OffloadDevice) -> str:
     if device.core is None:
         return device.configuration.node_name
     return device.core.mac or device.core.node_name
+
+
+def _is_elsewhere(announced: AnnouncedFirmware, device: OffloadDevice) -> bool:
+    """Return whether a configuration gives an IP address at which this device is not."""
+    access = device.configuration.access
+    if not (access.address_given and access.address and announced.addresses):
+        return False
+    return is_ip_address(access.address) and access.address not in announced.addresses

@@ -137,6 +137,12 @@ async def test_an_invalid_configuration_has_none(folder: Folder) -> None:
     assert await folder.hash() is None
 
 
+async def test_a_configuration_that_eats_memory_has_none(folder: Folder) -> None:
+    folder.edit(LAMP, lambda text: text.replace("Lamp", "${ 'x'|center(10**9) }"))
+    async with asyncio.timeout(60):
+        assert await folder.hash() is None
+
+
 async def test_a_version_that_cannot_be_installed_has_none(folder: Folder) -> None:
     assert not folder.hashes.can_tell("0.0.1")
     assert await folder.hashes.calculate(LAMP, folder.config_dir, "nonsense", ZONE) is None

@@ -20,7 +20,8 @@ WEB = "_http._tcp.local."
 TEXTS = {"version": "2026.10.0", "mac": "aabbcc001122", "config_hash": "0a1b2c3d", "board": "x"}
 # As it is before Home Assistant, in another test, makes all instances one.
 INIT = Zeroconf.__init__
-LAMP = AnnouncedFirmware("lamp", "2026.10.0", "aa:bb:cc:00:11:22", 0x0A1B2C3D)
+HERE = ("127.0.0.1",)
+LAMP = AnnouncedFirmware("lamp", "2026.10.0", "aa:bb:cc:00:11:22", 0x0A1B2C3D, HERE)
 
 
 def record(kind: str = API, name: str = "lamp", **texts: str | None) -> AsyncServiceInfo:
@@ -42,7 +43,7 @@ def test_a_record_says_what_the_device_runs() -> None:
 @pytest.mark.parametrize("text", [None, "", "0xzz", "no hash", "123456789", "-1"])
 def test_a_record_without_a_hash_still_has_the_version(text: str | None) -> None:
     assert announced_firmware(record(config_hash=text)) == AnnouncedFirmware(
-        "lamp", "2026.10.0", "aa:bb:cc:00:11:22"
+        "lamp", "2026.10.0", "aa:bb:cc:00:11:22", addresses=HERE
     )
     assert announced_firmware(record(WEB, config_hash=text)) is None
 
@@ -104,7 +105,7 @@ async def test_a_device_is_heard_when_it_appears_and_when_it_was_flashed(
         await (await device.async_register_service(record()))
         await air.until(LAMP)
         await (await device.async_update_service(record(config_hash="00000005")))
-        await air.until(AnnouncedFirmware("lamp", "2026.10.0", LAMP.mac, 5))
+        await air.until(AnnouncedFirmware("lamp", "2026.10.0", LAMP.mac, 5, HERE))
         heard = len(air.heard)
         announcements._changed(shared.zeroconf, API, f"lamp.{API}", ServiceStateChange.Removed)
         announcements._changed(shared.zeroconf, API, "bad name", ServiceStateChange.Added)

@@ -1,5 +1,6 @@
 """Configurations that changed since their devices were flashed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.const import Operation, Source
+from custom_components.esphome_offload.engine.device_access import DeviceAccess
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.running_firmware import PresentHash
 
@@ -208,6 +210,24 @@ async def test_an_announcement_belongs_to_one_device_only(
     assert running.config_hash == BUILT
 
 
+async def test_a_device_of_that_name_elsewhere_is_another_one(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    pass_time: Pass,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    device = coordinator.devices["lamp.yaml"]
+    access = DeviceAccess(address="192.168.1.20", address_given=True)
+    configured = replace(device, configuration=replace(device.configuration, access=access))
+    monkeypatch.setattr(coordinator.inventory, "_devices", {"lamp.yaml": configured})
+    elsewhere = AnnouncedFirmware("lamp", NEWEST, MAC, BUILT, ("192.168.1.21",))
+    coordinator.firmware._announced(elsewhere)
+    assert coordinator.firmware.running("lamp.yaml") is None
+    coordinator.firmware._announced(replace(elsewhere, addresses=("192.168.1.20",)))
+    assert coordinator.firmware.running("lamp.yaml") is not None
+
+
 async def test_it_is_known_after_a_restart_without_the_job(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
@@ -264,7 +284,7 @@ async def test_without_an_answer_nothing_is_claimed_and_it_is_asked_again_later(
     assert state(hass).state == "off"
     assert len(stage.config_hashes.asked) == 1
     stage.config_hashes.hashes["lamp.yaml"] = 0xAB
-    now = 3600.0
+    now = 6 * 3600.0
     await pass_time(244)
     assert len(stage.config_hashes.asked) == 2
     assert state(hass).state == "on"

@@ -46,6 +46,9 @@ def mdns(
         def decoded_properties(self) -> Mapping[str, str | None]:
             return announced[self.name]
 
+        def parsed_addresses(self) -> list[str]:
+            return []
+
         def parsed_scoped_addresses(self) -> list[str]:
             return list(announced[self.name])
 

@@ -13,13 +13,13 @@ from typing import Final
 from .cache.layout import CacheLayout
 from .model import BuildError
 from .process.processes import LaunchError, Processes
-from .toolchain.esphome_command import Entry, EsphomeCall, enter_directly, esphome_command
+from .toolchain.esphome_command import Entry, EsphomeCall, enter_limited, esphome_command
 from .toolchain.toolchains import Toolchains
 
 _LOGGER = logging.getLogger(__name__)
 
-_TIMEOUT: Final = 300.0
-"""Seconds; half a second here, several on a small board, more when a remote package is fetched."""
+_TIMEOUT: Final = 180.0
+"""Seconds; half a second here, ten on a small board, more when a remote package is fetched."""
 _NICE: Final = 19
 """It is never urgent."""
 _HASH: Final = re.compile(r"^0x([0-9a-f]{1,8})\s*$", re.MULTILINE)
@@ -38,7 +38,7 @@ class ConfigHashes:
         processes: Processes,
         toolchains: Toolchains,
         *,
-        entry: Entry = enter_directly,
+        entry: Entry = enter_limited,
     ) -> None:
         self._layout = layout
         self._processes = processes

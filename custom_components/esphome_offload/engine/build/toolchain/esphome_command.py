@@ -6,12 +6,15 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from ...const import GIB
 from ..cache.layout import CacheLayout, lock_of
 from ..process.containment import Contained, Containment
 from ..process.environment import process_environment
 from ..process.processes import Command
 from .toolchains import Toolchain
 
+_MEMORY = GIB
+"""Bytes of addresses; four times what a large configuration with fonts and images takes."""
 _BUNDLE_PROGRAM = Path(__file__).with_name("bundle_program.py")
 
 
@@ -31,6 +34,17 @@ def enter_directly(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str,
 def enter_to_bundle(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
     """Run the program that also keeps the validated configuration."""
     return (str(toolchain.python), "-P", str(_BUNDLE_PROGRAM), *arguments)
+
+
+def enter_limited(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
+    """Run ESPHome with a limit of memory: for what runs in the background, with files as they are."""
+    limited = (
+        "import resource, runpy, sys;"
+        f" resource.setrlimit(resource.RLIMIT_AS, ({_MEMORY}, {_MEMORY}));"
+        " sys.argv[0] = 'esphome';"
+        " runpy.run_module('esphome', run_name='__main__', alter_sys=True)"
+    )
+    return (str(toolchain.python), "-P", "-c", limited, *arguments)
 
 
 @dataclass(frozen=True, slots=True)
