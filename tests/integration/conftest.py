@@ -24,10 +24,12 @@ from custom_components.esphome_offload.engine.build.process.containment import (
 from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
+from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 
 from ..engine.devices.folder import ScriptedInspector
-from ..engine.jobs.fakes import BUILD_INFO, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+from ..engine.jobs.fakes import BUILD_INFO, Block, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
 from .guest_build_services import GuestBuildServicesMaker
 from .guest_client import OffloaderClient
 from .scripted_peers import ScriptedPeers
@@ -118,17 +120,27 @@ class Stage:
     processes: None = None
     inspector: ScriptedInspector = field(default_factory=lambda: ScriptedInspector(NEWEST))
     closed: int = 0
-    rooms_made: list[Collection[str] | None] = field(default_factory=list)
+    prunings: list[Collection[str] | None] = field(default_factory=list)
     """With the configurations that were known each time."""
 
     async def start(self) -> None:
         """End nothing: no process was started."""
 
+    async def start_blocked(
+        self, coordinator: OffloadCoordinator, operation: Operation = Operation.INSTALL
+    ) -> tuple[FirmwareJob, Block]:
+        """Return a job whose build has started and waits, and what it waits for."""
+        block = Block()
+        self.builder.script = [block]
+        job = await coordinator.async_submit("lamp.yaml", operation)
+        await block.entered.wait()
+        return job, block
+
     async def make_guest(self, layout: CacheLayout) -> GuestBuildServices:
         return await self.guests.make(layout)
 
     async def make_room(self, known: Collection[str] | None) -> None:
-        self.rooms_made.append(known)
+        self.prunings.append(known)
 
     async def aclose(self) -> None:
         self.closed += 1

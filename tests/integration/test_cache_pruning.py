@@ -9,7 +9,6 @@ import pytest
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.const import Operation
 
-from ..engine.jobs.fakes import Block
 from .conftest import Stage
 
 
@@ -25,7 +24,7 @@ async def test_the_cache_is_pruned_after_a_build_and_not_after_an_upload(
         job = await coordinator.async_submit("lamp.yaml", operation)
         await coordinator.async_wait(job)
         await pruned(coordinator)
-        assert stage.rooms_made == [{"lamp.yaml"}]
+        assert stage.prunings == [{"lamp.yaml"}]
 
 
 async def test_a_removed_configuration_is_kept_while_a_job_uses_it(
@@ -33,10 +32,7 @@ async def test_a_removed_configuration_is_kept_while_a_job_uses_it(
 ) -> None:
     (config_dir / "fan.yaml").write_text("esphome:\n  name: fan\nhost:\n")
     await coordinator.inventory.async_rescan()
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator, Operation.COMPILE)
     (config_dir / "lamp.yaml").unlink()
     await coordinator.inventory.async_rescan()
     coordinator._pruning.request()
@@ -44,7 +40,7 @@ async def test_a_removed_configuration_is_kept_while_a_job_uses_it(
     block.release.set()
     await coordinator.async_wait(job)
     await pruned(coordinator)
-    assert stage.rooms_made == [{"lamp.yaml", "fan.yaml"}, {"fan.yaml"}]
+    assert stage.prunings == [{"lamp.yaml", "fan.yaml"}, {"fan.yaml"}]
 
 
 async def test_an_empty_folder_does_not_mean_that_all_configurations_were_removed(
@@ -54,7 +50,7 @@ async def test_an_empty_folder_does_not_mean_that_all_configurations_were_remove
     await coordinator.inventory.async_rescan()
     coordinator._pruning.request()
     await pruned(coordinator)
-    assert stage.rooms_made == [None]
+    assert stage.prunings == [None]
 
 
 async def test_a_cache_that_cannot_be_pruned_is_logged(

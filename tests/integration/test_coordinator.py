@@ -14,7 +14,6 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import (
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from ..engine.jobs.fakes import Block
 from .conftest import (
     NEWEST,
     NEWEST_PRERELEASE,
@@ -198,10 +197,7 @@ async def test_a_job_is_stored_soon_although_others_keep_changing(
     stage: Stage,
     hass_storage: dict[str, dict[str, object]],
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
     assert "esphome_offload.jobs" not in hass_storage
     await hass.async_block_till_done(wait_background_tasks=True)
     stored = hass_storage["esphome_offload.jobs"]["data"]["jobs"]
@@ -217,10 +213,7 @@ async def test_an_interrupted_job_continues_when_this_instance_is_attached(
     entry: MockConfigEntry,
     hass_storage: dict[str, dict[str, object]],
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, _ = await stage.start_blocked(coordinator)
     await coordinator.async_stop()
     await hass.config_entries.async_unload(entry.entry_id)
 

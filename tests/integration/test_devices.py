@@ -25,7 +25,6 @@ from custom_components.esphome_offload.engine.const import JobStatus, Operation,
 from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from ..engine.jobs.fakes import Block
 from .conftest import (
     LAMP,
     NEWEST,
@@ -269,10 +268,7 @@ class TestFiles:
         pass_time: Pass,
         stage: Stage,
     ) -> None:
-        block = Block()
-        stage.builder.script = [block]
-        job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
-        await block.entered.wait()
+        job, block = await stage.start_blocked(coordinator, Operation.COMPILE)
         (config_dir / "lamp.yaml").unlink()
         await pass_time(31)
         block.release.set()

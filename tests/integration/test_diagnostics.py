@@ -18,7 +18,7 @@ from custom_components.esphome_offload.engine.build.model import BuilderStatus
 from custom_components.esphome_offload.engine.const import FailureReason, Operation
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from ..engine.jobs.fakes import Block, failing
+from ..engine.jobs.fakes import failing
 from .conftest import NEWEST, Stage
 from .guest_client import OffloaderClient
 
@@ -101,10 +101,7 @@ async def test_system_health_counts_jobs_and_shows_whether_this_machine_builds(
 ) -> None:
     assert await async_setup_component(hass, "system_health", {})
     await hass.async_block_till_done()
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator, Operation.COMPILE)
     stage.builder.become(status)
 
     info = await get_system_health_info(hass, DOMAIN)

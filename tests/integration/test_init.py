@@ -19,7 +19,6 @@ from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.host.guests import Guest
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 
-from ..engine.jobs.fakes import Block
 from .conftest import LAMP, NEWEST, Stage
 
 ENTITY = "update.desk_lamp_esphome"
@@ -50,10 +49,7 @@ async def test_a_reload_leaves_a_running_build_alone_and_starts_none(
 ) -> None:
     (config_dir / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
     assert await hass.config_entries.async_reload(entry.entry_id)
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
     other = await coordinator.async_submit("plug.yaml", Operation.INSTALL)
 
     assert await hass.config_entries.async_unload(entry.entry_id)
@@ -72,10 +68,7 @@ async def test_a_reload_leaves_a_running_build_alone_and_starts_none(
 async def test_disabling_the_entry_cancels_its_jobs(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
 
     await hass.config_entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
 
@@ -86,10 +79,7 @@ async def test_disabling_the_entry_cancels_its_jobs(
 async def test_removing_the_entry_cancels_its_jobs(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
 
     await hass.config_entries.async_remove(entry.entry_id)
 
@@ -101,10 +91,7 @@ async def test_removing_the_entry_cancels_its_jobs(
 async def test_changed_options_count_at_once_and_leave_a_running_build_alone(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, stage: Stage
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
 
     hass.config_entries.async_update_entry(
         entry,
@@ -167,10 +154,7 @@ async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
     stage: Stage,
     hass_storage: dict[str, dict[str, object]],
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
 
     await hass.async_stop(force=True)
 

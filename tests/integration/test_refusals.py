@@ -14,7 +14,6 @@ from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.device_access import DeviceAccess, OtaPlatform
 from custom_components.esphome_offload.engine.devices.answers import Answer
 
-from ..engine.jobs.fakes import Block
 from .conftest import LAMP, NEWEST, Pass, Stage
 
 type Answers = Callable[..., None]
@@ -128,10 +127,7 @@ async def test_a_job_that_waits_does_not_flash_what_became_unclear(
     pass_time: Pass,
     stage: Stage,
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
     (config_dir / "lamp-old.yaml").write_text(LAMP)
     await pass_time(31)
     block.release.set()

@@ -192,10 +192,7 @@ async def test_a_cancelled_job_raises_at_its_caller(
 async def test_a_second_installation_while_one_runs_is_refused(
     hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Scripted
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
     with pytest.raises(HomeAssistantError):
         await install(hass)
     with pytest.raises(ServiceValidationError, match=f"lamp runs already.*{job.job_id}"):
@@ -259,10 +256,7 @@ async def test_release_notes_say_how_the_job_stands(
         await client.send_json_auto_id({"type": "update/release_notes", "entity_id": ENTITY})
         return (await client.receive_json())["result"]
 
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
-    await block.entered.wait()
+    job, _ = await stage.start_blocked(coordinator, Operation.COMPILE)
     assert f"of {NEWEST} on This instance" in await notes()
     # Every slot is taken: another device's job would wait.
     assert "An update would wait for this: " in await notes()

@@ -206,10 +206,7 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(
     stage: Stage,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    block = Block()
-    stage.builder.script = [block]
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await block.entered.wait()
+    job, block = await stage.start_blocked(coordinator)
     listeners = coordinator.queue._ledger._listeners_by_job
     assert not listeners
     client = await hass_ws_client()
