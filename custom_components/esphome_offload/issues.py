@@ -4,6 +4,7 @@ Repairs are Markdown: texts that come from outside are shown without it.
 """
 
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
@@ -21,6 +22,7 @@ _ROLLED_BACK: Final = "rolled_back"
 _FOLDER_MISSING: Final = "folder_missing"
 _UNREADABLE: Final = "configuration_unreadable"
 _AMBIGUOUS: Final = "device_ambiguous"
+_CHOOSE_DEVICE: Final = "choose_device"
 _LENDING_IMPOSSIBLE: Final = "lending_impossible"
 _WRONG_CODES: Final = "pairing_wrong_codes"
 _PEER_INCOMPATIBLE: Final = "peer_incompatible"
@@ -117,26 +119,31 @@ def async_set_unreadable(
         )
 
 
-@callback
-def async_set_ambiguous(
-    hass: HomeAssistant, unclear: Mapping[str, tuple[str, tuple[str, ...]]]
-) -> None:
-    """Create the repairs about configurations whose device is unclear; delete all others.
+@dataclass(frozen=True, slots=True)
+class UnclearDevice:
+    """A node name and what its device could be mistaken for; ``can_choose``: among devices."""
 
-    ``unclear`` has, by file, the node name and what the device could be mistaken for.
-    """
+    node_name: str
+    rivals: tuple[str, ...]
+    can_choose: bool
+
+
+@callback
+def async_set_ambiguous(hass: HomeAssistant, unclear: Mapping[str, UnclearDevice]) -> None:
+    """Create the repairs about configurations (by file) whose device is unclear; delete all others."""
     for domain, issue_id in tuple(ir.async_get(hass).issues):
         file = issue_id.removeprefix(f"{_AMBIGUOUS}_")
         if domain == DOMAIN and file != issue_id and file not in unclear:
             ir.async_delete_issue(hass, domain, issue_id)
-    for file, (name, rivals) in unclear.items():
+    for file, device in unclear.items():
         _create_issue(
             hass,
             f"{_AMBIGUOUS}_{file}",
-            translation_key=_AMBIGUOUS,
+            translation_key=_CHOOSE_DEVICE if device.can_choose else _AMBIGUOUS,
+            choose_for=file if device.can_choose else None,
             file=file,
-            device=name,
-            rivals=", ".join(rivals),
+            device=device.node_name,
+            rivals=", ".join(device.rivals),
         )
 
 
@@ -208,13 +215,16 @@ def _create_issue(
     translation_key: str,
     severity: ir.IssueSeverity = ir.IssueSeverity.WARNING,
     is_persistent: bool = False,
+    choose_for: str | None = None,
     **placeholders: str,
 ) -> None:
     ir.async_create_issue(
         hass,
         DOMAIN,
         issue_id,
-        is_fixable=False,
+        # The dialog is in repairs.py.
+        is_fixable=choose_for is not None,
+        data=None if choose_for is None else {"file": choose_for},
         is_persistent=is_persistent,
         severity=severity,
         translation_key=translation_key,

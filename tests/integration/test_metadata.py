@@ -18,6 +18,7 @@ import yaml
 from custom_components.esphome_offload import services
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.flows import options as options_flow
+from custom_components.esphome_offload.inventory.choices import NO_DEVICE
 
 from .sources import (
     REPOSITORY,
@@ -235,6 +236,8 @@ def _flow_selectors() -> Iterator[tuple[str, list[str]]]:
             config = getattr(selector, "config", {})
             if "translation_key" in config:
                 yield config["translation_key"], config["options"]
+    # Of the dialog in repairs.py; its other options are devices.
+    yield "chosen_device", [NO_DEVICE]
 
 
 def test_icons_are_material_design_icons_and_states_differ_from_the_default(icons: Texts) -> None:

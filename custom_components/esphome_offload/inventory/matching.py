@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ..engine.devices.model import Configuration, CoreDevice
+from .choices import NO_DEVICE
 from .core_esphome import mac_suffix_stem
 
 
@@ -14,21 +15,26 @@ class Match:
     """The device of a configuration, None if Home Assistant has none.
 
     ``rivals`` say why it is unclear: other configurations of the same node name, or several
-    devices that it could be for. Nothing is flashed then.
+    devices that it could be for. Nothing is flashed then. ``candidates`` are the devices among
+    which a person may choose; ``settled``: the choice was none of them.
     """
 
     core: CoreDevice | None = None
     rivals: tuple[str, ...] = ()
+    candidates: tuple[CoreDevice, ...] = ()
+    settled: bool = False
 
 
 def match(
     configurations: Mapping[str, Configuration],
     devices: Iterable[CoreDevice],
     last_mac: Callable[[str], str | None] = lambda _file_name: None,
+    chosen: Callable[[str], str | None] = lambda _file_name: None,
 ) -> dict[str, Match]:
     """Return the match of each configuration.
 
-    An address that it gives decides. The node name alone does only if exactly one configuration
+    What a person chose decides (``chosen``, as in ``DeviceChoices``), else an address that it
+    gives. The node name alone does only if exactly one configuration
     and one device have it. A configuration that was renamed keeps the device that it had
     (``last_mac``), which has its former name until it is flashed.
     """
@@ -37,7 +43,7 @@ def match(
     for name, configuration in configurations.items():
         files[configuration.node_name].append(name)
     matches = {
-        name: _match(configuration, index, files[configuration.node_name])
+        name: _match(configuration, index, files[configuration.node_name], chosen(name))
         for name, configuration in configurations.items()
     }
     taken = {found.core.entry_id for found in matches.values() if found.core is not None}
@@ -96,7 +102,11 @@ class _Index:
                 self.by_address[_plain(address or "")].append(device)
 
 
-def _match(configuration: Configuration, index: _Index, files: list[str]) -> Match:
+def _match(
+    configuration: Configuration, index: _Index, files: list[str], choice: str | None
+) -> Match:
+    if choice is not None and (device := index.by_mac.get(choice)) is not None:
+        return Match(device)
     name = configuration.node_name
     named = index.by_name.get(name, [])
     if configuration.adds_mac_suffix or (not named and configuration.access.ota is None):
@@ -110,9 +120,10 @@ def _match(configuration: Configuration, index: _Index, files: list[str]) -> Mat
         return Match(None if one is None or _is_elsewhere(one, access.address) else one)
     rivals = [file for file in files if file != configuration.file_name]
     if rivals:
-        return Match(None, tuple(sorted(rivals)))
+        return Match(None, tuple(sorted(rivals)), tuple(named), choice == NO_DEVICE)
     if len(named) > 1:
-        return Match(None, tuple(sorted(device.host or device.node_name for device in named)))
+        others = sorted(device.host or device.node_name for device in named)
+        return Match(None, tuple(others), tuple(named), choice == NO_DEVICE)
     return Match(named[0] if named else None)
 
 

@@ -21,6 +21,7 @@ from ..engine.jobs.model import JobRequest
 from ..engine.jobs.ports import ConfigurationSource, FolderUnavailableError
 from ..engine.reason import Reason
 from ..storage import StatePersistence
+from .choices import DeviceChoices
 from .core_esphome import CoreDevice, CoreEsphome
 from .matching import Match, is_of_another, match
 
@@ -81,6 +82,8 @@ class DeviceInventory(ConfigurationSource):
         self._scan_lock = asyncio.Lock()
         self._configurations: Mapping[str, Configuration] = MappingProxyType({})
         self._devices: Mapping[str, OffloadDevice] = MappingProxyType({})
+        self._matches: Mapping[str, Match] = MappingProxyType({})
+        self._choices = DeviceChoices(hass)
         self._problems: frozenset[str] = frozenset()
         self._scanned_once = False
         self._unavailable = False
@@ -148,6 +151,7 @@ class DeviceInventory(ConfigurationSource):
             if config_dir is not None:
                 scanner = self._scanner = Scanner(config_dir, self._inspector)
                 self._config_dir = config_dir
+                await self._choices.async_load()
                 await scanner.restore(await self._store.load())
                 if self._scanner is not scanner:  # another folder was chosen meanwhile
                     return
@@ -219,6 +223,17 @@ class DeviceInventory(ConfigurationSource):
         )
 
     @callback
+    def candidates(self, configuration: str) -> tuple[CoreDevice, ...]:
+        """Return the devices that a configuration could be for, where it is unclear."""
+        found = self._matches.get(configuration)
+        return () if found is None else found.candidates
+
+    async def async_choose(self, configuration: str, choice: str) -> None:
+        """Remember which device a configuration is for; see ``DeviceChoices``."""
+        await self._choices.async_choose(configuration, choice)
+        self._match()
+
+    @callback
     def live_devices(self) -> Sequence[CoreDevice]:
         """Return all devices of core's esphome."""
         return self._core.devices()
@@ -263,7 +278,9 @@ class DeviceInventory(ConfigurationSource):
             return
         self._configurations = MappingProxyType(now)
         removed = before.keys() - now.keys()
-        self._scanned(DeviceChanges(frozenset(removed), _renamed(before, now)))
+        changes = DeviceChanges(frozenset(removed), _renamed(before, now))
+        self._choices.rename(changes.renamed)
+        self._scanned(changes)
         self._match()
 
     @callback
@@ -276,7 +293,9 @@ class DeviceInventory(ConfigurationSource):
         if self._match_timer is not None:
             self._match_timer.cancel()
             self._match_timer = None
-        matches = match(self._configurations, self._core.devices(), self._last_mac)
+        matches = self._matches = match(
+            self._configurations, self._core.devices(), self._last_mac, self._choices.get
+        )
         devices = {
             name: OffloadDevice(configuration, matches[name].core, matches[name].rivals)
             for name, configuration in self._configurations.items()
@@ -294,9 +313,13 @@ class DeviceInventory(ConfigurationSource):
         issues.async_set_ambiguous(
             self._hass,
             {
-                name: (device.configuration.node_name, device.rivals)
-                for name, device in self._devices.items()
-                if device.rivals
+                name: issues.UnclearDevice(
+                    self._configurations[name].node_name,
+                    found.rivals,
+                    can_choose=any(device.mac for device in found.candidates),
+                )
+                for name, found in self._matches.items()
+                if found.rivals and not found.settled
             },
         )
 

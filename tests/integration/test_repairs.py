@@ -1,0 +1,119 @@
+"""A person chooses which device a configuration is for, once."""
+
+from pathlib import Path
+
+from homeassistant.components.repairs import RepairsFlow
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import issue_registry as ir
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.repairs import async_create_fix_flow
+
+from .conftest import LAMP, Pass
+
+MACS = {"aa:bb:cc:00:00:01": "192.168.1.20", "aa:bb:cc:00:00:02": "192.168.1.21"}
+
+
+@pytest.fixture
+def lamps(hass: HomeAssistant) -> None:
+    """Let core's esphome know two lamps of one name."""
+    for mac, host in MACS.items():
+        entry = MockConfigEntry(
+            domain="esphome",
+            unique_id=mac,
+            title="Lamp",
+            data={"host": host, "port": 6053, "device_name": "lamp"},
+        )
+        entry.add_to_hass(hass)
+
+
+def unclear(hass: HomeAssistant) -> dict[str, bool]:
+    """Return the repairs about unclear devices, and whether they have a dialog."""
+    return {
+        issue_id.removeprefix("device_ambiguous_"): bool(issue.is_fixable)
+        for (domain, issue_id), issue in ir.async_get(hass).issues.items()
+        if domain == DOMAIN
+    }
+
+
+async def dialog(hass: HomeAssistant, file: str) -> RepairsFlow:
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, f"device_ambiguous_{file}")
+    assert issue is not None
+    flow = await async_create_fix_flow(hass, issue.issue_id, issue.data)
+    flow.hass, flow.handler, flow.flow_id = hass, DOMAIN, "flow"
+    return flow
+
+
+async def test_one_of_two_devices_of_a_name_is_chosen_and_remembered(
+    hass: HomeAssistant,
+    lamps: None,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    pass_time: Pass,
+    entry: MockConfigEntry,
+) -> None:
+    assert unclear(hass) == {"lamp.yaml": True}
+    flow = await dialog(hass, "lamp.yaml")
+    form = await flow.async_step_init()
+    assert form["type"] is FlowResultType.FORM
+    (selector,) = form["data_schema"].schema.values()
+    assert [option["value"] for option in selector.config["options"]] == [*MACS, "none"]
+
+    chosen = "aa:bb:cc:00:00:02"
+    assert (await flow.async_step_init({"device": chosen}))["type"] is FlowResultType.CREATE_ENTRY
+
+    def device() -> str | None:
+        core = coordinator.devices["lamp.yaml"].core
+        return None if core is None else core.mac
+
+    assert device() == chosen
+    assert unclear(hass) == {}
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert device() == chosen
+
+    # It goes with its file.
+    (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
+    await pass_time(31)
+    core = coordinator.devices["desk.yaml"].core
+    assert core is not None
+    assert core.mac == chosen
+
+
+async def test_a_copy_can_be_for_none(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, config_dir: Path, pass_time: Pass
+) -> None:
+    mac, host = next(iter(MACS.items()))
+    entry = MockConfigEntry(
+        domain="esphome",
+        unique_id=mac,
+        title="Lamp",
+        data={"host": host, "port": 6053, "device_name": "lamp"},
+    )
+    entry.add_to_hass(hass)
+    (config_dir / "lamp-old.yaml").write_text(LAMP)
+    await pass_time(31)
+    assert unclear(hass) == {"lamp.yaml": True, "lamp-old.yaml": True}
+
+    await (await dialog(hass, "lamp-old.yaml")).async_step_init({"device": "none"})
+    assert unclear(hass) == {"lamp.yaml": True}
+    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": mac})
+
+    assert unclear(hass) == {}
+    assert coordinator.devices["lamp.yaml"].core is not None
+    copy = coordinator.devices["lamp-old.yaml"]
+    assert copy.core is None
+    # It is still never flashed by its name.
+    assert copy.rivals == ("lamp.yaml",)
+
+
+async def test_without_a_device_there_is_nothing_to_choose(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, config_dir: Path, pass_time: Pass
+) -> None:
+    (config_dir / "lamp-old.yaml").write_text(LAMP)
+    await pass_time(31)
+    assert unclear(hass) == {"lamp.yaml": False, "lamp-old.yaml": False}
