@@ -167,6 +167,7 @@ TOOLS: Final = (
         "A tool was not found",
     ),
     fixed(r"((?:cannot|could not|failed to) execute)", "{0} a tool"),
+    fixed(r"error trying to exec|\bexecvp?\b", "cannot execute a tool"),
     fixed(r"posix_spawn", "posix_spawn failed"),
     named(
         r"\b(lib[A-Za-z0-9_+.-]{1,40}\.so[0-9.]{0,12}) was not found",
@@ -199,6 +200,11 @@ DOWNLOAD: Final = (
     ),
     fixed(r"registry metadata|package registry", "The package registry does not answer"),
     fixed(r"all mirrors", "No mirror has the download"),
+    fixed(r"(Failed to (?:download|fetch)|Could not (?:download|fetch))", "{0} a file"),
+    fixed(
+        r"(dubious ownership|object file .{1,200} is empty|loose object|bad object|index\.lock)",
+        "A clone of a repository is damaged",
+    ),
     fixed(
         r"Max retries exceeded|retries exceeded|after \d+ (?:attempts|retries)",
         "Max retries exceeded",
@@ -219,6 +225,14 @@ SETUP: Final = (
     fixed(r"[Ii]ncomplete(?: install)?", "An installed package is incomplete"),
     fixed(r"[Mm]anifest", "A package has no valid manifest"),
     fixed(r"UnknownPackageError|Could not find the package", "Could not find the package"),
+    fixed(
+        r"IncompatiblePlatform|is not compatible with PlatformIO",
+        "The platform is not compatible with PlatformIO",
+    ),
+    fixed(
+        r"(?:ESP-IDF|nRF Connect SDK|Zephyr|framework|tools?) .{0,80}fail(?:ure|ed)",
+        "The tools could not be installed",
+    ),
 )
 """What is said when the tools cannot be set up, and no line says more."""
 

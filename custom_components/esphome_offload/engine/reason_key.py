@@ -57,7 +57,7 @@ class ReasonKey(StrEnum):
     CONFIG_REFUSED = "config_refused", "ESPHome does not accept the configuration"
     CONFIG_REFUSED_AT = "config_refused_at", "ESPHome does not accept the configuration ({file}, line {row})"
     DOWNLOAD_FAILED = "download_failed", "Something that the build needs cannot be downloaded; check the internet connection of the machine that builds"
-    DISK_FULL = "disk_full", "The disk of the machine that builds is full; make room and try again"
+    DISK_FULL = "disk_full", "The disk is full; make room on the machine that builds and try again"
     TOOL_MISSING = "tool_missing", "A tool of the build is missing on the machine that builds, or cannot run there"
     TOOL_CRASHED = "tool_crashed", "The compiler crashed; if that happens again, check the memory and the storage of the machine that builds"
     TOOLS_NOT_SET_UP = "tools_not_set_up", "The tools of the build cannot be set up on the machine that builds"

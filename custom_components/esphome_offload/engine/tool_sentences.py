@@ -98,6 +98,7 @@ SIZE: Final = (
         "data size ({0} bytes) is greater than maximum allowed ({1} bytes)",
     ),
     fixed(r"\b(text|data|rodata|bss|irom0|iram) segment is too large", "{0} segment is too large"),
+    fixed(r"does not fit in configured flash size"),
     fixed(r"(exceeds (?:the )?(?:available|maximum|partition|flash) (?:space|size))", "size {0}"),
     fixed(r"[Ss]ketch too big", "sketch too big"),
     fixed(
@@ -137,7 +138,33 @@ PROJECT: Final = (
         r"[Vv]ersion solving failed|Cannot find a satisfying version|no versions of",
         "Version solving failed: the component registry has no such version",
     ),
-    fixed(r"not supported by the native toolchain"),
+    fixed(
+        r"not supported by (?:the native toolchain|'toolchain: arduino')",
+        "not supported by the native toolchain",
+    ),
+    fixed(r"This board doesn't support", "This board doesn't support the framework"),
+    fixed(
+        r"drop the raw build flags|conflict with .{1,60}; ",
+        "Build flags of the configuration conflict",
+    ),
+    fixed(
+        r"is not routed to the link line|must be a hex literal|requires MMU_IRAM_SIZE",
+        "A build flag of the configuration is not valid",
+    ),
+    fixed(
+        r"has no build of Arduino core|Arduino core [\w.]{1,20} is not supported",
+        "This version of the Arduino core is not supported",
+    ),
+    fixed(r"Two libraries resolve to the same", "Two libraries resolve to the same module"),
+    fixed(
+        r"No version of .{1,120} satisfies all requirements|Invalid PIO library|Unsupported library platforms",
+        "A library of the configuration cannot be used",
+    ),
+    fixed(r"a project the manifest does not have", "A project is not in the west manifest"),
+    fixed(
+        r"(?:InputError|ValidationError): (?:Partition|Error at line)|partition table .{0,80}(?:not valid|invalid)",
+        "The partition table is not valid",
+    ),
     fixed(r"[Mm]alformed build flag", "Malformed build flag"),
     fixed(r"Invalid board"),
     fixed(r"Local library directory does not exist"),
@@ -193,6 +220,15 @@ CONFIGURATION: Final = (
     fixed(r"^Couldn't find ID", "Couldn't find ID"),
     fixed(r"^ID .{0,100}redefined", "ID redefined"),
     fixed(r"^[Dd]uplicate key", "Duplicate key"),
+    fixed(
+        r"^Unable to find (action|condition|effect|filter|trigger) with (?:the|this) name",
+        "Unable to find {0} with this name",
+    ),
+    fixed(
+        r"^Pin .{1,60} is used in multiple places|^A pin is used in",
+        "A pin is used in multiple places",
+    ),
+    fixed(r"^(Invalid pin number|Cannot resolve pin name)", "{0}"),
     fixed(
         r"^This (?:feature|component|variable|option) (?:is )?only",
         "This is not supported on this platform",

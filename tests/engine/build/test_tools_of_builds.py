@@ -30,7 +30,9 @@ async def test_a_damaged_package_that_was_the_reason_is_removed(bench: Bench, si
     error = await bench.refused({"says": says, "exit": 1}, sink)
     assert error.reason.key is ReasonKey.TOOL_MISSING
     assert packages(bench) == []
-    assert "== Damaged, and removed: platformio/packages/tool-x" in sink.output
+    assert (
+        "== Damaged, and removed when no build uses it: platformio/packages/tool-x" in sink.output
+    )
 
 
 async def test_one_that_was_not_the_reason_stays(bench: Bench, sink: Sink) -> None:

@@ -40,6 +40,7 @@ _DOWNLOAD = re.compile(
     r"|Failed to (?:download|fetch|clone|connect)|Unable to (?:download|fetch|clone|find remote)"
     r"|The requested URL returned|RPC failed|early EOF|git is not installed|Git command"
     r"|unable to look up|ssh: |Cloning into|HTTPS?ConnectionPool|Timeout|.{1,100}timed out$"
+    r"|detected dubious ownership|object file .{1,200} is empty|loose object|bad object|Unable to create '"
     r"|the remote end hung up|could not (?:fetch|lock config file)|cannot (?:fetch|lock ref))"
 )
 # Nobody will ever get that.

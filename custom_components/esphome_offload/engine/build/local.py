@@ -275,7 +275,7 @@ class LocalBuilder(Builder):
         found = await asyncio.to_thread(find_damaged, self._layout, tuple(tail))
         self._damaged.update(dict.fromkeys(found))
         for package in found:
-            sink.lines((f"{OWN}Damaged, and removed: {'/'.join(package)}",))
+            sink.lines((f"{OWN}Damaged, and removed when no build uses it: {'/'.join(package)}",))
 
     def _prepare(self, tree: Path, request: BuildRequest) -> None:
         self._layout.make()

@@ -112,7 +112,7 @@ class BuildSink(Protocol):
         """Enter a stage."""
 
     def progress(self, percent: float) -> None:
-        """Report how far the current stage is, 0 to 100; may go backwards (sub-builds)."""
+        """Report how far the current stage is, 0 to 100; an upload may begin again."""
 
     def lines(self, lines: Sequence[str]) -> None:
         """Report finished output lines, without terminators and escape codes."""
