@@ -113,18 +113,23 @@ class FirmwareFlasher:
         why: ReasonKey | None = None
         result = ProcessResult(exit_code=1)
 
+        def advance() -> None:
+            # What ESPHome says while it is ended comes too late.
+            if not limit.expired():
+                limit.reschedule(loop.time() + self._stalled)
+
         def lines(batch: Sequence[str]) -> None:
             tail.extend(batch)
             sink.lines(batch)
             if limit.when() is not None or any(map(_STARTED.search, batch)):
-                limit.reschedule(loop.time() + self._stalled)
+                advance()
 
         def progress(percent: float) -> None:
             nonlocal best
             sink.progress(percent)
             if percent > best:
                 best = percent
-                limit.reschedule(loop.time() + self._stalled)
+                advance()
 
         try:
             async with asyncio.timeout(None) as limit:
