@@ -114,11 +114,19 @@ def _peer(peer: Peer) -> dict[str, Any]:
 
 def _device(device: OffloadDevice) -> dict[str, Any]:
     configuration, core = device.configuration, device.core
+    access = configuration.access
     return {
         "configuration": configuration.file_name,
         "platform": configuration.platform,
         "deep_sleep": configuration.deep_sleep,
+        "adds_mac_suffix": configuration.adds_mac_suffix,
+        "min_version": configuration.min_version,
         "files": len(configuration.files),
+        "ota": None if access.ota is None else [each.platform for each in access.ota],
+        "address_given": access.address_given,
+        "api": access.api,
+        "good_after": access.good_after,
+        "unclear": bool(device.rivals),
         "known_to_esphome": core is not None,
         "online": None if core is None else core.online,
         "esphome_version": None if core is None else core.esphome_version,

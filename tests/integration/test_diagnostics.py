@@ -16,10 +16,12 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
 from custom_components.esphome_offload.engine.const import FailureReason, Operation
+from custom_components.esphome_offload.engine.device_access import DeviceAccess, OtaPlatform
+from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..engine.jobs.fakes import failing
-from .conftest import NEWEST, Stage
+from .conftest import LAMP, NEWEST, Pass, Stage
 from .guest_client import OffloaderClient
 
 
@@ -117,3 +119,28 @@ async def test_system_health_counts_jobs_and_shows_whether_this_machine_builds(
     }
     block.release.set()
     await coordinator.async_wait(job)
+
+
+async def test_diagnostics_say_what_esphome_says_of_a_device_and_no_address(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    stage: Stage,
+    config_dir: Path,
+    pass_time: Pass,
+) -> None:
+    access = DeviceAccess(
+        (OtaPlatform("web_server", 80),), "192.168.1.9", address_given=True, api=False
+    )
+    stage.inspector.answers["lamp.yaml"] = Answer(
+        "lamp.yaml", node_name="lamp", platform="esp32", access=access, reads=("lamp.yaml",)
+    )
+    (config_dir / "lamp.yaml").write_text(f"{LAMP}# changed")
+    await pass_time(31)
+
+    shown = await async_get_config_entry_diagnostics(hass, entry)
+
+    (device,) = shown["devices"]
+    assert (device["platform"], device["ota"], device["api"]) == ("esp32", ["web_server"], False)
+    assert device["address_given"] is True
+    assert "192.168.1.9" not in str(shown)
