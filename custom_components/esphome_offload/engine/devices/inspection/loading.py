@@ -84,7 +84,9 @@ class Loading:
     def _prepare(self) -> None:
         """Put what notes and forgives into ESPHome's loader."""
         yaml = self._yaml
-        find_files = yaml.find_files
+        # ESPHome 2026.6 has it under another name.
+        name = "find_files" if hasattr(yaml, "find_files") else "_find_files"
+        find_files = getattr(yaml, name)
 
         def find(directory: Path, pattern: str) -> Iterator[Path]:
             self._note(directory)
@@ -92,7 +94,7 @@ class Loading:
                 self._note(found.parent)
                 yield found
 
-        yaml.find_files = find
+        setattr(yaml, name, find)
         self._load_internal = yaml._load_yaml_internal  # noqa: SLF001
         yaml._load_yaml_internal = self._load_file  # noqa: SLF001
         yaml._FAST_YAML_LOADER = partial(self._load_file, track_document_range=False)  # noqa: SLF001
