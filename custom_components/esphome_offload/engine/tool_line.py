@@ -13,7 +13,7 @@ import re
 from typing import Final
 
 from .machine_sentences import CRASH, DEVICE, DISK, DOWNLOAD, MEMORY, NETWORK, SETUP, TOOLS
-from .tool_sentences import CONFIGURATION, LINKER, PROJECT, SIZE, Sentence
+from .tool_sentences import CONFIGURATION, LINKER, OVERFLOWS, PROJECT, SIZE, Sentence
 
 _LONGEST: Final = 1000
 _SOURCE_FILE: Final = re.compile(
@@ -88,6 +88,7 @@ _MISSING_HEADER: Final = re.compile(r"[^\s:]{1,200}: No such file or directory")
 
 _SENTENCES: Final = (
     *DISK,
+    *OVERFLOWS,
     *LINKER,
     *SIZE,
     *CONFIGURATION,

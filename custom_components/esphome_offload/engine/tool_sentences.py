@@ -46,7 +46,7 @@ def named(pattern: str, here: str, anywhere: str) -> Sentence:
     return Sentence(re.compile(pattern), here, anywhere)
 
 
-LINKER: Final = (
+OVERFLOWS: Final = (
     fixed(
         rf"region {_REGION} overflowed by (\d{{1,9}}) bytes", "region {0} overflowed by {1} bytes"
     ),
@@ -68,6 +68,10 @@ LINKER: Final = (
         rf"section {_SECTION} (?:(?:LMA|VMA) .{{0,80}}? )?overlaps section {_SECTION}",
         "section {0} overlaps section {1}",
     ),
+)
+"""What linkers say when memory or flash of the device is too small; the first says by how much."""
+
+LINKER: Final = (
     fixed(r"undefined reference to ", "undefined reference to a symbol"),
     fixed(r"multiple definition of ", "multiple definition of a symbol"),
     fixed(r"undefined symbol: ", "undefined reference to a symbol"),
@@ -77,7 +81,7 @@ LINKER: Final = (
         "cannot find the library",
     ),
 )
-"""What linkers say."""
+"""What else linkers say."""
 
 SIZE: Final = (
     fixed(

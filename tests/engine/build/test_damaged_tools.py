@@ -89,6 +89,18 @@ def test_packages_without_a_manifest_are_found_where_one_is_missed(layout: Cache
     assert find_damaged(layout, ["Could not find one of 'platform.json' manifest files"]) == ()
 
 
+def test_tools_of_a_guest_are_not_ours(layout: CacheLayout) -> None:
+    guest = layout.guest("a" * 64)
+    guest.make()
+    theirs = package(guest, *COMPILER)
+    line = f"{theirs}/bin/g++: Exec format error"
+    assert find_damaged(layout, [line]) == ()
+    assert find_damaged(guest, [line]) == (COMPILER,)
+    package(layout, *COMPILER)
+    assert discard_package(layout, COMPILER)
+    assert theirs.exists()
+
+
 def test_only_the_named_package_is_removed(layout: CacheLayout) -> None:
     named = package(layout, *COMPILER)
     other = package(layout, "platformio", "packages", "tool-y")

@@ -151,7 +151,8 @@ def _may_decide(lines: Sequence[str]) -> Iterator[str | None]:
             continue
         continues = False
         progress = compiles(line) and not line.startswith(("FAILED", "***"))
-        quoted = progress or _NINJA.match(line) or _COMMAND.search(line)
+        command = _COMMAND.search(line) is not None and _DIAGNOSTIC.match(line) is None
+        quoted = progress or command or _NINJA.match(line) is not None
         yield None if quoted else line
 
 

@@ -15,7 +15,7 @@ from ..const import FailureReason
 from ..machine_sentences import CRASH, DISK, DOWNLOAD, MEMORY, NETWORK, SETUP, TOOLS
 from ..reason import Reason, ReasonKey
 from ..tool_line import shown_line, shown_path
-from ..tool_sentences import CONFIGURATION, LINKER, PROJECT, SIZE, Sentence
+from ..tool_sentences import CONFIGURATION, LINKER, OVERFLOWS, PROJECT, SIZE, Sentence
 from .build_log import BuildLog, hollow, read_log
 from .model import BuildError
 from .process.processes import ProcessResult
@@ -49,6 +49,7 @@ _NOT_THERE = re.compile(
     r"|Authentication failed|couldn't find remote ref|Remote branch .{1,200} not found"
 )
 
+_SYMBOL = re.compile(r"undefined symbol ([A-Z][A-Z0-9_]{1,60})\b")
 _SIGNALS = frozenset(each.value for each in signal.Signals)
 
 type _Meaning = tuple[Sequence[Sentence], FailureReason, ReasonKey]
@@ -113,7 +114,7 @@ def classify(
         or _first(log.setup, (_DOWNLOADS, _SETUP), code)
     )
     if found is not None:
-        return found
+        return _with_symbol(found, log)
     # As a shell tells it of what it ran.
     ended_by = result.signal or (code - 128 if code - 128 in _SIGNALS else None)
     if ended_by is not None:
@@ -144,6 +145,17 @@ def _first(lines: Sequence[str], meanings: Iterable[_Meaning], code: int) -> Bui
     return None
 
 
+def _with_symbol(error: BuildError, log: BuildLog) -> BuildError:
+    """Add the setting that Kconfig gave up for; it stands in a warning before."""
+    line = error.reason.line
+    if line == "Aborting due to Kconfig warnings":
+        symbols = (found[1] for each in log.lines if (found := _SYMBOL.search(each)) is not None)
+        if (symbol := next(symbols, None)) is not None:
+            reason = replace(error.reason, line=f"{line}: undefined symbol {symbol}")
+            return BuildError(error.failure_reason, reason, error.exit_code)
+    return error
+
+
 def _diagnostic(lines: Sequence[str], config_dir: Path, code: int) -> BuildError | None:
     """Return what the first error of the compiler says."""
     for line in lines:
@@ -157,16 +169,17 @@ def _diagnostic(lines: Sequence[str], config_dir: Path, code: int) -> BuildError
 
 def _too_large(lines: Sequence[str], code: int) -> BuildError | None:
     """Return by how much the firmware is too large, if that is what went wrong."""
-    said = next((text for line in lines if (text := _said(line, SIZE)) is not None), None)
-    overflows = [int(found[1]) for line in lines if (found := _OVERFLOWED.search(line)) is not None]
-    if said is None and not overflows:
+    too_large = (*OVERFLOWS, *SIZE)
+    said = next((text for line in lines if (text := _said(line, too_large)) is not None), None)
+    if said is None:
         return None
+    overflows = [int(found[1]) for line in lines if (found := _OVERFLOWED.search(line)) is not None]
     overflows += [int(found[1], 16) for line in lines if (found := _OVERFLOW.search(line))]
     overflows += [
         int(found[1]) - int(found[2]) for line in lines if (found := _GREATER.search(line))
     ]
-    # What the linker says of the region says more than that something does not fit.
-    line = next((text for each in lines if (text := _said(each, LINKER[:1])) is not None), said)
+    # By how much it is too much says more than that something does not fit.
+    line = next((text for each in lines if (text := _said(each, OVERFLOWS[:1])) is not None), said)
     if not overflows:
         return BuildError(
             FailureReason.COMPILE_FAILED, Reason(ReasonKey.FIRMWARE_TOO_LARGE, line=line), code
