@@ -105,11 +105,11 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         The words hold the configuration's hash: one change that is skipped hides no other.
         """
         version = self.coordinator.versions.latest
-        changed = self.coordinator.firmware.changed_hash(self.configuration)
+        changed = self.coordinator.firmware.change_id(self.configuration)
         if version is None or changed is None or version != self.installed_version:
             return version
         return common_text(
-            self.hass, "configuration_changed_version", version=version, hash=f"{changed:08x}"
+            self.hass, "configuration_changed_version", version=version, hash=changed
         )
 
     @override

@@ -1,9 +1,9 @@
 """ConfigurationChanges: asks ESPHome in the background whether configurations changed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
@@ -13,6 +13,7 @@ from homeassistant.helpers.start import async_at_started
 from ..const import DOMAIN
 from ..engine.build.config_hash import ConfigHashes
 from ..engine.clock import SystemTime, Time
+from ..engine.jobs.ports import FolderUnavailableError
 from ..engine.tasks import CoalescedTask
 from .device_firmware import DeviceFirmware
 from .running_firmware import PresentHash, RunningFirmware
@@ -22,13 +23,12 @@ _INTERVAL: Final = timedelta(seconds=60)
 _AGAIN_AFTER: Final = 6 * 3600.0
 """Seconds, when there was no answer: a package may have been out of reach."""
 
-type _Stamp = tuple[tuple[int, int, int] | None, ...]
-type _Checked = tuple[_Stamp, RunningFirmware, PresentHash | None]
+type _Checked = tuple[object, RunningFirmware, PresentHash | None]
 """The files, what the device runs, and the answer."""
 
 
 class ConfigurationChanges:
-    """Looks once a minute at the times of files, and asks about those that changed.
+    """Looks once a minute which files the scans have found changed, and asks about them.
 
     One after the other, only for devices whose own hash is known, and only while nothing is
     built: ``idle`` says so, ``in_use`` for one configuration.
@@ -89,24 +89,22 @@ class ConfigurationChanges:
 
     async def _async_check(self) -> None:
         wanted = {
-            name: (device.configuration.files, running)
-            for name, device in self._configurations.devices.items()
+            name: running
+            for name in self._configurations.devices
             if (running := self._firmware.running(name)) is not None
             and running.config_hash is not None
             and self._hashes.can_tell(running.esphome_version)
         }
-        stamps = await self._hass.async_add_executor_job(
-            lambda: {name: _stamp(files) for name, (files, _) in wanted.items()}
-        )
-        for name, (_, running) in wanted.items():
-            checked = stamps[name], running, self._firmware.present(name)
+        for name, running in wanted.items():
+            files = self._configurations.files_state(name)
+            checked = files, running, self._firmware.present(name)
             if self._checked.get(name) == checked and not self._due(name):
                 continue
             if self._task is None or not self._idle():
                 return
             if not self._in_use(name) and await self._async_ask(name, running):
                 # What the answer has changed is looked at once more, and is cheap then.
-                self._checked[name] = stamps[name], running, self._firmware.present(name)
+                self._checked[name] = files, running, self._firmware.present(name)
 
     def _due(self, name: str) -> bool:
         again_at = self._again_at.get(name)
@@ -114,7 +112,7 @@ class ConfigurationChanges:
 
     async def _async_ask(self, name: str, running: RunningFirmware) -> bool:
         """Find out the hash of a configuration; returns whether that is done for now."""
-        fingerprint = await self._configurations.fingerprint(name)
+        fingerprint = await self._async_fingerprint(name)
         if fingerprint is None:
             return False
         self._again_at.pop(name, None)
@@ -138,19 +136,12 @@ class ConfigurationChanges:
         ):
             portable = await self._hashes.is_portable(*question, present.config_hash)
             present = replace(present, portable=portable)
-        if await self._configurations.fingerprint(name) != fingerprint:
+        if await self._async_fingerprint(name) != fingerprint:
             return False
         self._firmware.set_present(name, present)
         return True
 
-
-def _stamp(files: tuple[Path, ...]) -> _Stamp:
-    return tuple(map(_stamp_of, files))
-
-
-def _stamp_of(file: Path) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat()
-    except OSError:
+    async def _async_fingerprint(self, name: str) -> str | None:
+        with suppress(FolderUnavailableError):
+            return await self._configurations.fingerprint(name)
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

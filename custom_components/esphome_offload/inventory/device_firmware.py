@@ -19,6 +19,7 @@ from .running_firmware import (
     RunningFirmware,
     after_announcement,
     after_connection,
+    change_id,
     is_changed,
 )
 from .tracker import OffloadDevice
@@ -91,10 +92,12 @@ class DeviceFirmware:
         """Return the last hash of a configuration."""
         return self._record(configuration).present
 
-    def changed_hash(self, configuration: str) -> int | None:
-        """Return the hash of a configuration that changed since its device was flashed, else None."""
-        present = self.present(configuration)
-        return present.config_hash if present and self.is_changed(configuration) else None
+    def change_id(self, configuration: str) -> str | None:
+        """Return what tells the change of a configuration from others; None: it has not changed."""
+        running, present = self.running(configuration), self.present(configuration)
+        if present is None or not is_changed(running, present):
+            return None
+        return change_id(present, running)
 
     def is_changed(self, configuration: str) -> bool | None:
         """Return whether a configuration changed since its device was flashed; None: unknown."""

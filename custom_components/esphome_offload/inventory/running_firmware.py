@@ -62,6 +62,16 @@ class PresentHash:
     portable: bool | None = None
 
 
+def is_other_source(running: RunningFirmware, present: PresentHash) -> bool:
+    """Return whether a file that is no YAML changed, such as a header: no hash tells that."""
+    before, now = _sources(running.fingerprint or ""), _sources(present.fingerprint)
+    return bool(before and now) and before != now
+
+
+def _sources(fingerprint: str) -> str:
+    return fingerprint.partition(".")[2]
+
+
 def is_changed(running: RunningFirmware | None, present: PresentHash | None) -> bool | None:
     """Return whether a configuration is another than that of the firmware; None: unknown."""
     if running is None or present is None or running.config_hash is None:
@@ -70,6 +80,8 @@ def is_changed(running: RunningFirmware | None, present: PresentHash | None) -> 
         return None
     if running.fingerprint == present.fingerprint:
         return False
+    if is_other_source(running, present):
+        return True
     if running.local_hash is not None:
         return present.config_hash != running.local_hash
     if present.config_hash == running.config_hash:
@@ -104,3 +116,10 @@ def after_connection(known: RunningFirmware | None, device: CoreDevice) -> Runni
     if known.build_time is None:
         return replace(known, build_time=build_time)
     return RunningFirmware(version, build_time=build_time)
+
+
+def change_id(present: PresentHash, running: RunningFirmware | None) -> str:
+    """Return eight digits that tell one change of a configuration from another."""
+    if running is not None and is_other_source(running, present):
+        return _sources(present.fingerprint)[:8]
+    return f"{present.config_hash:08x}"

@@ -129,6 +129,10 @@ class DeviceInventory(ConfigurationSource):
         except Unavailable as error:
             raise FolderUnavailableError from error
 
+    def files_state(self, configuration: str) -> object:
+        """Return what is equal as long as no file of a configuration changes; without I/O."""
+        return None if self._scanner is None else self._scanner.state(configuration)
+
     @override
     def node_name(self, configuration: str) -> str | None:
         return None if self._scanner is None else self._scanner.node_name(configuration)

@@ -298,6 +298,32 @@ class TestFingerprints:
         folder.write("parts/two.h", "")
         assert await folder.scanner.fingerprint("a.yaml") != first
 
+    async def test_its_second_part_is_of_files_that_are_no_yaml(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        folder.write("own.h", "// one")
+        assert (await folder.scanner.fingerprint("a.yaml") or "").endswith(".")
+        folder.write("a.yaml", HALL)
+        folder.inspector.answers["a.yaml"] = Answer("a.yaml", reads=("own.h",))
+        first = await folder.scanner.fingerprint("a.yaml") or ""
+        folder.write("a.yaml", f"{HALL}# a comment")
+        second = await folder.scanner.fingerprint("a.yaml") or ""
+        folder.write("own.h", "// two")
+        third = await folder.scanner.fingerprint("a.yaml") or ""
+        assert first != second
+        assert first.partition(".")[2] == second.partition(".")[2] != third.partition(".")[2]
+
+    async def test_the_state_changes_with_the_scans(self, folder: Folder) -> None:
+        assert folder.scanner.state("a.yaml") is None
+        folder.write("a.yaml", KITCHEN)
+        await folder.scan()
+        before = folder.scanner.state("a.yaml")
+        await folder.scan()
+        assert folder.scanner.state("a.yaml") == before
+        folder.write("a.yaml", HALL)
+        assert folder.scanner.state("a.yaml") == before
+        await folder.scan()
+        assert folder.scanner.state("a.yaml") != before
+
     async def test_a_removed_configuration_has_none(self, folder: Folder) -> None:
         folder.write("b.yaml", KITCHEN)
         assert await folder.scanner.fingerprint("a.yaml") is None

@@ -12,6 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.const import Operation, Source
 from custom_components.esphome_offload.engine.device_access import DeviceAccess
+from custom_components.esphome_offload.engine.jobs.ports import FolderUnavailableError
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.running_firmware import PresentHash
 
@@ -30,6 +31,8 @@ def pass_time(hass: HomeAssistant, pass_time: Pass) -> Pass:
 
     async def wait(seconds: float) -> None:
         await pass_time(seconds)
+        # The scan that the time has started has ended by now.
+        hass.data[DATA_COORDINATOR]._changes.request()
         await checked(hass)
 
     return wait
@@ -287,6 +290,30 @@ async def test_without_an_answer_nothing_is_claimed_and_it_is_asked_again_later(
     now = 6 * 3600.0
     await pass_time(244)
     assert len(stage.config_hashes.asked) == 2
+    assert state(hass).state == "on"
+
+
+async def test_nothing_is_asked_while_the_folder_is_away(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    stage: Stage,
+    pass_time: Pass,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await install(hass)
+    edit(config_dir, stage, 0xAB)
+
+    async def away(_: str) -> None:
+        raise FolderUnavailableError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(coordinator.inventory, "fingerprint", away)
+        await pass_time(61)
+    assert stage.config_hashes.asked == []
+    assert "failed" not in caplog.text
+    await pass_time(122)
     assert state(hass).state == "on"
 
 

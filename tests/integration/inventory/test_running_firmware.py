@@ -15,6 +15,7 @@ from custom_components.esphome_offload.inventory.running_firmware import (
     RunningFirmware,
     after_announcement,
     after_connection,
+    change_id,
     is_changed,
 )
 
@@ -85,6 +86,22 @@ CHANGED = PresentHash("other files", "2026.10.0", 6)
         (RunningFirmware("2026.10.0", 9, None, "files"), HERE, False),
         (RunningFirmware("2026.10.0", 9, None, "files", 5), replace(CHANGED, config_hash=5), False),
         (RunningFirmware("2026.10.0", 9, None, "files", 5), CHANGED, True),
+        # A header that changed, or one that was not known of before.
+        (
+            RunningFirmware("2026.10.0", 5, None, "yaml.old", 5),
+            replace(HERE, fingerprint="yaml.new"),
+            True,
+        ),
+        (
+            RunningFirmware("2026.10.0", 5, None, "yaml.", 5),
+            replace(HERE, fingerprint="yaml.new"),
+            False,
+        ),
+        (
+            RunningFirmware("2026.10.0", 5, None, "yaml.old", 5),
+            replace(HERE, fingerprint="yml.old"),
+            False,
+        ),
         # Flashed by another tool.
         (RunningFirmware("2026.10.0", 5), HERE, False),
         (RunningFirmware("2026.10.0", 9), HERE, None),
@@ -96,6 +113,12 @@ def test_a_change_is_claimed_only_where_hashes_can_be_compared(
     running: RunningFirmware | None, present: PresentHash | None, *, changed: bool | None
 ) -> None:
     assert is_changed(running, present) is changed
+
+
+def test_each_change_has_a_name_of_its_own() -> None:
+    running = RunningFirmware("2026.10.0", 5, None, "yaml.old", 5)
+    assert change_id(replace(HERE, config_hash=0xAB), None) == "000000ab"
+    assert change_id(replace(HERE, fingerprint="yaml.0123456789"), running) == "01234567"
 
 
 @pytest.mark.parametrize(

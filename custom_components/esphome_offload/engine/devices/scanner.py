@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 import logging
 from pathlib import Path
 from typing import Final
@@ -153,6 +154,8 @@ class Scanner:
         files that the build reads; not remote packages. The digest is the same after a restart and
         when the folder moves. None when the configuration does not exist; raises
         FolderUnavailableError.
+
+        After a dot comes another one, of the files that are no YAML; nothing if there are none.
         """
         async with self._lock:
             look = await self._look()
@@ -162,7 +165,16 @@ class Scanner:
                 answers = await self._answers([configuration], look, ask=True)
                 self._known = {**self._known, **answers}
             paths = list(self._known[configuration].signatures)
-            return await self._bounded(folder.content_digest, str(self._config_dir), paths)
+            sources = [path for path in paths if Path(path).suffix not in ("", ".yaml", ".yml")]
+            digest = partial(folder.content_digest, str(self._config_dir))
+            return await self._bounded(
+                lambda: f"{digest(paths)}.{digest(sources) if sources else ''}"
+            )
+
+    def state(self, configuration: str) -> object:
+        """Return what is equal as long as the scans find no file of a configuration changed."""
+        known = self._known.get(configuration)
+        return None if known is None else known.signatures
 
     async def _look(self) -> _Look:
         """Look at the folder; raises FolderUnavailableError."""
