@@ -108,11 +108,7 @@ class PairingSteps(ConfigFlow):
             step_id="code",
             data_schema=self.add_suggested_values_to_schema(CODE_SCHEMA, user_input),
             errors=errors,
-            description_placeholders={
-                **self._placeholders,
-                "label": shown(self._found.label),
-                "url": self._found.url,
-            },
+            description_placeholders=self._placeholders_of(self._found),
         )
 
     async def async_step_same_identity(
@@ -131,12 +127,11 @@ class PairingSteps(ConfigFlow):
         return self.async_show_form(
             step_id="same_identity",
             errors=errors,
-            description_placeholders={
-                **self._placeholders,
-                "label": shown(self._found.label),
-                "url": self._found.url,
-            },
+            description_placeholders=self._placeholders_of(self._found),
         )
+
+    def _placeholders_of(self, found: _Found) -> dict[str, str]:
+        return {**self._placeholders, "label": shown(found.label), "url": found.url}
 
     async def _async_address_step(
         self, step_id: str, user_input: dict[str, Any] | None, proposed: Mapping[str, Any]

@@ -3,13 +3,8 @@
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
+from noise import exceptions
 from noise.connection import Keypair, NoiseConnection
-from noise.exceptions import (
-    NoiseHandshakeError,
-    NoiseInvalidMessage,
-    NoiseMaxNonceError,
-    NoiseValueError,
-)
 
 from .identity import Identity, PublicKey
 
@@ -24,10 +19,10 @@ _PAIRING: Final = b"Noise_XXpsk0_25519_ChaChaPoly_SHA256"
 # AssertionError in it, a point of small order as ValueError in the arithmetic.
 _BROKEN: Final = (
     InvalidTag,
-    NoiseHandshakeError,
-    NoiseInvalidMessage,
-    NoiseMaxNonceError,
-    NoiseValueError,
+    exceptions.NoiseHandshakeError,
+    exceptions.NoiseInvalidMessage,
+    exceptions.NoiseMaxNonceError,
+    exceptions.NoiseValueError,
     ValueError,
     IndexError,
     AssertionError,
