@@ -14,7 +14,7 @@ from custom_components.esphome_offload.engine.devices.scanner import (
     FolderUnavailableError,
     Scanner,
 )
-from custom_components.esphome_offload.engine.reason import ReasonKey
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .folder import KITCHEN, Folder, ScriptedInspector
 
@@ -155,6 +155,26 @@ class TestAsking:
         assert result.unsure == {"a.yaml", "b.yaml"}
         # It may need a repair: it is not asked again at each look.
         assert len(folder.inspector.asked) == 2
+
+    async def test_a_file_that_met_a_limit_is_tried_again_but_not_at_once(
+        self, folder: Folder
+    ) -> None:
+        folder.write("a.yaml", KITCHEN)
+        problem = Reason(ReasonKey.CONFIGURATION_TAKES_TIME, {"file": "a.yaml"})
+        folder.inspector.answers["a.yaml"] = Answer(
+            "a.yaml", node_name="kitchen", problem=problem, reads=("a.yaml",)
+        )
+        for _ in range(3):
+            assert (await folder.scan()).problems == {"a.yaml": problem}
+        # The second time at once, as after a restart: the machine may have been busy.
+        assert folder.inspector.asked == [["a.yaml"]] * 2
+        folder.inspector.answers.clear()
+        folder.scanner._limits_again.clear()
+
+        assert (await folder.scan()).problems == {}
+        await folder.scan()
+
+        assert folder.inspector.asked == [["a.yaml"]] * 3
 
     async def test_a_quick_scan_asks_nobody(self, folder: Folder) -> None:
         folder.write("a.yaml", KITCHEN)

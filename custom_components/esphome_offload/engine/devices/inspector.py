@@ -43,8 +43,8 @@ class _Limits:
 # The largest real files take a second here, ten on a small board, and 20 MiB beyond the 32 MiB of
 # ESPHome itself. Of a folder whose files all take that long, the rest has to wait.
 _READING: Final = _Limits(seconds=10.0, memory=96 * MIB, timeout=2.0)
-# Twice the seconds may pass, which a small repository over a slow line does not need.
-_FETCHING: Final = _Limits(seconds=60.0, memory=1024 * MIB, timeout=120.0)
+# Six times the seconds may pass, which a small repository over a slow line does not need.
+_FETCHING: Final = _Limits(seconds=30.0, memory=1024 * MIB, timeout=180.0)
 
 
 class Inspector(Protocol):

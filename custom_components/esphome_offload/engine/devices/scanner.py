@@ -26,6 +26,15 @@ _PLAIN_LIMIT: Final = 256 * 1024
 _ASK_AGAIN: Final = 600.0
 """Seconds until ESPHome is asked again when it did not answer: it may need a repair, or memory."""
 
+_LIMITS: Final = frozenset(
+    {
+        ReasonKey.CONFIGURATION_TAKES_MEMORY,
+        ReasonKey.CONFIGURATION_TAKES_TIME,
+        ReasonKey.CONFIGURATION_CRASHES_ESPHOME,
+    }
+)
+_LIMITS_AGAIN: Final = 3600.0
+"""Seconds until a file that met a limit is tried again; it may take its ten seconds each time."""
 _FETCH_AGAIN: Final = 3600.0
 """Seconds until a remote package is tried again: there may be no network, or no such package."""
 
@@ -64,6 +73,7 @@ class Scanner:
         self._result = ScanResult()
         self._ask_again = 0.0
         self._fetch_again: dict[str, float] = {}
+        self._limits_again: dict[str, float] = {}
 
     @property
     def result(self) -> ScanResult:
@@ -209,7 +219,20 @@ class Scanner:
         known = self._known.get(name)
         if known is None or not folder.unchanged(known.signatures, look.signatures):
             return True
-        return ask and self._can_ask and known.esphome_version != self._inspector.version
+        if not ask or not self._can_ask:
+            return False
+        return known.esphome_version != self._inspector.version or self._limit_again(name, known)
+
+    def _limit_again(self, name: str, known: Known) -> bool:
+        """Return whether to ask again about a file that met a limit: the machine may be idle now."""
+        problem = known.answer.problem
+        if problem is None or problem.key not in _LIMITS:
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._limits_again.get(name, 0.0) > now:
+            return False
+        self._limits_again[name] = now + _LIMITS_AGAIN
+        return True
 
     @property
     def _can_ask(self) -> bool:

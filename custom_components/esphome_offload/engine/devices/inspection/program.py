@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         fetch: bool
 
 
-_WAITING = 2.0
-"""How much longer than its CPU time a file may take, for slow disks."""
+_WAITING = 6.0
+"""How much longer than its CPU time a file may take, beside builds and on slow disks."""
 _GRACE = 1.0
 """Seconds until a child that does not notice that its time is over is killed."""
 _COLLECTED = 25
