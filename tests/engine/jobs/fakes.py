@@ -288,6 +288,8 @@ class ScriptedDevices(DeviceLink):
         self.state: dict[str, Presence] = {}
         self.verdict = Verdict.CONFIRMED
         self.later = Verdict.CONFIRMED
+        self.stays: list[Verdict] = []
+        """Before ``later``, of one watch after the other."""
         self.names: dict[str, str] = {}
         self.before: BuildInfo | None = replace(BUILD_INFO, build_time="before")
         self.intruders: dict[str, str] = {}
@@ -336,7 +338,8 @@ class ScriptedDevices(DeviceLink):
 
     @override
     def watch_restart(self, request: JobRequest) -> RestartWatch:
-        self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate, self.later, self.before))
+        later = self.stays.pop(0) if self.stays else self.later
+        self.watches.append(ScriptedWatch(self.verdict, self.confirm_gate, later, self.before))
         return self.watches[-1]
 
     @override

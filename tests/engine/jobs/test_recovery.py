@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.model import Node
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
@@ -13,7 +14,7 @@ from custom_components.esphome_offload.engine.const import (
 )
 from custom_components.esphome_offload.engine.jobs import ledger, queue as queue_module
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
-from custom_components.esphome_offload.engine.jobs.ports import Presence
+from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdict
 from custom_components.esphome_offload.engine.jobs.router import Bind
 from custom_components.esphome_offload.engine.jobs.store import to_drop
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
@@ -317,3 +318,22 @@ async def test_the_outlook_is_the_choice_for_the_next_job(harness: QueueHarness)
     assert outlook.builder_id == "aa"
     job = await harness.run()
     assert job.routing.source_label == peer.label
+
+
+@pytest.mark.parametrize(
+    ("runs", "flashes"), [(Verdict.CONFIRMED, 1), (Verdict.UNKNOWN, 2), (Verdict.ANOTHER_BUILD, 2)]
+)
+async def test_a_device_whose_firmware_does_not_count_as_good_yet_is_not_flashed_again(
+    harness: QueueHarness, runs: Verdict, flashes: int
+) -> None:
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    harness.devices.confirm_gate = asyncio.Event()
+    job = await harness.run()
+    assert job.stage is Stage.VERIFYING
+    harness.devices.confirm_gate = None
+    harness.devices.stays = [runs]
+    await harness.restart()
+    (job,) = harness.queue.jobs()
+    assert job.status is JobStatus.COMPLETED
+    assert job.outcome.verified is True
+    assert len(harness.flasher.requests) == flashes

@@ -24,6 +24,7 @@ from .ports import (
     Flasher,
     Presence,
     QueueSettings,
+    Verdict,
 )
 from .remedies import Action, FailureHistory, Step
 from .verifying import Verification
@@ -85,6 +86,8 @@ class Flashing:
 
         ``outdated`` is called before anything is sent and returns whether to build again.
         """
+        if await self._stays_flashed(job, firmware):
+            return Flashed.VERIFIED
         unreachable, awake = False, False
         while True:
             # Files may have been saved while they were built, or while a device was waited for. Not
@@ -196,6 +199,21 @@ class Flashing:
         else:
             key, parameters = ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": name}
         raise BuildError(FailureReason.WRONG_DEVICE, Reason(key, parameters))
+
+    async def _stays_flashed(self, job: FirmwareJob, firmware: Firmware) -> bool:
+        """Return whether a device that was flashed before a restart has kept the firmware.
+
+        Until it counts as good, such a device takes no other.
+        """
+        seconds = self._good_after(job, firmware)
+        if job.flashed_at is None or not seconds:
+            return False
+        watch = self._devices.watch_restart(job.request)
+        try:
+            self._ledger.enter(job, Stage.VERIFYING)
+            return await watch.stays(firmware.build_info, seconds) is Verdict.CONFIRMED
+        finally:
+            watch.close()
 
     def _good_after(self, job: FirmwareJob, firmware: Firmware) -> float:
         """Return for how many seconds the boot loader may go back to the old firmware."""
