@@ -1,0 +1,5 @@
+"""``python -m esphome_offload_builder``."""
+
+from .cli import main
+
+main()

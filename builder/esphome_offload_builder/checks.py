@@ -1,0 +1,81 @@
+"""What is checked before anything runs. All functions block and raise RefusedError."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import fcntl
+import os
+from typing import Final
+
+from .engine.build.process.containment import Obstacle
+from .engine.build.resources import DISK_MIB, free_disk, why_not_here
+from .engine.build.services import BuildServices
+from .engine.const import MIB
+from .engine.host.status import why_not_lent
+from .engine.reason import Reason, ReasonKey
+from .settings import DataFolder, RefusedError
+
+_READ_OR_WRITE: Final = 0o066
+
+_OBSTACLES: Final = {
+    Obstacle.KERNEL: "the kernel {kernel} has no Landlock",
+    Obstacle.SWITCHED_OFF: "the kernel {kernel} was started without Landlock (parameter lsm)",
+    Obstacle.FORBIDDEN: "this program is not allowed to ask the kernel for it",
+    Obstacle.MACHINE: "that is not possible on a machine of type {machine}",
+}
+
+
+def check_machine(folder: DataFolder) -> None:
+    """Refuse a system that cannot compile, and a disk that is too small."""
+    if (why_not := why_not_here()) is not None:
+        raise RefusedError(str(why_not))
+    try:
+        free = free_disk(folder.root) // MIB
+    except OSError as err:
+        raise RefusedError(f"{folder.root} cannot be used: {err.strerror}") from err
+    if free < DISK_MIB:
+        figures = {"free": str(free), "needed": str(DISK_MIB)}
+        raise RefusedError(f"{folder.root}: {Reason(ReasonKey.DISK_LOW, figures)}")
+
+
+def check_folder(folder: DataFolder) -> None:
+    """Make the data folder, or refuse one that others can read: it holds the private key."""
+    root = folder.root
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = root.stat()
+    except OSError as err:
+        raise RefusedError(f"{root} cannot be used: {err.strerror}") from err
+    if status.st_uid != os.geteuid():
+        raise RefusedError(f"{root} belongs to another user (id {status.st_uid}); chown it")
+    if status.st_mode & _READ_OR_WRITE:
+        mode = status.st_mode & 0o777
+        raise RefusedError(
+            f"Others can read or change {root} (mode {mode:o}), which holds the private key of"
+            f" this builder; run: chmod 700 {root}"
+        )
+
+
+@contextmanager
+def only_one(folder: DataFolder) -> Iterator[None]:
+    """Refuse a second program with the same data folder for as long as the context lasts."""
+    with folder.lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(f"A builder runs already with {folder.root}") from None
+        yield
+
+
+def check_containment(services: BuildServices, *, uncontained: bool) -> None:
+    """Refuse to build for guests what the system cannot contain, unless that is wanted."""
+    here = services.containment
+    why_not = why_not_lent(services.builder.status(), here, uncontained=uncontained)
+    if why_not is None:
+        return
+    if why_not.key is not ReasonKey.NOT_CONTAINED or here.obstacle is None:
+        raise RefusedError(str(why_not))
+    why = _OBSTACLES[here.obstacle].format(kernel=here.kernel, machine=here.machine)
+    raise RefusedError(
+        f"Builds of guests cannot be contained on this machine: {why}. They could read and change"
+        f" all that this program can; to run them in spite of that, start with --uncontained"
+    )

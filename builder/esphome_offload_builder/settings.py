@@ -1,0 +1,84 @@
+"""The settings of one run, and the paths in its data folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+import re
+from typing import Final
+
+DEFAULT_PORT: Final = 16053
+"""Not assigned by IANA, and below the ports that Linux gives to outgoing connections."""
+
+_PIN: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class RefusedError(Exception):
+    """The builder does not run like this; says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """All that one builder keeps is below ``root``."""
+
+    root: Path
+
+    @property
+    def identity(self) -> Path:
+        """The key pair."""
+        return self.root / "identity"
+
+    @property
+    def guests(self) -> Path:
+        """The paired offloaders."""
+        return self.root / "guests.json"
+
+    @property
+    def attempts(self) -> Path:
+        """The attempts of all guests."""
+        return self.root / "guest-builds.json"
+
+    @property
+    def cache(self) -> Path:
+        """Toolchains, trees, bundles, firmware: what can be made again."""
+        return self.root / "cache"
+
+    @property
+    def control(self) -> Path:
+        """The socket at which the running program answers."""
+        return self.root / "control.sock"
+
+    @property
+    def lock(self) -> Path:
+        """The file that is locked while the program runs."""
+        return self.root / "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a run was started with.
+
+    ``host`` None: all addresses. ``guests`` are pins of offloaders that need no pairing code.
+    ``uncontained``: builds of guests run also where the system cannot contain them.
+    """
+
+    folder: DataFolder
+    name: str
+    port: int = DEFAULT_PORT
+    host: str | None = None
+    slots: int = 1
+    disk_gib: int = 20
+    guests: tuple[str, ...] = ()
+    uncontained: bool = False
+    announce: bool = True
+
+
+def read_pins(text: str) -> tuple[str, ...]:
+    """Return the pins in a text: separated by white space or commas, ``#`` begins a comment.
+
+    Raises RefusedError for a word that is no pin.
+    """
+    lines = (line.partition("#")[0] for line in text.splitlines())
+    words = [word.lower() for line in lines for word in line.replace(",", " ").split()]
+    for word in words:
+        if not _PIN.fullmatch(word):
+            raise RefusedError(f"{word[:80]!r} is not a pin, which has 64 hexadecimal digits")
+    return tuple(dict.fromkeys(words))

@@ -1,0 +1,205 @@
+"""The running builder, as its guests and its owner see it."""
+
+import asyncio
+import json
+from pathlib import Path
+import stat
+
+import aiohttp
+from click.testing import CliRunner, Result
+from esphome_offload_builder import __version__, control, program
+from esphome_offload_builder.cli import main
+from esphome_offload_builder.control_client import ControlClient
+from esphome_offload_builder.engine.build.model import BuilderStatus
+from esphome_offload_builder.engine.protocol.identity import load_or_create
+from esphome_offload_builder.settings import RefusedError, Settings
+import pytest
+
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.hello import Program
+from custom_components.esphome_offload.engine.protocol.pairing import PairingError
+
+from .running import Guest, running, settings_of
+
+
+async def call(settings: Settings, *arguments: str) -> Result:
+    """Run a command in a thread, as a process of its own would."""
+    argv = ["--data", str(settings.folder.root), *arguments]
+    return await asyncio.to_thread(CliRunner().invoke, main, argv)
+
+
+async def answer(settings: Settings, *arguments: str) -> str:
+    result = await call(settings, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+async def code_of(settings: Settings) -> str:
+    code: str = json.loads(await answer(settings, "pair", "--json"))["code"]
+    return code
+
+
+async def test_a_guest_pairs_with_the_code_and_sees_a_standalone_builder(
+    settings: Settings, guest: Guest
+) -> None:
+    paired = await guest.pair(await code_of(settings))
+    assert paired.label == "attic"
+    async with guest.connected(paired.public) as link:
+        assert link.introduction is not None
+        assert link.introduction.program is Program.STANDALONE_BUILDER
+        assert link.introduction.offer.version == __version__
+        assert link.status is not None
+        assert link.status.available
+        assert link.status.slots == 1
+        assert "living room: connected, 0 builds" in await answer(settings, "guests")
+
+
+async def test_a_wrong_code_pairs_nobody(settings: Settings, guest: Guest) -> None:
+    code = await code_of(settings)
+    with pytest.raises(PairingError) as error:
+        await guest.pair("1" * 8 if code[0] != "1" else "2" * 8)
+    assert error.value.code is ErrorCode.WRONG_CODE
+    assert "Guests: none" in await answer(settings, "guests")
+
+
+async def test_pair_shows_the_code_until_somebody_has_paired(
+    settings: Settings, guest: Guest
+) -> None:
+    showing = asyncio.create_task(call(settings, "pair"))
+    client = ControlClient(settings.folder)
+    async with asyncio.timeout(20):
+        while (code := (await client.window())["code"]) is None:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.01)
+    await guest.pair(code)
+    result = await showing
+    assert result.exit_code == 0
+    assert f"Code: {code}" in result.output
+    assert "Paired with living room." in result.output
+
+
+async def test_a_guest_that_is_removed_has_to_pair_again(settings: Settings, guest: Guest) -> None:
+    await guest.pair(await code_of(settings))
+    pin = guest.identity.pin_sha256
+    refused = await call(settings, "guests", "remove", "0" * 64)
+    assert refused.exit_code == 1
+    assert "0 guests have a pin" in refused.output
+    assert "living room" in await answer(settings, "guests", "remove", pin[:12])
+    assert json.loads(await answer(settings, "guests", "--json")) == []
+
+
+async def test_a_guest_known_beforehand_needs_no_code(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    settings = settings_of(tmp_path)
+    guest = Guest(settings, http)
+    known = settings_of(tmp_path, port=settings.port, guests=(guest.identity.pin_sha256,))
+    async with running(known):
+        public = load_or_create(known.folder.identity).public
+        async with guest.connected(type(guest.identity.public)(public.raw)):
+            pass
+        assert "living room" in await answer(known, "guests")
+
+
+async def test_guests_and_identity_survive_a_restart(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    settings = settings_of(tmp_path)
+    guest = Guest(settings, http)
+    async with running(settings):
+        paired = await guest.pair(await code_of(settings))
+    async with running(settings), guest.connected(paired.public):
+        assert "living room: connected" in await answer(settings, "guests")
+
+
+async def test_all_that_is_kept_is_for_its_user_alone(settings: Settings, guest: Guest) -> None:
+    await guest.pair(await code_of(settings))
+    folder = settings.folder
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in (folder.root, folder.identity, folder.guests, folder.control)
+    }
+    assert modes == {"data": 0o700, "identity": 0o600, "guests.json": 0o600, "control.sock": 0o600}
+
+
+async def test_status_says_what_the_machine_does(settings: Settings) -> None:
+    text = await answer(settings, "status")
+    assert f"attic, version {__version__}, port {settings.port}" in text
+    assert "Accepts builds" in text
+    assert "Slots: 0 of 1 in use, 0 builds wait" in text
+    status = json.loads(await answer(settings, "status", "--json"))
+    assert status["pin_sha256"] == load_or_create(settings.folder.identity).pin_sha256
+    assert (status["builds"], status["toolchains"]) == ([], [])
+
+
+async def test_clean_leaves_nothing_that_is_not_in_use(settings: Settings) -> None:
+    stray = settings.folder.cache / "toolchains" / "2026.1.0"
+    stray.mkdir(parents=True)
+    (stray / "file").write_bytes(bytes(1000))
+    assert "0 MiB" in await answer(settings, "clean")
+    assert not stray.exists()
+
+
+async def test_health_is_for_orchestrators(
+    settings: Settings, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{settings.port}/health"
+    async with http.get(url) as response:
+        assert (response.status, await response.json()) == (200, {"status": "ok"})
+    full = BuilderStatus(available=True, disk_mib=1)
+    monkeypatch.setattr(program.BuildServices, "builder", _Full(full), raising=False)
+    monkeypatch.setattr(program, "why_no_build", lambda _status: control.why_no_build(full))
+    async with http.get(url) as response:
+        assert response.status == 503
+        assert "disk" in (await response.json())["reason"]
+
+
+class _Full:
+    def __init__(self, status: BuilderStatus) -> None:
+        self._status = status
+
+    def status(self) -> BuilderStatus:
+        return self._status
+
+
+async def test_the_public_port_has_no_commands(
+    settings: Settings, http: aiohttp.ClientSession
+) -> None:
+    for path in (control.STATUS, control.PAIRING, control.GUESTS, control.CACHE):
+        async with http.get(f"http://127.0.0.1:{settings.port}{path}") as response:
+            assert response.status == 404
+
+
+async def test_a_second_builder_with_the_same_folder_is_refused(settings: Settings) -> None:
+    with pytest.raises(RefusedError, match="runs already"):
+        async with running(settings):
+            pass
+    assert "Accepts builds" in await answer(settings, "status")
+
+
+async def test_a_port_that_is_taken_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="--port"):
+        async with running(settings_of(tmp_path / "other", port=settings.port)):
+            pass
+
+
+async def test_a_path_that_is_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match="too long"):
+        async with running(settings_of(tmp_path / ("long" * 25))):
+            pass
+
+
+async def test_a_damaged_identity_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    settings.folder.root.mkdir(mode=0o700)
+    settings.folder.identity.write_text("nonsense")
+    with pytest.raises(RefusedError, match="damaged"):
+        async with running(settings):
+            pass
+    assert settings.folder.identity.read_text() == "nonsense"
+
+
+@pytest.mark.parametrize("command", [["status"], ["guests"], ["pair"], ["clean"]])
+def test_without_a_running_builder_a_command_says_so(tmp_path: Path, command: list[str]) -> None:
+    result = CliRunner().invoke(main, ["--data", str(tmp_path), *command])
+    assert result.exit_code == 1
+    assert "No builder runs with" in result.output
