@@ -9,12 +9,6 @@ NATIVE = OtaPlatform("esphome", 3232)
 WEB = OtaPlatform("web_server", 80)
 
 
-def test_which_platform_is_used() -> None:
-    assert DeviceAccess(ota=(WEB, NATIVE)).upload is NATIVE
-    assert DeviceAccess(ota=(WEB,)).upload is WEB
-    assert DeviceAccess(ota=(OtaPlatform("http_request"),)).upload is None
-
-
 @pytest.mark.parametrize(
     ("ota", "without"),
     [

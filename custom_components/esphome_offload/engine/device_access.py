@@ -5,9 +5,8 @@ from typing import Annotated, Final
 
 from .codec import Many, Number, Text
 
-UPLOAD_PLATFORMS: Final = ("esphome", "web_server")
-"""The platforms of ``ota:`` that ``esphome upload`` uses over the network, preferred first."""
-_BLUETOOTH: Final = "zephyr_mcumgr"
+_UPLOADS: Final = frozenset({"esphome", "web_server", "zephyr_mcumgr"})
+"""The platforms of ``ota:`` that ``esphome upload`` uses; the last one over Bluetooth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +35,6 @@ class DeviceAccess:
     good_after: Annotated[float, Number(0, 2**32)] | None = None
 
     @property
-    def upload(self) -> OtaPlatform | None:
-        """The platform that ``esphome upload`` chooses; None if there is none, or unknown."""
-        for wanted in UPLOAD_PLATFORMS:
-            for each in self.ota or ():
-                if each.platform == wanted:
-                    return each
-        return None
-
-    @property
     def without_ota(self) -> bool:
         """Whether the device cannot be flashed over the air, as far as is known."""
-        return self.ota is not None and not any(
-            each.platform in (*UPLOAD_PLATFORMS, _BLUETOOTH) for each in self.ota
-        )
+        return self.ota is not None and _UPLOADS.isdisjoint(each.platform for each in self.ota)
