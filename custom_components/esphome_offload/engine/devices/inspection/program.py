@@ -76,7 +76,7 @@ def _run_child(examiner: Examiner, request: Request, names: list[str], output: i
     if code == 0 or answered == len(names):
         return answered
     if answered and code != -signal.SIGALRM:
-        # It may be what those before have left.
+        # Once more, by itself.
         return answered + _run_child(examiner, request, names[answered : answered + 1], output)
     key = {
         _NO_MEMORY: "configuration_takes_memory",
@@ -109,18 +109,16 @@ def _work(examiner: Examiner, request: Request, names: list[str], output: int) -
             if index % _COLLECTED == _COLLECTED - 1:
                 gc.collect()
             _limit_time(request["seconds"])
-            try:
-                answer = examiner.examine(name)
-            except MemoryError, OutOfTime:
-                if index:
-                    os._exit(_NO_MEMORY)
-                raise
+            answer = examiner.examine(name)
+            if examiner.exhausted and index:
+                # It may be what those before have left.
+                os._exit(_NO_MEMORY)
             _write(output, _line(answer))
             if examiner.exhausted:
                 # The state is unknown, and memory may be short: another child goes on.
                 break
         os._exit(0)
-    except MemoryError:
+    except MemoryError, OutOfTime:
         os._exit(_NO_MEMORY)
     finally:
         os._exit(1)
