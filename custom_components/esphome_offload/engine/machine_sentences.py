@@ -8,7 +8,7 @@ from .tool_sentences import fixed, named
 _SIGNAL: Final = r"(Segmentation fault|Illegal instruction|Bus error|Aborted|Floating point exception|Terminated)"
 _STATUS: Final = (
     r"(?:[Rr]eturned (?:an )?error:?|HTTP(?:/\d\.\d)?|HTTP [Ee]rror:?|[Ss]tatus(?: code)?:?|HTTPClientError:"
-    r"|HTTP (?:status )?code:?|answered:?|[Ee]rror:?|:|\() ?[\['\"]?"
+    r"|HTTP (?:status )?code:?|answered:?|response|[Ee]rror:?|:|\() ?[\['\"]?"
 )
 _NO_STATUS: Final = r"\b(?! ?(?:bytes|ms|seconds)|:\d|: (?:fatal )?(?:error|warning))"
 _ANSWERS: Final = (

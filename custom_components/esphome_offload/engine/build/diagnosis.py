@@ -45,7 +45,7 @@ _DOWNLOAD = re.compile(
 )
 # Nobody will ever get that.
 _NOT_THERE = re.compile(
-    r"\b(?:40[0145]|410) |error: 40[0145]\b|repository '.{1,400}' not found|could not read Username"
+    r"\b4(?:0[0145]|10) Client Error|(?:HTTP|[Ee]rror:?) 4(?:0[0145]|10)\b|repository '.{1,400}' not found|could not read Username"
     r"|Authentication failed|couldn't find remote ref|Remote branch .{1,200} not found"
 )
 
