@@ -1,7 +1,8 @@
 """The demo: one real install from start to end, shown as it happens.
 
-Two Home Assistants: "offloader" has the device, "builder" builds for it. With ``--local`` there is
-only one, which builds by itself. Run it as ``script/demo``. The last line of its output is one
+Two Home Assistants: "offloader" has the device, "builder" builds for it. With ``--builder`` the
+latter is the standalone builder, without a Home Assistant; with ``--local`` there is only one Home
+Assistant, which builds by itself. Run it as ``script/demo``. The last line of its output is one
 JSON object; the exit code is 0 only if Home Assistant's own esphome integration reports the new
 version, and the firmware was built on the right machine.
 """
@@ -9,6 +10,7 @@ version, and the firmware was built on the right machine.
 import argparse
 import asyncio
 from contextlib import suppress
+from enum import StrEnum
 import json
 import os
 from pathlib import Path
@@ -28,8 +30,9 @@ from tests.e2e.harness.home_assistant import HomeAssistant
 from tests.e2e.harness.instance import Instance
 from tests.e2e.harness.jobs import LONGEST_JOB, Job, follow
 from tests.e2e.harness.offloader import Offloader
-from tests.e2e.harness.pair import Pair
+from tests.e2e.harness.pair import AnyBuilder, Pair, PairOf
 from tests.e2e.harness.processes import ProcessFailedError
+from tests.e2e.harness.standalone import StandaloneBuilder
 from tests.e2e.harness.waiting import until
 from tests.e2e.harness.workspace import claim
 
@@ -70,15 +73,29 @@ def _styled(style: str, text: str) -> str:
     return f"\033[{style}m{text}\033[0m" if _COLOURS else text
 
 
-async def run_demo(folder: Path, screen: Screen, *, local: bool, keep: bool) -> dict[str, Json]:
+class Where(StrEnum):
+    """Who builds."""
+
+    LOCAL = "local"
+    HOME_ASSISTANT = "home assistant"
+    STANDALONE = "standalone builder"
+
+
+async def run_demo(folder: Path, screen: Screen, where: Where, *, keep: bool) -> dict[str, Json]:
     """Run the whole demo and return the result to print."""
     print(_styled("1", f"One install: an ESPHome device from {FIRST_VERSION} to {NEW_VERSION}"))
-    pair = None if local else Pair(folder)
+    pair: Pair | PairOf[StandaloneBuilder] | None = None
+    if where is Where.HOME_ASSISTANT:
+        pair = Pair(folder)
+    elif where is Where.STANDALONE:
+        pair = PairOf(folder, StandaloneBuilder(folder / "standalone"))
     offloader = local_offloader(folder) if pair is None else pair.offloader
     try:
         await start(offloader, screen)
-        if pair is not None:
+        if isinstance(pair, Pair):
             await introduce(pair, screen)
+        elif pair is not None:
+            await introduce_standalone(pair, screen)
         entity = await offloader.update_entity()
         screen.step(f"the device can be updated: {entity}")
         result = await install(offloader, entity, screen)
@@ -86,7 +103,7 @@ async def run_demo(folder: Path, screen: Screen, *, local: bool, keep: bool) -> 
             raise DemoFailedError(f"built by {result['source_label'] or 'the offloader'}")
         screen.step(f"done: Home Assistant reports {result['to_version']}")
         if keep:
-            for each in (offloader,) if pair is None else (offloader, pair.builder):
+            for each in (offloader, pair.builder) if isinstance(pair, Pair) else (offloader,):
                 print(f"\nOpen {each.instance.url}  user: {USERNAME}  password: {PASSWORD}")
             print("Everything keeps running until Ctrl-C.", flush=True)
             with suppress(asyncio.CancelledError):
@@ -133,11 +150,24 @@ async def introduce(pair: Pair, screen: Screen) -> None:
     await builder.set_up()
     await builder.lend()
     screen.step(f"“{builder.name}” lends its machine; it has neither devices nor an ESPHome folder")
-    await pair.introduce(builder.instance.url)
+    await connect(pair, builder.instance.url, builder.name, screen)
+
+
+async def introduce_standalone(pair: PairOf[StandaloneBuilder], screen: Screen) -> None:
+    """Install and start the standalone builder, and pair the two."""
+    builder = pair.builder
+    screen.step("installing the standalone builder, where no Home Assistant can be imported")
+    # A machine that cannot contain builds would refuse; this demo builds its own device only.
+    await builder.open("--uncontained")
+    screen.step(f"“{builder.name}” answers at {builder.url}: a process of its own")
+    await connect(pair, builder.url, builder.name, screen)
+
+
+async def connect[B: AnyBuilder](pair: PairOf[B], url: str, name: str, screen: Screen) -> None:
+    """Pair the two through the dialog, with the code that the builder shows."""
+    await pair.introduce(url)
     await pair.connected()
-    screen.step(
-        f"“offloader” is paired with “{builder.name}”, whose pin is {pair.pin_sha256[:16]}…"
-    )
+    screen.step(f"“offloader” is paired with “{name}”, whose pin is {pair.pin_sha256[:16]}…")
 
 
 async def install(offloader: Offloader, entity: str, screen: Screen) -> dict[str, Json]:
@@ -220,12 +250,12 @@ async def _job_id(queued: asyncio.Queue[Json], pressed: asyncio.Task[Json]) -> s
     return job_id
 
 
-async def _main(*, local: bool, keep: bool, folder_name: str) -> int:
+async def _main(where: Where, *, keep: bool, folder_name: str) -> int:
     _cancel_on_signals()
     result: dict[str, Json]
     try:
         with claim(folder_name) as folder:
-            result = await run_demo(folder, Screen(), local=local, keep=keep)
+            result = await run_demo(folder, Screen(), where, keep=keep)
     except asyncio.CancelledError:
         result = {"result": "failed", "reason": "interrupted"}
     except _FAILURES as error:
@@ -256,14 +286,17 @@ def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
-    parser.add_argument("--local", action="store_true", help="one Home Assistant, without a peer")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--local", action="store_true", help="one Home Assistant, without a peer")
+    who.add_argument("--builder", action="store_true", help="the standalone builder builds")
     parser.add_argument(
         "--folder", default="demo", help="the name of its folder in .cache (default: demo)"
     )
     arguments = parser.parse_args()
-    return asyncio.run(
-        _main(local=arguments.local, keep=arguments.keep, folder_name=arguments.folder)
-    )
+    where = Where.LOCAL if arguments.local else Where.HOME_ASSISTANT
+    if arguments.builder:
+        where = Where.STANDALONE
+    return asyncio.run(_main(where, keep=arguments.keep, folder_name=arguments.folder))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,15 @@ async def test_demo_builds_at_the_builder_and_leaves_nothing_behind(workspace: P
     assert any("builder builds" in line for line in lines)
 
 
+async def test_demo_builds_at_the_standalone_builder_and_leaves_nothing_behind(
+    workspace: Path,
+) -> None:
+    lines, result = await run(workspace, "--builder")
+    assert (result["source"], result["source_label"]) == ("remote", "workshop")
+    assert STAGES | {"fetching"} <= set(result["stages"])
+    assert any("workshop builds" in line for line in lines)
+
+
 async def test_local_demo_builds_by_itself_and_leaves_nothing_behind(workspace: Path) -> None:
     _, result = await run(workspace, "--local")
     assert result["source"] == "local"

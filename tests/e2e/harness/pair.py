@@ -1,8 +1,11 @@
-"""Two real Home Assistants that are paired: an offloader with a device, and its builder."""
+"""A real Home Assistant with a device, and the builder that it is paired with."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
+
+from custom_components.esphome_offload.engine.protocol.identity import Identity
 
 from .builder import Builder
 from .client import Json
@@ -16,14 +19,28 @@ from .waiting import until
 from .workspace import REPOSITORY
 
 
-class Pair:
+class AnyBuilder(Protocol):
+    """A Home Assistant that lends its machine, or a standalone builder."""
+
+    @property
+    def identity(self) -> Identity:
+        """Its key pair."""
+
+    async def open_pairing(self) -> str:
+        """Open the pairing window and return the code."""
+
+    async def close(self) -> None:
+        """Stop it."""
+
+
+class PairOf[B: AnyBuilder]:
     """Both instances; ``entry_id`` is the offloader's entry for the builder.
 
     ``address`` is what is typed into a form that asks where the builder is.
     """
 
-    def __init__(self, folder: Path, *, devices: Sequence[str] = ("kitchen",)) -> None:
-        """Make fresh configuration folders; ``devices`` are the names of the offloader's."""
+    def __init__(self, folder: Path, builder: B, *, devices: Sequence[str] = ("kitchen",)) -> None:
+        """Make a fresh offloader in ``folder``; ``devices`` are the names of its devices."""
         instance = Instance(folder / "offloader", name="offloader")
         instance.reset()
         self.offloader = Offloader(
@@ -33,8 +50,7 @@ class Pair:
                 for number, name in enumerate(devices, 1)
             ),
         )
-        self.builder = Builder(folder / "builder")
-        self.builder.instance.reset()
+        self.builder = builder
         self.address: dict[str, Json] = {}
         self.entry_id = ""
         self.pin_sha256 = ""
@@ -89,6 +105,15 @@ class Pair:
             await self.offloader.close()
         finally:
             await self.builder.close()
+
+
+class Pair(PairOf[Builder]):
+    """A pair whose builder is a Home Assistant too."""
+
+    def __init__(self, folder: Path, *, devices: Sequence[str] = ("kitchen",)) -> None:
+        builder = Builder(folder / "builder")
+        builder.instance.reset()
+        super().__init__(folder, builder, devices=devices)
 
 
 @asynccontextmanager

@@ -1,0 +1,164 @@
+"""The real standalone builder: its wheel in an environment of its own, as a process."""
+
+from dataclasses import dataclass
+import json
+from pathlib import Path
+import shutil
+import sys
+
+from custom_components.esphome_offload.engine.protocol.identity import Identity, load_or_create
+
+from . import ports
+from .client import Json
+from .processes import Child, ProcessFailedError, environment, mentioning, run
+from .waiting import PATIENCE
+from .workspace import CACHE, REPOSITORY
+
+_INSTALL = 300.0
+_COMMAND = 60.0
+_STOP = 15.0
+_NO_HOME_ASSISTANT = (
+    "import importlib.util as u; print(u.find_spec('homeassistant'), u.find_spec('esphome'))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuilderEnvironment:
+    """A virtual environment with the builder and what it needs, and nothing else."""
+
+    folder: Path
+
+    @property
+    def command(self) -> Path:
+        """The command that the wheel installs."""
+        return self.folder / "bin" / "esphome-offload-builder"
+
+    async def make(self) -> None:
+        """Make it anew from the present sources."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        wheels = self.folder / "wheels"
+        env = environment(UV_CACHE_DIR=str(CACHE / "uv"))
+
+        async def call(*arguments: str | Path) -> None:
+            argv = [sys.executable, "-m", "uv", "--quiet", *arguments]
+            await run(argv, cwd=REPOSITORY, env=env, seconds=_INSTALL)
+
+        source = REPOSITORY / "builder"
+        await call("venv", "--python", sys.executable, self.folder)
+        await call("build", "--wheel", "--python", sys.executable, source, "--out-dir", wheels)
+        (wheel,) = wheels.glob("*.whl")
+        await call("pip", "install", "--compile-bytecode", "--python", self.python, wheel)
+        found = await run(
+            [self.python, "-I", "-c", _NO_HOME_ASSISTANT], cwd=wheels, env=env, seconds=_COMMAND
+        )
+        if found.split() != ["None", "None"]:
+            raise ProcessFailedError(f"Home Assistant or ESPHome can be imported there: {found}")
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.folder / "bin" / "python"
+
+
+class StandaloneBuilder:
+    """One standalone builder in ``folder``. Only toolchains survive ``reset``."""
+
+    def __init__(self, folder: Path, *, name: str = "workshop") -> None:
+        self.folder = folder
+        self.name = name
+        self.data = folder / "data"
+        self.environment = BuilderEnvironment(folder / "environment")
+        self.port = 0
+        self._child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def identity(self) -> Identity:
+        """Its key pair."""
+        return load_or_create(self.data / "identity")
+
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        return self._running.pid
+
+    @property
+    def log(self) -> str:
+        """Its output since the last start."""
+        return self._child.output() if self._child else ""
+
+    @property
+    def _running(self) -> Child:
+        assert self._child is not None
+        return self._child
+
+    def reset(self) -> None:
+        """Recreate the data folder, as of a builder that was never started."""
+        toolchains = self.data / "cache" / "toolchains"
+        kept = self.folder / "kept"
+        if toolchains.is_dir() and not kept.exists():
+            toolchains.rename(kept)
+        shutil.rmtree(self.data, ignore_errors=True)
+        toolchains.parent.mkdir(parents=True)
+        self.data.chmod(0o700)
+        if kept.is_dir():
+            kept.rename(toolchains)
+        # The packages that script/setup has downloaded are not downloaded again.
+        (toolchains.parent / "uv-cache").symlink_to(CACHE / "uv")
+
+    async def open(self, *arguments: str) -> None:
+        """Install and start it, fresh."""
+        self.reset()
+        await self.environment.make()
+        await self.start(*arguments)
+
+    async def start(self, *arguments: str, **extra: str) -> None:
+        """Run it and return when it is ready; ``extra`` goes into its environment."""
+        (self.port,) = ports.pick(preferred=[self.port] if self.port else [])
+        argv: list[str | Path] = [self.environment.command, "--data", self.data, "run"]
+        argv += ["--host", "127.0.0.1", "--port", str(self.port), "--name", self.name]
+        argv += ["--no-announce", *arguments]
+        self._child = child = await Child.start(
+            "the standalone builder",
+            argv,
+            log=self.folder / "builder.log",
+            cwd=self.folder,
+            env=environment(**extra),
+        )
+        await child.until(lambda: "Ready" in child.output(), "being ready", PATIENCE)
+
+    async def command(self, *arguments: str) -> str:
+        """Run one of its other commands and return the output; raises ProcessFailedError."""
+        argv: list[str | Path] = [self.environment.command, "--data", self.data, *arguments]
+        return await run(argv, cwd=self.folder, env=environment(), seconds=_COMMAND)
+
+    async def json(self, *arguments: str) -> Json:
+        """Run a command that prints JSON."""
+        return json.loads(await self.command(*arguments, "--json"))
+
+    async def open_pairing(self) -> str:
+        """Open the pairing window and return the code."""
+        code: str = (await self.json("pair"))["code"]
+        return code
+
+    def build_processes(self) -> dict[int, str]:
+        """Return the processes of guests' builds."""
+        return mentioning(str(self.data / "cache" / "guests"))
+
+    async def terminate(self) -> int:
+        """Send SIGTERM and return the exit code."""
+        await self._running.stop(_STOP)
+        return await self._running.wait()
+
+    async def kill(self) -> None:
+        """Kill it; what it has started is not in its process group."""
+        await self._running.kill()
+
+    async def close(self) -> None:
+        """Stop it, if it runs."""
+        if self._child is not None:
+            await self._child.stop(_STOP)
