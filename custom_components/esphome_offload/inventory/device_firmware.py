@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 import logging
-from typing import Annotated
+from typing import Annotated, Final
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.network import is_ip_address
@@ -25,6 +25,9 @@ from .running_firmware import (
 from .tracker import OffloadDevice
 
 _LOGGER = logging.getLogger(__name__)
+
+_MOST_UNMATCHED: Final = 1000
+"""Anybody in the network can announce devices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,8 @@ class DeviceFirmware:
     @callback
     def _announced(self, announced: AnnouncedFirmware) -> None:
         if (configuration := self._device_of(announced)) is None:
-            self._unmatched[announced.node_name] = announced
+            if len(self._unmatched) < _MOST_UNMATCHED:
+                self._unmatched[announced.node_name] = announced
             return
         self._unmatched.pop(announced.node_name, None)
         record = self._record(configuration)

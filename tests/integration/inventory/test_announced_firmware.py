@@ -110,6 +110,13 @@ async def test_a_device_is_heard_when_it_appears_and_when_it_was_flashed(
         announcements._changed(shared.zeroconf, API, f"lamp.{API}", ServiceStateChange.Removed)
         announcements._changed(shared.zeroconf, API, "bad name", ServiceStateChange.Added)
         assert len(air.heard) == heard
+
+        # An instance that has not heard of it yet asks for it.
+        air.heard.clear()
+        deaf = AsyncZeroconf(interfaces=["127.0.0.1"])
+        announcements._changed(deaf.zeroconf, API, f"lamp.{API}", ServiceStateChange.Added)
+        await air.until(AnnouncedFirmware("lamp", "2026.10.0", LAMP.mac, 5, HERE))
+        await deaf.async_close()
     finally:
         await announcements.async_stop()
         await shared.async_close()
