@@ -218,6 +218,23 @@ async def test_firmware_that_its_builder_lies_about_is_never_flashed(
     assert await integrity_repair(pair) is None
 
 
+async def test_firmware_of_another_device_is_never_flashed_whatever_its_builder_calls_it(
+    pair: Pair, entity: str
+) -> None:
+    device, client = pair.offloader.device, pair.offloader.client
+    device.configure(greeting="lies about the node")
+    before = device.firmware_sha256()
+    await pair.builder.client.service("lying_builder.lie", None, {"about": "node"})
+    try:
+        job = await submit(client, "install", entity)
+        job = await follow(client, job["job_id"])
+    finally:
+        await pair.builder.client.service("lying_builder.lie", None, {"about": "nothing"})
+    assert (job["status"], job["failure_reason"]) == ("failed", "wrong_device"), job["error"]
+    assert not {"uploading", "verifying"} & job["stages"].keys()
+    assert device.firmware_sha256() == before
+
+
 async def integrity_repair(pair: Pair) -> Json:
     """Return the repair about altered firmware, None when there is none."""
     issue_id = f"firmware_altered_{pair.offloader.device.configuration}"

@@ -1,6 +1,7 @@
 """A component that makes its Home Assistant a builder that lies about the firmware it sends."""
 
 from dataclasses import replace
+import hashlib
 from pathlib import Path
 
 from homeassistant.core import HomeAssistant, ServiceCall
@@ -18,7 +19,7 @@ DOMAIN = "lying_builder"
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Offer ``lying_builder.lie`` with ``about``: content, bundle, attempt, version or nothing."""
+    """Offer ``lying_builder.lie`` with ``about``: content, bundle, attempt, version, node or nothing."""
     about = "nothing"
 
     async def open_firmware(attempt: GuestAttempt, firmware: FirmwareStore) -> FirmwareFile:
@@ -36,6 +37,13 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
             case "version":
                 info = replace(header.build_info, esphome_version="2020.1.0")
                 return FirmwareFile(replace(header, build_info=info), file.path)
+            case "node":
+                # Sound in every way, but the firmware of another device.
+                other = Path(hass.config.path("other.bin"))
+                name = header.build_info.node_name
+                content = await hass.async_add_executor_job(_rename, file.path, other, name)
+                sha256 = hashlib.sha256(content).hexdigest()
+                return FirmwareFile(replace(header, sha256=sha256, size=len(content)), other)
         return file
 
     async def lie(call: ServiceCall) -> None:
@@ -45,6 +53,15 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     vars(build_host)["open_firmware"] = open_firmware
     hass.services.async_register(DOMAIN, "lie", lie)
     return True
+
+
+def _rename(source: Path, target: Path, name: str) -> bytes:
+    own = name.encode() + b"\0"
+    content = source.read_bytes()
+    assert own in content
+    content = content.replace(own, b"x" * len(name) + b"\0")
+    target.write_bytes(content)
+    return content
 
 
 def _alter(source: Path, target: Path) -> None:
