@@ -11,8 +11,9 @@ import click
 
 from . import __version__
 from .control_client import ControlClient
+from .engine.const import STANDALONE_PORT
 from .pairing import show_code
-from .settings import DEFAULT_PORT, DataFolder, RefusedError, Settings, read_pins
+from .settings import DataFolder, RefusedError, Settings, read_pins
 from .status import guests_text, status_text
 
 _DEFAULT_DATA = Path.home() / ".local" / "share" / "esphome-offload-builder"
@@ -50,7 +51,7 @@ def main(ctx: click.Context, data: Path) -> None:
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
-    default=DEFAULT_PORT,
+    default=STANDALONE_PORT,
     envvar="ESPHOME_OFFLOAD_PORT",
     show_default=True,
     show_envvar=True,

@@ -5,8 +5,7 @@ from pathlib import Path
 import re
 from typing import Final
 
-DEFAULT_PORT: Final = 16053
-"""Not assigned by IANA, and below the ports that Linux gives to outgoing connections."""
+from .engine.const import STANDALONE_PORT
 
 _PIN: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -62,7 +61,7 @@ class Settings:
 
     folder: DataFolder
     name: str
-    port: int = DEFAULT_PORT
+    port: int = STANDALONE_PORT
     host: str | None = None
     slots: int = 1
     disk_gib: int = 20

@@ -5,6 +5,10 @@ from typing import Final
 
 ZEROCONF_TYPE: Final = "_esphome-offload._tcp.local."
 
+STANDALONE_PORT: Final = 16053
+"""The port of standalone builders: not assigned by IANA, and below those that Linux gives to
+outgoing connections."""
+
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 

@@ -116,4 +116,5 @@ async def test_a_bare_name_that_is_not_found_lists_all_that_was_tried(
         "http://attic.invalid:1",
         "https://attic.invalid",
         "http://attic.invalid",
+        "http://attic.invalid:16053",
     ]

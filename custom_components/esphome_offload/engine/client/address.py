@@ -5,6 +5,8 @@ from typing import Final
 
 from yarl import URL
 
+from ..const import STANDALONE_PORT
+
 HOME_ASSISTANT_PORT: Final = 8123
 
 _SCHEMES: Final = ("https", "http")
@@ -16,7 +18,8 @@ def candidates(typed: str) -> tuple[str, ...]:
     """Return the base URLs that an address may mean, the likeliest first.
 
     What is said is kept: a scheme, a port. Where nothing is said, https comes before http, and
-    Home Assistant's own port before the one that the scheme has by default. A path, as it stands
+    Home Assistant's own port before the one that the scheme has by default and that of a
+    standalone builder, which has no https. A path, as it stands
     in a browser's address bar, is dropped. Raises ValueError for what is no address.
     """
     text = typed.strip()
@@ -33,7 +36,10 @@ def candidates(typed: str) -> tuple[str, ...]:
         return tuple(_base(each, url.host, url.explicit_port) for each in schemes)
     by_default = tuple(_base(each, url.host, None) for each in schemes)
     own = tuple(_base(each, url.host, HOME_ASSISTANT_PORT) for each in schemes)
-    return (*by_default, *own) if separator else (*own, *by_default)
+    usual = (*by_default, *own) if separator else (*own, *by_default)
+    if "http" not in schemes:
+        return usual
+    return (*usual, _base("http", url.host, STANDALONE_PORT))
 
 
 def host(url: str) -> str:
