@@ -74,8 +74,6 @@ NAMES = [
     "ERROR: update failed for project hunter2",
     "No module named 'hunter2'",
     "Failed to resolve component 'hunter2' required by component 'main'",
-    "Component not found: hunter2",
-    "Platform not found: 'sensor.hunter2'",
     "[hunter2] is an invalid option for [wifi.hunter2]. Please check the indentation.",
     "x/bin/ld: cannot find -lhunter2",
     "/bin/sh: 1: hunter2-gcc: not found",

@@ -201,17 +201,7 @@ CONFIGURATION: Final = (
         "'{0}' is a required option for [{1}{2}]",
         "'{0}' is a required option for [{1}]",
     ),
-    named(
-        rf"^Platform not found: '?({_NAME}\.{_NAME})'?",
-        "Platform not found: {0}",
-        "Platform not found",
-    ),
     fixed(r"^Platform not found"),
-    named(
-        rf"^Component not found: '?({_NAME})'?\.?$",
-        "Component not found: {0}",
-        "Component not found",
-    ),
     fixed(r"^Component not found"),
     named(
         rf"^Component ({_NAME}) requires (?:component )?({_NAME})",
