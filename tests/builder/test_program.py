@@ -12,13 +12,19 @@ from esphome_offload_builder.cli import main
 from esphome_offload_builder.control_client import ControlClient
 from esphome_offload_builder.engine.build.model import BuilderStatus
 from esphome_offload_builder.engine.protocol.identity import load_or_create
+from esphome_offload_builder.pairing import show_code
 from esphome_offload_builder.settings import RefusedError, Settings
 import pytest
 
+from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.hello import Program
+from custom_components.esphome_offload.engine.protocol.messages import SendBundle, Submit
 from custom_components.esphome_offload.engine.protocol.pairing import PairingError
+from custom_components.esphome_offload.engine.protocol.payloads import BuildParameters
 
+from ..engine.host.builder import LAMP, make_bundle
+from ..engine.host.guest_link import digest
 from .running import Guest, running, settings_of
 
 
@@ -75,6 +81,57 @@ async def test_pair_shows_the_code_until_somebody_has_paired(
     assert result.exit_code == 0
     assert f"Code: {code}" in result.output
     assert "Paired with living room." in result.output
+
+
+async def test_pair_says_why_the_window_is_over(settings: Settings) -> None:
+    showing = asyncio.create_task(call(settings, "pair"))
+    client = ControlClient(settings.folder)
+    async with asyncio.timeout(20):
+        while (await client.window())["code"] is None:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.01)
+    await client.close_window()
+    result = await showing
+    assert result.exit_code == 1
+    assert "The window was closed." in result.output
+
+
+async def test_a_code_that_is_shown_no_more_is_worth_nothing(settings: Settings) -> None:
+    """Ctrl-C while it is shown."""
+    client = ControlClient(settings.folder)
+    showing = asyncio.create_task(show_code(client))
+    async with asyncio.timeout(20):
+        while (await client.window())["code"] is None:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.01)
+    showing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await showing
+    assert (await client.window())["end"] == "closed"
+
+
+async def test_a_build_that_waits_is_in_the_status(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    settings = settings_of(tmp_path)
+    guest = Guest(settings, http)
+    async with running(settings) as builder:
+        assert builder._services is not None
+        assert builder._services.builder.slots.take("own") is not None
+        paired = await guest.pair(await code_of(settings))
+        async with guest.connected(paired.public) as link:
+            bundle = make_bundle(tmp_path / "bundle.tar.gz", LAMP)
+            content = bundle.read_bytes()
+            attempt_id = new_id()
+            parameters = BuildParameters(
+                new_id(), attempt_id, "lamp.yaml", "lamp", "2026.10.0", "Europe/Vienna"
+            )
+            await link.send_bundle(SendBundle(attempt_id, digest(content), len(content)), bundle)
+            await link.submit(Submit(parameters, digest(content)))
+            status = json.loads(await answer(settings, "status", "--json"))
+            await link.cancel(attempt_id)
+    (build,) = status["builds"]
+    assert (build["guest"], build["device"]) == ("living room", "lamp")
+    assert (build["stage"], build["ahead"]) == ("queued", 0)
+    assert (status["busy"], status["queued"]) == (1, 1)
 
 
 async def test_a_guest_that_is_removed_has_to_pair_again(settings: Settings, guest: Guest) -> None:

@@ -1,0 +1,45 @@
+"""The announcement in the network, and what is announced."""
+
+import logging
+from typing import NoReturn
+
+from esphome_offload_builder import announcement
+from esphome_offload_builder.announcement import Announcement, own_addresses
+from esphome_offload_builder.engine.host.announcement import AnnouncedBuilder
+import pytest
+
+from custom_components.esphome_offload.engine.const import ZEROCONF_TYPE
+
+BUILDER = AnnouncedBuilder("ab" * 32, "attic.local")
+
+
+def test_what_is_announced_is_what_the_integration_looks_for() -> None:
+    service = BUILDER.service(["192.0.2.1"], 16053)
+    assert service.type == ZEROCONF_TYPE
+    assert service.name == f"attic local.{ZEROCONF_TYPE}"
+    assert service.decoded_properties == {
+        "pin": "ab" * 32,
+        "label": "attic.local",
+        "protocol": "1",
+        "url": "",
+    }
+    assert (service.port, service.parsed_addresses()) == (16053, ["192.0.2.1"])
+
+
+def test_addresses_that_mean_another_machine_elsewhere_are_left_out() -> None:
+    assert not {"127.0.0.1", "::1"} & set(own_addresses())
+    assert not any(each.startswith(("fe80", "169.254.")) for each in own_addresses())
+
+
+async def test_without_a_network_it_goes_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> NoReturn:
+        raise OSError(19, "No such device")
+
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(announcement, "AsyncZeroconf", fails)
+    announced = Announcement()
+    await announced.start(BUILDER, 16053)
+    await announced.stop()
+    assert "Cannot announce this machine" in caplog.text
