@@ -35,7 +35,7 @@ def below(report: dict[str, dict[str, dict[str, dict[str, float]]]]) -> list[tup
         flow = path == ROOT / "config_flow.py" or path.is_relative_to(ROOT / "flows")
         percent = module["summary"]["percent_covered"]
         if percent < LEAST_OF_FLOWS if flow else percent <= LEAST:
-            found.append((percent, path.relative_to(ROOT).as_posix()))
+            found.append((percent, name))
     return sorted(found)
 
 

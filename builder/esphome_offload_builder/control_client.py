@@ -55,11 +55,11 @@ class ControlClient:
                     raise RefusedError("There is no such guest")
                 response.raise_for_status()
                 return None if response.status == HTTPStatus.NO_CONTENT else await response.json()
-        except PermissionError as err:
-            raise RefusedError(f"{self._folder.root} belongs to another user") from err
-        except (aiohttp.ClientConnectorError, OSError) as err:
+        except aiohttp.ClientConnectorError as err:
+            if isinstance(err.os_error, PermissionError):
+                raise RefusedError(f"{self._folder.root} belongs to another user") from err
             raise RefusedError(
                 f"No builder runs with {self._folder.root}; start it, or name its --data"
             ) from err
-        except (TimeoutError, aiohttp.ClientError) as err:
+        except (aiohttp.ClientError, TimeoutError) as err:
             raise RefusedError(f"The builder did not answer: {err!r}") from err

@@ -2,6 +2,7 @@
 
 import logging
 from typing import NoReturn
+from unittest.mock import AsyncMock
 
 from esphome_offload_builder import announcement
 from esphome_offload_builder.announcement import Announcement, own_addresses
@@ -43,3 +44,15 @@ async def test_without_a_network_it_goes_on_and_says_so(
     await announced.start(BUILDER, 16053)
     await announced.stop()
     assert "Cannot announce this machine" in caplog.text
+
+
+async def test_it_is_withdrawn_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = AsyncMock()
+    monkeypatch.setattr(announcement, "AsyncZeroconf", lambda: shared)
+    announced = Announcement()
+    await announced.start(BUILDER, 16053)
+    (service,) = shared.async_register_service.await_args.args
+    assert service.name == f"attic local.{ZEROCONF_TYPE}"
+    await announced.stop()
+    shared.async_unregister_all_services.assert_awaited_once()
+    shared.async_close.assert_awaited_once()

@@ -8,9 +8,11 @@ import stat
 import aiohttp
 from click.testing import CliRunner, Result
 from esphome_offload_builder import __version__, control, program
+from esphome_offload_builder.announcement import Announcement
 from esphome_offload_builder.cli import main
 from esphome_offload_builder.control_client import ControlClient
 from esphome_offload_builder.engine.build.model import BuilderStatus
+from esphome_offload_builder.engine.host.announcement import AnnouncedBuilder
 from esphome_offload_builder.engine.protocol.identity import load_or_create
 from esphome_offload_builder.pairing import show_code
 from esphome_offload_builder.settings import RefusedError, Settings
@@ -81,6 +83,46 @@ async def test_pair_shows_the_code_until_somebody_has_paired(
     assert result.exit_code == 0
     assert f"Code: {code}" in result.output
     assert "Paired with living room." in result.output
+
+
+async def test_three_wrong_codes_close_the_window_and_are_logged(
+    settings: Settings, guest: Guest, caplog: pytest.LogCaptureFixture
+) -> None:
+    code = await code_of(settings)
+    for digit in "123":
+        with pytest.raises(PairingError):
+            await guest.pair(digit * 7 + ("0" if code[-1] != "0" else "9"))
+    assert (await ControlClient(settings.folder).window())["end"] == "wrong_codes"
+    assert "Wrong codes from 127.0.0.1 closed the pairing window" in caplog.messages
+    assert code not in caplog.text
+
+
+async def test_it_announces_itself_unless_it_shall_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced: list[tuple[AnnouncedBuilder, int]] = []
+
+    async def start(_self: Announcement, builder: AnnouncedBuilder, port: int) -> None:
+        announced.append((builder, port))
+
+    monkeypatch.setattr(Announcement, "start", start)
+    settings = settings_of(tmp_path, announce=True)
+    async with running(settings):
+        await asyncio.sleep(0)
+    pin = load_or_create(settings.folder.identity).pin_sha256
+    assert announced == [(AnnouncedBuilder(pin, "attic"), settings.port)]
+
+
+async def test_a_cache_that_cannot_be_pruned_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails(_self: object, _known: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(program.BuildServices, "make_room", fails)
+    async with running(settings_of(tmp_path)) as builder:
+        await builder._prune()
+    assert "The cache cannot be pruned" in caplog.text
 
 
 async def test_pair_says_why_the_window_is_over(settings: Settings) -> None:

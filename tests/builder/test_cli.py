@@ -1,0 +1,175 @@
+"""The command: what its options and variables mean, and what it says when it fails."""
+
+import asyncio
+import logging
+import os
+from pathlib import Path
+import runpy
+import signal
+from types import SimpleNamespace
+from typing import NoReturn
+
+import aiohttp
+from aiohttp import web
+from click.testing import CliRunner
+from esphome_offload_builder import pairing, serve
+from esphome_offload_builder.cli import main
+from esphome_offload_builder.control import STATUS
+from esphome_offload_builder.control_client import ControlClient
+from esphome_offload_builder.log import log_to_stdout
+from esphome_offload_builder.settings import DataFolder, RefusedError, Settings
+import pytest
+
+from .running import free_port, settings_of
+
+PIN = "ab" * 32
+OTHER = "cd" * 32
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """Return the settings of all runs, which do nothing."""
+    found: list[Settings] = []
+    monkeypatch.setattr(serve, "serve", lambda settings, verbose: found.append(settings))
+    return found
+
+
+def test_options_are_settings(tmp_path: Path, served: list[Settings]) -> None:
+    pins = tmp_path / "pins"
+    pins.write_text(f"{OTHER} # kitchen\n")
+    argv = ["--data", str(tmp_path), "run", "--port", "17000", "--host", "::1", "--name", "attic"]
+    argv += ["--slots", "3", "--disk", "7", "--guest", PIN, "--guests-file", str(pins)]
+    result = CliRunner().invoke(main, [*argv, "--uncontained", "--no-announce"])
+    assert result.exit_code == 0, result.output
+    expected = Settings(
+        DataFolder(tmp_path), "attic", 17000, "::1", 3, 7, (PIN, OTHER), True, announce=False
+    )
+    assert served == [expected]
+
+
+def test_variables_are_settings(tmp_path: Path, served: list[Settings]) -> None:
+    variables = {
+        "DATA": str(tmp_path),
+        "PORT": "17000",
+        "NAME": "attic",
+        "SLOTS": "2",
+        "GUESTS": f"{PIN} {OTHER}",
+        "ANNOUNCE": "0",
+    }
+    env = {f"ESPHOME_OFFLOAD_{name}": value for name, value in variables.items()}
+    result = CliRunner().invoke(main, ["run"], env=env)
+    assert result.exit_code == 0, result.output
+    expected = Settings(
+        DataFolder(tmp_path), "attic", 17000, slots=2, guests=(PIN, OTHER), announce=False
+    )
+    assert served == [expected]
+
+
+def test_it_is_a_module_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["esphome-offload-builder", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("esphome_offload_builder", run_name="__main__")
+    assert ended.value.code == 0
+
+
+async def test_sigterm_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(serve, "_end_at_the_latest", lambda: None)
+    running = asyncio.create_task(serve._serve(settings_of(tmp_path)))
+    async with asyncio.timeout(30):
+        while "Ready" not in caplog.text:  # noqa: ASYNC110 - polled
+            await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    assert caplog.messages[-2:] == ["Stopping", "Stopped"]
+
+
+async def test_what_refuses_to_start_is_stopped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_end_at_the_latest", lambda: None)
+    (tmp_path / "data").mkdir(mode=0o755)
+    with pytest.raises(RefusedError):
+        await serve._serve(settings_of(tmp_path, port=free_port()))
+
+
+async def test_a_stop_that_takes_too_long_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def note(_code: int) -> None:
+        loop.call_soon_threadsafe(ended.set)
+
+    monkeypatch.setattr(serve, "os", SimpleNamespace(_exit=note))
+    monkeypatch.setattr(serve, "STOP_TIMEOUT", 0.01)
+    serve._end_at_the_latest()
+    async with asyncio.timeout(10):
+        await ended.wait()
+
+
+def test_serving_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def close(work: object) -> None:
+        work.close()  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(serve.asyncio, "run", close)
+    serve.serve(settings_of(tmp_path), verbose=True)
+    logger = logging.getLogger("esphome_offload_builder")
+    assert logger.level == logging.DEBUG
+    log_to_stdout(verbose=False)
+    assert logger.level == logging.INFO
+    logger.setLevel(logging.NOTSET)
+
+
+async def test_on_a_terminal_the_time_left_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(pairing, "sys", terminal)
+    window = {"code": "12345678", "seconds_left": 65, "tries_left": 3, "end": None}
+    over = window | {"code": None, "end": "expired", "newest_guest": None}
+
+    class Client:
+        async def open_window(self) -> object:
+            return window
+
+        async def window(self) -> object:
+            return over
+
+    monkeypatch.setattr(pairing, "_EVERY", 0)
+    assert not await pairing.show_code(Client())  # type: ignore[arg-type]
+    output = capsys.readouterr().out
+    assert "Time left: 1:05   Tries left: 3" in output
+    assert "The time is over." in output
+
+
+async def test_an_answer_that_makes_no_sense_is_said(tmp_path: Path) -> None:
+    async def broken(_request: web.Request) -> NoReturn:
+        raise web.HTTPInternalServerError
+
+    application = web.Application()
+    application.router.add_get(STATUS, broken)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    folder = DataFolder(tmp_path)
+    await web.UnixSite(runner, str(folder.control)).start()
+    try:
+        with pytest.raises(RefusedError, match="did not answer"):
+            await ControlClient(folder).status()
+        with pytest.raises(RefusedError, match="no such guest"):
+            await ControlClient(folder).remove_guest(PIN)
+    finally:
+        await runner.cleanup()
+
+
+async def test_another_users_builder_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def denied(_self: object, request: aiohttp.ClientRequest, *_: object) -> NoReturn:
+        error = PermissionError(13, "Permission denied")
+        raise aiohttp.ClientConnectorError(request.connection_key, error)
+
+    monkeypatch.setattr(aiohttp.UnixConnector, "_create_connection", denied)
+    with pytest.raises(RefusedError, match="another user"):
+        await ControlClient(DataFolder(tmp_path)).status()
