@@ -290,9 +290,9 @@ class JobLogs:
 
     def forget(self, job_ids: Iterable[str]) -> None:
         """Delete logs."""
-        paths = [self._path(job_id) for job_id in job_ids]
-        if paths:
-            self._tasks.start(asyncio.to_thread(_delete, paths), "delete job logs")
+        gone = tuple(job_ids)
+        if gone:
+            self._tasks.start(self._forget(gone), "delete job logs")
 
     async def prune(self, keep: Iterable[str]) -> None:
         """Delete the logs of all other jobs."""
@@ -352,6 +352,13 @@ class JobLogs:
             live.file_bytes = await asyncio.to_thread(_rewrite, live.path, live.lines.runs())
         else:
             live.file_bytes = await asyncio.to_thread(_append, live.path, run)
+
+    async def _forget(self, job_ids: Sequence[str]) -> None:
+        lives = (self._live.get(job_id) for job_id in job_ids)
+        # What is being written would come back after it was deleted.
+        if writers := [live.writer for live in lives if live and live.writer]:
+            await asyncio.wait(writers)
+        await asyncio.to_thread(_delete, [self._path(job_id) for job_id in job_ids])
 
     def _notify(self, job_id: str) -> None:
         if (listeners := self._listeners.get(job_id)) is not None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 import gc
 from pathlib import Path
+import threading
 
 import pytest
 
@@ -265,6 +266,27 @@ async def test_logs_of_other_jobs_are_pruned(logs: JobLogs, tmp_path: Path) -> N
     await logs.aclose()
     assert (await again(tmp_path)).total == 0
     await JobLogs(tmp_path / "nowhere").prune([])
+
+
+async def test_a_log_that_is_deleted_while_it_is_written_does_not_come_back(
+    logs: JobLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write = threading.Event()
+    append = log_module._append
+
+    def late(path: Path, run: log_module.Run) -> int:
+        may_write.wait(30)
+        return append(path, run)
+
+    monkeypatch.setattr(log_module, "_append", late)
+    logs.append(JOB, ["a"])
+    logs.finish(JOB)
+    await asyncio.sleep(0)
+    logs.forget([JOB])
+    await asyncio.sleep(0)
+    may_write.set()
+    await logs.aclose()
+    assert not list((tmp_path / "logs").iterdir())
 
 
 async def test_what_cannot_be_deleted_is_said(

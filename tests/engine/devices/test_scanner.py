@@ -434,7 +434,7 @@ class TestUnavailable:
     async def test_a_share_that_hangs(self, folder: Folder, hanging: threading.Event) -> None:
         hanging.set()
         folder.write("a.yaml", KITCHEN)
-        scanner = Scanner(folder.path, folder.inspector, look_timeout=0.1)
+        scanner = Scanner(folder.path, folder.inspector, look_timeout=2)
         before = await scanner.scan()
         hanging.clear()
 
