@@ -16,6 +16,7 @@ from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.hello import Introduction, Program
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.reason import ReasonKey
+from custom_components.esphome_offload.peering.entity import PeerEntity
 
 from ..scripted_peers import ScriptedLink
 from .entries import reauths
@@ -68,6 +69,19 @@ async def test_its_device_says_what_it_is_and_its_version(
     link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), peer.entry_id)
     assert (device.model, device.sw_version) == (model, "1.2.3")
+
+
+async def test_a_peer_that_connects_before_its_device_is_there_is_described_all_the_same(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    registry = dr.async_get(hass)
+    (device,) = dr.async_entries_for_config_entry(registry, peer.entry_id)
+    registry.async_remove_device(device.id)
+    link.introduction = Introduction(own_offer("1.2.3"), "attic", Program.STANDALONE_BUILDER)
+    link.become(LinkState.CONNECTED)
+    assert not dr.async_entries_for_config_entry(registry, peer.entry_id)
+    described = PeerEntity(peer.runtime_data, "connected").device_info
+    assert (described["model"], described["sw_version"]) == ("Standalone builder", "1.2.3")
 
 
 async def test_diagnostics_of_a_peer_name_neither_its_host_nor_keys(
