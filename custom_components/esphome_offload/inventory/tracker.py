@@ -129,6 +129,15 @@ class DeviceInventory(ConfigurationSource):
         except Unavailable as error:
             raise FolderUnavailableError from error
 
+    @override
+    async def same_files(self, configuration: str, fingerprint: str) -> bool:
+        try:
+            return self._scanner is not None and await self._scanner.same_files(
+                configuration, fingerprint
+            )
+        except Unavailable as error:
+            raise FolderUnavailableError from error
+
     def files_state(self, configuration: str) -> object:
         """Return what is equal as long as no file of a configuration changes; without I/O."""
         return None if self._scanner is None else self._scanner.state(configuration)

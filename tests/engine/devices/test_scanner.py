@@ -282,6 +282,29 @@ class TestFingerprints:
             folder.write(name, text)
             assert await folder.scanner.fingerprint("a.yaml") == first
 
+    async def test_of_what_was_known_before_the_first_toolchain_it_is_of_the_same_files(
+        self, folder: Folder
+    ) -> None:
+        folder.inspector.version = None
+        folder.write("a.yaml", KITCHEN)
+        folder.write("own.h", "one")
+        early = await folder.scanner.fingerprint("a.yaml")
+        assert early is not None
+        assert not await folder.scanner.same_files("a.yaml", early)
+        folder.inspector.version = "2026.10.0"
+        folder.inspector.answers["a.yaml"] = Answer(
+            "a.yaml", node_name="kitchen", reads=("a.yaml", "own.h")
+        )
+
+        assert await folder.scanner.fingerprint("a.yaml") != early
+        assert await folder.scanner.same_files("a.yaml", early)
+        assert not await folder.scanner.same_files("a.yaml", "another")
+        assert not await folder.scanner.same_files("b.yaml", early)
+
+        folder.write("a.yaml", KITCHEN + "# changed\n")
+        await folder.scanner.fingerprint("a.yaml")
+        assert not await folder.scanner.same_files("a.yaml", early)
+
     async def test_it_covers_an_include_that_was_not_scanned_yet(self, folder: Folder) -> None:
         file = folder.write("a.yaml", KITCHEN)
         folder.write("more.yaml", "x: 1\n")

@@ -351,6 +351,7 @@ class ScriptedDevices(DeviceLink):
 class ScriptedConfigurations(ConfigurationSource):
     def __init__(self) -> None:
         self.fingerprints: dict[str, str | None] = {}
+        self.same: set[str] = set()
         self.names: dict[str, str] = {}
         self.available = True
 
@@ -368,6 +369,10 @@ class ScriptedConfigurations(ConfigurationSource):
         if not self.available:
             raise FolderUnavailableError
         return self.fingerprints.get(configuration, "as it was")
+
+    @override
+    async def same_files(self, configuration: str, fingerprint: str) -> bool:
+        return fingerprint in self.same
 
 
 class MemoryPersistence(Persistence):

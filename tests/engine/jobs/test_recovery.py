@@ -128,6 +128,21 @@ async def test_kept_firmware_that_is_missing_or_altered_is_built_again(
     assert len(harness.builder.requests) == 2
 
 
+async def test_firmware_is_not_built_again_because_more_of_its_files_is_known(
+    harness: QueueHarness,
+) -> None:
+    job_id = await _waiting_then(harness)
+    harness.configurations.fingerprints["lamp.yaml"] = "all of its files"
+    harness.configurations.same.add("as it was")
+    await harness.queue.start()
+    await settle()
+    job = harness.queue.get(job_id)
+    assert job is not None
+    assert job.status is JobStatus.COMPLETED
+    assert job.fingerprint == "all of its files"
+    assert len(harness.builder.requests) == 1
+
+
 async def test_an_upload_flashes_the_very_firmware_that_it_had_chosen(
     harness: QueueHarness,
 ) -> None:

@@ -56,7 +56,7 @@ class Known:
     """An answer, the ESPHome that gave it, and the signatures of what it depends on.
 
     ``esphome_version`` is None for what the plain reader says. An empty signature is a path that
-    is not there.
+    is not there. ``former_paths`` are what the same files were known to depend on before.
     """
 
     esphome_version: Annotated[str, Text(64)] | None
@@ -64,6 +64,7 @@ class Known:
         Mapping[Annotated[str, Text(1024)], Annotated[str, Text(100)]], Keyed(4200)
     ]
     answer: Answer
+    former_paths: Annotated[tuple[Annotated[str, Text(1024)], ...], Many(4200)] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,17 +174,32 @@ class Scanner:
             if self._stale(configuration, look, ask=True):
                 answers = await self._answers([configuration], look, ask=True)
                 self._known = {**self._known, **answers}
-            paths = list(self._known[configuration].signatures)
-            sources = [path for path in paths if Path(path).suffix not in ("", ".yaml", ".yml")]
-            digest = partial(folder.content_digest, str(self._config_dir))
-            return await self._bounded(
-                lambda: f"{digest(paths)}.{digest(sources) if sources else ''}"
-            )
+            return await self._digest(self._known[configuration].signatures)
+
+    async def same_files(self, configuration: str, fingerprint: str) -> bool:
+        """Return whether a fingerprint is of the same files, when fewer of them were known.
+
+        Before the first toolchain is there, what a configuration includes is not. Raises
+        FolderUnavailableError.
+        """
+        async with self._lock:
+            known = self._known.get(configuration)
+            if known is None or not known.former_paths:
+                return False
+            return await self._digest(known.former_paths) == fingerprint
 
     def state(self, configuration: str) -> object:
         """Return what is equal as long as the scans find no file of a configuration changed."""
         known = self._known.get(configuration)
         return None if known is None else known.signatures
+
+    async def _digest(self, paths: Iterable[str]) -> str:
+        all_paths = list(paths)
+        sources = [path for path in all_paths if Path(path).suffix not in ("", ".yaml", ".yml")]
+        digest = partial(folder.content_digest, str(self._config_dir))
+        return await self._bounded(
+            lambda: f"{digest(all_paths)}.{digest(sources) if sources else ''}"
+        )
 
     async def _look(self) -> _Look:
         """Look at the folder; raises FolderUnavailableError."""
@@ -267,7 +282,12 @@ class Scanner:
                 path: look.signatures.get(path, present.get(path, ""))
                 for path in (name, *answer.reads)
             }
-            found[name] = Known(version if name in asked else None, signatures, answer)
+            found[name] = Known(
+                version if name in asked else None,
+                signatures,
+                answer,
+                _former_paths(former, signatures, look),
+            )
         return found
 
     def _plainly(self, names: Iterable[str]) -> dict[str, Answer]:
@@ -286,6 +306,16 @@ class Scanner:
         result = await asyncio.to_thread(judge, str(self._config_dir), known, before)
         if result != self._result:
             self._result = result
+
+
+def _former_paths(
+    former: Known | None, signatures: Mapping[str, str], look: _Look
+) -> tuple[str, ...]:
+    if former is None or not folder.unchanged(former.signatures, look.signatures):
+        return ()
+    if former.signatures.keys() == signatures.keys():
+        return former.former_paths
+    return tuple(former.signatures)
 
 
 def _is_text(name: str) -> bool:

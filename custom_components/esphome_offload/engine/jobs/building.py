@@ -148,6 +148,21 @@ class Building:
             )
         return fingerprint
 
+    async def outdated(self, job: FirmwareJob) -> bool:
+        """Return whether a job's firmware is of another state of its configuration."""
+        now = await self.fingerprint(job)
+        if now == job.fingerprint:
+            return False
+        if job.fingerprint is None or not await self._same_files(job, job.fingerprint):
+            return True
+        self._ledger.set_built_from(job, now)
+        return False
+
+    async def _same_files(self, job: FirmwareJob, fingerprint: str) -> bool:
+        with suppress(FolderUnavailableError):
+            return await self._configurations.same_files(job.request.configuration, fingerprint)
+        return False
+
     async def clean(self, job: FirmwareJob) -> None:
         """Remove the build trees of a configuration at all builders; raises the first BuildError.
 
@@ -168,7 +183,10 @@ class Building:
         attempt = job.current_attempt
         if attempt is None:
             return None
-        if attempt.fingerprint == await self.fingerprint(job):
+        former = attempt.fingerprint
+        if former == await self.fingerprint(job) or (
+            former is not None and await self._same_files(job, former)
+        ):
             return attempt
         self._ledger.end_attempt(
             job, FailureReason.SUPERSEDED, Reason(ReasonKey.CONFIGURATION_CHANGED)

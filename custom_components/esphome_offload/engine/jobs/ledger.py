@@ -156,6 +156,11 @@ class Ledger:
         job.set_fingerprint(fingerprint)
         self._persistence.save_soon(self.records)
 
+    def set_built_from(self, job: FirmwareJob, fingerprint: str) -> None:
+        """Set what the firmware was built from: the same files, of which more is known now."""
+        job.fingerprint = fingerprint
+        self._persistence.save_soon(self.records)
+
     def end_attempt(self, job: FirmwareJob, failure_reason: FailureReason, error: Reason) -> None:
         """End the current attempt without success."""
         label = job.current_attempt.label if job.current_attempt is not None else ""

@@ -134,6 +134,12 @@ class ConfigurationSource(Protocol):
         None when the configuration does not exist. Raises FolderUnavailableError.
         """
 
+    async def same_files(self, configuration: str, fingerprint: str) -> bool:
+        """Return whether an earlier fingerprint is of the same files, of which it knew fewer.
+
+        Raises FolderUnavailableError.
+        """
+
     def node_name(self, configuration: str) -> str | None:
         """Return the node name of a configuration, as it was at its last fingerprint."""
         return None

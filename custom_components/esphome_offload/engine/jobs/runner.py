@@ -83,8 +83,7 @@ class JobRunner:
         builds = 0
 
         async def outdated() -> bool:
-            changed = await self._building.fingerprint(job) != job.fingerprint
-            return changed and builds < _MOST_BUILDS
+            return await self._building.outdated(job) and builds < _MOST_BUILDS
 
         firmware = await self._kept(job, failures)
         if firmware is not None and await outdated():
