@@ -409,3 +409,34 @@ async def test_without_a_state_of_the_folder_each_bundle_is_made_again(
     monkeypatch.setattr(bundle_sources, "NAMES_LIMIT", 0)
     await bench.make()
     assert (await bench.make()).fresh
+
+
+def _outer(bench: Bench) -> Path:
+    """Have the folder's secrets be those of the folder around it."""
+    outer = bench.config_dir.parent / "secrets.yaml"
+    outer.write_text("wifi: secret")
+    bench.write("secrets.yaml", "<<: !include ../secrets.yaml")
+    bench.configure(
+        uses=["secrets.yaml", "base.yaml"],
+        says=[f"Bundle: skipping file outside config directory: {outer}"],
+    )
+    return outer
+
+
+async def test_secrets_of_the_folder_above_are_in_the_bundle(bench: Bench) -> None:
+    bench.write("base.yaml", "wifi: {password: !secret wifi}")
+    outer = _outer(bench)
+    first = await bench.make()
+    assert (await bench.make()).sha256 == first.sha256
+    assert bench.calls == 1
+    outer.write_text("wifi: another one")
+    await bench.make()
+    assert bench.calls == 2
+
+
+async def test_secrets_that_are_taken_as_anything_else_are_left_out(bench: Bench) -> None:
+    bench.write("base.yaml", "substitutions: !include ../secrets.yaml")
+    _outer(bench)
+    error = await bench.fails()
+    assert error.reason.key is ReasonKey.BUNDLE_LEAVES_OUT
+    assert error.reason.parameters["files"] == "../secrets.yaml"

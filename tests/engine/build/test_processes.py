@@ -454,7 +454,7 @@ async def test_leftovers_that_stay_are_waited_for_no_longer_than_asked(
     with lease.open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_SH)
         assert not await Processes(lease).wait_for_leftovers(timeout=0.0)
-        assert "still run" in caplog.text
+        assert "have not ended" in caplog.text
         waiting = asyncio.create_task(Processes(lease).wait_for_leftovers())
         await asyncio.sleep(0)
         waiting.cancel()
