@@ -57,3 +57,18 @@ def test_a_loop_that_ends_meanwhile_is_not_bothered() -> None:
     for each in stuck:
         each.join(10)
     assert stuck
+
+
+async def test_where_no_thread_can_be_started_the_next_call_is_not_held_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = UnreliableThreads()
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(OSError, match="no thread"):
+            await threads.run(lambda: 1, 10)
+    assert await threads.run(lambda: 2, 10) == 2

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+import errno
 import threading
 
 from .tasks import uninterrupted
@@ -28,13 +29,12 @@ class UnreliableThreads:
         self._last: asyncio.Future[None] | None = None
 
     async def run[T](self, work: Callable[[], T], seconds: float) -> T:
-        """Return what ``work`` returns; raises TimeoutError after so many seconds."""
+        """Return what ``work`` returns; raises TimeoutError after so many seconds, and OSError."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(seconds):
             while self._last is not None and not self._last.done():
                 await asyncio.wait([self._last])
             ended: asyncio.Future[None] = loop.create_future()
-            self._last = ended
             results: list[T] = []
             errors: list[BaseException] = []
 
@@ -47,7 +47,12 @@ class UnreliableThreads:
                     loop.call_soon_threadsafe(_end, ended)
 
             # Not of a pool: it would be waited for at the end of the program.
-            threading.Thread(target=run, name="unreliable work", daemon=True).start()
+            thread = threading.Thread(target=run, name="unreliable work", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise OSError(errno.EAGAIN, "no thread can be started") from error
+            self._last = ended
             await asyncio.shield(ended)
         if errors:
             raise errors[0]

@@ -1,6 +1,7 @@
 """Which files are looked at and asked about, what changes a fingerprint, and a folder that is away."""
 
 from collections.abc import Iterator
+import json
 import os
 from pathlib import Path
 import threading
@@ -225,6 +226,25 @@ class TestRemotePackages:
         assert folder.inspector.fetched == []
 
 
+class TestOfFolders:
+    """What counts of a folder that a configuration takes components from."""
+
+    async def test_what_python_and_editors_leave_there_is_no_change(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        folder.write("parts/foo/__init__.py", "")
+        folder.inspector.answers["a.yaml"] = Answer(
+            "a.yaml", node_name="kitchen", reads=("a.yaml", "parts/foo")
+        )
+        before = await folder.scanner.fingerprint("a.yaml")
+
+        folder.write("parts/foo/__pycache__/__init__.pyc", "x")
+        folder.write("parts/foo/.__init__.py.swp", "x")
+        assert await folder.scanner.fingerprint("a.yaml") == before
+
+        folder.write("parts/foo/sensor.py", "")
+        assert await folder.scanner.fingerprint("a.yaml") != before
+
+
 class TestRestart:
     """What is known outlives a restart."""
 
@@ -260,6 +280,22 @@ class TestRestart:
         scanner = Scanner(tmp_path, ScriptedInspector())
         await scanner.restore(await folder.scanner.stored())
         assert scanner.result.configurations == {}
+
+    @pytest.mark.parametrize("name", [b"k\xfcche.yaml", b"two\nlines.yaml"])
+    async def test_a_name_that_cannot_be_shown_keeps_nothing_else_from_being_stored(
+        self, folder: Folder, name: bytes
+    ) -> None:
+        folder.write(os.fsdecode(name), KITCHEN)
+        folder.write("hall.yaml", HALL)
+        before = await folder.scan()
+        inspector = ScriptedInspector()
+        scanner = Scanner(folder.path, inspector)
+
+        await scanner.restore(json.loads(json.dumps(await folder.scanner.stored()).encode()))
+
+        assert scanner.result.configurations == before.configurations
+        await scanner.scan()
+        assert inspector.asked == []
 
 
 class TestFingerprints:

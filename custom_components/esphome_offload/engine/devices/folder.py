@@ -9,6 +9,7 @@ from typing import Final
 
 _SECRETS: Final = frozenset({"secrets.yaml", "secrets.yml"})
 _SUFFIXES: Final = (".yaml", ".yml")
+_BYTECODE: Final = "__pycache__"
 
 type Signature = str
 """A text that changes when a file is written or replaced; empty for one that is not there."""
@@ -70,9 +71,10 @@ def _content(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return "\0".join(sorted(each.name for each in path.iterdir())).encode(
-                errors="surrogateescape"
-            )
+            # Python and editors leave files of their own; a build must not look like a change.
+            names = (each.name for each in path.iterdir())
+            kept = (name for name in names if name != _BYTECODE and not name.startswith("."))
+            return "\0".join(sorted(kept)).encode(errors="surrogateescape")
         if not stat.S_ISREG(mode):
             return b"-"
         with path.open("rb") as file:

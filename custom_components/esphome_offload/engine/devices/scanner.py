@@ -106,7 +106,9 @@ class Scanner:
     async def stored(self) -> Json:
         """Return what is known, as JSON that ``restore`` takes."""
         self._saved = self._known
-        return await asyncio.to_thread(encode, Stored(str(self._config_dir), self._saved))
+        # A name that cannot be shown cannot be stored either, and is read again in no time.
+        files = {name: known for name, known in self._saved.items() if _is_text(name)}
+        return await asyncio.to_thread(encode, Stored(str(self._config_dir), files))
 
     async def scan(self, *, ask: bool = True) -> ScanResult:
         """Return the present configurations and problems.
