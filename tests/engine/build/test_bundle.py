@@ -440,3 +440,8 @@ async def test_secrets_that_are_taken_as_anything_else_are_left_out(bench: Bench
     error = await bench.fails()
     assert error.reason.key is ReasonKey.BUNDLE_LEAVES_OUT
     assert error.reason.parameters["files"] == "../secrets.yaml"
+
+
+def test_a_file_that_cannot_be_read_is_taken_for_the_worst(tmp_path: Path) -> None:
+    assert bundle_sources.signature(tmp_path / "missing") is None
+    assert bundle_sources.includes_secrets(tmp_path / "missing")

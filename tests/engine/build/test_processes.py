@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.process import processes as processes_module
 from custom_components.esphome_offload.engine.build.process.processes import (
     Command,
     LaunchError,
@@ -461,3 +462,12 @@ async def test_leftovers_that_stay_are_waited_for_no_longer_than_asked(
         with pytest.raises(asyncio.CancelledError):
             await waiting
     assert await Processes(lease).wait_for_leftovers(timeout=0.0)
+
+
+async def test_a_launcher_that_breaks_is_said_in_its_own_words(
+    processes: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = "import sys; sys.stderr.write('no launcher here')"
+    monkeypatch.setattr(processes_module, "_LAUNCHER", broken)
+    with pytest.raises(LaunchError, match="no launcher here"):
+        await processes.run(shell("true", tmp_path))

@@ -326,3 +326,14 @@ async def test_a_caller_that_comes_while_it_is_being_stopped_still_gets_it(
     await asyncio.wait({first})
     assert first.cancelled()
     assert version_of(await second) == f"Version: {NEWEST}"
+
+
+async def test_the_newest_that_is_there_is_found_without_asking_it(
+    toolchains: Toolchains, sink: Sink
+) -> None:
+    assert await toolchains.newest() is None
+    for version in (OLDER, NEWEST):
+        await toolchains.ensure(version, sink.lines)
+    newest = await toolchains.newest()
+    assert newest is not None
+    assert newest.version == NEWEST
