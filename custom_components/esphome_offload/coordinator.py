@@ -358,6 +358,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             registry.async_rename(self.hass, old, new)
             issues.async_rename(self.hass, old, new)
             self.queue.rename(old, new)
+            self._rollbacks.rename(old, new)
             self.hass.async_create_background_task(
                 self.build_services.firmware.rename(old, new), f"{DOMAIN} rename {old}"
             )
@@ -380,6 +381,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             registry.async_remove_stale(self.hass, entry.entry_id, known)
             issues.async_remove_stale(self.hass, known)
             self.firmware.keep_only(known)
+            self._rollbacks.keep_only(known)
 
     @callback
     def _devices_changed(self, configurations: Container[str]) -> None:

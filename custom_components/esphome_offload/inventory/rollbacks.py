@@ -1,6 +1,6 @@
 """RollbackWatch: notices devices that run the firmware again that was replaced."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from homeassistant.core import HomeAssistant, callback
 
@@ -26,6 +26,18 @@ class RollbackWatch:
         """Remember a job that has ended, if it brought firmware to its device."""
         if job.flashed_at is not None:
             self._jobs[job.request.configuration] = job
+
+    @callback
+    def rename(self, old: str, new: str) -> None:
+        """Move what is known to the new name of a configuration."""
+        if (job := self._jobs.pop(old, None)) is not None:
+            self._jobs[new] = job
+
+    @callback
+    def keep_only(self, configurations: Collection[str]) -> None:
+        """Forget configurations that do not exist any more."""
+        for configuration in self._jobs.keys() - set(configurations):
+            del self._jobs[configuration]
 
     @callback
     def check(self, devices: Mapping[str, OffloadDevice]) -> None:
