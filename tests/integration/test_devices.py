@@ -375,6 +375,26 @@ class TestCoreDevices:
         assert (first.request.from_version, second.request.from_version) == ("2026.9.1", NEWEST)
         await coordinator.async_wait(second)
 
+    async def test_a_device_is_the_former_one_of_the_configuration_that_had_it_last(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+    ) -> None:
+        core_device(hass, available=True)
+        await pass_time(1)
+        assert coordinator.firmware.mac("lamp.yaml") == MAC
+        (config_dir / "lamp.yaml").write_text(LAMP.replace("lamp", "desk"))
+        (config_dir / "other.yaml").write_text(LAMP)
+        await pass_time(31)
+        assert coordinator.firmware.mac("lamp.yaml") is None
+        assert coordinator.firmware.mac("other.yaml") == MAC
+        (config_dir / "other.yaml").write_text(LAMP.replace("lamp", "shelf"))
+        await pass_time(31)
+        assert coordinator.devices["lamp.yaml"].core is None
+        assert coordinator.devices["other.yaml"].core is not None
+
     async def test_a_device_that_goes_back_to_its_old_firmware_later_is_a_repair(
         self,
         hass: HomeAssistant,
@@ -403,6 +423,18 @@ class TestCoreDevices:
             await pass_time(1)
             issue = issue_registry.async_get_issue(DOMAIN, "rolled_back_lamp.yaml")
             assert (issue is not None) is back
-        (config_dir / "lamp.yaml").unlink()
+        # It goes with its file.
+        (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
         await pass_time(30)
-        assert issue_registry.async_get_issue(DOMAIN, "rolled_back_lamp.yaml") is None
+        for build, back in ((old, True), (new, False), (old, True)):
+            lamp.runs(*build)
+            await pass_time(1)
+            issues = {
+                each
+                for each in ("lamp", "desk")
+                if (DOMAIN, f"rolled_back_{each}.yaml") in issue_registry.issues
+            }
+            assert issues == ({"desk"} if back else set())
+        (config_dir / "desk.yaml").unlink()
+        await pass_time(30)
+        assert issue_registry.async_get_issue(DOMAIN, "rolled_back_desk.yaml") is None

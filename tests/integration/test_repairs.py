@@ -1,6 +1,7 @@
 """A person chooses which device a configuration is for, once."""
 
 from pathlib import Path
+from typing import Any
 
 from homeassistant.components.repairs import RepairsFlow
 from homeassistant.core import HomeAssistant
@@ -82,6 +83,48 @@ async def test_one_of_two_devices_of_a_name_is_chosen_and_remembered(
     core = coordinator.devices["desk.yaml"].core
     assert core is not None
     assert core.mac == chosen
+
+    # A file that takes its place later is asked about.
+    (config_dir / "desk.yaml").unlink()
+    await pass_time(31)
+    (config_dir / "desk.yaml").write_text(LAMP)
+    await pass_time(31)
+    assert unclear(hass) == {"desk.yaml": True}
+
+
+async def test_the_other_device_is_never_taken_for_a_chosen_one_that_is_gone(
+    hass: HomeAssistant, lamps: None, coordinator: OffloadCoordinator, pass_time: Pass
+) -> None:
+    chosen, other = MACS
+    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": chosen})
+    core = coordinator.devices["lamp.yaml"].core
+    assert core is not None
+    await hass.config_entries.async_remove(core.entry_id)
+    await pass_time(1)
+    assert coordinator.devices["lamp.yaml"].core is None
+    assert coordinator.devices["lamp.yaml"].rivals == (MACS[other],)
+    assert unclear(hass) == {"lamp.yaml": True}
+
+
+async def test_a_choice_is_for_the_node_name_that_the_configuration_had(
+    hass: HomeAssistant,
+    lamps: None,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    pass_time: Pass,
+) -> None:
+    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": next(iter(MACS))})
+    (config_dir / "lamp.yaml").write_text(LAMP.replace("lamp", "desk"))
+    await pass_time(31)
+    assert coordinator.devices["lamp.yaml"].core is None
+
+
+async def test_a_damaged_choice_is_asked_for_again(
+    hass: HomeAssistant, lamps: None, hass_storage: dict[str, Any], entry: MockConfigEntry
+) -> None:
+    hass_storage[f"{DOMAIN}.chosen_devices"] = {"version": 1, "data": {"lamp.yaml": 5}}
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert unclear(hass) == {"lamp.yaml": True}
 
 
 async def test_a_copy_can_be_for_none(

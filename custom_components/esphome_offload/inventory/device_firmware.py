@@ -145,11 +145,19 @@ class DeviceFirmware:
                 running = after_connection(record.running, device.core)
                 # One that is only at the address of a configuration may be another one.
                 own = is_named(device.core, device.configuration)
-                mac = (device.core.mac if own else None) or record.mac
-                record = replace(record, running=running, mac=mac)
+                mac = device.core.mac if own else None
+                if mac is not None:
+                    self._take_from_others(configuration, mac)
+                record = replace(record, running=running, mac=mac or record.mac)
                 self._set(configuration, record, notify=False)
         for announced in tuple(self._unmatched.values()):
             self._announced(announced)
+
+    def _take_from_others(self, configuration: str, mac: str) -> None:
+        """Let no other configuration claim a device that has the name of this one."""
+        for other, record in tuple(self._records.items()):
+            if other != configuration and record.mac == mac:
+                self._set(other, replace(record, mac=None), notify=False)
 
     @callback
     def rename(self, old: str, new: str) -> None:

@@ -16,7 +16,7 @@ from ..engine.jobs.ports import (
     RestartWatch,
     Verdict,
 )
-from .matching import Match
+from .matching import Match, is_at
 
 # A small device starts in some ten seconds; one with a distant access point, or one that Home
 # Assistant only finds at its next attempt, takes a minute and more.
@@ -119,15 +119,13 @@ class CoreDeviceLink(DeviceLink):
 
     @override
     async def listens(self, request: JobRequest, node: Node, port: int) -> bool:
-        taken = {
-            address
-            for each in self._devices.live_devices()
-            if each.online and each.node_name != self.node_name(request)
-            for address in each.connected_at
-        }
+        own = self.node_name(request)
+        others = [
+            each for each in self._devices.live_devices() if each.online and each.node_name != own
+        ]
         for address in self.addresses(request, node):
             where = node.address if address == CONFIGURED else address
-            if where in taken or where is None:
+            if where is None or any(is_at(each, where) for each in others):
                 continue
             if await self._network.listens(where, port):
                 return True
@@ -144,14 +142,18 @@ class CoreDeviceLink(DeviceLink):
 
     @override
     def intruder(self, request: JobRequest) -> str | None:
-        if request.address is None:
+        address = request.address
+        if address is None:
             device = self._devices.find(request).core
+            there = [] if device is None else [device]
         else:
-            at = (each for each in self._devices.live_devices() if each.online)
-            device = next((each for each in at if request.address in each.connected_at), None)
-        if device is None or not self._devices.is_of_another(request.configuration, device):
-            return None
-        return device.node_name
+            there = [each for each in self._devices.live_devices() if is_at(each, address)]
+        others = (
+            each.node_name
+            for each in there
+            if self._devices.is_of_another(request.configuration, each)
+        )
+        return next(others, None)
 
     @override
     def watch_restart(self, request: JobRequest) -> RestartWatch:

@@ -33,30 +33,40 @@ def match(
 ) -> dict[str, Match]:
     """Return the match of each configuration.
 
-    What a person chose decides (``chosen``, as in ``DeviceChoices``), else an address that it
-    gives. The node name alone does only if exactly one configuration
-    and one device have it. A configuration that was renamed keeps the device that it had
-    (``last_mac``), which has its former name until it is flashed.
+    What a person chose decides (``chosen``, as in ``DeviceChoices``), also while that device is
+    not there; else an address that it gives, if the device there has its name or is the one that
+    it had. The node name alone does only if exactly one configuration and one device have it. A
+    configuration that was renamed keeps the device that it had (``last_mac``), which has its
+    former name until it is flashed.
     """
     index = _Index(devices)
     files: defaultdict[str, list[str]] = defaultdict(list)
     for name, configuration in configurations.items():
         files[configuration.node_name].append(name)
     matches = {
-        name: _match(configuration, index, files[configuration.node_name], chosen(name))
+        name: _match(
+            configuration, index, files[configuration.node_name], chosen(name), last_mac(name)
+        )
         for name, configuration in configurations.items()
     }
     taken = {found.core.entry_id for found in matches.values() if found.core is not None}
+    heirs: defaultdict[str, list[str]] = defaultdict(list)
     for name, found in matches.items():
-        former = index.by_mac.get(last_mac(name) or "")
+        mac = last_mac(name)
         if (
             found == Match()
+            and mac is not None
+            and chosen(name) is None
             and not configurations[name].access.address_given
-            and former is not None
-            and former.entry_id not in taken
-            and former.node_name not in files
         ):
-            matches[name] = Match(former)
+            heirs[mac].append(name)
+    for mac, names in heirs.items():
+        former = index.by_mac.get(mac)
+        if former is None or former.entry_id in taken or former.node_name in files:
+            continue
+        for name in names:
+            rivals = tuple(sorted(each for each in names if each != name))
+            matches[name] = Match(None, rivals, (former,)) if rivals else Match(former)
     return matches
 
 
@@ -68,17 +78,30 @@ def is_named(device: CoreDevice, configuration: Configuration) -> bool:
     return configuration.node_name in names
 
 
+def is_at(device: CoreDevice, address: str) -> bool:
+    """Return whether a device is known to be at an address, or is called so."""
+    name, host = device.node_name, device.host
+    places = {name, f"{name}.local"}
+    if host is not None and (device.online or not _is_ip(host)):
+        places.add(host)
+    if device.online:
+        places.update(device.connected_at)
+    return _plain(address) in map(_plain, places)
+
+
 def is_of_another(
     configuration: Configuration,
     configurations: Iterable[Configuration],
     device: CoreDevice,
     last_mac: str | None,
+    chosen: str | None = None,
 ) -> bool:
     """Return whether a device, found at the address of a configuration, is known to be another.
 
-    It has the name of another configuration, or it is not the device that was renamed.
+    It has the name of another configuration, or it is not the device that was renamed. The one
+    that a person chose is none.
     """
-    if is_named(device, configuration):
+    if is_named(device, configuration) or (chosen is not None and device.mac == chosen):
         return False
     replaced = last_mac is not None and device.mac is not None and device.mac != last_mac
     return replaced or any(is_named(device, each) for each in configurations)
@@ -103,7 +126,11 @@ class _Index:
 
 
 def _match(
-    configuration: Configuration, index: _Index, files: list[str], choice: str | None
+    configuration: Configuration,
+    index: _Index,
+    files: list[str],
+    choice: str | None,
+    last_mac: str | None,
 ) -> Match:
     if choice is not None and (device := index.by_mac.get(choice)) is not None:
         return Match(device)
@@ -112,19 +139,25 @@ def _match(
     if configuration.adds_mac_suffix or (not named and configuration.access.ota is None):
         named = [*named, *index.by_stem.get(name, [])]
     access = configuration.access
+    possible = named
+    rivals = sorted(file for file in files if file != configuration.file_name)
     if access.address_given and access.address is not None:
         at = index.by_address.get(_plain(access.address), [])
         if len(at) == 1:
-            return Match(at[0])
-        one = named[0] if len(named) == 1 and len(files) == 1 else None
-        return Match(None if one is None or _is_elsewhere(one, access.address) else one)
-    rivals = [file for file in files if file != configuration.file_name]
+            (there,) = possible = at
+            if there not in named and (there.mac is None or there.mac != last_mac):
+                return Match(None, (there.node_name,), (there, *named), settled=choice == NO_DEVICE)
+        elif rivals or len(named) > 1:
+            possible = []
+        else:
+            possible = [each for each in named if not _is_elsewhere(each, access.address)]
+        rivals = []
+    # A device that was not chosen is not taken instead of one that is away.
+    if not rivals and (len(possible) > 1 or (possible and choice is not None)):
+        rivals = sorted(device.host or device.node_name for device in possible)
     if rivals:
-        return Match(None, tuple(sorted(rivals)), tuple(named), choice == NO_DEVICE)
-    if len(named) > 1:
-        others = sorted(device.host or device.node_name for device in named)
-        return Match(None, tuple(others), tuple(named), choice == NO_DEVICE)
-    return Match(named[0] if named else None)
+        return Match(None, tuple(rivals), tuple(possible), settled=choice == NO_DEVICE)
+    return Match(possible[0] if possible else None)
 
 
 def _is_elsewhere(device: CoreDevice, address: str) -> bool:

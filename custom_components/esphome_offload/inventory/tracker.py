@@ -232,7 +232,11 @@ class DeviceInventory(ConfigurationSource):
         """Return whether a device is known not to be that of a configuration."""
         known = self._configurations.get(configuration)
         return known is not None and is_of_another(
-            known, self._configurations.values(), device, self._last_mac(configuration)
+            known,
+            self._configurations.values(),
+            device,
+            self._last_mac(configuration),
+            self._chosen(configuration),
         )
 
     @callback
@@ -243,8 +247,12 @@ class DeviceInventory(ConfigurationSource):
 
     async def async_choose(self, configuration: str, choice: str) -> None:
         """Remember which device a configuration is for; see ``DeviceChoices``."""
-        await self._choices.async_choose(configuration, choice)
-        self._match()
+        if (known := self._configurations.get(configuration)) is not None:
+            await self._choices.async_choose(known, choice)
+            self._match()
+
+    def _chosen(self, configuration: str) -> str | None:
+        return self._choices.get(self._configurations[configuration], self._last_mac(configuration))
 
     @callback
     def live_devices(self) -> Sequence[CoreDevice]:
@@ -293,6 +301,8 @@ class DeviceInventory(ConfigurationSource):
         removed = before.keys() - now.keys()
         changes = DeviceChanges(frozenset(removed), _renamed(before, now))
         self._choices.rename(changes.renamed)
+        if (known := self.known_files) is not None:
+            self._choices.keep_only(known)
         self._scanned(changes)
         self._match()
 
@@ -307,7 +317,7 @@ class DeviceInventory(ConfigurationSource):
             self._match_timer.cancel()
             self._match_timer = None
         matches = self._matches = match(
-            self._configurations, self._core.devices(), self._last_mac, self._choices.get
+            self._configurations, self._core.devices(), self._last_mac, self._chosen
         )
         devices = {
             name: OffloadDevice(configuration, matches[name].core, matches[name].rivals)

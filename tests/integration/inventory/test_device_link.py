@@ -400,6 +400,23 @@ def test_another_device_that_is_found_is_an_intruder(devices: Devices, network: 
     assert link.intruder(given) is None
 
 
+@pytest.mark.parametrize("address", ["hall.local", "HALL.local.", "hall", "2001:db8:0::9"])
+async def test_another_device_is_not_taken_by_any_of_its_addresses(
+    devices: Devices, network: Network, address: str
+) -> None:
+    link = CoreDeviceLink(devices, network)
+    assert devices.device is not None
+    hall = replace(devices.device, node_name="hall", host=None, connected_at=("2001:db8::9",))
+    devices.others, devices.known_others = [hall], {"hall"}
+    assert link.intruder(replace(KITCHEN, address=address)) == "hall"
+    assert link.intruder(replace(KITCHEN, address="kitchen.local")) is None
+    network.listening = {(address, 3232)}
+    devices.change(host=address, online=False)
+    assert not await link.listens(KITCHEN, Node("kitchen", address="kitchen.local"), 3232)
+    devices.others = []
+    assert await link.listens(KITCHEN, Node("kitchen", address="kitchen.local"), 3232)
+
+
 async def test_a_device_announces_its_build_under_its_own_name(
     devices: Devices, network: Network
 ) -> None:

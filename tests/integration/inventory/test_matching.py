@@ -1,14 +1,21 @@
 """Which device a configuration is for: never by a guess."""
 
+from dataclasses import replace
+
 import pytest
 
 from custom_components.esphome_offload.engine.device_access import DeviceAccess
 from custom_components.esphome_offload.engine.devices.model import Configuration, CoreDevice
+from custom_components.esphome_offload.inventory.choices import NO_DEVICE
 from custom_components.esphome_offload.inventory.matching import (
     Match,
+    is_at,
     is_of_another,
     match,
 )
+
+MAC = "aa:bb:cc:00:11:22"
+OTHER_MAC = "aa:bb:cc:00:11:33"
 
 
 def configuration(
@@ -112,10 +119,90 @@ def test_an_address_that_is_given(given: str, host: str, entry: str | None) -> N
     assert matched(files, [device("one", host=host)]) == {"a.yaml": entry}
 
 
-def test_the_address_decides_even_where_the_name_is_another() -> None:
-    files = [configuration("a.yaml", address="192.168.1.20")]
-    devices = [device("one", "renamed", "192.168.1.20"), device("two", host="192.168.1.9")]
-    assert matched(files, devices) == {"a.yaml": "one"}
+def test_a_device_of_another_name_at_a_given_address_is_asked_about() -> None:
+    files = {"a.yaml": configuration("a.yaml", address="192.168.1.20")}
+    stranger, named = device("one", "stranger", "192.168.1.20", mac=MAC), device("two")
+    unclear = Match(None, ("stranger",), (stranger, named))
+    assert match(files, [stranger, named])["a.yaml"] == unclear
+    other = {"a.yaml": OTHER_MAC}.get
+    assert match(files, [stranger, named], last_mac=other)["a.yaml"] == unclear
+    # It was renamed, or a person said so.
+    own = {"a.yaml": MAC}.get
+    assert match(files, [stranger, named], last_mac=own)["a.yaml"] == Match(stranger)
+    assert match(files, [stranger, named], chosen=own)["a.yaml"] == Match(stranger)
+
+
+@pytest.mark.parametrize("address", [None, "192.168.1.21", "socket.lan"])
+def test_another_device_is_never_taken_for_the_chosen_one(address: str | None) -> None:
+    files = {"a.yaml": configuration("a.yaml", address=address)}
+    other = device("two", host="192.168.1.21", mac=OTHER_MAC)
+    chosen = {"a.yaml": MAC}.get
+    unclear = Match(None, ("192.168.1.21",), (other,))
+    assert match(files, [other], chosen=chosen)["a.yaml"] == unclear
+    # Nor by what was flashed last.
+    renamed = device("two", "old", "192.168.1.30", mac=OTHER_MAC)
+    last = {"a.yaml": OTHER_MAC}.get
+    assert match(files, [renamed], last, chosen)["a.yaml"] == Match()
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("socket", None),
+        ("socket", "192.168.1.21"),
+        ("socket", "socket.lan"),
+        ("stranger", "192.168.1.21"),
+    ],
+)
+def test_a_configuration_for_no_device_gets_none(name: str, address: str | None) -> None:
+    files = {"a.yaml": configuration("a.yaml", address=address)}
+    one = device("one", name, "192.168.1.21", mac=MAC)
+    found = match(files, [one], chosen={"a.yaml": NO_DEVICE}.get)["a.yaml"]
+    assert found.core is None
+    assert found.rivals
+    assert found.settled
+    renamed = device("one", "old", "192.168.1.30", mac=MAC)
+    last = {"a.yaml": MAC}.get
+    assert match(files, [renamed], last, {"a.yaml": NO_DEVICE}.get)["a.yaml"] == Match()
+
+
+def test_two_renamed_configurations_that_had_one_device_are_asked_about() -> None:
+    files = {"a.yaml": configuration("a.yaml", "new"), "b.yaml": configuration("b.yaml", "newer")}
+    old = device("one", "old", mac=MAC)
+    had: dict[str, str] = dict.fromkeys(files, MAC)
+    assert match(files, [old], had.get) == {
+        "a.yaml": Match(None, ("b.yaml",), (old,)),
+        "b.yaml": Match(None, ("a.yaml",), (old,)),
+    }
+    chosen = {"a.yaml": MAC}.get
+    assert match(files, [old], had.get, chosen) == {"a.yaml": Match(old), "b.yaml": Match()}
+
+
+@pytest.mark.parametrize(
+    ("address", "online", "there"),
+    [
+        ("garage.local", True, True),
+        ("GARAGE.local.", False, True),
+        ("garage", False, True),
+        ("garage.lan", False, True),
+        ("fe80:0::1%eth0", True, True),
+        ("fe80::1", False, False),
+        ("kitchen.local", True, False),
+    ],
+)
+def test_a_device_is_known_under_its_names_and_addresses(
+    address: str, online: bool, there: bool
+) -> None:
+    garage = replace(
+        device("one", "garage", "garage.lan"), connected_at=("fe80::1",), online=online
+    )
+    assert is_at(garage, address) is there
+
+
+def test_the_address_in_the_entry_of_a_device_that_is_away_may_be_that_of_another_now() -> None:
+    garage = device("one", "garage", "192.168.1.20")
+    assert is_at(garage, "192.168.1.20")
+    assert not is_at(replace(garage, online=False), "192.168.1.20")
 
 
 class TestMacSuffix:
@@ -142,9 +229,6 @@ def test_no_devices() -> None:
     assert match({"a.yaml": configuration("a.yaml")}, []) == {"a.yaml": Match()}
 
 
-MAC = "aa:bb:cc:00:11:22"
-
-
 @pytest.mark.parametrize(
     ("file", "devices", "entry_id"),
     [
@@ -157,11 +241,16 @@ MAC = "aa:bb:cc:00:11:22"
             [device("one", "old", mac=MAC), device("two", "new")],
             "two",
         ),
-        (configuration("a.yaml", "new"), [device("one", "old", mac="aa:bb:cc:00:11:33")], None),
+        (configuration("a.yaml", "new"), [device("one", "old", mac=OTHER_MAC)], None),
         (
             configuration("a.yaml", "new", address="192.168.1.30"),
             [device("one", "old", "192.168.1.20", mac=MAC)],
             None,
+        ),
+        (
+            configuration("a.yaml", "new", address="192.168.1.20"),
+            [device("one", "old", "192.168.1.20", mac=MAC)],
+            "one",
         ),
     ],
 )
@@ -186,12 +275,12 @@ def test_the_former_device_of_a_configuration_may_be_that_of_another_now() -> No
     [
         (device("one", "lamp", mac=MAC), None, False),
         # Its own name, on other hardware.
-        (device("one", "lamp", mac=MAC), "aa:bb:cc:00:11:33", False),
+        (device("one", "lamp", mac=MAC), OTHER_MAC, False),
         (device("one", "lamp-001122", mac=MAC), None, True),
         (device("one", "old", mac=MAC), MAC, False),
-        # Seen for the first time: it may come from anywhere.
+        # At an address that a person gave for the job: it may come from anywhere.
         (device("one", "esphome-web", mac=MAC), None, False),
-        (device("one", "old", mac=MAC), "aa:bb:cc:00:11:33", True),
+        (device("one", "old", mac=MAC), OTHER_MAC, True),
         (device("one", "socket", mac=MAC), None, True),
         (device("one", "plug-001122", mac=MAC), None, True),
     ],
@@ -207,3 +296,6 @@ def test_a_device_at_the_address_of_a_configuration_may_be_another(
         configuration("lamps.yaml", "lamp-001122"),
     ]
     assert is_of_another(lamp, others, found, last_mac) is another
+    if another:
+        assert not is_of_another(lamp, others, found, last_mac, chosen=MAC)
+        assert is_of_another(lamp, others, found, last_mac, chosen=NO_DEVICE)
