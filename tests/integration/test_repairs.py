@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.const import DOMAIN
-from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.repairs import async_create_fix_flow
 
 from .conftest import LAMP, Pass
@@ -117,6 +117,37 @@ async def test_a_choice_is_for_the_node_name_that_the_configuration_had(
     (config_dir / "lamp.yaml").write_text(LAMP.replace("lamp", "desk"))
     await pass_time(31)
     assert coordinator.devices["lamp.yaml"].core is None
+
+
+async def test_a_device_can_be_chosen_again(
+    hass: HomeAssistant, lamps: None, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    options = hass.config_entries.options
+    menu = await options.async_init(entry.entry_id)
+    assert "choices" not in menu["menu_options"]
+    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": "none"})
+    assert unclear(hass) == {}
+
+    menu = await options.async_init(entry.entry_id)
+    assert "choices" in menu["menu_options"]
+    form = await options.async_configure(menu["flow_id"], {"next_step_id": "choices"})
+    (selector,) = form["data_schema"].schema.values()
+    assert selector.config["options"] == ["lamp.yaml"]
+    done = await options.async_configure(form["flow_id"], {"files": ["lamp.yaml"]})
+    assert done["type"] is FlowResultType.CREATE_ENTRY
+    assert unclear(hass) == {"lamp.yaml": True}
+
+
+async def test_nothing_is_chosen_again_while_the_integration_is_not_loaded(
+    hass: HomeAssistant, lamps: None, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": "none"})
+    options = hass.config_entries.options
+    menu = await options.async_init(entry.entry_id)
+    del hass.data[DATA_COORDINATOR]
+    over = await options.async_configure(menu["flow_id"], {"next_step_id": "choices"})
+    hass.data[DATA_COORDINATOR] = coordinator
+    assert (over["type"], over["reason"]) == (FlowResultType.ABORT, "not_loaded")
 
 
 async def test_a_damaged_choice_is_asked_for_again(

@@ -35,6 +35,8 @@ _VERSION_ERRORS = {
     ReasonKey.VERSION_OTHER_PYTHON: "version_unsupported",
 }
 
+_FILES: Final = "files"
+
 FIXED_VERSION_SCHEMA = probatio.Schema({probatio.Required(EntryKey.FIXED_VERSION): TextSelector()})
 
 
@@ -81,7 +83,29 @@ class OffloadOptionsFlow(LendingSteps):
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask what to change."""
-        return self.async_show_menu(step_id="init", menu_options=["settings", *self.guest_steps()])
+        choices = ["choices"] if self._files_with_choice() else []
+        return self.async_show_menu(
+            step_id="init", menu_options=["settings", *choices, *self.guest_steps()]
+        )
+
+    async def async_step_choices(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the configurations whose device is to be chosen again."""
+        coordinator = self.hass.data.get(DATA_COORDINATOR)
+        if coordinator is None:
+            return self.async_abort(reason="not_loaded")
+        if user_input is not None:
+            await coordinator.inventory.async_forget_choices(user_input[_FILES])
+            return self.async_create_entry(data=dict(self.config_entry.options))
+        files = SelectSelector(
+            SelectSelectorConfig(
+                options=self._files_with_choice(), multiple=True, mode=SelectSelectorMode.LIST
+            )
+        )
+        return self.async_show_form(
+            step_id="choices", data_schema=probatio.Schema({probatio.Required(_FILES): files})
+        )
 
     async def async_step_settings(
         self, user_input: dict[str, Any] | None = None
@@ -133,6 +157,10 @@ class OffloadOptionsFlow(LendingSteps):
             if key != EntryKey.FIXED_VERSION
         }
         return self.async_create_entry(data={**others, **chosen})
+
+    def _files_with_choice(self) -> list[str]:
+        coordinator = self.hass.data.get(DATA_COORDINATOR)
+        return [] if coordinator is None else coordinator.inventory.files_with_choice
 
     @property
     def _latest_version(self) -> str:

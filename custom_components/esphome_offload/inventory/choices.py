@@ -58,6 +58,17 @@ class DeviceChoices:
         self._chosen[configuration.file_name] = _Choice(choice, configuration.node_name)
         await self._store.save_now(self._content())
 
+    @property
+    def files(self) -> list[str]:
+        """The configurations with a choice."""
+        return sorted(self._chosen)
+
+    async def async_forget(self, files: Collection[str]) -> None:
+        """Forget choices."""
+        for file in files:
+            self._chosen.pop(file, None)
+        await self._store.save_now(self._content())
+
     def rename(self, renamed: Mapping[str, str]) -> None:
         """Keep the choices of files that were renamed; ``renamed`` has old names by new ones."""
         for new, old in renamed.items():

@@ -1,7 +1,7 @@
 """DeviceInventory: the configurations and their devices, updated while either changes."""
 
 import asyncio
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -250,6 +250,16 @@ class DeviceInventory(ConfigurationSource):
         if (known := self._configurations.get(configuration)) is not None:
             await self._choices.async_choose(known, choice)
             self._match()
+
+    @property
+    def files_with_choice(self) -> list[str]:
+        """The configurations for which a person chose a device, or none."""
+        return self._choices.files
+
+    async def async_forget_choices(self, configurations: Collection[str]) -> None:
+        """Let the devices of configurations be chosen again."""
+        await self._choices.async_forget(configurations)
+        self._match()
 
     def _chosen(self, configuration: str) -> str | None:
         return self._choices.get(self._configurations[configuration], self._last_mac(configuration))
