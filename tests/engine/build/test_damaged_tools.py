@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.damaged_tools import (
-    discard_all,
-    discard_package,
     find_damaged,
+    trash_all,
+    trash_package,
 )
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 
@@ -97,17 +97,17 @@ def test_tools_of_a_guest_are_not_ours(layout: CacheLayout) -> None:
     assert find_damaged(layout, [line]) == ()
     assert find_damaged(guest, [line]) == (COMPILER,)
     package(layout, *COMPILER)
-    assert discard_package(layout, COMPILER)
+    assert trash_package(layout, COMPILER) is not None
     assert theirs.exists()
 
 
 def test_only_the_named_package_is_removed(layout: CacheLayout) -> None:
     named = package(layout, *COMPILER)
     other = package(layout, "platformio", "packages", "tool-y")
-    assert discard_package(layout, COMPILER)
+    doomed = trash_package(layout, COMPILER)
     assert (named.exists(), other.exists()) == (False, True)
-    assert list(layout.trash.iterdir()) == []
-    assert not discard_package(layout, COMPILER)
+    assert list(layout.trash.iterdir()) == [doomed]
+    assert trash_package(layout, COMPILER) is None
 
 
 @pytest.mark.parametrize("level", range(1, 4))
@@ -118,7 +118,7 @@ def test_no_link_is_followed(layout: CacheLayout, tmp_path: Path, level: int) ->
     link = layout.tools.joinpath(*COMPILER[:level])
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(outside)
-    assert not discard_package(layout, COMPILER)
+    assert trash_package(layout, COMPILER) is None
     assert (outside / "kept").read_text() == "kept"
     assert outside.joinpath(*COMPILER[level:]).is_dir()
 
@@ -129,7 +129,7 @@ def test_tools_that_are_a_link_themselves_are_left_alone(
     layout.tools.rmdir()
     (tmp_path / "outside" / COMPILER[0] / COMPILER[1] / COMPILER[2]).mkdir(parents=True)
     layout.tools.symlink_to(tmp_path / "outside")
-    assert not discard_package(layout, COMPILER)
+    assert trash_package(layout, COMPILER) is None
     assert find_damaged(layout, ["Could not find one of 'package.json' manifest files"]) == ()
 
 
@@ -137,7 +137,12 @@ def test_all_tools_can_be_removed(layout: CacheLayout) -> None:
     package(layout, *COMPILER)
     package(layout, "idf", "tools", "cmake", "3.30.2")
     before = layout.tools.stat().st_ino
-    discard_all(layout)
+    assert {path.parent for path in trash_all(layout)} == {layout.trash}
     assert list(layout.tools.iterdir()) == []
     assert layout.tools.stat().st_ino == before
     assert layout.trees.is_dir()
+
+
+def test_no_tools_are_nothing_to_remove(layout: CacheLayout) -> None:
+    layout.discard(layout.tools)
+    assert trash_all(layout) == []

@@ -7,7 +7,10 @@ import threading
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.cache.layout import configuration_key
+from custom_components.esphome_offload.engine.build.cache.layout import (
+    CacheLayout,
+    configuration_key,
+)
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import MIB
 from custom_components.esphome_offload.engine.host import disk_quota
@@ -122,6 +125,68 @@ async def test_tools_are_removed_after_the_devices_of_their_guest(
     assert not tools.exists()
     assert not builder.layout.guest(guest.pin).home.exists()
     await build(builder, guest, "a", 1)
+
+
+async def test_no_build_begins_while_tools_are_taken_from_their_places(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await eviction(builder)
+    layout = builder.layout.guest(guest.pin)
+    entered, go_on = threading.Event(), threading.Event()
+    move = CacheLayout.to_trash
+
+    def slowly(self: CacheLayout, path: Path) -> Path | None:
+        if path == layout.home:
+            entered.set()
+            assert go_on.wait(10)
+        return move(self, path)
+
+    monkeypatch.setattr(CacheLayout, "to_trash", slowly)
+    running = asyncio.create_task(builder.host.make_room(0))
+    await asyncio.to_thread(entered.wait, 10)
+    assert not layout.tools.exists()
+    attempt_id = await guest.submit()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert builder.slots.busy == 0
+    go_on.set()
+    assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
+    await running
+
+
+async def test_a_build_that_begins_while_tools_are_deleted_keeps_its_own(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    await eviction(builder)
+    layout = builder.layout.guest(guest.pin)
+    (layout.tools / "gcc").write_bytes(os.urandom(MIB))
+    entered, go_on = threading.Event(), threading.Event()
+    remove = disk_quota.remove
+
+    def slowly(path: Path, stop: threading.Event) -> None:
+        if (path / "gcc").exists():
+            entered.set()
+            assert go_on.wait(10)
+        remove(path, stop)
+
+    async def download(_request: BuildRequest, _sink: BuildSink) -> None:
+        layout.make()
+        for folder in folders:
+            (folder / "new").touch()
+
+    monkeypatch.setattr(disk_quota, "remove", slowly)
+    running = asyncio.create_task(builder.host.make_room(0))
+    await asyncio.to_thread(entered.wait, 10)
+    folders = (layout.tools, layout.home, layout.tmp)
+    assert not any(folder.exists() for folder in folders)
+    builder.script = [download]
+    assert (await guest.end(await guest.submit())).state is AttemptState.COMPLETED
+    go_on.set()
+    await running
+    assert all((folder / "new").exists() for folder in folders)
+    assert list(layout.trash.iterdir()) == []
 
 
 async def test_files_left_in_tmpdir_count_and_are_removed(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.cache.layout import configuration_key
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
 from custom_components.esphome_offload.engine.build.resources import free_disk
 from custom_components.esphome_offload.engine.codec import Json, encode
@@ -186,6 +187,17 @@ async def test_a_known_bundle_need_not_be_sent_again(
     assert await refused(other.ask(third, bundle.sha256)) is ErrorCode.BUNDLE_NEEDED
     await guest.clean("lamp.yaml")
     assert await refused(guest.ask(third, bundle.sha256)) is ErrorCode.BUNDLE_NEEDED
+
+
+async def test_why_a_tree_cannot_be_removed_is_told_without_its_path(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    digest = builder.layout.guest(guest.pin).source_digest(configuration_key("lamp.yaml"))
+    digest.mkdir(parents=True)
+    with pytest.raises(ProtocolError) as refusal:
+        await guest.clean("lamp.yaml")
+    assert refusal.value.code is ErrorCode.BUSY
+    assert str(refusal.value).endswith("the tree cannot be removed: Is a directory")
 
 
 async def test_an_incomplete_bundle_is_not_kept(builder: BuilderMachine, guest: GuestCalls) -> None:

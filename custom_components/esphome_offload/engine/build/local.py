@@ -1,7 +1,8 @@
 """LocalBuilder: compiles on this machine, for ourselves and for guests alike."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 import logging
 import os
@@ -14,10 +15,12 @@ from ..const import FailureReason, Source, Stage
 from ..job_log import OWN
 from ..listeners import Listeners
 from ..reason import Reason, ReasonKey
+from ..threads import in_thread
 from .build_output import BuildOutput
-from .cache.damaged_tools import Package, discard_all, discard_package, find_damaged
+from .cache.damaged_tools import Package, find_damaged, trash_all, trash_package
 from .cache.eviction import RecentUse
 from .cache.layout import CacheLayout, configuration_key
+from .cache.removal import remove
 from .diagnosis import diagnose
 from .file_counts import FileCounts
 from .firmware import BuildResult, FirmwareStore, check_version, digest
@@ -99,6 +102,8 @@ class LocalBuilder(Builder):
         self._listeners = Listeners[[]]()
         self._locks: dict[str, asyncio.Lock] = {}
         self._building = 0
+        # Held while tools are taken from their places: no build begins meanwhile.
+        self._tools = asyncio.Lock()
         self._damaged: dict[Package, None] = {}
         self._recent = RecentUse(time)
 
@@ -148,26 +153,28 @@ class LocalBuilder(Builder):
                 Reason(ReasonKey.FILE_NAME_INVALID, {"configuration": request.configuration}),
             )
         try:
-            async with self._tree(request.configuration):
-                return await self._with_tools(request, sink)
-        except OSError as error:
-            raise BuildError(
-                FailureReason.BUILDER_ENVIRONMENT,
-                Reason(ReasonKey.DISK_UNUSABLE, line=error.strerror),
-            ) from error
+            with _disk_errors():
+                async with self._tree(request.configuration):
+                    return await self._with_tools(request, sink)
         finally:
             await self.refresh()
 
     @override
     async def clean(self, configuration: str, *, tools: bool = False) -> None:
-        async with self._tree(configuration):
-            await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
-        if tools:
+        with _disk_errors():
+            async with self._tree(configuration):
+                await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
+            if tools:
+                await self._clean_tools()
+            await self.refresh()
+
+    async def _clean_tools(self) -> None:
+        async with self._tools:
             if self._building:
                 reason = Reason(ReasonKey.TOOLS_IN_USE, {"label": self.label})
                 raise BuildError(FailureReason.BUILDER_UNAVAILABLE, reason)
-            await asyncio.to_thread(discard_all, self._layout)
-        await self.refresh()
+            doomed = await in_thread(lambda _stop: trash_all(self._layout))
+        await asyncio.to_thread(_remove, doomed)
 
     @property
     def folder(self) -> Path:
@@ -186,19 +193,30 @@ class LocalBuilder(Builder):
 
     async def _with_tools(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         """Build; what was found to be damaged is removed when no build uses the tools any more."""
-        self._building += 1
+        async with self._tools:
+            self._building += 1
         try:
             return await self._build(request, sink)
         finally:
             self._building -= 1
-            if self._building == 0 and (damaged := tuple(self._damaged)):
-                self._damaged.clear()
-                await asyncio.to_thread(self._discard, damaged)
+            await self._discard_damaged()
 
-    def _discard(self, damaged: Iterable[Package]) -> None:
+    async def _discard_damaged(self) -> None:
+        async with self._tools:
+            if self._building or not self._damaged:
+                return
+            damaged = tuple(self._damaged)
+            self._damaged.clear()
+            doomed = await in_thread(lambda _stop: self._trash(damaged))
+        await asyncio.to_thread(_remove, doomed)
+
+    def _trash(self, damaged: Iterable[Package]) -> list[Path]:
+        doomed = []
         for package in damaged:
-            if discard_package(self._layout, package):
+            if (path := trash_package(self._layout, package)) is not None:
                 _LOGGER.warning("Removed a damaged package of the tools: %s", "/".join(package))
+                doomed.append(path)
+        return doomed
 
     async def _build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         sink.stage(Stage.PREPARING)
@@ -306,6 +324,23 @@ class LocalBuilder(Builder):
         if status != self._status:
             self._status = status
             self._listeners.notify()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raise BuildError for an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise BuildError(
+            FailureReason.BUILDER_ENVIRONMENT,
+            Reason(ReasonKey.DISK_UNUSABLE, line=error.strerror),
+        ) from error
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        remove(folder)
 
 
 def _warm(trees: Path) -> frozenset[str]:

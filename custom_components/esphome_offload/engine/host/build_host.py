@@ -48,8 +48,8 @@ _LOGGER = logging.getLogger(__name__)
 ACTIVE: Final = 64
 """Attempts of one guest that may wait and run; each may hold a bundle of 128 MiB."""
 
-# Measuring stops at once. What is being deleted, perhaps a hundred thousand files, is in the folder
-# that is emptied at the next start.
+# Measuring and deleting stop at once. What is not deleted then, perhaps a hundred thousand files, is
+# in the folder that is emptied at the next start.
 _EVICTION_TIMEOUT: Final = 2.0
 
 
@@ -248,8 +248,11 @@ class BuildHost:
         try:
             await workspace.clean(command.configuration, tools=command.tools)
         except (BuildError, OSError) as err:
-            raise ProtocolError(ErrorCode.BUSY, f"the tree cannot be removed: {err}") from err
+            why = err.strerror if isinstance(err, OSError) else err
+            raise ProtocolError(ErrorCode.BUSY, f"the tree cannot be removed: {why}") from err
         self._disk.invalidate(workspace.layout.root.name, configuration_key(command.configuration))
+        if command.tools:
+            self._disk.invalidate(workspace.layout.root.name, TOOLS)
 
     async def firmware(self, pin_sha256: str, command: Fetch) -> FirmwareFile:
         """Return an attempt's firmware; raises also ProtocolError FIRMWARE_NOT_READY."""
@@ -344,15 +347,16 @@ class BuildHost:
 
     @asynccontextmanager
     async def _hold(self, folder: str, key: str) -> AsyncIterator[bool]:
-        """Keep a device's files from being used; gives False when they are.
+        """Keep a device's files, or tools, from being used; gives False when they are.
 
         The files of an attempt are in use until its guest has the result.
         """
-        workspace = self._workspaces.named(folder)
-        attempts = [each for each in self._attempts.all() if each.key.pin_sha256[:32] == folder]
         if key == TOOLS:
-            yield not any(each.result is None for each in attempts)
+            async with self._workspaces.closed(folder):
+                yield all(each.result is not None for each in self._attempts_in(folder))
             return
+        workspace = self._workspaces.named(folder)
+        attempts = self._attempts_in(folder)
         needed = {configuration_key(each.submission.parameters.configuration) for each in attempts}
         if key in needed or (workspace is not None and workspace.lock(key).locked()):
             yield False
@@ -361,6 +365,9 @@ class BuildHost:
         else:
             async with workspace.lock(key):
                 yield True
+
+    def _attempts_in(self, folder: str) -> list[GuestAttempt]:
+        return [each for each in self._attempts.all() if each.key.pin_sha256[:32] == folder]
 
 
 _NOT_WANTED: Final = Reason(ReasonKey.NOT_WANTED)

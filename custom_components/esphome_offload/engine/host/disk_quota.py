@@ -12,6 +12,7 @@ from typing import Final
 
 from ..build.cache.eviction import disk_usage, evict, folders
 from ..build.cache.layout import CacheLayout
+from ..build.cache.removal import remove
 from ..clock import Time
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..threads import in_thread
@@ -90,11 +91,14 @@ class GuestDiskQuota:
 
     async def _evict(self, item: Item) -> bool:
         async with self._hold(item.guest, item.key) as free:
-            if free:
-                _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.guest)
-                await in_thread(partial(self._discard, item))
-                self.invalidate(item.guest, item.key)
-            return free
+            if not free:
+                return False
+            _LOGGER.debug("%s of guest %s makes room", item.key or "tools", item.guest)
+            doomed = await in_thread(lambda _stop: self._to_trash(item))
+            self.invalidate(item.guest, item.key)
+        # Takes long; what is used next has folders of its own by now.
+        await in_thread(partial(_remove, doomed))
+        return True
 
     async def _size(self, item: Item) -> int:
         now = self._time.monotonic()
@@ -107,13 +111,17 @@ class GuestDiskQuota:
                 self._sizes[item.guest, item.key] = (size, now)
         return size
 
-    def _discard(self, item: Item, stop: threading.Event) -> None:
+    def _to_trash(self, item: Item) -> list[Path]:
         layout = CacheLayout(self._layout.guests / item.guest)
         if item.key != TOOLS:
             layout.source_digest(item.key).unlink(missing_ok=True)
-        for path in item.paths:
-            if not stop.is_set():
-                layout.discard(path)
+        moved = (layout.to_trash(path) for path in item.paths)
+        return [path for path in moved if path is not None]
+
+
+def _remove(folders: list[Path], stop: threading.Event) -> None:
+    for folder in folders:
+        remove(folder, stop)
 
 
 def _items(guests: Path) -> list[Item]:

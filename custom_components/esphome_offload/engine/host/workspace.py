@@ -64,7 +64,7 @@ class GuestWorkspaces:
         self._layout = layout
         self._make = make
         self._workspaces: dict[str, GuestWorkspace] = {}
-        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def clean_up(self) -> None:
         """Remove what the processes of an earlier run left; while no build runs."""
@@ -80,12 +80,16 @@ class GuestWorkspaces:
             (each for each in self._workspaces.values() if each.layout.root.name == folder), None
         )
 
+    def closed(self, folder: str) -> asyncio.Lock:
+        """Return the lock that ``open`` waits for, by the name of the workspace's folder."""
+        return self._opening[folder]
+
     async def open(self, pin_sha256: str) -> GuestWorkspace:
-        """Return a guest's workspace."""
-        async with self._making[pin_sha256]:
+        """Return a guest's workspace; each build begins with it."""
+        layout = self._layout.guest(pin_sha256)
+        async with self._opening[layout.root.name]:
             workspace = self._workspaces.get(pin_sha256)
             if workspace is None:
-                layout = self._layout.guest(pin_sha256)
                 await asyncio.to_thread(_make_folders, layout)
                 workspace = GuestWorkspace(await self._make(layout))
                 self._workspaces[pin_sha256] = workspace
@@ -93,9 +97,9 @@ class GuestWorkspaces:
 
     async def remove(self, pin_sha256: str) -> None:
         """Delete all that was built for a guest; none of its builds may run any more."""
-        async with self._making[pin_sha256]:
+        root = self._layout.guest(pin_sha256).root
+        async with self._opening[root.name]:
             self._workspaces.pop(pin_sha256, None)
-            root = self._layout.guest(pin_sha256).root
             await asyncio.to_thread(self._layout.discard, root)
 
 

@@ -1,4 +1,4 @@
-"""Packages among the downloaded tools that are damaged: found by what a build said, and removed.
+"""Packages among the downloaded tools that are damaged: found by what a build said, and thrown away.
 
 All of it was written by builds, which may print what they like and put links where they like. So a
 package is named by folders below the tools, each of which is opened as what it is, never a link.
@@ -15,7 +15,7 @@ from typing import Final
 import uuid
 
 from .layout import CacheLayout
-from .removal import open_folder, remove
+from .removal import open_folder
 
 type Package = tuple[str, ...]
 """The names of the folders below the tools that lead to it."""
@@ -59,28 +59,33 @@ def find_damaged(layout: CacheLayout, lines: Iterable[str]) -> tuple[Package, ..
     return tuple(found)
 
 
-def discard_package(layout: CacheLayout, package: Package) -> bool:
-    """Remove a package, if it is there: from its place at once, then from the disk. Blocks."""
+def trash_package(layout: CacheLayout, package: Package) -> Path | None:
+    """Move a package, if it is there, to where it can be deleted; return its path there. Fast."""
     layout.trash.mkdir(parents=True, exist_ok=True)
     doomed = uuid.uuid4().hex
     try:
         with _folder(layout.tools, *package[:-1]) as parent, _folder(layout.trash) as trash:
             name = package[-1]
             if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-                return False
+                return None
             os.rename(name, doomed, src_dir_fd=parent, dst_dir_fd=trash)
     except OSError:
-        return False
-    remove(layout.trash / doomed)
-    return True
+        return None
+    return layout.trash / doomed
 
 
-def discard_all(layout: CacheLayout) -> None:
-    """Remove all tools; they are downloaded again when they are needed. Blocks."""
-    with _folder(layout.tools) as tools:
-        names = _names(tools)
-    for name in names:
-        discard_package(layout, (name,))
+def trash_all(layout: CacheLayout) -> list[Path]:
+    """Move all tools to where they can be deleted; return their paths there. Fast.
+
+    They are downloaded again when they are needed. Raises OSError.
+    """
+    try:
+        with _folder(layout.tools) as tools:
+            names = _names(tools)
+    except FileNotFoundError:
+        return []  # evicted
+    moved = (trash_package(layout, (name,)) for name in names)
+    return [path for path in moved if path is not None]
 
 
 def _names(folder: int) -> list[str]:

@@ -219,7 +219,7 @@ class CacheLayout:
         Fast: ``empty_trash`` deletes it.
         """
         for folder in (self.staging, self.tmp):
-            self._to_trash(folder)
+            self.to_trash(folder)
         self.tmp.mkdir(parents=True, exist_ok=True)
 
     def empty_trash(self, stop: threading.Event) -> None:
@@ -237,10 +237,11 @@ class CacheLayout:
 
         What is interrupted half-way leaves nothing behind that looks usable.
         """
-        if (doomed := self._to_trash(path)) is not None:
+        if (doomed := self.to_trash(path)) is not None:
             remove(doomed)
 
-    def _to_trash(self, path: Path) -> Path | None:
+    def to_trash(self, path: Path) -> Path | None:
+        """Move a folder, if it is there, to where it can be deleted; return its path there. Fast."""
         self.trash.mkdir(parents=True, exist_ok=True)
         doomed = self.trash / uuid.uuid4().hex
         with contextlib.suppress(FileNotFoundError):
