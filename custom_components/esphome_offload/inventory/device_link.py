@@ -107,10 +107,23 @@ class CoreDeviceLink(DeviceLink):
     @override
     def addresses(self, request: JobRequest, node: Node | None) -> tuple[str, ...]:
         device = self._devices.find(request).core
+        if device is not None and device.online and device.connected_at:
+            return device.connected_at
+        own = None if device is None else device.entry_id
+        others = [
+            each for each in self._devices.live_devices() if each.online and each.entry_id != own
+        ]
+
+        def is_free(address: str) -> bool:
+            where = node.address if node is not None and address == CONFIGURED else address
+            return where is None or not any(is_at(each, where) for each in others)
+
+        return tuple(filter(is_free, self._expected_at(device, node)))
+
+    @staticmethod
+    def _expected_at(device: CoreDevice | None, node: Node | None) -> tuple[str, ...]:
         if device is None:
             return (CONFIGURED,)
-        if device.online and device.connected_at:
-            return device.connected_at
         # A device with another name than the firmware, because of a suffix or because it is being
         # renamed: it is not where ESPHome would look for the firmware's.
         other = node is not None and node.name != device.node_name
@@ -119,15 +132,9 @@ class CoreDeviceLink(DeviceLink):
 
     @override
     async def listens(self, request: JobRequest, node: Node, port: int) -> bool:
-        own = self.node_name(request)
-        others = [
-            each for each in self._devices.live_devices() if each.online and each.node_name != own
-        ]
         for address in self.addresses(request, node):
             where = node.address if address == CONFIGURED else address
-            if where is None or any(is_at(each, where) for each in others):
-                continue
-            if await self._network.listens(where, port):
+            if where is not None and await self._network.listens(where, port):
                 return True
         return False
 
@@ -175,6 +182,7 @@ class _Watch(RestartWatch):
         self._unsubscribe: Callable[[], None] | None = devices.subscribe(self._changed.set)
         self._before = devices.find(request).core
         self._goes_back = False
+        self._seen = False
 
     @property
     @override
@@ -207,6 +215,7 @@ class _Watch(RestartWatch):
                     if device.online is not False:
                         if same_build(device, build_info):
                             if not ran_before or self._reconnects(self._before, device) >= 1:
+                                self._seen = True
                                 return Verdict.CONFIRMED
                         elif self._reconnects(flashed, device) >= 2:
                             return self._another(device)
@@ -218,7 +227,7 @@ class _Watch(RestartWatch):
     async def stays(self, build_info: BuildInfo, seconds: float) -> Verdict:
         """Watch until ``seconds`` have passed; one that is away then, until it is back.
 
-        One that sleeps then counts as good: ESPHome marks it before.
+        One that was seen with it and sleeps then counts as good: ESPHome marks it before.
         """
         others = {Verdict.ANOTHER_BUILD, Verdict.WENT_BACK}
         verdict = await self._watch(build_info, seconds, others)
@@ -253,13 +262,15 @@ class _Watch(RestartWatch):
         return Verdict.NOT_BACK
 
     def _verdict(self, build_info: BuildInfo) -> Verdict:
-        """Return what the device runs at this moment, after it was back once."""
+        """Return what the device runs at this moment."""
         device = self._devices.find(self._request).core
         if device is None or device.online is None:
             return Verdict.UNKNOWN
         if not device.online:
-            return Verdict.CONFIRMED if device.deep_sleep else Verdict.NOT_BACK
-        return Verdict.CONFIRMED if same_build(device, build_info) else self._another(device)
+            sleeps = device.deep_sleep and self._seen
+            return Verdict.CONFIRMED if sleeps else Verdict.NOT_BACK
+        self._seen = same_build(device, build_info)
+        return Verdict.CONFIRMED if self._seen else self._another(device)
 
     def _another(self, device: CoreDevice) -> Verdict:
         """Return what it means that the device runs a build that was not flashed just now."""

@@ -286,6 +286,7 @@ class ScriptedWatch(RestartWatch):
 class ScriptedDevices(DeviceLink):
     def __init__(self) -> None:
         self.state: dict[str, Presence] = {}
+        self.displaced: set[str] = set()
         self.verdict = Verdict.CONFIRMED
         self.later = Verdict.CONFIRMED
         self.stays: list[Verdict] = []
@@ -316,7 +317,8 @@ class ScriptedDevices(DeviceLink):
 
     @override
     def addresses(self, request: JobRequest, node: Node | None) -> tuple[str, ...]:
-        return (f"{request.device_name}.local",)
+        name = request.device_name
+        return () if name in self.displaced else (f"{name}.local",)
 
     @override
     async def listens(self, request: JobRequest, node: Node, port: int) -> bool:

@@ -352,3 +352,70 @@ async def test_a_device_whose_firmware_does_not_count_as_good_yet_is_not_flashed
     assert job.status is JobStatus.COMPLETED
     assert job.outcome.verified is True
     assert len(harness.flasher.requests) == flashes
+
+
+@pytest.mark.parametrize(("runs", "flashes"), [(Verdict.CONFIRMED, 1), (Verdict.ANOTHER_BUILD, 2)])
+async def test_a_device_that_sleeps_since_a_restart_is_compared_when_it_is_back(
+    harness: QueueHarness, runs: Verdict, flashes: int
+) -> None:
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    harness.devices.confirm_gate = asyncio.Event()
+    await harness.run()
+    harness.devices.confirm_gate = None
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    harness.devices.stays = [Verdict.NOT_BACK, runs]
+    await harness.restart()
+    (job,) = harness.queue.jobs()
+    assert job.stage is Stage.WAITING_DEVICE
+    assert len(harness.flasher.requests) == 1
+
+    harness.devices.become("lamp", Presence.ONLINE)
+    await settle()
+    assert job.status is JobStatus.COMPLETED
+    assert job.outcome.verified is True
+    assert len(harness.flasher.requests) == flashes
+
+
+async def test_a_device_that_is_back_while_files_are_compared_is_compared_first(
+    harness: QueueHarness,
+) -> None:
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    harness.devices.confirm_gate = asyncio.Event()
+    await harness.run()
+    harness.devices.confirm_gate = None
+    harness.devices.stays = [Verdict.NOT_BACK, Verdict.CONFIRMED]
+    await harness.restart()
+    (job,) = harness.queue.jobs()
+    assert job.status is JobStatus.COMPLETED
+    assert len(harness.flasher.requests) == 1
+
+
+async def test_a_device_that_only_takes_firmware_since_a_restart_is_flashed(
+    harness: QueueHarness,
+) -> None:
+    harness.keeper.node = Node("lamp", good_after=60.0, ota_port=3232)
+    harness.devices.confirm_gate = asyncio.Event()
+    await harness.run()
+    harness.devices.confirm_gate = None
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    harness.devices.listening = {3232}
+    harness.devices.stays = [Verdict.NOT_BACK, Verdict.NOT_BACK]
+    await harness.restart()
+    (job,) = harness.queue.jobs()
+    assert job.status is JobStatus.COMPLETED
+    assert len(harness.flasher.requests) == 2
+
+
+async def test_a_device_at_a_given_address_is_not_compared_for_ever(harness: QueueHarness) -> None:
+    """Home Assistant looks for it elsewhere, so that it does not come back there."""
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    harness.devices.confirm_gate = asyncio.Event()
+    await harness.run(address="192.0.2.7")
+    harness.devices.confirm_gate = None
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    harness.devices.later = Verdict.NOT_BACK
+    harness.set(wait_for_good_boot=False)
+    await harness.restart()
+    (job,) = harness.queue.jobs()
+    assert job.status is JobStatus.COMPLETED
+    assert len(harness.flasher.requests) == 2

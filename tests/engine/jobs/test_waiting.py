@@ -363,3 +363,44 @@ async def test_a_builder_that_was_out_of_reach_is_tried_again_whatever_the_clock
     assert len(peer.requests) == 1
     await harness.time.go(1)
     assert job.status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("presence", [Presence.ONLINE, Presence.OFFLINE, Presence.UNKNOWN])
+async def test_nothing_is_sent_while_another_device_is_where_this_one_should_be(
+    harness: QueueHarness, presence: Presence
+) -> None:
+    harness.devices.state["lamp"] = presence
+    harness.devices.displaced = {"lamp"}
+    job = await harness.run()
+    assert (job.stage, job.waiting_for) == (
+        Stage.WAITING_DEVICE,
+        Reason(ReasonKey.WAITS_FOR_ADDRESS, {"device": "lamp"}),
+    )
+    assert harness.flasher.requests == []
+
+    harness.devices.displaced = set()
+    harness.devices.become("lamp", Presence.ONLINE)
+    await settle()
+    assert job.status is JobStatus.COMPLETED
+
+
+async def test_a_device_whose_place_stays_taken_is_said_so(harness: QueueHarness) -> None:
+    harness.set(wait_for_device=0.0)
+    harness.devices.displaced = {"lamp"}
+    job = await harness.run()
+    assert job.outcome.failure_reason is FailureReason.DEVICE_OFFLINE
+    assert job.outcome.error == Reason(ReasonKey.DEVICE_DISPLACED, {"device": "lamp"})
+    assert harness.flasher.requests == []
+
+
+async def test_another_device_that_comes_just_before_the_flash_gets_nothing(
+    harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def announced(_request: object) -> None:
+        harness.devices.displaced = {"lamp"}
+
+    monkeypatch.setattr(harness.devices, "announced", announced)
+    harness.devices.state["lamp"] = Presence.UNKNOWN
+    job = await harness.run()
+    assert job.stage is Stage.WAITING_DEVICE
+    assert harness.flasher.requests == []

@@ -159,6 +159,31 @@ def test_a_device_of_another_name_is_not_where_esphome_would_look(
     assert link.addresses(KITCHEN, None) == (CONFIGURED,)
 
 
+@pytest.mark.parametrize("online", [True, False, None])
+@pytest.mark.parametrize("name", ["attic", "kitchen"])
+def test_a_device_is_not_flashed_where_home_assistant_is_connected_to_another(
+    devices: Devices, name: str, online: bool | None
+) -> None:
+    """Also one of the same name; online without an address is a device that dialled in."""
+    devices.change(online=online)
+    link = patient(devices)
+    assert devices.device is not None
+    taken = ("192.0.2.7", "192.0.2.9")
+    other = replace(
+        devices.device, node_name=name, online=True, entry_id="other", connected_at=taken
+    )
+    devices.others = [other]
+    # Whose name that is, is unclear with two of them.
+    by_name = () if name == "kitchen" else (CONFIGURED,)
+    assert link.addresses(KITCHEN, Node("kitchen", address="kitchen.local")) == by_name
+    assert link.addresses(KITCHEN, Node("kitchen", address="192.0.2.9")) == ()
+    assert link.addresses(HALL, Node("hall", address="192.0.2.9")) == ()
+    # Where it was before says nothing.
+    devices.others = [replace(other, online=False)]
+    both = (CONFIGURED, "192.0.2.7")
+    assert link.addresses(KITCHEN, Node("kitchen", address="192.0.2.9")) == both
+
+
 async def test_a_device_that_is_back_with_the_new_build_is_confirmed(devices: Devices) -> None:
     watch = patient(devices).watch_restart(KITCHEN)
     confirming = asyncio.create_task(watch.confirm(NEW))
@@ -354,6 +379,31 @@ async def test_a_device_that_sleeps_has_been_good_before(devices: Devices) -> No
     assert await watch.stays(NEW, 0.0) is Verdict.CONFIRMED
 
 
+async def test_a_device_that_sleeps_and_was_not_seen_with_the_firmware_is_not_back(
+    devices: Devices,
+) -> None:
+    """As after a restart between the flash and its verification."""
+    devices.change(online=False, deep_sleep=True)
+    watch = impatient(devices).watch_restart(KITCHEN)
+    assert await watch.stays(NEW, 0.01) is Verdict.NOT_BACK
+    # Whatever Home Assistant has kept of it.
+    devices.change(esphome_version=NEW.esphome_version, build_time=NEW.build_time)
+    assert await watch.stays(NEW, 0.01) is Verdict.NOT_BACK
+
+
+async def test_a_device_that_wakes_with_the_firmware_and_sleeps_again_has_it(
+    devices: Devices,
+) -> None:
+    devices.change(online=False, deep_sleep=True)
+    watch = CoreDeviceLink(devices, Network(), return_timeout=60).watch_restart(KITCHEN)
+    stays = asyncio.create_task(watch.stays(NEW, 0.05))
+    await let_run()
+    devices.connect(NEW)
+    await let_run()
+    devices.disconnect()
+    assert await stays is Verdict.CONFIRMED
+
+
 async def test_a_device_that_is_removed_while_it_is_waited_for_is_unknown(
     devices: Devices,
 ) -> None:
@@ -406,7 +456,13 @@ async def test_another_device_is_not_taken_by_any_of_its_addresses(
 ) -> None:
     link = CoreDeviceLink(devices, network)
     assert devices.device is not None
-    hall = replace(devices.device, node_name="hall", host=None, connected_at=("2001:db8::9",))
+    hall = replace(
+        devices.device,
+        entry_id="hall",
+        node_name="hall",
+        host=None,
+        connected_at=("2001:db8::9",),
+    )
     devices.others, devices.known_others = [hall], {"hall"}
     assert link.intruder(replace(KITCHEN, address=address)) == "hall"
     assert link.intruder(replace(KITCHEN, address="kitchen.local")) is None

@@ -86,24 +86,33 @@ class Flashing:
 
         ``outdated`` is called before anything is sent and returns whether to build again.
         """
-        if await self._stays_flashed(job, firmware):
-            return Flashed.VERIFIED
         unreachable, awake = False, False
+        was_flashed = job.flashed_at is not None
         while True:
+            if was_flashed:
+                kept = await self._kept(job, firmware)
+                if kept is Verdict.CONFIRMED:
+                    return Flashed.VERIFIED
+                # One that is away, or asleep, is compared when it is back.
+                was_flashed = kept is Verdict.NOT_BACK and not awake
             # Files may have been saved while they were built, or while a device was waited for. Not
             # with a slot: the folder may have to be waited for.
             if await outdated():
                 return Flashed.OUTDATED
             self._check_node(job, firmware)
-            if unreachable or not (awake or _flashable(self._presence(job))):
+            presence = self._presence(job, firmware)
+            if unreachable or not (awake or _flashable(presence)):
                 awake = await self._wait_for_device(job, firmware, unreachable=unreachable)
                 unreachable = False
+                continue
+            if was_flashed and presence is Presence.ONLINE:
+                # It has come back just now.
                 continue
             async with self._lane.lease(
                 job.request.device_name,
                 lambda reason: self._ledger.enter(job, Stage.UPLOADING, reason),
             ) as lease:
-                presence = self._presence(job)
+                presence = self._presence(job, firmware)
                 if not _flashable(presence) and not (awake and presence is Presence.OFFLINE):
                     awake = False
                     continue
@@ -119,11 +128,13 @@ class Flashing:
                 raise failure
             self._logs.append(job.job_id, (f"{OWN}{failure}",))
             unreachable = decision.action is Action.WAIT_FOR_DEVICE
-            if decision.delay:
-                seconds = f"{decision.delay:.0f}"
-                retry = Reason(ReasonKey.WAITS_FOR_RETRY, {"seconds": seconds})
-                self._ledger.enter(job, Stage.UPLOADING, retry)
-                await sleep(self._time, decision.delay)
+            await self._rest(job, decision.delay)
+
+    async def _rest(self, job: FirmwareJob, seconds: float) -> None:
+        if seconds:
+            retry = Reason(ReasonKey.WAITS_FOR_RETRY, {"seconds": f"{seconds:.0f}"})
+            self._ledger.enter(job, Stage.UPLOADING, retry)
+            await sleep(self._time, seconds)
 
     async def _flash(
         self, job: FirmwareJob, firmware: Firmware, presence: Presence, lease: UploadLease
@@ -145,6 +156,9 @@ class Flashing:
             sink = AttemptSink(self._ledger, self._logs, job)
             sink.stage(Stage.UPLOADING)
             await verification.prepare()
+            addresses = self._addresses(job, firmware)
+            if not addresses:
+                raise BuildError(FailureReason.DEVICE_OFFLINE, _away(job, Presence.DISPLACED))
             with attempt_boundary(sink, Reason(ReasonKey.UPLOAD_STOPPED)):
                 await self._flasher.flash(
                     FlashRequest(
@@ -153,7 +167,7 @@ class Flashing:
                         configuration=request.configuration,
                         config_dir=self._configurations.config_dir,
                         firmware=firmware,
-                        addresses=self._addresses(job, firmware),
+                        addresses=addresses,
                         time_zone=self._settings().time_zone,
                     ),
                     sink,
@@ -200,18 +214,18 @@ class Flashing:
             key, parameters = ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": name}
         raise BuildError(FailureReason.WRONG_DEVICE, Reason(key, parameters))
 
-    async def _stays_flashed(self, job: FirmwareJob, firmware: Firmware) -> bool:
+    async def _kept(self, job: FirmwareJob, firmware: Firmware) -> Verdict:
         """Return whether a device that was flashed before a restart has kept the firmware.
 
         Until it counts as good, such a device takes no other.
         """
         seconds = self._good_after(job, firmware)
-        if job.flashed_at is None or not seconds:
-            return False
+        if not seconds:
+            return Verdict.UNKNOWN
         watch = self._devices.watch_restart(job.request)
         try:
             self._ledger.enter(job, Stage.VERIFYING)
-            return await watch.stays(firmware.build_info, seconds) is Verdict.CONFIRMED
+            return await watch.stays(firmware.build_info, seconds)
         finally:
             watch.close()
 
@@ -228,8 +242,10 @@ class Flashing:
             return (job.request.address,)
         return self._devices.addresses(job.request, firmware.node)
 
-    def _presence(self, job: FirmwareJob) -> Presence:
+    def _presence(self, job: FirmwareJob, firmware: Firmware) -> Presence:
         presence = self._devices.presence(job.request)
+        if presence is not Presence.BUSY and not self._addresses(job, firmware):
+            return Presence.DISPLACED
         if presence is Presence.OFFLINE and job.request.address is not None:
             # Home Assistant looks for it elsewhere.
             return Presence.UNKNOWN
@@ -254,7 +270,7 @@ class Flashing:
         ask_at = due
         try:
             while True:
-                presence = self._presence(job)
+                presence = self._presence(job, firmware)
                 was_away = was_away or presence is not Presence.ONLINE
                 now = self._time.monotonic()
                 rested = now >= due
@@ -303,10 +319,7 @@ class Flashing:
             return None
         remaining = limit - self._ledger.seconds_in(job, Stage.WAITING_DEVICE)
         if remaining <= 0:
-            busy = presence is Presence.BUSY
-            key = ReasonKey.DEVICE_STAYS_BUSY if busy else ReasonKey.DEVICE_STAYS_AWAY
-            reason = Reason(key, {"device": job.request.device_name})
-            raise BuildError(FailureReason.DEVICE_OFFLINE, reason)
+            raise BuildError(FailureReason.DEVICE_OFFLINE, _away(job, presence))
         return remaining
 
 
@@ -316,6 +329,18 @@ def _flashable(presence: Presence) -> bool:
 
 
 def _waits_for(job: FirmwareJob, presence: Presence) -> Reason:
-    busy = presence is Presence.BUSY
-    key = ReasonKey.WAITS_FOR_UPDATE if busy else ReasonKey.WAITS_FOR_DEVICE
+    keys = {
+        Presence.BUSY: ReasonKey.WAITS_FOR_UPDATE,
+        Presence.DISPLACED: ReasonKey.WAITS_FOR_ADDRESS,
+    }
+    key = keys.get(presence, ReasonKey.WAITS_FOR_DEVICE)
+    return Reason(key, {"device": job.request.device_name})
+
+
+def _away(job: FirmwareJob, presence: Presence) -> Reason:
+    keys = {
+        Presence.BUSY: ReasonKey.DEVICE_STAYS_BUSY,
+        Presence.DISPLACED: ReasonKey.DEVICE_DISPLACED,
+    }
+    key = keys.get(presence, ReasonKey.DEVICE_STAYS_AWAY)
     return Reason(key, {"device": job.request.device_name})

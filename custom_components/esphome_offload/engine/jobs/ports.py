@@ -23,6 +23,8 @@ class Presence(StrEnum):
     ONLINE = "online"
     OFFLINE = "offline"
     BUSY = "busy"
+    DISPLACED = "displaced"
+    """Home Assistant is connected to another device everywhere that it could be."""
     UNKNOWN = "unknown"
 
 
@@ -51,7 +53,10 @@ class RestartWatch(Protocol):
         """
 
     async def stays(self, build_info: BuildInfo, seconds: float) -> Verdict:
-        """Return whether it still runs this build after some time, or that it does not any more."""
+        """Return whether it still runs this build after some time, or that it does not any more.
+
+        NOT_BACK for one that is away, unless it was seen with this build and sleeps.
+        """
 
     def close(self) -> None:
         """Stop watching."""
@@ -70,15 +75,12 @@ class DeviceLink(Protocol):
     def addresses(self, request: JobRequest, node: Node | None) -> tuple[str, ...]:
         """Return where it can be flashed, as in ``FlashRequest``; ``node`` is the firmware's.
 
-        At least one: where Home Assistant is connected to it, else what ESPHome would use and
-        where Home Assistant expects it.
+        Where Home Assistant is connected to it, else what ESPHome would use and where Home
+        Assistant expects it, but not where that is connected to another device: maybe nowhere.
         """
 
     async def listens(self, request: JobRequest, node: Node, port: int) -> bool:
-        """Return whether it listens on a port where it should be, as ``node`` says.
-
-        An address at which Home Assistant is connected to another device does not count.
-        """
+        """Return whether it listens on a port at one of its ``addresses``."""
 
     async def announced(self, request: JobRequest) -> BuildInfo | None:
         """Return the build that it announces; when that was built is not known."""
