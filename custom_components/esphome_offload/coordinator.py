@@ -164,6 +164,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if entry.disabled_by is None:
             await self.lender.async_hold()
         else:
+            self.inventory.delete_repairs()
             await self.lender.async_apply(None)
             await self.queue.cancel_all()
 
@@ -171,6 +172,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """Cancel all jobs, unpair all guests and peers: "this instance" was removed."""
         await self.queue.cancel_all()
         issues.async_remove_stale(self.hass)
+        self.inventory.delete_repairs()
         await self.lender.async_forget()
         await self.peering.async_remove_entries()
 

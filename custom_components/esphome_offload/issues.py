@@ -129,11 +129,16 @@ class UnclearDevice:
 
 
 @callback
-def async_set_ambiguous(hass: HomeAssistant, unclear: Mapping[str, UnclearDevice]) -> None:
-    """Create the repairs about configurations (by file) whose device is unclear; delete all others."""
+def async_set_ambiguous(
+    hass: HomeAssistant, unclear: Mapping[str, UnclearDevice], *, complete: bool
+) -> None:
+    """Create the repairs about configurations (by file) whose device is unclear.
+
+    Delete all others if these are ``complete``.
+    """
     for domain, issue_id in tuple(ir.async_get(hass).issues):
         file = issue_id.removeprefix(f"{_AMBIGUOUS}_")
-        if domain == DOMAIN and file != issue_id and file not in unclear:
+        if complete and domain == DOMAIN and file != issue_id and file not in unclear:
             ir.async_delete_issue(hass, domain, issue_id)
     for file, device in unclear.items():
         _create_issue(

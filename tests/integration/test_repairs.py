@@ -4,17 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from homeassistant.components.repairs import RepairsFlow
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.esphome_offload import issues
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
+from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.repairs import async_create_fix_flow
 
-from .conftest import LAMP, Pass
+from .conftest import LAMP, Pass, Stage
 
 MACS = {"aa:bb:cc:00:00:01": "192.168.1.20", "aa:bb:cc:00:00:02": "192.168.1.21"}
 
@@ -148,6 +152,54 @@ async def test_nothing_is_chosen_again_while_the_integration_is_not_loaded(
     over = await options.async_configure(menu["flow_id"], {"next_step_id": "choices"})
     hass.data[DATA_COORDINATOR] = coordinator
     assert (over["type"], over["reason"]) == (FlowResultType.ABORT, "not_loaded")
+
+
+async def test_a_repair_that_is_ignored_stays_so_until_its_folder_is_not_followed(
+    hass: HomeAssistant,
+    lamps: None,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    stage: Stage,
+    pass_time: Pass,
+    entry: MockConfigEntry,
+) -> None:
+    (config_dir / "plug.yaml").write_text("esphome: [")
+    reason = Reason(ReasonKey.CONFIGURATION_SYNTAX, {"file": "plug.yaml", "row": "1"})
+    stage.inspector.answers["plug.yaml"] = Answer(
+        "plug.yaml", broken=True, says_device=True, problem=reason, reads=("plug.yaml",)
+    )
+    await pass_time(31)
+    repairs = {"device_ambiguous_lamp.yaml", "configuration_unreadable_plug.yaml"}
+
+    def ignored() -> set[str]:
+        issues = ir.async_get(hass).issues.items()
+        return {
+            key for (domain, key), issue in issues if domain == DOMAIN and issue.dismissed_version
+        }
+
+    for issue_id in repairs:
+        ir.async_ignore_issue(hass, DOMAIN, issue_id, True)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    await pass_time(31)
+    assert ignored() == repairs
+    coordinator.inventory.stop()
+    assert ignored() == repairs
+    await hass.config_entries.async_set_disabled_by(entry.entry_id, ConfigEntryDisabler.USER)
+    assert unclear(hass) == {}
+
+
+async def test_a_repair_from_before_a_restart_goes_when_all_is_known(
+    hass: HomeAssistant, entry: MockConfigEntry, stage: Stage, pass_time: Pass
+) -> None:
+    issues.async_set_ambiguous(
+        hass, {"lamp.yaml": issues.UnclearDevice("lamp", ("x",), can_choose=False)}, complete=True
+    )
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    assert unclear(hass) == {"lamp.yaml": False}
+    await hass.async_block_till_done(wait_background_tasks=True)
+    await pass_time(31)
+    assert unclear(hass) == {}
 
 
 async def test_a_damaged_choice_is_asked_for_again(

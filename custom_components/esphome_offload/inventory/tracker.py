@@ -85,7 +85,7 @@ class DeviceInventory(ConfigurationSource):
         self._matches: Mapping[str, Match] = MappingProxyType({})
         self._choices = DeviceChoices(hass)
         self._problems: frozenset[str] = frozenset()
-        self._scanned_once = False
+        self._scanned_once = self._scanned_all = False
         self._unavailable = False
         self._first_scan: asyncio.Task[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
@@ -158,8 +158,11 @@ class DeviceInventory(ConfigurationSource):
         """
         self.stop()
         if self._scanner is None or config_dir != self._config_dir:
+            if self._scanner is not None:
+                self.delete_repairs()
             self._configurations = MappingProxyType({})
-            self._scanned_once = False
+            self._matches = MappingProxyType({})
+            self._scanned_once = self._scanned_all = False
             self._scanner = None
             if config_dir is not None:
                 scanner = self._scanner = Scanner(config_dir, self._inspector)
@@ -197,9 +200,16 @@ class DeviceInventory(ConfigurationSource):
             if task is not None:
                 task.cancel()
         self._first_scan = self._fetching = None
+
+    @callback
+    def delete_repairs(self) -> None:
+        """Delete the repairs about the folder, which is not followed any more.
+
+        Not at each stop: Home Assistant remembers of a repair that it is to be ignored.
+        """
         self._show_problems({})
         self._show_folder(None)
-        issues.async_set_ambiguous(self._hass, {})
+        issues.async_set_ambiguous(self._hass, {}, complete=True)
 
     async def async_rescan(self) -> None:
         """Scan the folder now."""
@@ -212,6 +222,7 @@ class DeviceInventory(ConfigurationSource):
                 return
             result = await scanner.scan(ask=ask)
             if self._scanner is scanner:
+                self._scanned_all |= ask
                 self._apply(result)
             if scanner.unsaved:
                 await self._store.save_now(await scanner.stored())
@@ -306,6 +317,7 @@ class DeviceInventory(ConfigurationSource):
             name: configuration for name, configuration in before.items() if name in result.problems
         } | dict(result.configurations)
         if now == before:
+            self._show_ambiguous()
             return
         self._configurations = MappingProxyType(now)
         removed = before.keys() - now.keys()
@@ -354,6 +366,7 @@ class DeviceInventory(ConfigurationSource):
                 for name, found in self._matches.items()
                 if found.rivals and not found.settled
             },
+            complete=self._scanned_all,
         )
 
     @callback
