@@ -22,7 +22,7 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import FlashRequest
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage as JobStage
-from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.engine.devices.answers import Answer, Fault
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import (
@@ -214,6 +214,42 @@ class TestFiles:
         await pass_time(31)
         assert not [key for key in issue_registry.issues if key[0] == DOMAIN]
         assert hass.states.get(ENTITY) is not None
+
+    async def test_a_mistake_in_a_package_keeps_the_device_and_the_job_that_waits(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        entry: MockConfigEntry,
+        pass_time: Pass,
+        stage: Stage,
+        issue_registry: ir.IssueRegistry,
+    ) -> None:
+        core_device(hass, available=False)
+        job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+        await coordinator.async_wait(job)
+        (config_dir / "lamp.yaml").write_text("packages: [!include base.yaml]\n")
+        (config_dir / "base.yaml").write_text("esphome: [")
+        reason = Reason(ReasonKey.CONFIGURATION_SYNTAX, {"file": "base.yaml", "row": "1"})
+        stage.inspector.answers |= {
+            "lamp.yaml": Answer(
+                "lamp.yaml",
+                faults=(Fault("base.yaml", reason),),
+                reads=("lamp.yaml", "base.yaml"),
+            ),
+            "base.yaml": Answer("base.yaml", broken=True, problem=reason, reads=("base.yaml",)),
+        }
+        await pass_time(31)
+        (config_dir / "other.yaml").write_text("wifi: {ssid: x}\n")
+        await pass_time(31)
+        await hass.config_entries.async_reload(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+        assert job.stage is JobStage.WAITING_DEVICE
+        assert hass.states.get(ENTITY).attributes["waiting_for"] == str(job.waiting_for)
+        repairs = {key for domain, key in issue_registry.issues if domain == DOMAIN}
+        assert repairs == {"configuration_unreadable_base.yaml"}
+        await coordinator.async_cancel(job.job_id)
 
     async def test_a_missing_folder_removes_no_entity(
         self,

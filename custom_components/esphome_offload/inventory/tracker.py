@@ -312,14 +312,11 @@ class DeviceInventory(ConfigurationSource):
         self._show_problems(result.problems)
         self._scanned_once = True
         before = self._configurations
-        # A file that cannot be read at the moment keeps its device.
-        now = {
-            name: configuration for name, configuration in before.items() if name in result.problems
-        } | dict(result.configurations)
+        now = result.configurations
         if now == before:
             self._show_ambiguous()
             return
-        self._configurations = MappingProxyType(now)
+        self._configurations = MappingProxyType(dict(now))
         removed = before.keys() - now.keys()
         changes = DeviceChanges(frozenset(removed), _renamed(before, now))
         self._choices.rename(changes.renamed)

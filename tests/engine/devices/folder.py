@@ -26,6 +26,8 @@ KITCHEN = "esphome: {name: kitchen}\nhost:\n"
 VERSION = "2026.10.0"
 CACHE = Path(__file__).parents[3] / ".cache" / "test-toolchains"
 
+LAMP = Answer("lamp.yaml", node_name="lamp", platform="host", complete=True)
+
 type Files = Mapping[str, str | bytes]
 
 
@@ -91,10 +93,10 @@ class Cases:
     def judged(self, case: str, before: Sequence[str] = ()) -> ScanResult:
         """Return which files of a case are devices; keys of problems have the case before them."""
         known = {
-            f"{case}/{name}": Known(VERSION, {}, answer)
+            f"{case}/{name}": Known(VERSION, {}, answer, device=LAMP if name in before else None)
             for name, answer in self.answers(case).items()
         }
-        return judge(str(self._folder), known, [f"{case}/{name}" for name in before])
+        return judge(str(self._folder), known)
 
     def configuration(self, case: str, name: str = "a.yaml") -> Configuration:
         return self.judged(case).configurations[f"{case}/{name}"]

@@ -9,8 +9,13 @@ from custom_components.esphome_offload.engine.reason import Reason, ReasonKey as
 
 
 def judged(*answers: Answer, before: tuple[str, ...] = ()) -> ScanResult:
-    known = {answer.file: Known("2026.10.0", {}, answer) for answer in answers}
-    return judge("/config/esphome", known, before)
+    known = {
+        answer.file: Known(
+            "2026.10.0", {}, answer, device=FORMER if answer.file in before else None
+        )
+        for answer in answers
+    }
+    return judge("/config/esphome", known)
 
 
 def reason(key: Key, file: str = "a.yaml") -> Reason:
@@ -21,6 +26,7 @@ SYNTAX = reason(Key.CONFIGURATION_SYNTAX)
 UNDEFINED = reason(Key.CONFIGURATION_NAME_UNDEFINED)
 NAMELESS = reason(Key.CONFIGURATION_NAME_MISSING)
 REFUSED = reason(Key.CONFIGURATION_REFUSED)
+FORMER = Answer("a.yaml", node_name="a", platform="host", complete=True)
 DEVICE = Answer("b.yaml", node_name="b", platform="host", complete=True)
 
 
@@ -72,13 +78,41 @@ def test_what_names_no_platform_is_a_device_only_if_one_may_be_elsewhere(
 )
 def test_who_is_told_about(answer: Answer, told: bool) -> None:
     assert bool(judged(answer).problems) is told
-    # What was a device is always told about.
-    assert judged(answer, before=(answer.file,)).problems == {answer.file: answer.problem}
+    # What was a device is always told about, and stays one.
+    found = judged(answer, before=(answer.file,))
+    assert found.problems == {answer.file: answer.problem}
+    assert found.configurations.keys() == {answer.file}
 
 
 def test_a_device_that_lost_its_platform_is_told_about() -> None:
     found = judged(Answer("a.yaml", node_name="a", complete=True), before=("a.yaml",))
     assert found.problems == {"a.yaml": reason(Key.CONFIGURATION_PLATFORM_MISSING)}
+    assert found.configurations["a.yaml"].platform == "host"
+
+
+@pytest.mark.parametrize("name", [None, "a"])
+def test_a_device_stays_one_while_a_file_that_it_includes_is_broken(name: str | None) -> None:
+    fault = Fault("common/base.yaml", reason(Key.CONFIGURATION_SYNTAX, "common/base.yaml"))
+    includer = Answer("a.yaml", node_name=name, complete=True, faults=(fault,))
+    found = judged(includer, before=("a.yaml",))
+    assert found.configurations["a.yaml"].platform == "host"
+    assert found.problems == {"common/base.yaml": fault.reason}
+    assert found.unsure == {"a.yaml"}
+    assert judged(includer).configurations == {}
+
+
+def test_a_device_that_says_nothing_of_one_any_more_is_none() -> None:
+    found = judged(Answer("a.yaml"), before=("a.yaml",))
+    assert (found.configurations, found.problems, found.unsure) == ({}, {}, set())
+
+
+@pytest.mark.parametrize("problem", [NAMELESS, UNDEFINED])
+def test_a_device_that_became_a_package_of_others_is_none(problem: Reason) -> None:
+    template = Answer("a.yaml", block=True, problem=problem, says_device=True, platform="host")
+    includer = Answer("b.yaml", node_name="b", platform="host", reads=("b.yaml", "a.yaml"))
+    found = judged(template, includer, before=("a.yaml",))
+    assert found.configurations.keys() == {"b.yaml"}
+    assert found.problems == {}
 
 
 def test_an_included_file_is_told_about_only_if_it_is_broken() -> None:
@@ -97,7 +131,8 @@ def test_what_devices_include_is_told_about_once() -> None:
     assert judged(one, two, fragment).problems == {"common.inc": fault.reason}
 
 
-def test_what_only_the_plain_reader_has_seen_is_unsure() -> None:
+def test_what_only_the_plain_reader_has_seen_or_cannot_be_read_is_unsure() -> None:
     known = {"b.yaml": Known(None, {}, DEVICE)}
-    assert judge("/config", known, ()).unsure == {"b.yaml"}
+    assert judge("/config", known).unsure == {"b.yaml"}
     assert judged(DEVICE).unsure == frozenset()
+    assert judged(Answer("a.yaml", broken=True, problem=SYNTAX)).unsure == {"a.yaml"}

@@ -9,8 +9,10 @@ from unittest.mock import patch
 from homeassistant.core import HomeAssistant
 import pytest
 
+from custom_components.esphome_offload.engine.devices.answers import Answer, Fault
 from custom_components.esphome_offload.engine.devices.model import ScanResult
 from custom_components.esphome_offload.engine.devices.scanner import Scanner
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.inventory.core_esphome import CoreEsphome
 from custom_components.esphome_offload.inventory.tracker import DeviceInventory
 
@@ -46,14 +48,21 @@ def core(hass: HomeAssistant) -> CoreEsphome:
 
 
 @pytest.fixture
-def inventory(hass: HomeAssistant, core: CoreEsphome, changes: list[set[str]]) -> DeviceInventory:
+def inspector() -> ScriptedInspector:
+    return ScriptedInspector(None)
+
+
+@pytest.fixture
+def inventory(
+    hass: HomeAssistant, core: CoreEsphome, inspector: ScriptedInspector, changes: list[set[str]]
+) -> DeviceInventory:
     def changed(configurations: Container[str]) -> None:
         changes.append({name for name in ("lamp.yaml", "plug.yaml") if name in configurations})
 
     return DeviceInventory(
         hass,
         core,
-        ScriptedInspector(None),
+        inspector,
         scanned=lambda _changes: None,
         changed=changed,
         last_mac=lambda _file_name: None,
@@ -89,6 +98,39 @@ async def test_only_the_devices_that_changed_are_notified(
     await inventory.async_rescan()
     inventory.stop()
     assert changes == [{"lamp.yaml"}, {"plug.yaml"}, {"lamp.yaml"}]
+
+
+async def test_a_device_that_a_broken_package_hides_is_there_after_a_restart(
+    hass: HomeAssistant,
+    core: CoreEsphome,
+    inspector: ScriptedInspector,
+    inventory: DeviceInventory,
+    config_dir: Path,
+) -> None:
+    inspector.version = "2026.10.0"
+    await inventory.async_start(config_dir)
+    (config_dir / "lamp.yaml").write_text("packages: [!include base.yaml]\n")
+    fault = Fault("base.yaml", Reason(ReasonKey.CONFIGURATION_SYNTAX, {"file": "base.yaml"}))
+    inspector.answers["lamp.yaml"] = Answer("lamp.yaml", faults=(fault,), reads=("lamp.yaml",))
+    await inventory.async_rescan()
+    before = dict(inventory.devices)
+    assert before.keys() == {"lamp.yaml"}
+    inventory.stop()
+
+    restarted = DeviceInventory(
+        hass,
+        core,
+        inspector,
+        scanned=lambda _changes: None,
+        changed=lambda _configurations: None,
+        last_mac=lambda _file_name: None,
+    )
+    await restarted.async_start(config_dir)
+    await restarted.async_rescan()
+
+    assert restarted.devices == before
+    assert restarted.known_files == {"lamp.yaml", "base.yaml"}
+    restarted.stop()
 
 
 async def test_a_slow_folder_is_never_scanned_twice_at_a_time(

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from ..codec import Keyed, Many, Text
 from ..device_access import DeviceAccess
-from ..reason import Reason
+from ..reason import Reason, ReasonKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,17 @@ class Answer:
     faults: Annotated[tuple[Fault, ...], Many(100)] = ()
     reads: Annotated[tuple[Annotated[str, Text(1024)], ...], Many(4200)] = ()
 
+    @property
+    def is_device(self) -> bool:
+        """Whether the file describes a device."""
+        return self.node_name is not None and (self.platform is not None or not self.complete)
+
+    @property
+    def is_template(self) -> bool:
+        """Whether a file without a device is one to be included, which gets its name elsewhere."""
+        names = ReasonKey.CONFIGURATION_NAME_UNDEFINED, ReasonKey.CONFIGURATION_NAME_MISSING
+        return self.node_name is None and self.problem is not None and self.problem.key in names
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -57,6 +68,7 @@ class Known:
 
     ``esphome_version`` is None for what the plain reader says. An empty signature is a path that
     is not there. ``former_paths`` are what the same files were known to depend on before.
+    ``device`` is the last answer that had a device, as long as a mistake may be why this has none.
     """
 
     esphome_version: Annotated[str, Text(64)] | None
@@ -65,6 +77,7 @@ class Known:
     ]
     answer: Answer
     former_paths: Annotated[tuple[Annotated[str, Text(1024)], ...], Many(4200)] = ()
+    device: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Which files are somebody's devices, and what people are told about the others."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 import os
 from pathlib import Path
 
@@ -11,40 +11,45 @@ from .model import Configuration, ScanResult
 _YAML = (".yaml", ".yml")
 
 
-def judge(config_dir: str, known: Mapping[str, Known], before: Container[str]) -> ScanResult:
-    """Return the configurations and problems; ``before`` are the devices that were known.
+def judge(config_dir: str, known: Mapping[str, Known]) -> ScanResult:
+    """Return the configurations and problems.
 
-    A fragment, which others include or nobody does at the moment, is neither.
+    A fragment, which others include or nobody does at the moment, is neither. What was a device
+    stays one, as it was, while a mistake in it or in what it includes may hide it.
     """
     answers = {name: each.answer for name, each in known.items()}
     included = {read for name, answer in answers.items() for read in answer.reads if read != name}
     configurations: dict[str, Configuration] = {}
     problems: dict[str, Reason] = {}
     for name, answer in answers.items():
-        if _is_device(answer):
-            configurations[name] = _configuration(config_dir, answer)
-        reason = _problem(answer, was_device=name in before, included=name in included)
+        former = known[name].device
+        reason = _problem(answer, was_device=former is not None, included=name in included)
         if reason is not None:
             problems[name] = reason
-    for answer in answers.values():
-        if answer.node_name is not None or answer.says_device:
+        if answer.is_device:
+            configurations[name] = _configuration(config_dir, answer)
+        elif former is not None and (reason is not None or answer.faults):
+            configurations[name] = _configuration(config_dir, former)
+    for name, answer in answers.items():
+        if answer.node_name is not None or answer.says_device or name in configurations:
             for fault in answer.faults:
                 problems.setdefault(fault.file, fault.reason)
-    unsure = frozenset(name for name, each in known.items() if each.esphome_version is None)
+    unsure = frozenset(
+        name
+        for name, each in known.items()
+        if each.esphome_version is None or each.answer.broken or each.answer.faults
+    )
     return ScanResult(configurations, problems, unsure=unsure)
-
-
-def _is_device(answer: Answer) -> bool:
-    return answer.node_name is not None and (answer.platform is not None or not answer.complete)
 
 
 def _problem(answer: Answer, *, was_device: bool, included: bool) -> Reason | None:
     problem = answer.problem
     if problem is None:
-        if was_device and answer.node_name is not None and not _is_device(answer):
+        platform_missing = answer.node_name is not None and not answer.is_device
+        if was_device and platform_missing and not answer.faults:
             return Reason(ReasonKey.CONFIGURATION_PLATFORM_MISSING, {"file": answer.file})
         return None
-    if was_device:
+    if was_device and not (included and answer.is_template):
         return problem
     if answer.broken:
         # A file of secrets may be encrypted, and is nobody's device.

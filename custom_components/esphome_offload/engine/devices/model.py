@@ -34,10 +34,11 @@ class Configuration:
 class ScanResult:
     """The configurations of a folder, and what is wrong with files, by file name.
 
-    A configuration whose name is known stays in ``configurations`` while a file that it includes
-    is broken; ``problems`` then has the broken file. ``unsure`` are files about which ESPHome has
-    not been asked yet. ``unavailable`` is why the folder cannot be used at the moment; all else is
-    then as it was before.
+    A configuration stays in ``configurations`` while it or a file that it includes is broken;
+    ``problems`` then has the broken file. ``unsure`` are files that may be devices even if they are
+    not in ``configurations``: ESPHome has not been asked yet, or they cannot be read completely.
+    ``unavailable`` is why the folder cannot be used at the moment; all else is then as it was
+    before.
     """
 
     configurations: Mapping[str, Configuration] = field(default_factory=dict)

@@ -100,8 +100,9 @@ class Scanner:
             _LOGGER.debug("What was known of the folder is read anew: %s", error)
             return
         if known.config_dir == str(self._config_dir):
-            self._known = self._saved = known.files
-            await self._judge()
+            async with self._lock:
+                self._known = self._saved = known.files
+                await self._judge()
 
     async def stored(self) -> Json:
         """Return what is known, as JSON that ``restore`` takes."""
@@ -289,6 +290,7 @@ class Scanner:
                 signatures,
                 answer,
                 _former_paths(former, signatures, look),
+                _former_device(former, answer),
             )
         return found
 
@@ -303,9 +305,13 @@ class Scanner:
         return plain.read(name, folder.head(self._config_dir / name, _PLAIN_LIMIT))
 
     async def _judge(self) -> None:
-        known = self._judged = self._known
-        before = self._result.configurations
-        result = await asyncio.to_thread(judge, str(self._config_dir), known, before)
+        result = await asyncio.to_thread(judge, str(self._config_dir), self._known)
+        self._judged = self._known = {
+            name: known
+            if known.device is None or name in result.configurations
+            else replace(known, device=None)
+            for name, known in self._known.items()
+        }
         if result != self._result:
             self._result = result
 
@@ -318,6 +324,12 @@ def _former_paths(
     if former.signatures.keys() == signatures.keys():
         return former.former_paths
     return tuple(former.signatures)
+
+
+def _former_device(former: Known | None, answer: Answer) -> Answer | None:
+    if former is None or answer.is_device:
+        return None
+    return former.answer if former.answer.is_device else former.device
 
 
 def _is_text(name: str) -> bool:
