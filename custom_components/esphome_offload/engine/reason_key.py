@@ -221,6 +221,7 @@ class ReasonKey(StrEnum):
     CONFIGURATION_NAME_UNDEFINED = "configuration_name_undefined", "The name of the device in {file} uses the substitution {variable}, which is not defined"
     CONFIGURATION_NAME_INVALID = "configuration_name_invalid", "The name of the device in {file} may only have lower-case letters, digits, hyphens and underscores, and at least one"
     CONFIGURATION_NAME_TOO_LONG = "configuration_name_too_long", "The name of the device in {file} is longer than {limit} characters"
+    CONFIGURATION_SECTION_MISSING = "configuration_section_missing", "{file} and what it includes have no esphome section any more; correct what it includes, or save {file} again if it is no device"
     CONFIGURATION_PLATFORM_MISSING = "configuration_platform_missing", "{file} names no platform any more, such as esp32 or esp8266"
     CONFIGURATION_PACKAGE_NOT_FETCHED = "configuration_package_not_fetched", "The name of the device in {file} comes from a remote package that could not be fetched yet; this is tried every hour. Without the network, give the device a name in {file} itself"
     CONFIGURATION_TAKES_MEMORY = "configuration_takes_memory", "{file} takes too much memory to be read"

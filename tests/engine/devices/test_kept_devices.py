@@ -46,6 +46,12 @@ def break_package(folder: Folder) -> None:
     folder.inspector.answers["base.yaml"] = Answer("base.yaml", broken=True, problem=SYNTAX)
 
 
+def empty_package(folder: Folder) -> None:
+    folder.write("base.yaml", "# esphome:\n")
+    for name in NAMES:
+        folder.inspector.answers[name] = Answer(name, reads=READS[name])
+
+
 def break_themselves(folder: Folder) -> None:
     for name in NAMES:
         folder.write(name, "packages: [\n")
@@ -61,7 +67,11 @@ async def restarted(folder: Folder) -> None:
 
 @pytest.mark.parametrize(
     ("break_it", "told"),
-    [(break_package, {"base.yaml"}), (break_themselves, set(NAMES))],
+    [
+        (break_package, {"base.yaml"}),
+        (empty_package, set(NAMES)),
+        (break_themselves, set(NAMES)),
+    ],
 )
 async def test_devices_stay_as_they_were_until_the_mistake_is_mended(
     packaged: Folder, break_it: Callable[[Folder], None], told: set[str]
@@ -99,6 +109,33 @@ async def test_a_kept_device_goes_with_its_file(packaged: Folder) -> None:
     assert (await packaged.scan()).configurations.keys() == {"b.yaml", "kitchen.yaml"}
 
 
+async def test_only_the_plain_reader_took_a_fragment_for_a_device(folder: Folder) -> None:
+    folder.inspector.version = None
+    folder.write("a.yaml", "esphome: {name: a}\npackages: []\n")
+    assert (await folder.scan()).configurations.keys() == {"a.yaml"}
+    folder.inspector.version = VERSION
+    folder.inspector.answers["a.yaml"] = Answer(
+        "a.yaml", node_name="a", complete=True, reads=("a.yaml",)
+    )
+    result = await folder.scan()
+    assert (result.configurations, result.problems) == ({}, {})
+
+
+@pytest.mark.parametrize("first", [VERSION, None])
+async def test_a_device_stays_while_esphome_does_not_answer(
+    folder: Folder, first: str | None
+) -> None:
+    folder.inspector.version = first
+    folder.write("a.yaml", KITCHEN)
+    await folder.scan()
+    folder.inspector.version = None
+    folder.write("a.yaml", KITCHEN + "# changed\n")
+    await folder.scan()
+    folder.inspector.version = VERSION
+    folder.inspector.answers["a.yaml"] = Answer("a.yaml", broken=True, problem=SYNTAX)
+    assert (await folder.scan()).configurations.keys() == {"a.yaml"}
+
+
 async def test_what_became_a_fragment_is_no_device_again_when_it_breaks(packaged: Folder) -> None:
     await packaged.scan()
     packaged.write("a.yaml", "wifi: {ssid: x}\n")
@@ -128,22 +165,32 @@ class RealInspector(Inspector):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missing", [False, True])
-async def test_with_the_answers_of_the_real_esphome(packaged: Folder, missing: bool) -> None:
+@pytest.mark.parametrize(
+    ("mistake", "told"),
+    [
+        ("esphome: [\n", {"base.yaml"}),
+        ("# esphome:\n", set(NAMES)),
+        ("esphome: {name: '${name}'}\n", set(NAMES)),
+        (None, set(NAMES)),
+    ],
+)
+async def test_with_the_answers_of_the_real_esphome(
+    packaged: Folder, mistake: str | None, told: set[str]
+) -> None:
     scanner = Scanner(packaged.path, RealInspector())
     before = (await scanner.scan()).configurations
     assert before.keys() == {*NAMES, "kitchen.yaml"}
     base = packaged.path / "base.yaml"
-    if missing:
+    if mistake is None:
         base.rename(packaged.path / "base.inc")
     else:
-        base.write_text("esphome: [\n", encoding="utf-8")
+        base.write_text(mistake, encoding="utf-8")
 
     for text in (KITCHEN, KITCHEN + "# changed\n"):
         packaged.write("kitchen.yaml", text)
         result = await scanner.scan()
         assert result.configurations == before
-        assert result.problems.keys() == (set(NAMES) if missing else {"base.yaml"})
+        assert result.problems.keys() == told
     other = Scanner(packaged.path, ScriptedInspector(VERSION))
     await other.restore(await scanner.stored())
     assert other.result.configurations == before

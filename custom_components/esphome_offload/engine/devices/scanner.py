@@ -285,12 +285,15 @@ class Scanner:
                 path: look.signatures.get(path, present.get(path, ""))
                 for path in (name, *answer.reads)
             }
+            device = _former_device(former, answer, asked=name in asked)
+            if former is not None and former.signatures.get(name) == signatures[name]:
+                answer = _without_section(answer, device)
             found[name] = Known(
                 version if name in asked else None,
                 signatures,
                 answer,
                 _former_paths(former, signatures, look),
-                _former_device(former, answer),
+                device,
             )
         return found
 
@@ -326,10 +329,22 @@ def _former_paths(
     return tuple(former.signatures)
 
 
-def _former_device(former: Known | None, answer: Answer) -> Answer | None:
-    if former is None or answer.is_device:
+def _former_device(former: Known | None, answer: Answer, *, asked: bool) -> Answer | None:
+    if former is None or (asked and answer.is_device):
         return None
-    return former.answer if former.answer.is_device else former.device
+    # The plain reader takes some fragments for devices.
+    trusted = former.esphome_version is not None or (
+        former.device is None and (answer.problem is not None or answer.faults)
+    )
+    return former.answer if trusted and former.answer.is_device else former.device
+
+
+def _without_section(answer: Answer, device: Answer | None) -> Answer:
+    """Return the answer about an unchanged file, with what is wrong if its device has gone."""
+    if device is None or answer.node_name or answer.problem is not None or answer.faults:
+        return answer
+    reason = Reason(ReasonKey.CONFIGURATION_SECTION_MISSING, {"file": answer.file})
+    return replace(answer, problem=reason)
 
 
 def _is_text(name: str) -> bool:
