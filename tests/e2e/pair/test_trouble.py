@@ -259,7 +259,7 @@ async def test_builder_that_is_frozen_before_it_starts_is_passed_over(
         # Much is free, and yet there is no room for another file.
         ("inbox", "size=1g,nr_inodes=2", "has too little free disk"),
         ("staging", "nr_inodes=1", "No space left on device"),
-        ("trees", "size=100k", "disk of the machine that builds is full"),
+        ("trees", "size=100k", "No space left on device"),
     ],
     ids=["nothing free for a bundle", "bundle", "unpacking", "compile"],
 )
