@@ -25,6 +25,13 @@ def unverified(job: FirmwareJob, key: ReasonKey) -> bool:
     )
 
 
+def lose_api(harness: QueueHarness) -> None:
+    """Have the lamp answer by its OTA port alone."""
+    harness.keeper.node = LAMP
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    harness.devices.listening = {OTA}
+
+
 async def test_a_device_whose_api_is_lost_is_flashed_as_soon_as_it_takes_firmware(
     harness: QueueHarness,
 ) -> None:
@@ -53,9 +60,7 @@ async def test_a_job_that_does_not_wait_asks_once(harness: QueueHarness) -> None
 async def test_a_device_that_did_not_take_it_rests_before_it_is_asked_again(
     harness: QueueHarness,
 ) -> None:
-    harness.keeper.node = LAMP
-    harness.devices.state["lamp"] = Presence.OFFLINE
-    harness.devices.listening = {OTA}
+    lose_api(harness)
     harness.flasher.script = [flash_failing(FailureReason.DEVICE_OFFLINE)]
     job = await harness.run()
     assert (job.stage, len(harness.flasher.requests)) == (Stage.WAITING_DEVICE, 1)
@@ -75,9 +80,7 @@ async def test_a_device_that_somebody_else_updates_is_not_asked(harness: QueueHa
 async def test_a_device_whose_api_stays_lost_is_verified_by_what_it_announces(
     harness: QueueHarness,
 ) -> None:
-    harness.keeper.node = LAMP
-    harness.devices.state["lamp"] = Presence.OFFLINE
-    harness.devices.listening = {OTA}
+    lose_api(harness)
     harness.devices.verdict = Verdict.NOT_BACK
     harness.devices.announcements = [BEFORE, BUILD_INFO]
     job = await harness.run()
@@ -88,9 +91,7 @@ async def test_a_device_whose_api_stays_lost_is_verified_by_what_it_announces(
 async def test_a_device_that_announces_nothing_is_completed_unverified(
     harness: QueueHarness,
 ) -> None:
-    harness.keeper.node = LAMP
-    harness.devices.state["lamp"] = Presence.OFFLINE
-    harness.devices.listening = {OTA}
+    lose_api(harness)
     harness.devices.verdict = Verdict.NOT_BACK
     job = await harness.run()
     assert unverified(job, ReasonKey.UNVERIFIED_API)

@@ -117,7 +117,7 @@ class Examiner:
             fault = describe(error, name, self._relative)
         except MemoryError:
             raise
-        except Exception:  # noqa: BLE001 - whatever a file does to ESPHome, it hides no other
+        except Exception:  # noqa: BLE001 - expressions in the file are code and raise anything
             fault = Fault(name, "configuration_crashes_esphome")
         else:
             return own | self._facts(name, config)
