@@ -11,6 +11,7 @@ import pyfiglet
 from .control_client import ControlClient
 from .engine.host.pairing_window import WindowEnd
 from .payloads import PairingPayload
+from .settings import RefusedError
 
 _EVERY: Final = 1.0
 """Seconds between two looks at the window."""
@@ -38,7 +39,7 @@ async def show_code(client: ControlClient) -> bool:
             await asyncio.sleep(_EVERY)
             window = await client.window()
     except asyncio.CancelledError:
-        with suppress(Exception):
+        with suppress(RefusedError):  # the program has ended: its window has, too
             await client.close_window()
         raise
     _line()

@@ -178,6 +178,7 @@ class Examiner:
     def _without_passes(self, path: Path, fault: Fault) -> dict[str, object]:
         """Return the name if nothing but this file's own substitutions is needed for it."""
         answer: dict[str, object] = {"problem": fault.reason}
+        # The fault is told already, and a file with one may break this in any way.
         with suppress(Exception):
             config = self._loading.load(path)
             block = config.get("esphome") or config.get("esphomeyaml")
