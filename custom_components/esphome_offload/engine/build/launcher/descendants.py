@@ -50,7 +50,7 @@ def _send(process: Identity, number: int) -> None:
             signal.pidfd_send_signal(handle, number)
         else:
             os.kill(pid, number)
-    except ProcessLookupError, PermissionError:
+    except (ProcessLookupError, PermissionError):
         return
     finally:
         if handle >= 0:

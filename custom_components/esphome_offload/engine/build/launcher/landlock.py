@@ -122,7 +122,7 @@ def limit_signals() -> None:
 def _allow(ruleset: int, path: str, rights: int, *, needed: bool) -> None:
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError, NotADirectoryError:
+    except (FileNotFoundError, NotADirectoryError):
         if needed:
             raise
         return

@@ -18,6 +18,8 @@ The command writes to standard output; standard error carries one JSON object wh
 # ruff: noqa: PTH103, PTH116, PTH120, PTH123, SIM105
 # Without pathlib and contextlib, because every command pays for the start of this program.
 
+from __future__ import annotations
+
 from collections.abc import Callable
 import ctypes
 import fcntl
@@ -261,7 +263,7 @@ class Launcher:
                 # Who held it may have removed the file; another one is then locked by now.
                 if os.path.samestat(os.fstat(handle), os.stat(path)):
                     return True
-            except BlockingIOError, FileNotFoundError:
+            except (BlockingIOError, FileNotFoundError):
                 pass
             os.close(handle)
             if time.monotonic() >= give_up:

@@ -46,7 +46,7 @@ class Clones:
         def process_remote_package(*arguments: Any, **options: Any) -> Any:
             try:
                 return process(*arguments, **options)
-            except NotFetchedError, git.GitException:
+            except (NotFetchedError, git.GitException):
                 self.missing += 1
                 return {}
 

@@ -118,7 +118,7 @@ def _work(examiner: Examiner, request: Request, names: list[str], output: int) -
                 # The state is unknown, and memory may be short: another child goes on.
                 break
         os._exit(0)
-    except MemoryError, OutOfTime:
+    except (MemoryError, OutOfTime):
         os._exit(_NO_MEMORY)
     finally:
         os._exit(1)
