@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, override
 
 from homeassistant.config_entries import (
-    SOURCE_ZEROCONF,
+    ConfigFlowContext,
     ConfigFlowResult,
     FlowType,
     OptionsFlow,
@@ -14,13 +14,12 @@ from homeassistant.config_entries import (
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import TextSelector
-from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 from homeassistant.helpers.translation import async_load_integrations
 import probatio
 
 from .const import DOMAIN, INSTANCE_UNIQUE_ID
 from .coordinator import AnyConfigEntry, OffloadConfigEntry
-from .flows.discovery import DiscoverySteps
+from .flows.app import AppSteps
 from .flows.options import OffloadOptionsFlow
 from .flows.reauth import ReauthSteps
 from .options import ENTRY_KIND_INSTANCE, EntryKey
@@ -32,7 +31,7 @@ PROPOSED_FOLDER = "esphome"
 FOLDER_SCHEMA = probatio.Schema({probatio.Optional(EntryKey.CONFIG_DIR): TextSelector()})
 
 
-class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
+class OffloadConfigFlow(AppSteps, ReauthSteps, domain=DOMAIN):
     """Sets up "this instance" first, and then its peers."""
 
     VERSION = 1
@@ -84,11 +83,6 @@ class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
                 )
         return self._folder_form("instance", folder, errors)
 
-    @override
-    async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
-        """Handle a builder that announces itself."""
-        return await self._async_discovered(discovery_info)
-
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
         """Pair again: the builder does not know this instance any more."""
         return await self.async_step_reauth_confirm()
@@ -130,7 +124,7 @@ class OffloadConfigFlow(DiscoverySteps, ReauthSteps, domain=DOMAIN):
         if self.discovery is None:
             return None
         found = await self.hass.config_entries.flow.async_init(
-            DOMAIN, context={"source": SOURCE_ZEROCONF}, data=self.discovery
+            DOMAIN, context=ConfigFlowContext(source=self.context["source"]), data=self.discovery
         )
         if found["type"] is not FlowResultType.FORM:
             return None

@@ -9,9 +9,15 @@ from string import Formatter
 from typing import Any
 from unittest.mock import patch
 
-from homeassistant.config_entries import SOURCE_USER, SOURCE_ZEROCONF, ConfigEntryState
+from homeassistant.config_entries import (
+    SOURCE_HASSIO,
+    SOURCE_USER,
+    SOURCE_ZEROCONF,
+    ConfigEntryState,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers.service_info.hassio import HassioServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 from yarl import URL
 
@@ -72,6 +78,13 @@ class Dialog:
         """Choose to add the integration."""
         flow = hass.config_entries.flow
         return cls(hass, await flow.async_init(DOMAIN, context={"source": SOURCE_USER}))
+
+    @classmethod
+    async def offered(cls, hass: HomeAssistant, app: HassioServiceInfo) -> Dialog:
+        """Get word of the app from Supervisor."""
+        flow = hass.config_entries.flow
+        context = {"source": SOURCE_HASSIO}
+        return cls(hass, await flow.async_init(DOMAIN, context=context, data=app))
 
     @classmethod
     async def discover(cls, hass: HomeAssistant, found: ZeroconfServiceInfo) -> Dialog:

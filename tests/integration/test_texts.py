@@ -92,7 +92,7 @@ def test_every_step_has_a_text_and_every_text_a_step(texts: Texts) -> None:
             if name.startswith("async_step_")
         }
         # These only lead to others.
-        assert set(texts[flow]["step"]) == steps - {"reauth", "user", "zeroconf"}
+        assert set(texts[flow]["step"]) == steps - {"hassio", "reauth", "user", "zeroconf"}
 
 
 def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
@@ -121,6 +121,7 @@ def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
     # Which of them in which form: see the tests of the dialogs, which look at each.
     pairing = {
         "address",
+        "app",
         "builder",
         "example_url",
         "label",

@@ -1,10 +1,11 @@
-"""Config flow: builders that announce themselves in the network."""
+"""Config flow: builders that are discovered; the steps of those that announce themselves."""
 
 from abc import abstractmethod
 import re
-from typing import Any
+from typing import Any, override
 
 from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntryState, ConfigFlowResult
+from homeassistant.data_entry_flow import AbortFlow, BaseServiceInfo
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 
@@ -25,11 +26,16 @@ _PIN = re.compile(r"[0-9a-f]{64}")
 
 
 class DiscoverySteps(PairingSteps):
-    """The steps from an announcement to pairing; pin, label and URL in it are hints."""
+    """The steps from an announcement to pairing; pin, label and URL in it are hints.
+
+    ``discovery`` is what the flow was started with, ``announced`` where the builder may be; never
+    empty once it was discovered.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.discovery: ZeroconfServiceInfo | None = None
+        self.discovery: BaseServiceInfo | None = None
+        self.announced: tuple[str, ...] = ()
 
     @abstractmethod
     async def async_step_instance(
@@ -37,29 +43,41 @@ class DiscoverySteps(PairingSteps):
     ) -> ConfigFlowResult:
         """Set up "this instance"; then the discovered builder is shown again."""
 
-    async def _async_discovered(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
-        """Offer to pair with a builder, or try the address of one that is known."""
+    @override
+    async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
+        """Handle a builder that announces itself."""
         properties = discovery_info.properties
         pin = properties.get("pin") or ""
         if not _PIN.fullmatch(pin):
             return self.async_abort(reason="malformed")
+        label = properties.get("label") or discovery_info.host
+        await self._async_discovered(discovery_info, pin, label, _announced(discovery_info))
+        return await self.async_step_zeroconf_confirm()
+
+    async def _async_discovered(
+        self,
+        discovery: BaseServiceInfo,
+        pin: str,
+        label: str,
+        announced: tuple[str, ...],
+        *,
+        raise_on_progress: bool = True,
+    ) -> None:
+        """Go on with a builder that is new; try the address of one that is known, and abort."""
         try:
             caller = await async_get_caller(self.hass)
         except IdentityError as err:
-            return self.async_abort(
-                reason="identity_damaged",
-                description_placeholders={"reason": reason_text(self.hass, err.reason)},
-            )
+            placeholders = {"reason": reason_text(self.hass, err.reason)}
+            raise AbortFlow("identity_damaged", placeholders) from err
         if pin == caller.identity.pin_sha256:
-            return self.async_abort(reason="own_address")
-        self.discovery = discovery_info
-        known = await self.async_set_unique_id(pin)
+            raise AbortFlow("own_address")
+        self.discovery, self.announced = discovery, announced
+        known = await self.async_set_unique_id(pin, raise_on_progress=raise_on_progress)
         if known is not None and known.source != SOURCE_IGNORE:
             await self._async_try_address(known, caller)
         self._abort_if_unique_id_configured(error="already_paired")
-        self._placeholders["label"] = shown(properties.get("label") or discovery_info.host)
+        self._placeholders["label"] = shown(label)
         self.context["title_placeholders"] = {"name": self._placeholders["label"]}
-        return await self.async_step_zeroconf_confirm()
 
     async def async_step_zeroconf_confirm(
         self, user_input: dict[str, Any] | None = None
@@ -68,7 +86,7 @@ class DiscoverySteps(PairingSteps):
         if user_input is not None:
             if self._instance is None:
                 return await self.async_step_instance()
-            urls = self._announced()
+            urls = self.announced
             errors = await self._async_find(urls, verify_ssl=True)
             if not errors:
                 return await self._async_continue()
@@ -76,24 +94,12 @@ class DiscoverySteps(PairingSteps):
             return self._address_form("pair", {PeerKey.URL: urls[0]}, errors)
         return self.async_show_form(
             step_id="zeroconf_confirm",
-            description_placeholders={**self._placeholders, "url": self._announced()[0]},
+            description_placeholders={**self._placeholders, "url": self.announced[0]},
         )
 
     @property
     def _instance(self) -> OffloadConfigEntry | None:
         return self.hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, INSTANCE_UNIQUE_ID)
-
-    def _announced(self) -> tuple[str, ...]:
-        """Return where a discovered builder may be; never empty."""
-        assert self.discovery is not None  # noqa: S101 - it was discovered
-        name = f"[{self.discovery.host}]" if ":" in self.discovery.host else self.discovery.host
-        urls: list[str] = []
-        for address in (self.discovery.properties.get("url"), f"{name}:{self.discovery.port}"):
-            try:
-                urls += candidates(address or "")[:2]
-            except ValueError:
-                continue
-        return tuple(dict.fromkeys(urls)) or (f"http://{name}",)
 
     async def _async_try_address(self, entry: PeerConfigEntry, caller: Caller) -> None:
         """Change the address of a known peer if it is at the announced one, and not at its own.
@@ -113,7 +119,7 @@ class DiscoverySteps(PairingSteps):
             peer.link.wake()
         if settings.url.startswith("https:"):
             return
-        for url in self._announced():
+        for url in self.announced:
             if url.startswith("https:") or url == settings.url:
                 continue
             if not await self._async_is_peer_at(url, settings, caller):
@@ -131,3 +137,15 @@ class DiscoverySteps(PairingSteps):
                 return True
         except DialError, ChannelClosed, Refused, ProtocolError:
             return False
+
+
+def _announced(discovery: ZeroconfServiceInfo) -> tuple[str, ...]:
+    """Return where a builder that announces itself may be; never empty."""
+    name = f"[{discovery.host}]" if ":" in discovery.host else discovery.host
+    urls: list[str] = []
+    for address in (discovery.properties.get("url"), f"{name}:{discovery.port}"):
+        try:
+            urls += candidates(address or "")[:2]
+        except ValueError:
+            continue
+    return tuple(dict.fromkeys(urls)) or (f"http://{name}",)

@@ -22,6 +22,7 @@ from ..engine.client.dial import DialError, DialFailure, dial
 from ..engine.client.probe import find
 from ..engine.protocol.channel import ChannelClosed
 from ..engine.protocol.errors import ErrorCode
+from ..engine.protocol.hello import Purpose
 from ..engine.protocol.identity import IdentityError
 from ..engine.protocol.limits import LABEL_LIMIT
 from ..engine.protocol.pairing import Paired, PairingError, pair, read_code
@@ -59,8 +60,12 @@ _PAIRING_ERRORS: Final = {
 }
 
 
+UNREACHED: Final = (ChannelClosed, DialError, IdentityError)
+"""What keeps pairing from coming to a result."""
+
+
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
     """The builder that seems to be at an address; only the code will prove it."""
 
     url: str
@@ -73,7 +78,7 @@ class PairingSteps(ConfigFlow):
     """The steps from an address to a paired builder."""
 
     def __init__(self) -> None:
-        self._found: _Found | None = None
+        self._found: Found | None = None
         self._placeholders: dict[str, str] = {"example_url": EXAMPLE_URL}
 
     async def async_step_pair(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -89,26 +94,23 @@ class PairingSteps(ConfigFlow):
             errors[CONF_CODE] = "not_a_code"
         elif code is not None:
             try:
-                paired = await self._async_pair(self._found, code)
+                return await self._async_pair(self._found, code)
             except PairingError as err:
                 if err.code is ErrorCode.SAME_IDENTITY:
                     return await self.async_step_same_identity()
                 errors[CONF_CODE] = self._pairing_error(err)
-            except ChannelClosed as err:
-                lost = DialError(DialFailure.CANNOT_CONNECT, self._found.url, str(err))
-                errors[CONF_CODE] = self._dial_error(lost, (lost.url,))
-            except DialError as err:
-                errors[CONF_CODE] = self._dial_error(err, (err.url,))
-            except IdentityError as err:
-                errors[CONF_CODE] = self._identity_error(err)
-            else:
-                # Both ends have stored the pairing: an entry is made now, whatever else is wrong.
-                return await self._async_finish(self._found, paired)
+            except UNREACHED as err:
+                errors[CONF_CODE] = self._unreached_error(err, self._found.url)
+        return self._code_form(self._found, user_input, errors)
+
+    def _code_form(
+        self, found: Found, user_input: dict[str, Any] | None, errors: dict[str, str]
+    ) -> ConfigFlowResult:
         return self.async_show_form(
             step_id="code",
             data_schema=self.add_suggested_values_to_schema(CODE_SCHEMA, user_input),
             errors=errors,
-            description_placeholders=self._placeholders_of(self._found),
+            description_placeholders=self._placeholders_of(found),
         )
 
     async def async_step_same_identity(
@@ -130,7 +132,7 @@ class PairingSteps(ConfigFlow):
             description_placeholders=self._placeholders_of(self._found),
         )
 
-    def _placeholders_of(self, found: _Found) -> dict[str, str]:
+    def _placeholders_of(self, found: Found) -> dict[str, str]:
         return {**self._placeholders, "label": shown(found.label), "url": found.url}
 
     async def _async_address_step(
@@ -177,7 +179,7 @@ class PairingSteps(ConfigFlow):
             ):
                 return {PeerKey.URL: "own_address"}
             return {PeerKey.URL: self._dial_error(err, urls)}
-        self._found = _Found(url, hello.label, hello.pin_sha256, verify_ssl)
+        self._found = Found(url, hello.label, hello.pin_sha256, verify_ssl)
         if hello.pin_sha256 == caller.identity.pin_sha256:
             if await async_is_self(self.hass, session, url):
                 return {PeerKey.URL: "own_address"}
@@ -200,13 +202,18 @@ class PairingSteps(ConfigFlow):
         else:
             await coordinator.async_renew_identity()
 
-    async def _async_pair(self, found: _Found, code: str) -> Paired:
+    async def _async_pair(
+        self, found: Found, code: str, *, purpose: bytes = Purpose.PAIR
+    ) -> ConfigFlowResult:
+        """Pair and end the flow; raises PairingError and one of UNREACHED."""
         session = async_get_clientsession(self.hass, found.verify_ssl)
         caller = await async_get_caller(self.hass)
         async with dial(session, found.url, caller) as answered:
-            return await pair(answered.opening, answered.hello, code)
+            paired = await pair(answered.opening, answered.hello, code, purpose=purpose)
+        # Both ends have stored the pairing: an entry is made now, whatever else is wrong.
+        return await self._async_finish(found, paired)
 
-    async def _async_finish(self, found: _Found, paired: Paired) -> ConfigFlowResult:
+    async def _async_finish(self, found: Found, paired: Paired) -> ConfigFlowResult:
         pin = paired.public.pin_sha256
         settings = PeerSettings(found.url, found.verify_ssl, paired.public, paired.label)
         if self.source == SOURCE_REAUTH:
@@ -251,6 +258,14 @@ class PairingSteps(ConfigFlow):
     def _dial_error(self, err: DialError, tried: Sequence[str]) -> str:
         self._placeholders |= {"tried": ", ".join(tried), "url": err.url, "label": host(err.url)}
         return err.failure.value
+
+    def _unreached_error(self, err: Exception, url: str) -> str:
+        """Return the key of what is wrong, for one of UNREACHED."""
+        if isinstance(err, IdentityError):
+            return self._identity_error(err)
+        if not isinstance(err, DialError):
+            err = DialError(DialFailure.CANNOT_CONNECT, url, str(err))
+        return self._dial_error(err, (err.url,))
 
     def _identity_error(self, err: IdentityError) -> str:
         self._placeholders["reason"] = reason_text(self.hass, err.reason)

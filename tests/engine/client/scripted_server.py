@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from custom_components.esphome_offload.engine.codec import encode
+from custom_components.esphome_offload.engine.host.one_time_secret import OneTimeSecret
 from custom_components.esphome_offload.engine.host.pairing_window import PairingWindow
 from custom_components.esphome_offload.engine.protocol.calls import Call
 from custom_components.esphome_offload.engine.protocol.channel import FRAME_LIMIT, ChannelClosed
@@ -53,7 +54,7 @@ class ScriptedServer:
 
     Counts the connections, the commands, and the handshakes by how they ended. Commands in
     ``silent`` are not answered. ``refusal`` is sent instead of a hello, ``link_refusal`` instead
-    of a link. ``window_time`` are the seconds that the pairing window's clock is ahead.
+    of a link, ``pairing_refusal`` instead of pairing. ``window_time`` are the seconds that the pairing window's clock is ahead.
     """
 
     identity: Identity = field(default_factory=Identity.generate)
@@ -63,6 +64,7 @@ class ScriptedServer:
     window_time: float = 0.0
     refusal: ErrorCode | None = None
     link_refusal: ErrorCode | None = None
+    pairing_refusal: ErrorCode | None = None
     closes_at_once: bool = False
     connections: int = 0
     serve: dict[str, Serve] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class ScriptedServer:
     sessions: list[Session] = field(default_factory=list)
     status_calls: list[Call] = field(default_factory=list)
     paired: list[Paired] = field(default_factory=list)
+    secret: OneTimeSecret = field(default_factory=OneTimeSecret)
 
     def __post_init__(self) -> None:
         self.window = PairingWindow(lambda: time.monotonic() + self.window_time)
@@ -159,8 +162,12 @@ class ScriptedServer:
         introduction = Introduction(self.offer, self.label)
         opening = Opening(socket, raw, self.identity, introduction)
         message = await receive_handshake(socket)
-        if message[:1] == Purpose.PAIR:
-            await answer_pairing(opening, None, message[1:], self.window, self._store)
+        if (purpose := message[:1]) in (Purpose.PAIR, Purpose.PAIR_BY_SECRET):
+            if self.pairing_refusal is not None:
+                raise ProtocolError(self.pairing_refusal, "refused")
+            window = self.window if purpose == Purpose.PAIR else self.secret.exchange()
+            share = message[1:]
+            await answer_pairing(opening, None, share, window, self._store, purpose=purpose)
             return
         if self.link_refusal is not None:
             raise ProtocolError(self.link_refusal, "refused")

@@ -137,7 +137,7 @@ async def test_a_connection_that_breaks_while_pairing_can_be_made_again(
 async def test_an_impostor_that_does_not_know_the_code_is_not_paired_with(
     hass: HomeAssistant, dialog: Dialog, builder: ScriptedServer
 ) -> None:
-    async def guess(opening: Opening, _share: bytes, *_rest: object) -> None:
+    async def guess(opening: Opening, _share: bytes, *_rest: object, **_more: object) -> None:
         await send_handshake(opening.socket, CodeExchange(Role.BUILDER, "00000000").share)
         await receive_handshake(opening.socket)
         await send_handshake(opening.socket, bytes(96))

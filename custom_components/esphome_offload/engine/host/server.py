@@ -6,7 +6,7 @@ is logged or stored for them.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 import logging
 from typing import Final
@@ -40,6 +40,7 @@ from .build_host import BuildHost
 from .commands import GuestCommands
 from .guest_sessions import GuestSession, GuestSessions
 from .lending import Lending
+from .one_time_secret import OneTimeSecret
 from .pairing_window import PairingWindow
 from .strangers import Stranger, Strangers, Turns
 
@@ -51,7 +52,10 @@ _CLOSE_TIMEOUT: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """The builder behind a server. ``label`` gives the name that other instances show for it."""
+    """The builder behind a server. ``label`` gives the name that other instances show for it.
+
+    ``secret`` pairs one offloader without a code, once it was renewed.
+    """
 
     identity: Identity
     offer: Offer
@@ -59,6 +63,7 @@ class Served:
     host: BuildHost
     window: PairingWindow
     program: Program = Program.HOME_ASSISTANT
+    secret: OneTimeSecret = field(default_factory=OneTimeSecret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +159,9 @@ class LinkServer:
             stranger.waiting = False
             await self._turns.wait()
             purpose, content = message[:1], message[1:]
-            if purpose == Purpose.PAIR:
+            if purpose in (Purpose.PAIR, Purpose.PAIR_BY_SECRET):
                 limit.reschedule(None)  # it has a limit of its own
-                await self._pair(served, opening, request.remote, content)
+                await self._pair(served, opening, purpose, request.remote, content)
             elif purpose == Purpose.LINK:
                 return await self._open_link(served, opening, content, stranger)
             else:
@@ -191,16 +196,26 @@ class LinkServer:
         return _Established(served, opened, first)
 
     async def _pair(
-        self, served: Served, opening: Opening, address: str | None, share: bytes
+        self,
+        served: Served,
+        opening: Opening,
+        purpose: bytes,
+        address: str | None,
+        share: bytes,
     ) -> None:
+        by_secret = purpose == Purpose.PAIR_BY_SECRET
+        window = served.secret.exchange() if by_secret else served.window
+
         async def store(paired: Paired) -> None:
             self.newest_guest = paired.label
             await served.host.guests.add(paired.public, paired.label, self._time.now())
+            if by_secret:
+                served.secret.used.notify(paired.public.pin_sha256)
 
         try:
-            await answer_pairing(opening, address, share, served.window, store)
+            await answer_pairing(opening, address, share, window, store, purpose=purpose)
         except ProtocolError as err:
-            await refuse(opening.socket, err.code, served.window.tries_left)
+            await refuse(opening.socket, err.code, window.tries_left)
 
     # Guests.
 

@@ -31,6 +31,7 @@ class Purpose:
 
     LINK: Final = b"L"
     PAIR: Final = b"P"
+    PAIR_BY_SECRET: Final = b"S"
 
 
 @dataclass(frozen=True, slots=True)

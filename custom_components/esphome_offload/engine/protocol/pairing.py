@@ -1,4 +1,8 @@
-"""Pairing, from both ends: SPAKE2 over a code keys a Noise handshake that swaps the identities."""
+"""Pairing, from both ends: SPAKE2 over a code keys a Noise handshake that swaps the identities.
+
+The code is one that a person types, or a secret that was handed over by a program (the purpose
+PAIR_BY_SECRET); all else is the same.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -80,13 +84,15 @@ def read_code(typed: str) -> str | None:
     return code if re.fullmatch(rf"[0-9]{{{CODE_DIGITS}}}", code) else None
 
 
-async def pair(opening: Opening, hello: Hello, code: str) -> Paired:
+async def pair(
+    opening: Opening, hello: Hello, code: str, *, purpose: bytes = Purpose.PAIR
+) -> Paired:
     """Pair with the builder that said ``hello``; raises PairingError and ChannelClosed."""
     if hello.pin_sha256 == opening.own.pin_sha256:
         raise PairingError(ErrorCode.SAME_IDENTITY, "the builder has our identity")
     try:
         async with asyncio.timeout(2 * PAIRING_EXCHANGE_TIMEOUT):
-            return await _pair(opening, code)
+            return await _pair(opening, code, purpose)
     except Refused as err:
         raise PairingError(said_of_other(err.code), "refused", err.tries_left) from err
     except ProtocolError as err:
@@ -98,13 +104,13 @@ async def pair(opening: Opening, hello: Hello, code: str) -> Paired:
         raise PairingError(ErrorCode.TIMED_OUT, "no answer") from err
 
 
-async def _pair(opening: Opening, code: str) -> Paired:
+async def _pair(opening: Opening, code: str, purpose: bytes) -> Paired:
     socket = opening.socket
     exchange = await asyncio.to_thread(CodeExchange, Role.OFFLOADER, code)
-    await send_handshake(socket, Purpose.PAIR + exchange.share)
+    await send_handshake(socket, purpose + exchange.share)
     share = await receive_handshake(socket)
     secret = await asyncio.to_thread(exchange.secret, share)
-    bound = prologue(Purpose.PAIR, opening.hello, exchange.share, share)
+    bound = prologue(purpose, opening.hello, exchange.share, share)
     handshake = Handshake.pairing(opening.own, secret, bound, initiator=True)
     await send_handshake(socket, handshake.write(b""))
     theirs = parse_json(Introduction, handshake.read(await receive_handshake(socket)))
@@ -124,6 +130,8 @@ async def answer_pairing(
     share: bytes,
     window: Window,
     store: Callable[[Paired], Awaitable[None]],
+    *,
+    purpose: bytes = Purpose.PAIR,
 ) -> None:
     """Answer the offloader that sent ``share``; ``store`` is awaited before it learns of it.
 
@@ -134,7 +142,7 @@ async def answer_pairing(
     code = window.begin(address)
     try:
         async with asyncio.timeout(PAIRING_EXCHANGE_TIMEOUT):
-            handshake, paired = await _answer(opening, share, code, window)
+            handshake, paired = await _answer(opening, share, code, window, purpose)
         window.succeed()
     except TimeoutError as err:
         raise ProtocolError(ErrorCode.TIMED_OUT, "the exchange took too long") from err
@@ -147,14 +155,14 @@ async def answer_pairing(
 
 
 async def _answer(
-    opening: Opening, share: bytes, code: str, window: Window
+    opening: Opening, share: bytes, code: str, window: Window, purpose: bytes
 ) -> tuple[Handshake, Paired]:
     socket = opening.socket
     exchange = await asyncio.to_thread(CodeExchange, Role.BUILDER, code)
     secret = await asyncio.to_thread(exchange.secret, share)
     window.answered()
     await send_handshake(socket, exchange.share)
-    bound = prologue(Purpose.PAIR, opening.hello, share, exchange.share)
+    bound = prologue(purpose, opening.hello, share, exchange.share)
     handshake = Handshake.pairing(opening.own, secret, bound, initiator=False)
     try:
         handshake.read(await receive_handshake(socket))
