@@ -6,6 +6,7 @@ import fcntl
 import os
 from typing import Final
 
+from .engine.build.cache.ownership import guest_users
 from .engine.build.process.containment import Obstacle
 from .engine.build.resources import DISK_MIB, free_disk, why_not_here
 from .engine.build.services import BuildServices
@@ -38,27 +39,36 @@ def check_machine(folder: DataFolder) -> None:
 
 
 def check_folder(folder: DataFolder) -> None:
-    """Make the data folder, or refuse one that others can read: it holds the private key."""
+    """Make the data folder, or refuse one that others can read: it holds the private key.
+
+    One that is empty, such as a new volume, is closed to them first.
+    """
     root = folder.root
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = root.stat()
+        mode = status.st_mode & 0o777
+        if status.st_uid != os.geteuid():
+            raise RefusedError(f"{root} belongs to another user (id {status.st_uid}); chown it")
+        if mode & _READ_OR_WRITE == 0 or not any(root.iterdir()):
+            # Users of guests pass it on the way to their own folders; in most containers root
+            # lacks the capability to let them.
+            root.chmod(0o700 if guest_users() is None else 0o711)
+            return
     except OSError as err:
         raise RefusedError(f"{root} cannot be used: {err.strerror}") from err
-    if status.st_uid != os.geteuid():
-        raise RefusedError(f"{root} belongs to another user (id {status.st_uid}); chown it")
-    if status.st_mode & _READ_OR_WRITE:
-        mode = status.st_mode & 0o777
-        raise RefusedError(
-            f"Others can read or change {root} (mode {mode:o}), which holds the private key of"
-            f" this builder; run: chmod 700 {root}"
-        )
+    raise RefusedError(
+        f"Others can read or change {root} (mode {mode:o}), which holds the private key of"
+        f" this builder; run: chmod 700 {root}"
+    )
 
 
 @contextmanager
 def only_one(folder: DataFolder) -> Iterator[None]:
     """Refuse a second program with the same data folder for as long as the context lasts."""
     with folder.lock.open("ab") as file:
+        # Who may open it can lock it.
+        os.fchmod(file.fileno(), 0o600)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -6,8 +6,14 @@ from types import SimpleNamespace
 from typing import cast
 
 from esphome_offload_builder import checks
-from esphome_offload_builder.checks import check_containment, check_folder, check_machine
+from esphome_offload_builder.checks import (
+    check_containment,
+    check_folder,
+    check_machine,
+    only_one,
+)
 from esphome_offload_builder.engine import libc
+from esphome_offload_builder.engine.build.cache.ownership import GUEST_USERS
 from esphome_offload_builder.engine.build.model import BuilderStatus
 from esphome_offload_builder.engine.build.process.containment import (
     ContainmentHere,
@@ -23,17 +29,49 @@ PIN = "ab" * 32
 OTHER = "cd" * 32
 
 
-def test_a_folder_is_made_for_its_user_alone(tmp_path: Path) -> None:
+# Users of guests, where there are any, pass it on the way to their own folders.
+CLOSED = {None: 0o700, GUEST_USERS[0]: 0o711}
+
+
+@pytest.fixture(params=CLOSED, ids=["no users of guests", "users of guests"])
+def closed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return the mode of a data folder."""
+    monkeypatch.setattr(checks, "guest_users", lambda: request.param)
+    return CLOSED[request.param]
+
+
+def mode_of(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_a_folder_is_made_that_others_cannot_read(tmp_path: Path, closed: int) -> None:
     folder = DataFolder(tmp_path / "new" / "data")
     check_folder(folder)
-    assert folder.root.stat().st_mode & 0o777 == 0o700
+    assert mode_of(folder.root) == closed
 
 
-@pytest.mark.parametrize("mode", [0o755, 0o750, 0o702, 0o740])
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o700])
+def test_an_empty_folder_is_closed_to_others(tmp_path: Path, closed: int, mode: int) -> None:
+    tmp_path.chmod(mode)
+    check_folder(DataFolder(tmp_path))
+    assert mode_of(tmp_path) == closed
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o711])
+def test_a_folder_in_use_stays_closed_to_others(tmp_path: Path, closed: int, mode: int) -> None:
+    (tmp_path / "identity").touch()
+    tmp_path.chmod(mode)
+    check_folder(DataFolder(tmp_path))
+    assert mode_of(tmp_path) == closed
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o702, 0o740, 0o1777])
 def test_a_folder_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "identity").touch()
     tmp_path.chmod(mode)
     with pytest.raises(RefusedError, match="chmod 700"):
         check_folder(DataFolder(tmp_path))
+    assert mode_of(tmp_path) == mode
 
 
 def test_a_folder_of_another_user_is_refused(
@@ -43,6 +81,13 @@ def test_a_folder_of_another_user_is_refused(
     monkeypatch.setattr(checks.os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
     with pytest.raises(RefusedError, match="another user"):
         check_folder(DataFolder(tmp_path))
+
+
+def test_nobody_else_can_take_the_lock_of_the_folder(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    folder.lock.touch(0o644)
+    with only_one(folder):
+        assert mode_of(folder.lock) == 0o600
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:

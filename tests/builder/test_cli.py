@@ -90,7 +90,7 @@ async def test_what_refuses_to_start_is_stopped_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve, "_end_at_the_latest", lambda: None)
-    (tmp_path / "data").mkdir(mode=0o755)
+    (tmp_path / "data" / "cache").mkdir(mode=0o755, parents=True)
     with pytest.raises(RefusedError):
         await serve._serve(settings_of(tmp_path, port=free_port()))
 

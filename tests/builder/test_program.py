@@ -213,11 +213,9 @@ async def test_guests_and_identity_survive_a_restart(
 async def test_all_that_is_kept_is_for_its_user_alone(settings: Settings, guest: Guest) -> None:
     await guest.pair(await code_of(settings))
     folder = settings.folder
-    modes = {
-        path.name: stat.S_IMODE(path.stat().st_mode)
-        for path in (folder.root, folder.identity, folder.guests, folder.control)
-    }
-    assert modes == {"data": 0o700, "identity": 0o600, "guests.json": 0o600, "control.sock": 0o600}
+    files = (folder.identity, folder.guests, folder.control, folder.lock)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert not folder.root.stat().st_mode & 0o066
 
 
 async def test_status_says_what_the_machine_does(settings: Settings) -> None:

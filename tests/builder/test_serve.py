@@ -65,7 +65,7 @@ async def test_it_announces_itself_and_withdraws_that(tmp_path: Path) -> None:
 
 
 async def test_what_is_refused_is_said_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir(mode=0o755)
+    (tmp_path / "data" / "cache").mkdir(mode=0o755, parents=True)
     child = await run(tmp_path)
     assert await child.wait() == 1
     assert child.output().splitlines()[-1].startswith("Error: Others can read or change")
