@@ -11,7 +11,7 @@ import click
 
 from . import __version__
 from .control_client import ControlClient
-from .engine.const import STANDALONE_PORT
+from .engine.const import COMPILER_CACHE_GIB, STANDALONE_PORT
 from .pairing import show_code
 from .settings import DataFolder, RefusedError, Settings, read_pins
 from .status import guests_text, status_text
@@ -89,6 +89,15 @@ def main(ctx: click.Context, data: Path) -> None:
     help="GiB for the builds of all guests; what was not needed for longest goes first.",
 )
 @click.option(
+    "--ccache",
+    type=click.IntRange(1, 1000),
+    default=COMPILER_CACHE_GIB,
+    envvar="ESPHOME_OFFLOAD_CCACHE",
+    show_default=True,
+    show_envvar=True,
+    help="GiB at most for the compiler cache of each guest, as a part of the above.",
+)
+@click.option(
     "--guest",
     "guests",
     metavar="PIN",
@@ -128,6 +137,7 @@ def run(
     name: str,
     slots: int,
     disk: int,
+    ccache: int,
     guests: tuple[str, ...],
     guests_file: Path | None,
     uncontained: bool,
@@ -146,6 +156,7 @@ def run(
         host=host,
         slots=slots,
         disk_gib=disk,
+        ccache_gib=ccache,
         guests=read_pins("\n".join(texts)),
         uncontained=uncontained,
         announce=announce,

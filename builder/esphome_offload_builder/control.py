@@ -46,7 +46,7 @@ class Control:
     async def _status(self, _request: web.Request) -> web.Response:
         builder, host = self._services.builder, self._host
         await builder.refresh()
-        status = builder.status()
+        status, use = builder.status(), self._services.compiler_caches.use
         why_not = host.lending.why_not or why_no_build(status)
         return web.json_response(
             StatusPayload(
@@ -64,6 +64,8 @@ class Control:
                 guests=[self._guest(each) for each in host.guests.all()],
                 toolchains=list(status.versions),
                 ccache=status.ccache,
+                ccache_hits=use.hits,
+                ccache_files=use.files,
                 memory_free_mib=status.memory_mib,
                 disk_free_mib=status.disk_mib,
                 disk_used=host.disk_used,

@@ -27,7 +27,11 @@ class GuestPayload(TypedDict):
 
 
 class StatusPayload(TypedDict):
-    """The whole status; disk is in bytes."""
+    """The whole status; disk is in bytes.
+
+    Of ``ccache_files`` that were compiled since the start, for all guests together, compiler caches
+    had ``ccache_hits``.
+    """
 
     name: str
     version: str
@@ -43,6 +47,8 @@ class StatusPayload(TypedDict):
     guests: list[GuestPayload]
     toolchains: list[str]
     ccache: bool
+    ccache_hits: int
+    ccache_files: int
     memory_free_mib: int | None
     disk_free_mib: int | None
     disk_used: int

@@ -71,8 +71,7 @@ class StandaloneBuilder:
         except IdentityError as err:
             raise RefusedError(str(err.reason)) from err
         await services.start()
-        services.builder.label = self._label
-        services.builder.slots.set_count(settings.slots)
+        services.apply(self._label, settings.slots, settings.ccache_gib)
         guests = GuestRegistry(self._guest_store)
         await guests.load()
         guests.expect(settings.guests)
@@ -86,6 +85,7 @@ class StandaloneBuilder:
         await host.start()
         host.build_ended.subscribe(self._pruning.request)
         host.limit_disk(settings.disk_gib * GIB)
+        services.compiler_caches.guest_disk = settings.disk_gib * GIB
         await host.lend(Lending.ON)
         self._window.changed.subscribe(self._window_changed)
         self._server.served = served = Served(

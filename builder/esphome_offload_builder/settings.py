@@ -5,7 +5,7 @@ from pathlib import Path
 import re
 from typing import Final
 
-from .engine.const import STANDALONE_PORT
+from .engine.const import COMPILER_CACHE_GIB, STANDALONE_PORT
 
 _PIN: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -56,7 +56,8 @@ class Settings:
     """What a run was started with.
 
     ``host`` None: all addresses. ``guests`` are pins of offloaders that need no pairing code.
-    ``uncontained``: builds of guests run also where the system cannot contain them.
+    ``disk_gib`` is for all guests together, ``ccache_gib`` for the compiler cache of each, which is
+    a part of it. ``uncontained``: builds of guests run also where the system cannot contain them.
     """
 
     folder: DataFolder
@@ -65,6 +66,7 @@ class Settings:
     host: str | None = None
     slots: int = 1
     disk_gib: int = 20
+    ccache_gib: int = COMPILER_CACHE_GIB
     guests: tuple[str, ...] = ()
     uncontained: bool = False
     announce: bool = True

@@ -27,7 +27,7 @@ def status_text(status: StatusPayload) -> str:
         *(f"  {_build(each)}" for each in status["builds"]),
         f"Disk: {_gib(status['disk_used'])} of {_gib(status['disk_limit'])} GiB used by guests{left}",
         f"ESPHome versions: {', '.join(status['toolchains']) or 'none yet'}",
-        f"Compiler cache: {'ccache' if status['ccache'] else 'none (ccache is not installed)'}",
+        _compiler_cache(status),
         guests_text(status["guests"]),
     ]
     return "\n".join(lines)
@@ -52,6 +52,13 @@ def _build(build: BuildPayload) -> str:
         f"{build['device']} of {build['guest']}, ESPHome {build['esphome_version']}:"
         f" {build['stage']}{percent}{ahead}"
     )
+
+
+def _compiler_cache(status: StatusPayload) -> str:
+    if not status["ccache"]:
+        return "Compiler cache: none (comes with the first ESPHome version)"
+    hits, files = status["ccache_hits"], status["ccache_files"]
+    return f"Compiler cache: {hits} of {files} files since the start came from it"
 
 
 def _gib(size: int) -> str:

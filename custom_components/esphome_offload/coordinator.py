@@ -192,8 +192,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     async def _async_apply(self, entry: OffloadConfigEntry) -> None:
         options = OffloadOptions.from_entry(entry.data, entry.options)
         before, self.options, self.settings = self.options, options, options
-        self.build_services.builder.label = entry.title
-        self.build_services.builder.slots.set_count(options.parallel_builds)
+        self.build_services.apply(entry.title, options.parallel_builds, options.compiler_cache_gib)
         if before is None or before.config_dir != options.config_dir:
             folder = options.config_dir
             await self.inventory.async_start(

@@ -60,6 +60,8 @@ def _builder(builder: Builder) -> dict[str, Any]:
         "memory_mib": status.memory_mib,
         "disk_mib": status.disk_mib,
         "ccache": status.ccache,
+        "ccache_hits": status.ccache_hits,
+        "ccache_files": status.ccache_files,
     }
 
 

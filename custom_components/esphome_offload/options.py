@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, Self
 
+from .engine.const import COMPILER_CACHE_GIB
 from .engine.jobs.ports import QueueSettings
 
 ENTRY_KIND_INSTANCE: Final = "instance"
@@ -26,6 +27,7 @@ class EntryKey(StrEnum):
     WAIT_FOR_GOOD_BOOT = "wait_for_good_boot"
     NO_BUILDER = "no_builder"
     WAIT_FOR_BUILDER_MINUTES = "wait_for_builder_minutes"
+    COMPILER_CACHE_GIB = "compiler_cache_gib"
     LEND = "lend"
     LEND_DISK_GIB = "lend_disk_gib"
     RUN_UNCONTAINED = "run_uncontained"
@@ -52,6 +54,7 @@ NUMBERS: Final[Mapping[EntryKey, WholeNumber]] = {
     EntryKey.PARALLEL_UPLOADS: WholeNumber(1, 16, default=4),
     EntryKey.WAIT_HOURS: WholeNumber(0, 24 * 365, default=0, unit="h"),
     EntryKey.WAIT_FOR_BUILDER_MINUTES: WholeNumber(1, 7 * 24 * 60, default=30, unit="min"),
+    EntryKey.COMPILER_CACHE_GIB: WholeNumber(1, 1000, default=COMPILER_CACHE_GIB, unit="GiB"),
     EntryKey.LEND_DISK_GIB: WholeNumber(1, 10_000, default=20, unit="GiB"),
 }
 
@@ -93,8 +96,9 @@ class OffloadOptions:
     channel is FIXED. ``wait_hours`` is how long built firmware waits for its device, 0 for
     without limit; with ``pending_is_error`` whoever waits for an installation gets an error then.
     ``wait_for_good_boot``: jobs also wait until their device cannot go back to its old firmware any
-    more. ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``lend``: guests may build here, and get ``lend_disk_gib`` of disk together;
-    ``run_uncontained``: also where the system cannot contain what they run.
+    more. ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``compiler_cache_gib`` is
+    for own builds, and for each guest's. ``lend``: guests may build here, and get ``lend_disk_gib``
+    of disk together; ``run_uncontained``: also where the system cannot contain what they run.
     """
 
     config_dir: Path | None
@@ -108,6 +112,7 @@ class OffloadOptions:
     wait_for_good_boot: bool = True
     no_builder: NoBuilder = NoBuilder.LOCAL
     wait_for_builder_minutes: int = 0
+    compiler_cache_gib: int = COMPILER_CACHE_GIB
     lend: bool = False
     lend_disk_gib: int = 20
     run_uncontained: bool = False
@@ -151,6 +156,7 @@ class OffloadOptions:
             wait_for_builder_minutes=(
                 numbers[EntryKey.WAIT_FOR_BUILDER_MINUTES] if no_builder.waits else 0
             ),
+            compiler_cache_gib=numbers[EntryKey.COMPILER_CACHE_GIB],
             lend=options.get(EntryKey.LEND) is True,
             lend_disk_gib=numbers[EntryKey.LEND_DISK_GIB],
             run_uncontained=options.get(EntryKey.RUN_UNCONTAINED) is True,

@@ -38,11 +38,22 @@ def test_options_are_settings(tmp_path: Path, served: list[Settings]) -> None:
     pins = tmp_path / "pins"
     pins.write_text(f"{OTHER} # kitchen\n")
     argv = ["--data", str(tmp_path), "run", "--port", "17000", "--host", "::1", "--name", "attic"]
-    argv += ["--slots", "3", "--disk", "7", "--guest", PIN, "--guests-file", str(pins)]
+    argv += [
+        "--slots",
+        "3",
+        "--disk",
+        "7",
+        "--ccache",
+        "2",
+        "--guest",
+        PIN,
+        "--guests-file",
+        str(pins),
+    ]
     result = CliRunner().invoke(main, [*argv, "--uncontained", "--no-announce"])
     assert result.exit_code == 0, result.output
     expected = Settings(
-        DataFolder(tmp_path), "attic", 17000, "::1", 3, 7, (PIN, OTHER), True, announce=False
+        DataFolder(tmp_path), "attic", 17000, "::1", 3, 7, 2, (PIN, OTHER), True, announce=False
     )
     assert served == [expected]
 

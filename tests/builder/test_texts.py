@@ -39,6 +39,8 @@ STATUS = StatusPayload(
     guests=[GUEST],
     toolchains=["2026.10.0", "2026.9.0"],
     ccache=True,
+    ccache_hits=118,
+    ccache_files=120,
     memory_free_mib=512,
     disk_free_mib=None,
     disk_used=3 * 2**30,
@@ -54,7 +56,7 @@ def test_the_status_names_each_build_with_guest_device_and_stage() -> None:
     assert "  lamp of living room, ESPHome 2026.10.0: queued, 1 builds before it" in lines
     assert "Disk: 3.0 of 20.0 GiB used by guests" in lines
     assert "ESPHome versions: 2026.10.0, 2026.9.0" in lines
-    assert "Compiler cache: ccache" in lines
+    assert "Compiler cache: 118 of 120 files since the start came from it" in lines
     assert lines[-2:] == [
         "Guests:",
         f"  living room: last seen never, 3 builds, pin {'ab' * 32}",

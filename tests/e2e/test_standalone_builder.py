@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 import time
+from zlib import crc32
 
 import aiohttp
 import pytest
@@ -42,7 +43,8 @@ from .harness.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-YAML = b"esphome:\n  name: %s\nhost:\nlogger:\napi:\n"
+# The address is in a header that all sources include: no compiler cache helps another device.
+YAML = b"esphome:\n  name: %s\nhost:\n  mac_address: 02:00:00:00:00:%02x\nlogger:\napi:\n"
 NAME = "living room"
 
 
@@ -83,7 +85,8 @@ class Guest:
         """Submit a build of a new attempt and return its id."""
         attempt_id = new_id()
         self.wanted.append(attempt_id)
-        bundle = make_bundle(folder / f"{name}.tar.gz", {f"{name}.yaml": YAML % name.encode()})
+        yaml = YAML % (name.encode(), crc32(name.encode()) % 256)
+        bundle = make_bundle(folder / f"{name}.tar.gz", {f"{name}.yaml": yaml})
         content = bundle.read_bytes()
         parameters = BuildParameters(
             new_id(), attempt_id, f"{name}.yaml", name, NEW_VERSION, "Europe/Vienna"
@@ -148,6 +151,10 @@ async def test_a_build_is_seen_in_its_status_and_kept_when_it_is_killed(
         assert end.state is AttemptState.COMPLETED, builder.log
         built = await fetched(link, attempt_id, tmp_path / "built")
         assert built.startswith(b"\x7fELF")
+        assert any(line.startswith("== Compiler cache: ") for line in guest.lines)
+        status = await builder.json("status")
+        assert status["ccache"] is True
+        assert status["ccache_files"] > status["ccache_hits"]
 
         interrupted = await guest.submit(link, tmp_path, "heater")
         await guest.compiling(link, interrupted)

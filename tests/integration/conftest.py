@@ -17,11 +17,15 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.compiler_cache import CompilerCaches
 from custom_components.esphome_offload.engine.build.process.containment import (
     ContainmentHere,
     Degree,
 )
-from custom_components.esphome_offload.engine.build.services import GuestBuildServices
+from custom_components.esphome_offload.engine.build.services import (
+    BuildServices,
+    GuestBuildServices,
+)
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
 from custom_components.esphome_offload.engine.const import Operation
@@ -116,12 +120,15 @@ class Stage:
     guests: GuestBuildServicesMaker = field(default_factory=GuestBuildServicesMaker)
     toolchains: ScriptedToolchains = field(default_factory=ScriptedToolchains)
     config_hashes: ScriptedConfigHashes = field(default_factory=ScriptedConfigHashes)
+    compiler_caches: CompilerCaches = field(default_factory=CompilerCaches)
     bundles: None = None
     processes: None = None
     inspector: ScriptedInspector = field(default_factory=lambda: ScriptedInspector(NEWEST))
     closed: int = 0
     prunings: list[Collection[str] | None] = field(default_factory=list)
     """With the configurations that were known each time."""
+
+    apply = BuildServices.apply
 
     async def start(self) -> None:
         """End nothing: no process was started."""

@@ -25,7 +25,7 @@ from .conftest import LAMP, NEWEST, Stage
 
 OPTIONS = {
     "version": {"version_channel": "prerelease"},
-    "parallel": {"parallel_builds": 2.0, "parallel_uploads": 6.0},
+    "parallel": {"parallel_builds": 2.0, "parallel_uploads": 6.0, "compiler_cache_gib": 2.0},
     "waiting": {
         "wait_for_device": False,
         "wait_hours": 24.0,
@@ -38,6 +38,7 @@ CHOSEN = {
     "version_channel": "prerelease",
     "parallel_builds": 2,
     "parallel_uploads": 6,
+    "compiler_cache_gib": 2,
     "wait_for_device": False,
     "wait_hours": 24,
     "pending_is_error": True,
@@ -216,6 +217,7 @@ async def test_the_options_show_the_current_values(
         "version_channel": "stable",
         "parallel_builds": 1,
         "parallel_uploads": 4,
+        "compiler_cache_gib": 5,
         "wait_for_device": True,
         "wait_hours": 0,
         "pending_is_error": False,
@@ -235,6 +237,7 @@ async def test_options_are_applied_without_a_reload(
     assert done["type"] is FlowResultType.CREATE_ENTRY
     assert dict(entry.options) == CHOSEN
     assert stage.builder.slots.count == 2
+    assert stage.compiler_caches.limit == 2 * 1024**3
     assert stage.versions.asked[-1] is True, "asked for a pre-release"
     assert entry.runtime_data is coordinator
 
@@ -243,8 +246,9 @@ async def test_options_are_applied_without_a_reload(
     "wrong",
     [
         {"version": {"version_channel": "nightly"}},
-        {"parallel": {"parallel_builds": 9, "parallel_uploads": 6}},
-        {"parallel": {"parallel_builds": 1, "parallel_uploads": 0}},
+        {"parallel": {"parallel_builds": 9, "parallel_uploads": 6, "compiler_cache_gib": 5}},
+        {"parallel": {"parallel_builds": 1, "parallel_uploads": 0, "compiler_cache_gib": 5}},
+        {"parallel": {"parallel_builds": 1, "parallel_uploads": 1, "compiler_cache_gib": 0}},
         {"waiting": {"wait_for_device": True, "wait_hours": -1, "pending_is_error": False}},
         {"builders": {"no_builder": "pray", "wait_for_builder_minutes": 1}},
         {"builders": {"no_builder": "local", "wait_for_builder_minutes": 0}},
@@ -387,6 +391,7 @@ async def test_the_frontend_gets_every_form_with_its_sections_and_selectors(
         "version_channel": "select",
         "parallel_builds": "number",
         "parallel_uploads": "number",
+        "compiler_cache_gib": "number",
         "wait_for_device": "boolean",
         "wait_hours": "number",
         "pending_is_error": "boolean",

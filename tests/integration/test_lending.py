@@ -70,6 +70,7 @@ async def test_lending_is_off_until_its_owner_switches_it_on(
     assert done["type"] is FlowResultType.CREATE_ENTRY
     assert coordinator.lender.lending is Lending.ON
     assert stage.builder.slots.count == 2
+    assert stage.compiler_caches.guest_disk == 30 * 1024**3
     assert hass.states.get(SWITCH).state == "on"
 
 

@@ -12,6 +12,9 @@ outgoing connections."""
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 
+COMPILER_CACHE_GIB: Final = 5
+"""The most that a compiler cache takes, unless an option says otherwise."""
+
 REQUESTED_AUTO: Final = "auto"
 REQUESTED_LOCAL: Final = "local"
 

@@ -53,6 +53,7 @@ _SECTIONS: Final[Mapping[str, Mapping[EntryKey, object]]] = {
     "parallel": {
         EntryKey.PARALLEL_BUILDS: whole_number(EntryKey.PARALLEL_BUILDS),
         EntryKey.PARALLEL_UPLOADS: whole_number(EntryKey.PARALLEL_UPLOADS),
+        EntryKey.COMPILER_CACHE_GIB: whole_number(EntryKey.COMPILER_CACHE_GIB),
     },
     "waiting": {
         EntryKey.WAIT_FOR_DEVICE: BooleanSelector(),

@@ -189,6 +189,7 @@ class Lender:
             await self._async_end_lending()
             return
         served.host.limit_disk(options.lend_disk_gib * GIB)
+        self._build_services.compiler_caches.guest_disk = options.lend_disk_gib * GIB
         await served.host.lend(self._wanted_lending)
         self._announcement.start(served.identity.pin_sha256, lambda: instance_label(self._hass))
 

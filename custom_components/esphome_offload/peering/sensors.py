@@ -9,6 +9,7 @@ from homeassistant.components.sensor import (
     SensorEntityDescription,
     SensorStateClass,
 )
+from homeassistant.const import PERCENTAGE, EntityCategory
 from homeassistant.core import callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -21,7 +22,12 @@ from .entry import Peer
 class PeerSensorDescription(SensorEntityDescription):
     """A sensor and how its value is read from the status of a builder."""
 
-    value: Callable[[BuilderStatus], int]
+    value: Callable[[BuilderStatus], int | None]
+
+
+def _from_cache(status: BuilderStatus) -> int | None:
+    files = status.ccache_files
+    return round(100 * status.ccache_hits / files) if files else None
 
 
 _SENSORS = (
@@ -37,6 +43,14 @@ _SENSORS = (
         state_class=SensorStateClass.MEASUREMENT,
         value=lambda status: status.queue_length,
     ),
+    PeerSensorDescription(
+        key="from_cache",
+        translation_key="from_cache",
+        state_class=SensorStateClass.MEASUREMENT,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=PERCENTAGE,
+        value=_from_cache,
+    ),
 )
 
 
@@ -47,7 +61,7 @@ def async_add_peer_sensors(peer: Peer, add: AddConfigEntryEntitiesCallback) -> N
 
 
 class PeerSensor(PeerEntity, SensorEntity):
-    """A number of builds of all guests of a peer; unknown while it is not connected."""
+    """A figure of a peer's status; unavailable while it is not connected."""
 
     entity_description: PeerSensorDescription
 
@@ -62,5 +76,5 @@ class PeerSensor(PeerEntity, SensorEntity):
 
     @property
     @override
-    def native_value(self) -> int:
+    def native_value(self) -> int | None:
         return self.entity_description.value(self.coordinator.builder.status())

@@ -178,7 +178,8 @@ async def test_esphome_writes_under_the_cache_only_and_sees_the_requesters_time_
         "ESPHOME_SDK_NRF_PREFIX",
         "ESPHOME_ARDUINO8266_PREFIX",
         "ESPHOME_HOST_PREFIX",
-        "ESPHOME_PLATFORMIO_CCACHE_DIR",
+        "CCACHE_DIR",
+        "CCACHE_STATSLOG",
     ):
         assert Path(environment[name]).is_relative_to(bench.layout.root), name
     assert environment["ESPHOME_NOGITIGNORE"] == "1"

@@ -102,9 +102,9 @@ def test_this_machine_can_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("free", "figures"),
     [
-        (Resources(MEMORY_MIB - 1, DISK_MIB, ccache=False), ("memory", f"{MEMORY_MIB - 1} MiB")),
-        (Resources(MEMORY_MIB, DISK_MIB - 1, ccache=False), ("disk", f"{DISK_MIB - 1} MiB")),
-        (Resources(None, 0, ccache=False), ("disk", "0 MiB")),
+        (Resources(MEMORY_MIB - 1, DISK_MIB), ("memory", f"{MEMORY_MIB - 1} MiB")),
+        (Resources(MEMORY_MIB, DISK_MIB - 1), ("disk", f"{DISK_MIB - 1} MiB")),
+        (Resources(None, 0), ("disk", "0 MiB")),
     ],
 )
 def test_too_little_is_refused_with_the_figures(free: Resources, figures: tuple[str, str]) -> None:
@@ -115,9 +115,7 @@ def test_too_little_is_refused_with_the_figures(free: Resources, figures: tuple[
         assert figure in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "free", [Resources(MEMORY_MIB, DISK_MIB, ccache=False), Resources(None, None, ccache=True)]
-)
+@pytest.mark.parametrize("free", [Resources(MEMORY_MIB, DISK_MIB), Resources(None, None)])
 def test_enough_or_unknown_is_no_obstacle(free: Resources) -> None:
     check(free)
 

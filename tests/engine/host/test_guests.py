@@ -192,6 +192,8 @@ async def test_a_guest_is_told_what_the_machine_can_do_for_it(
             memory_mib=2000,
             disk_mib=30_000,
             ccache=True,
+            ccache_hits=118,
+            ccache_files=120,
         )
     )
     assert await guest.status() == StatusEvent(
@@ -204,6 +206,8 @@ async def test_a_guest_is_told_what_the_machine_can_do_for_it(
         memory_mib=2000,
         disk_mib=30_000,
         ccache=True,
+        ccache_hits=118,
+        ccache_files=120,
     )
     block.release.set()
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 import os
 from pathlib import Path
+import re
 from typing import override
 
 import pytest
@@ -117,6 +118,19 @@ async def test_a_guest_gets_what_it_would_have_built_itself(
     again = [line for _, line in lines_of(await guest.events(second))]
     assert sum(" CXX obj/" in line for line in again) < sum(" CXX obj/" in line for line in printed)
     assert processes_of(builder.layout.root) == []
+
+    # Contained as it is, it has a compiler cache: another device is not compiled again.
+    porch = {"porch.yaml": LAMP["lamp.yaml"].replace(b"lamp", b"porch")}
+    third = await guest.submit(porch, configuration="porch.yaml", device_name="porch")
+    assert await end_of(guest, third) is AttemptState.COMPLETED
+    *_, last = [line for _, line in lines_of(await guest.events(third))]
+    said = re.fullmatch(r"== Compiler cache: (\d+) of (\d+) from the cache", last)
+    assert said is not None, last
+    hits, files = map(int, said.groups())
+    assert files - hits <= 2, "main.cpp, and what has the time of the build"
+    status = await guest.status()
+    assert (status.ccache, status.ccache_hits) == (True, hits)
+    assert status.ccache_files > files
 
 
 async def test_nothing_runs_any_more_once_a_build_is_cancelled(

@@ -44,9 +44,13 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
         "connected": "off",
         "builds_running": "unavailable",
         "builds_queued": "unavailable",
+        "from_cache": "unavailable",
     }
     link.become(LinkState.CONNECTED, slots=2, busy=2, queue_length=3)
-    assert states() == {"connected": "on", "builds_running": "2", "builds_queued": "3"}
+    connected = {"connected": "on", "builds_running": "2", "builds_queued": "3"}
+    assert states() == {**connected, "from_cache": "unknown"}
+    link.become(LinkState.CONNECTED, busy=2, queue_length=3, ccache_hits=118, ccache_files=120)
+    assert states() == {**connected, "from_cache": "98"}
     link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     assert states()["connected"] == "off"
     assert states()["builds_running"] == "unavailable"

@@ -21,6 +21,7 @@ from .cache.damaged_tools import Package, find_damaged, trash_all, trash_package
 from .cache.eviction import RecentUse
 from .cache.layout import CacheLayout, configuration_key
 from .cache.removal import remove
+from .compiler_cache import CompilerCache, CompilerCaches
 from .diagnosis import diagnose
 from .file_counts import FileCounts
 from .firmware import BuildResult, FirmwareStore, check_version, digest
@@ -81,6 +82,7 @@ class LocalBuilder(Builder):
         why_not: Reason | None = None,
         slots: Slots | None = None,
         containment: Containment | None = None,
+        compiler_cache: CompilerCache | None = None,
         time: Time | None = None,
     ) -> None:
         """``why_not`` says that this machine cannot compile at all; None: find out.
@@ -95,6 +97,9 @@ class LocalBuilder(Builder):
         self._file_counts = FileCounts(layout)
         self._entry = entry
         self._containment = containment
+        self._compiler_cache = compiler_cache or CompilerCache(
+            CompilerCaches(), layout, guest=containment is not None
+        )
         self._machine = machine or Machine(layout.root)
         why_not = why_not or why_not_here()
         self._status = BuilderStatus(available=why_not is None, why_not=why_not)
@@ -129,9 +134,14 @@ class LocalBuilder(Builder):
 
     async def refresh(self) -> None:
         """Look at memory, disk and trees again; done around each build, there is no polling."""
-        resources, warm = await asyncio.to_thread(
-            lambda: (self._machine.read(), _warm(self._layout.trees))
+        resources, warm, ccache = await asyncio.to_thread(
+            lambda: (
+                self._machine.read(),
+                _warm(self._layout.trees),
+                self._toolchains.have_ccache(),
+            )
         )
+        use = self._compiler_cache.use
         self._update(
             replace(
                 self._status,
@@ -139,7 +149,9 @@ class LocalBuilder(Builder):
                 warm=warm,
                 memory_mib=resources.memory_mib,
                 disk_mib=resources.disk_mib,
-                ccache=resources.ccache,
+                ccache=ccache,
+                ccache_hits=use.hits,
+                ccache_files=use.files,
             )
         )
 
@@ -249,6 +261,7 @@ class LocalBuilder(Builder):
             data_dir=tree,
             time_zone=request.time_zone,
             arguments=("compile", str(request.config_dir / request.configuration)),
+            variables=await asyncio.to_thread(self._compiler_cache.prepare, toolchain, tree),
         )
         try:
             command = await asyncio.to_thread(
@@ -267,6 +280,9 @@ class LocalBuilder(Builder):
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT, Reason(ReasonKey.ESPHOME_FAILED)
             ) from error
+        use = await asyncio.to_thread(self._compiler_cache.count, tree)
+        if use.files:
+            sink.lines((f"{OWN}Compiler cache: {use.hits} of {use.files} from the cache",))
         if result.exit_code == 0:
             if output.kind is not None:
                 await asyncio.to_thread(

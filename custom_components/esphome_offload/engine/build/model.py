@@ -150,7 +150,8 @@ class BuilderStatus:
     """A builder at one moment. ``why_not`` is set when it is not available.
 
     ``busy`` and ``slots`` count builds, ``warm`` holds configurations with a build tree,
-    ``memory_mib`` and ``disk_mib`` are what is free, None when unknown. Not ``reachable``:
+    ``memory_mib`` and ``disk_mib`` are what is free, None when unknown. Of ``ccache_files``
+    that were compiled since its start its compiler cache had ``ccache_hits``. Not ``reachable``:
     what runs there cannot be heard of either.
     """
 
@@ -164,6 +165,8 @@ class BuilderStatus:
     memory_mib: int | None = None
     disk_mib: int | None = None
     ccache: bool = False
+    ccache_hits: int = 0
+    ccache_files: int = 0
     reachable: bool = True
 
 

@@ -23,11 +23,10 @@ can tell; when they do not fit, it says so.
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Free resources, in MiB; None when unknown. ``ccache``: whether it is there for ESPHome."""
+    """Free resources, in MiB; None when unknown."""
 
     memory_mib: int | None
     disk_mib: int | None
-    ccache: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +40,7 @@ class Machine:
     def read(self) -> Resources:
         """Look at what is free; blocks."""
         free = [mib for mib in (self._available(), *self._limits()) if mib is not None]
-        return Resources(
-            memory_mib=min(free, default=None),
-            disk_mib=_disk_mib(self.cache),
-            ccache=shutil.which("ccache") is not None,
-        )
+        return Resources(memory_mib=min(free, default=None), disk_mib=_disk_mib(self.cache))
 
     def _available(self) -> int | None:
         return _field(self.proc / "meminfo", "MemAvailable:", 1024)

@@ -7,12 +7,14 @@ from pathlib import Path
 import sys
 import time
 
+from ..const import GIB
 from ..tasks import BackgroundTasks
 from ..threads import in_thread
 from .bundle import Bundles
 from .cache.eviction import TREES_BUDGET, make_room
 from .cache.layout import CacheLayout
 from .cache.orphans import prune_orphans
+from .compiler_cache import CompilerCache, CompilerCaches
 from .config_hash import ConfigHashes
 from .firmware import FirmwareStore
 from .flasher import FirmwareFlasher
@@ -57,7 +59,14 @@ class BuildServices:
         self.toolchains = Toolchains(layout, self.processes, uv)
         self.versions = Versions(self.processes, uv, self.toolchains.installed)
         self.firmware = FirmwareStore(layout)
-        self.builder = LocalBuilder(layout, self.processes, self.toolchains, self.firmware)
+        self.compiler_caches = CompilerCaches()
+        self.builder = LocalBuilder(
+            layout,
+            self.processes,
+            self.toolchains,
+            self.firmware,
+            compiler_cache=CompilerCache(self.compiler_caches, layout, guest=False),
+        )
         self.bundles = Bundles(layout, self.processes, self.toolchains)
         self.flasher = FirmwareFlasher(layout, self.processes, self.toolchains)
         self.config_hashes = ConfigHashes(layout, self.processes, self.toolchains)
@@ -75,6 +84,12 @@ class BuildServices:
             await self.toolchains.load()
             await self.builder.refresh()
 
+    def apply(self, label: str, slots: int, compiler_cache_gib: int) -> None:
+        """Set what this machine is called, how much builds at once, and how large caches may get."""
+        self.builder.label = label
+        self.builder.slots.set_count(slots)
+        self.compiler_caches.limit = compiler_cache_gib * GIB
+
     async def make_guest(self, layout: CacheLayout) -> GuestBuildServices:
         """Make what builds for a guest, with the toolchains and slots of this machine."""
         firmware = FirmwareStore(layout)
@@ -86,6 +101,7 @@ class BuildServices:
             firmware,
             slots=self.builder.slots,
             containment=GuestContainment(layout, self._private) if contained else None,
+            compiler_cache=CompilerCache(self.compiler_caches, layout, guest=True),
         )
         await builder.refresh()
         return GuestBuildServices(layout, builder, firmware)

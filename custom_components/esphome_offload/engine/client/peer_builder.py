@@ -84,6 +84,8 @@ class PeerBuilder(Builder):
             memory_mib=status.memory_mib,
             disk_mib=status.disk_mib,
             ccache=status.ccache,
+            ccache_hits=status.ccache_hits,
+            ccache_files=status.ccache_files,
             reachable=connected,
         )
 

@@ -50,6 +50,8 @@ def status_event(builder: BuilderStatus, why_not: Reason | None, slots: Slots) -
         memory_mib=builder.memory_mib,
         disk_mib=builder.disk_mib,
         ccache=builder.ccache,
+        ccache_hits=builder.ccache_hits,
+        ccache_files=builder.ccache_files,
     )
 
 

@@ -222,7 +222,11 @@ class QueueEvent:
 
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
-    """Builder → offloader: what the builder can do now; ``warm`` is about this guest's trees."""
+    """Builder → offloader: what the builder can do now.
+
+    ``warm`` is about this guest's trees, ``ccache_hits`` of ``ccache_files`` about its compiler
+    cache since the builder's start.
+    """
 
     TYPE: ClassVar[str] = "status"
     available: bool
@@ -235,6 +239,8 @@ class StatusEvent:
     memory_mib: Count | None = None
     disk_mib: Count | None = None
     ccache: bool = False
+    ccache_hits: Count = 0
+    ccache_files: Count = 0
 
 
 @dataclass(frozen=True, slots=True)

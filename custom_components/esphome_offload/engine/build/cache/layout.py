@@ -75,6 +75,11 @@ class CacheLayout:
         return self.root / "tools"
 
     @property
+    def compiler_cache(self) -> Path:
+        """What was compiled, by ccache; among the tools, with which it is measured and removed."""
+        return self.tools / "ccache"
+
+    @property
     def toolchains(self) -> Path:
         """One virtual environment per ESPHome version."""
         return self.root / "toolchains"

@@ -1,7 +1,7 @@
 """The command of a call of ESPHome: the one place that has its command line and its variables."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 import os
 from pathlib import Path
 from typing import Protocol
@@ -49,13 +49,17 @@ def enter_limited(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, 
 
 @dataclass(frozen=True, slots=True)
 class EsphomeCall:
-    """A call of ESPHome. Everything that it writes goes into ``data_dir`` and the cache."""
+    """A call of ESPHome. Everything that it writes goes into ``data_dir`` and the cache.
+
+    ``variables`` are added to its environment.
+    """
 
     config_dir: Path
     data_dir: Path
     time_zone: str
     arguments: tuple[str, ...]
     nice: int = 10
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 def esphome_command(
@@ -79,12 +83,11 @@ def esphome_command(
             "ESPHOME_NOGITIGNORE": "1",
             "PLATFORMIO_CORE_DIR": str(layout.tools / "platformio"),
             "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
-            # ESPHome keeps each platform's ccache in these, too.
             "ESPHOME_ESP_IDF_PREFIX": str(layout.tools / "idf"),
             "ESPHOME_SDK_NRF_PREFIX": str(layout.tools / "sdk-nrf"),
             "ESPHOME_ARDUINO8266_PREFIX": str(layout.tools / "arduino8266"),
             "ESPHOME_HOST_PREFIX": str(layout.tools / "host"),
-            "ESPHOME_PLATFORMIO_CCACHE_DIR": str(layout.tools / "platformio-ccache"),
+            **call.variables,
         },
     )
     environment["PATH"] = os.pathsep.join((str(toolchain.bin), environment["PATH"]))

@@ -9,12 +9,14 @@ import os
 from pathlib import Path
 import platform
 import re
+import shutil
 import threading
 
 from packaging.version import Version
 
 from ...clock import Time
 from ...const import FailureReason
+from ...libc import is_musl
 from ...reason import Reason, ReasonKey
 from ...text import one_line
 from ...threads import in_thread
@@ -34,6 +36,7 @@ from ..process.processes import (
     Processes,
     ProcessResult,
 )
+from .ccache import add_ccache, install_arguments
 from .uv import Uv, problem, runs_here
 from .versions import VersionError, normal_version
 
@@ -64,6 +67,11 @@ class Toolchain:
     version: str
     python: Path
     bin: Path
+
+    @property
+    def ccache(self) -> Path:
+        """The compiler cache's program, which may be missing."""
+        return self.bin / "ccache"
 
 
 @dataclass(slots=True)
@@ -159,6 +167,11 @@ class Toolchains:
             self._layout.discard(folder)
         return True
 
+    def have_ccache(self) -> bool:
+        """Return whether builds find a compiler cache, in a toolchain or on this machine. Blocks."""
+        own = any(self._toolchain(version).ccache.is_file() for version in self._installed)
+        return own or shutil.which("ccache") is not None
+
     def invalidate(self, version: str) -> None:
         """Check the toolchain before it is used again; a build failed with it."""
         self._healthy.discard(version)
@@ -194,6 +207,8 @@ class Toolchains:
                 if complete:
                     _LOGGER.warning("The toolchain of ESPHome %s is broken: made again", version)
                 await self._make(toolchain)
+            elif not await asyncio.to_thread(toolchain.ccache.is_file):
+                await self._add_ccache(toolchain)
             self._healthy.add(version)
             self._installed = _newest_first({*self._installed, version})
         return toolchain
@@ -233,7 +248,20 @@ class Toolchains:
             raise _never(ReasonKey.VERSION_OTHER_PYTHON, version)
         if not await self._works(toolchain):
             raise _never(ReasonKey.VERSION_BROKEN, version)
+        await self._add_ccache(toolchain)
         await asyncio.to_thread(_write_stamp, folder, version)
+
+    async def _add_ccache(self, toolchain: Toolchain) -> None:
+        if is_musl():
+            return
+        await add_ccache(
+            self._processes,
+            self._uv.command(
+                *install_arguments(toolchain.python),
+                lock=lock_of(self._layout.toolchain(toolchain.version)),
+            ),
+            self._check(toolchain, str(toolchain.ccache), "--version"),
+        )
 
     async def _run_uv(self, version: str, *arguments: str) -> None:
         tail: list[str] = []
@@ -273,13 +301,8 @@ class Toolchains:
         wrong answer; raises BuildError (builder_environment) if there is none, for which the
         toolchain may not be the cause.
         """
-        command = Command(
-            argv=(str(toolchain.python), "-P", "-s", "-m", "esphome", "version"),
-            cwd=self._layout.root,
-            env=process_environment(
-                os.environ, time_zone="UTC", home=self._layout.home, tmpdir=self._layout.tmp
-            ),
-            lock=lock_of(self._layout.toolchain(toolchain.version)),
+        command = self._check(
+            toolchain, str(toolchain.python), "-P", "-s", "-m", "esphome", "version"
         )
         try:
             result, output = await self._processes.capture(command, timeout=_CHECK_TIMEOUT)
@@ -294,6 +317,16 @@ class Toolchains:
             result.exit_code == 0
             and answer is not None
             and Version(answer[1]) == Version(toolchain.version)
+        )
+
+    def _check(self, toolchain: Toolchain, *argv: str) -> Command:
+        return Command(
+            argv=argv,
+            cwd=self._layout.root,
+            env=process_environment(
+                os.environ, time_zone="UTC", home=self._layout.home, tmpdir=self._layout.tmp
+            ),
+            lock=lock_of(self._layout.toolchain(toolchain.version)),
         )
 
     def _notify(self, version: str, *lines: str) -> None:
