@@ -4,6 +4,8 @@ import asyncio
 from contextlib import suppress
 from ipaddress import ip_address
 import logging
+import re
+from typing import Final
 
 import ifaddr
 from zeroconf import Error as ZeroconfError, NonUniqueNameException
@@ -12,6 +14,11 @@ from zeroconf.asyncio import AsyncZeroconf
 from .engine.host.announcement import AnnouncedBuilder
 
 _LOGGER = logging.getLogger(__name__)
+
+_OF_CONTAINERS: Final = re.compile(
+    r"docker|hassio|br-[0-9a-f]{12}|veth|podman|cni|virbr|lxcbr|lxdbr"
+)
+"""Interfaces whose addresses mean another machine elsewhere: each Home Assistant OS has the same."""
 
 
 class Announcement:
@@ -42,6 +49,7 @@ def own_addresses() -> list[str]:
     texts = [
         ip.ip if isinstance(ip.ip, str) else ip.ip[0]
         for adapter in ifaddr.get_adapters()
+        if not _OF_CONTAINERS.match(adapter.nice_name)
         for ip in adapter.ips
     ]
     addresses = map(ip_address, texts)

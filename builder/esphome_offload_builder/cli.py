@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 import json
+import os
 from pathlib import Path
 import socket
 from typing import override
@@ -13,7 +14,7 @@ from . import __version__
 from .control_client import ControlClient
 from .engine.const import COMPILER_CACHE_GIB, STANDALONE_PORT
 from .pairing import show_code
-from .settings import DataFolder, RefusedError, Settings, read_pins
+from .settings import DataFolder, RefusedError, Settings, Supervisor, read_options, read_pins
 from .status import guests_text, status_text
 
 _DEFAULT_DATA = Path.home() / ".local" / "share" / "esphome-offload-builder"
@@ -41,10 +42,19 @@ class _Group(click.Group):
     show_envvar=True,
     help="The folder of all that is kept; nobody else may read it.",
 )
+@click.option(
+    "--options-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="ESPHOME_OFFLOAD_OPTIONS_FILE",
+    show_envvar=True,
+    help="A JSON file with options of run that are given in no other way, such as slots.",
+)
 @click.pass_context
-def main(ctx: click.Context, data: Path) -> None:
+def main(ctx: click.Context, data: Path, options_file: Path | None) -> None:
     """Build ESPHome firmware for paired Home Assistants with ESPHome Offload."""
     ctx.obj = DataFolder(data.absolute())
+    if options_file is not None and ctx.invoked_subcommand == "run":
+        ctx.default_map = {"run": read_options(options_file)}
 
 
 @main.command()
@@ -160,6 +170,7 @@ def run(
         guests=read_pins("\n".join(texts)),
         uncontained=uncontained,
         announce=announce,
+        supervisor=Supervisor.from_environment(os.environ),
     )
     serve(settings, verbose=verbose)
 

@@ -35,13 +35,19 @@ class Control:
     def application(self) -> web.Application:
         """Return the application to serve."""
         application = web.Application()
-        application.router.add_get(STATUS, self._status)
-        application.router.add_post(PAIRING, self._open_window)
-        application.router.add_get(PAIRING, self._window)
-        application.router.add_delete(PAIRING, self._close_window)
-        application.router.add_delete(GUESTS + "/{pin}", self._remove_guest)
+        application.router.add_routes(self.page_routes())
         application.router.add_delete(CACHE, self._clean)
         return application
+
+    def page_routes(self) -> list[web.RouteDef]:
+        """Return the requests of the page inside Home Assistant, too."""
+        return [
+            web.get(STATUS, self._status),
+            web.post(PAIRING, self._open_window),
+            web.get(PAIRING, self._window),
+            web.delete(PAIRING, self._close_window),
+            web.delete(GUESTS + "/{pin}", self._remove_guest),
+        ]
 
     async def _status(self, _request: web.Request) -> web.Response:
         builder, host = self._services.builder, self._host

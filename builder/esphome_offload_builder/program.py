@@ -12,6 +12,9 @@ from aiohttp import web
 
 from . import __version__
 from .announcement import Announcement
+from .app.home_assistant import HomeAssistantApp
+from .app.ingress import ingress_application
+from .app.supervisor import AppInfo
 from .checks import check_containment, check_folder, check_machine, only_one
 from .control import Control
 from .engine.build.cache.layout import CacheLayout
@@ -51,6 +54,7 @@ class StandaloneBuilder:
         self._announcement = Announcement()
         self._guest_store = FileStore(settings.folder.guests)
         self._attempt_store = FileStore(settings.folder.attempts)
+        self._app_store = FileStore(settings.folder.app)
         self._runners: list[web.AppRunner] = []
         self._services: BuildServices | None = None
         self._pruning = CoalescedTask(self._prune, "prune the cache")
@@ -98,6 +102,15 @@ class StandaloneBuilder:
         )
         control = Control(self._server, served, services, settings)
         await self._listen(control)
+        if settings.supervisor is not None:
+            app = HomeAssistantApp(
+                supervisor=settings.supervisor,
+                served=served,
+                port=settings.port,
+                store=self._app_store,
+                serve_page=lambda info: self._serve_page(control, info),
+            )
+            self._background.start(app.run(), "be an app of Home Assistant OS")
         if settings.announce:
             builder = AnnouncedBuilder(identity.pin_sha256, self._label)
             self._background.start(
@@ -123,7 +136,8 @@ class StandaloneBuilder:
         if self._services is not None:
             await self._services.aclose()
         await stop_all(*(runner.cleanup() for runner in self._runners))
-        await stop_all(self._guest_store.close(), self._attempt_store.close())
+        stores = (self._guest_store, self._attempt_store, self._app_store)
+        await stop_all(*(store.close() for store in stores))
         self._lock.close()
 
     async def _listen(self, control: Control) -> None:
@@ -131,6 +145,7 @@ class StandaloneBuilder:
         public = web.Application()
         public.router.add_get(URL_LINK, self._server.handle)
         public.router.add_get("/health", self._health)
+        public.router.add_get("/health/live", self._live)
         runner = await self._runner(public)
         try:
             await web.TCPSite(runner, settings.host, settings.port).start()
@@ -140,6 +155,14 @@ class StandaloneBuilder:
             ) from err
         runner = await self._runner(control.application())
         await web.SockSite(runner, _private_socket(os.fspath(settings.folder.control))).start()
+
+    async def _serve_page(self, control: Control, info: AppInfo) -> None:
+        """Serve the page inside Home Assistant; builds go on without it."""
+        runner = await self._runner(ingress_application(control))
+        try:
+            await web.TCPSite(runner, info.ip_address, info.ingress_port).start()
+        except OSError as err:
+            _LOGGER.warning("The page in Home Assistant cannot be served: %s", err.strerror)
 
     async def _runner(self, application: web.Application) -> web.AppRunner:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
@@ -154,6 +177,10 @@ class StandaloneBuilder:
         why_not = why_no_build(self._services.builder.status())
         if why_not is not None:
             return web.json_response({"status": "unable", "reason": str(why_not)}, status=503)
+        return web.json_response({"status": "ok"})
+
+    async def _live(self, _request: web.Request) -> web.Response:
+        """Answer those who restart what does not: a full disk is no reason."""
         return web.json_response({"status": "ok"})
 
     def _window_changed(self) -> None:

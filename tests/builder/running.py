@@ -12,7 +12,7 @@ from esphome_offload_builder.settings import DataFolder, Settings
 
 from custom_components.esphome_offload.engine.client.dial import Caller, dial
 from custom_components.esphome_offload.engine.client.link import PeerLink
-from custom_components.esphome_offload.engine.protocol.hello import Introduction
+from custom_components.esphome_offload.engine.protocol.hello import Introduction, Purpose
 from custom_components.esphome_offload.engine.protocol.identity import Identity, PublicKey
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.protocol.pairing import Paired, pair
@@ -60,9 +60,9 @@ class Guest:
         self.url = f"http://127.0.0.1:{settings.port}"
         self.http = http
 
-    async def pair(self, code: str) -> Paired:
+    async def pair(self, code: str, purpose: bytes = Purpose.PAIR) -> Paired:
         async with dial(self.http, self.url, self.caller) as answered:
-            return await pair(answered.opening, answered.hello, code)
+            return await pair(answered.opening, answered.hello, code, purpose=purpose)
 
     @asynccontextmanager
     async def connected(self, public: PublicKey) -> AsyncIterator[PeerLink]:

@@ -7,6 +7,7 @@ from unittest.mock import AsyncMock
 from esphome_offload_builder import announcement
 from esphome_offload_builder.announcement import Announcement, own_addresses
 from esphome_offload_builder.engine.host.announcement import AnnouncedBuilder
+import ifaddr
 import pytest
 
 from custom_components.esphome_offload.engine.const import ZEROCONF_TYPE
@@ -30,6 +31,24 @@ def test_what_is_announced_is_what_the_integration_looks_for() -> None:
 def test_addresses_that_mean_another_machine_elsewhere_are_left_out() -> None:
     assert not {"127.0.0.1", "::1"} & set(own_addresses())
     assert not any(each.startswith(("fe80", "169.254.")) for each in own_addresses())
+
+
+def test_networks_of_containers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Home Assistant OS has the same addresses there, its own app among them."""
+    adapters = {
+        "enp3s0": "192.0.2.1",
+        "br0": "192.0.2.2",
+        "hassio": "172.30.32.1",
+        "docker0": "172.30.232.1",
+        "br-0123456789ab": "172.18.0.1",
+        "veth7": "192.0.2.3",
+    }
+    found = [
+        ifaddr.Adapter(name, name, [ifaddr.IP(address, 24, name)])
+        for name, address in adapters.items()
+    ]
+    monkeypatch.setattr(ifaddr, "get_adapters", lambda: found)
+    assert own_addresses() == ["192.0.2.1", "192.0.2.2"]
 
 
 async def test_without_a_network_it_goes_on_and_says_so(

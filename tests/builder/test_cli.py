@@ -17,7 +17,7 @@ from esphome_offload_builder.cli import main
 from esphome_offload_builder.control import STATUS
 from esphome_offload_builder.control_client import ControlClient
 from esphome_offload_builder.log import log_to_stdout
-from esphome_offload_builder.settings import DataFolder, RefusedError, Settings
+from esphome_offload_builder.settings import DataFolder, RefusedError, Settings, Supervisor
 import pytest
 
 from .running import free_port, settings_of
@@ -74,6 +74,52 @@ def test_variables_are_settings(tmp_path: Path, served: list[Settings]) -> None:
         DataFolder(tmp_path), "attic", 17000, slots=2, guests=(PIN, OTHER), announce=False
     )
     assert served == [expected]
+
+
+def test_options_in_a_file_give_way_to_all_others(tmp_path: Path, served: list[Settings]) -> None:
+    options = tmp_path / "options.json"
+    options.write_text('{"name": "attic", "slots": 3, "disk": 7, "port": null, "other": 1}')
+    env = {
+        "ESPHOME_OFFLOAD_DATA": str(tmp_path),
+        "ESPHOME_OFFLOAD_OPTIONS_FILE": str(options),
+        "ESPHOME_OFFLOAD_DISK": "8",
+    }
+    result = CliRunner().invoke(main, ["run", "--slots", "2"], env=env)
+    assert result.exit_code == 0, result.output
+    assert served == [Settings(DataFolder(tmp_path), "attic", slots=2, disk_gib=8)]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "There are no options in"),
+        (None, "cannot be read"),
+        ('{"slots": 0}', "0 is not in the range"),
+    ],
+)
+def test_options_that_are_none_are_refused(
+    tmp_path: Path, served: list[Settings], content: str | None, why: str
+) -> None:
+    options = tmp_path / "options.json"
+    if content is not None:
+        options.write_text(content)
+    result = CliRunner().invoke(main, ["--options-file", str(options), "run"])
+    assert result.exit_code != 0
+    assert why in result.output
+    assert served == []
+
+
+def test_supervisor_is_known_by_its_token(tmp_path: Path, served: list[Settings]) -> None:
+    data = ["--data", str(tmp_path)]
+    for env in ({}, {"SUPERVISOR_TOKEN": "t"}, {"SUPERVISOR_TOKEN": "t", "SUPERVISOR_API": "u/"}):
+        assert CliRunner().invoke(main, [*data, "run"], env=env).exit_code == 0
+    assert [each.supervisor for each in served] == [
+        None,
+        Supervisor("http://supervisor", "t"),
+        Supervisor("u", "t"),
+    ]
+    assert "'t'" not in repr(served)
 
 
 def test_it_is_a_module_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -248,6 +248,9 @@ async def test_health_is_for_orchestrators(
     async with http.get(url) as response:
         assert response.status == 503
         assert "disk" in (await response.json())["reason"]
+    # What restarts a program that does not answer would not make room on the disk.
+    async with http.get(f"{url}/live") as response:
+        assert response.status == 200
 
 
 class _Full:
