@@ -21,6 +21,8 @@ from .engine.build.cache.layout import CacheLayout
 from .engine.build.services import BuildServices
 from .engine.job_log import JobLogs
 from .lending.guest_devices import guest_pin
+from .page import async_register_page
+from .page.commands import async_setup_page_commands
 from .peering.entity import async_update_device
 from .peering.entry import PeerConfigEntry, is_peer
 from .peering.self_check import async_setup_self_check
@@ -45,7 +47,9 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     await coordinator.async_start()
     async_setup_services(hass)
     async_setup_websocket_api(hass)
+    async_setup_page_commands(hass)
     async_setup_self_check(hass)
+    await async_register_page(hass)
     return True
 
 

@@ -54,6 +54,7 @@ def test_keys_and_texts_have_the_form_that_hassfest_wants(texts: Texts) -> None:
         "selector",
         "system_health",
         "common",
+        "config_panel",
     }
     assert set(texts) <= known
     for path, text in leaves(texts):

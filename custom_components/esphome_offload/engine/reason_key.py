@@ -190,6 +190,7 @@ class ReasonKey(StrEnum):
     # Lending, as seen by guests and by the owner.
     NOT_LENT = "not_lent", "It is not lent to others any more"
     LENDING_PAUSED = "lending_paused", "Its owner has paused it"
+    STOPPED_BY_OWNER = "stopped_by_owner", "Its owner stopped this build"
     NOT_CONTAINED = "not_contained", "Builds of guests cannot be contained on this machine any more"
     NOBODY_ATTACHED = "nobody_attached", "Nobody has asked for it for 30 minutes"
     GUEST_REMOVED = "guest_removed", "The pairing was removed"

@@ -84,7 +84,7 @@ class DeviceInventory(ConfigurationSource):
         self._devices: Mapping[str, OffloadDevice] = MappingProxyType({})
         self._matches: Mapping[str, Match] = MappingProxyType({})
         self._choices = DeviceChoices(hass)
-        self._problems: frozenset[str] = frozenset()
+        self._problems: Mapping[str, Reason] = MappingProxyType({})
         self._scanned_once = self._scanned_all = False
         self._unavailable = False
         self._first_scan: asyncio.Task[None] | None = None
@@ -106,11 +106,11 @@ class DeviceInventory(ConfigurationSource):
         if self._scanner is not None and (not self._scanned_once or self._unavailable):
             return None
         unsure = frozenset[str]() if self._scanner is None else self._scanner.result.unsure
-        return self._problems.union(self._configurations, unsure)
+        return unsure.union(self._problems, self._configurations)
 
     @property
-    def problems(self) -> frozenset[str]:
-        """The files that cannot be read at the moment."""
+    def problems(self) -> Mapping[str, Reason]:
+        """The files that cannot be read at the moment, and why."""
         return self._problems
 
     @property
@@ -309,7 +309,9 @@ class DeviceInventory(ConfigurationSource):
         if not self._following:  # stopped during the scan
             return
         self._show_folder(result.unavailable)
-        self._show_problems(result.problems)
+        if result.problems != self._problems:
+            self._show_problems(result.problems)
+            self._changed(())
         self._scanned_once = True
         before = self._configurations
         now = result.configurations
@@ -375,7 +377,7 @@ class DeviceInventory(ConfigurationSource):
     @callback
     def _show_problems(self, problems: Mapping[str, Reason]) -> None:
         issues.async_set_unreadable(self._hass, self._problems, problems)
-        self._problems = frozenset(problems)
+        self._problems = MappingProxyType(dict(problems))
 
 
 def _renamed(

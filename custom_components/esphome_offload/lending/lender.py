@@ -220,6 +220,7 @@ class Lender:
         await host.start()
         # What it installed has to be kept within its budget.
         host.build_ended.subscribe(self._build_ended)
+        host.changed.subscribe(self.changed.notify)
         return Served(
             identity=identity,
             offer=own_offer(str(integration.version)),

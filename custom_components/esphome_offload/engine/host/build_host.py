@@ -145,6 +145,12 @@ class BuildHost:
         """Return the attempts that wait or run, oldest first."""
         return tuple(each for each in self._attempts.all() if each.result is None)
 
+    async def stop_build(self, pin_sha256: str, attempt_id: str) -> None:
+        """Cancel an attempt on behalf of the owner of this machine, if it has not ended."""
+        key = AttemptKey(pin_sha256, attempt_id)
+        attempts = [each for each in self.active() if each.key == key]
+        await self._builds.cancel(attempts, Reason(ReasonKey.STOPPED_BY_OWNER))
+
     async def remove_guest(self, pin_sha256: str) -> None:
         """Unpair: cancel the guest's builds and delete everything that was built for it."""
         await self.guests.remove(pin_sha256)

@@ -1,0 +1,48 @@
+"""The sidebar page: its registration. What it shows and does are the websocket commands beside."""
+
+from hashlib import sha256
+import logging
+from pathlib import Path
+from typing import Final
+
+from homeassistant.components import frontend, panel_custom
+from homeassistant.components.http import StaticPathConfig
+from homeassistant.core import HomeAssistant
+
+from ..const import DOMAIN
+
+_LOGGER = logging.getLogger(__name__)
+
+PAGE_URL: Final = "esphome-offload"
+_ELEMENT: Final = "esphome-offload-panel"
+_MODULE: Final = Path(__file__).parent / "built" / "page.js"
+_MODULE_URL: Final = f"/{DOMAIN}_static/page.js"
+
+
+async def async_register_page(hass: HomeAssistant) -> None:
+    """Add the page to the sidebar of administrators, unless it is there already.
+
+    A checkout in which the page was not built does everything else without it.
+    """
+    if "frontend" not in hass.config.components or frontend.async_panel_exists(hass, PAGE_URL):
+        return
+    try:
+        digest = await hass.async_add_executor_job(_digest)
+    except OSError:
+        _LOGGER.warning("The page is not built: run script/setup, or install a release")
+        return
+    await hass.http.async_register_static_paths([StaticPathConfig(_MODULE_URL, str(_MODULE))])
+    await panel_custom.async_register_panel(
+        hass,
+        frontend_url_path=PAGE_URL,
+        webcomponent_name=_ELEMENT,
+        sidebar_title="ESPHome Offload",
+        sidebar_icon="mdi:chip",
+        # A browser keeps a module for long: another one has another address.
+        module_url=f"{_MODULE_URL}?{digest}",
+        require_admin=True,
+    )
+
+
+def _digest() -> str:
+    return sha256(_MODULE.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,160 @@
+"""Websocket commands of the page, for administrators: what it shows, and what its buttons do."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from functools import wraps
+from typing import Any, Final
+
+from homeassistant.components import websocket_api
+from homeassistant.core import HomeAssistant, callback
+import probatio
+
+from ..const import DOMAIN
+from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
+from ..engine.const import REQUESTED_AUTO, Operation
+from ..websocket_stream import ThrottledSubscription
+from .payload import PageDevice, page_devices, page_overview
+
+_INTERVAL: Final = 0.5
+_PROGRESS_INTERVAL: Final = 2.0
+"""Seconds; the progress of builds for guests is not announced."""
+
+type Act = Callable[
+    [OffloadCoordinator, dict[str, Any]], Coroutine[Any, Any, dict[str, Any] | None]
+]
+
+
+@callback
+def async_setup_page_commands(hass: HomeAssistant) -> None:
+    """Register the commands."""
+    websocket_api.async_register_command(hass, subscribe_page)
+    for command in (submit_job, cancel_job, open_pairing, close_pairing, set_lending, stop_build):
+        websocket_api.async_register_command(hass, command)
+
+
+@websocket_api.websocket_command({probatio.Required("type"): f"{DOMAIN}/page/subscribe"})
+@websocket_api.require_admin
+@callback
+def subscribe_page(
+    hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
+) -> None:
+    """Send devices, builders and guests, then what changes of them."""
+    subscription = ThrottledSubscription(connection, msg["id"], _INTERVAL)
+    connection.send_result(msg["id"])
+    subscription.own(hass, _follow(hass, hass.data[DATA_COORDINATOR], subscription))
+
+
+async def _follow(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, subscription: ThrottledSubscription
+) -> None:
+    changed = asyncio.Event()
+    unsubscribes = (
+        coordinator.async_add_listener(changed.set),
+        coordinator.builders.subscribe(changed.set),
+        coordinator.lender.changed.subscribe(changed.set),
+    )
+    sent: Mapping[str, PageDevice] = {}
+    overview: object = None
+    try:
+        while True:
+            changed.clear()
+            devices, now = page_devices(hass, coordinator), page_overview(hass, coordinator)
+            event: dict[str, Any] = {
+                "devices": {
+                    name: device for name, device in devices.items() if sent.get(name) != device
+                },
+                "removed": [name for name in sent if name not in devices],
+            }
+            if now != overview:
+                event["overview"] = now
+            if event["devices"] or event["removed"] or "overview" in event:
+                subscription.send(event)
+            sent, overview = devices, now
+            await subscription.ready()
+            host = coordinator.lender.host
+            building = host is not None and bool(host.active())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PROGRESS_INTERVAL if building else None):
+                    await changed.wait()
+    finally:
+        for unsubscribe in unsubscribes:
+            unsubscribe()
+
+
+def _action(
+    name: str, fields: dict[str | probatio.Marker, Any]
+) -> Callable[[Act], websocket_api.const.WebSocketCommandHandler]:
+    """Return a decorator for what a button does; its errors are sent translated."""
+
+    def decorate(act: Act) -> websocket_api.const.WebSocketCommandHandler:
+        @websocket_api.websocket_command({probatio.Required("type"): f"{DOMAIN}/{name}", **fields})
+        @websocket_api.require_admin
+        @websocket_api.async_response
+        @wraps(act)
+        async def handle(
+            hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
+        ) -> None:
+            result = await act(hass.data[DATA_COORDINATOR], msg | {"user_id": connection.user.id})
+            connection.send_result(msg["id"], result)
+
+        return handle
+
+    return decorate
+
+
+@_action(
+    "job/submit",
+    {
+        probatio.Required("device"): str,
+        probatio.Required("operation"): probatio.Coerce(Operation),
+        probatio.Optional("version"): str,
+        probatio.Optional("source", default=REQUESTED_AUTO): str,
+        probatio.Optional("clean", default=False): bool,
+    },
+)
+async def submit_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> dict[str, Any]:
+    """Queue a job and send it."""
+    job = await coordinator.async_submit(
+        msg["device"],
+        msg["operation"],
+        version=msg.get("version"),
+        source=msg["source"],
+        clean=msg["clean"],
+        user_id=msg["user_id"],
+    )
+    return {"job": coordinator.job_details(job)}
+
+
+@_action("job/cancel", {probatio.Required("job_id"): str})
+async def cancel_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> dict[str, Any]:
+    """Cancel a job and send it when all its work has ended."""
+    return {"job": coordinator.job_details(await coordinator.async_cancel(msg["job_id"]))}
+
+
+@_action("pairing/open", {})
+async def open_pairing(coordinator: OffloadCoordinator, _msg: dict[str, Any]) -> None:
+    """Open the pairing window; the page's subscription has its code."""
+    coordinator.lender.open_window()
+
+
+@_action("pairing/close", {})
+async def close_pairing(coordinator: OffloadCoordinator, _msg: dict[str, Any]) -> None:
+    """Close the pairing window."""
+    coordinator.lender.pairing.close()
+
+
+@_action("lending/pause", {probatio.Required("paused"): bool})
+async def set_lending(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> None:
+    """Pause or resume accepting builds."""
+    await coordinator.lender.async_set_paused(paused=msg["paused"])
+
+
+@_action(
+    "guest_build/stop",
+    {probatio.Required("pin_sha256"): str, probatio.Required("attempt_id"): str},
+)
+async def stop_build(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> None:
+    """Stop a build for a guest; one that has ended already is left as it is."""
+    if (host := coordinator.lender.host) is not None:
+        await host.stop_build(msg["pin_sha256"], msg["attempt_id"])

@@ -1,0 +1,225 @@
+"""What the page shows besides jobs: devices, builders, guests, as JSON."""
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from homeassistant.core import HomeAssistant
+
+from ..const import DOMAIN
+from ..coordinator import OffloadCoordinator
+from ..engine.build.model import Builder
+from ..engine.host.attempt import GuestAttempt
+from ..inventory.tracker import OffloadDevice
+from ..peering.entry import Peer, is_peer
+from ..reasons import reason_text
+from ..registry import async_entity
+
+
+class PageDevice(TypedDict):
+    """A device. ``online`` and ``configuration_changed`` are null while unknown.
+
+    ``rivals`` say why it is unclear which device it is; ``over_the_air``: whether it can be
+    flashed so.
+    """
+
+    id: str
+    configuration: str
+    name: str
+    node_name: str
+    comment: str | None
+    platform: str | None
+    entity_id: str | None
+    device_id: str | None
+    online: bool | None
+    deep_sleep: bool
+    installed_version: str | None
+    wanted_version: str | None
+    configuration_changed: bool | None
+    over_the_air: bool
+    rivals: list[str]
+
+
+class PageBuilder(TypedDict):
+    """A builder; "local" is this instance. ``memory_mib`` and ``disk_mib`` are what is free."""
+
+    id: str
+    label: str
+    entry_id: str | None
+    program: str | None
+    url: str | None
+    connected: bool
+    available: bool
+    why_not: str | None
+    slots: int
+    busy: int
+    queued: int
+    versions: list[str]
+    memory_mib: int | None
+    disk_mib: int | None
+
+
+class PageGuestBuild(TypedDict):
+    """A build for a guest that waits or runs; ``submitted_at`` is ISO 8601, UTC."""
+
+    attempt_id: str
+    configuration: str
+    esphome_version: str
+    state: str
+    progress: int | None
+    ahead: int | None
+    submitted_at: str
+
+
+class PageGuest(TypedDict):
+    """A guest; times are ISO 8601, UTC."""
+
+    pin_sha256: str
+    label: str
+    connected: bool
+    last_seen: str | None
+    builds_completed: int
+    builds: list[PageGuestBuild]
+
+
+class PageLending(TypedDict):
+    """This instance as a builder for others; ``state`` is off, paused or on."""
+
+    state: str
+    disk_used: int
+    code: str | None
+    seconds_left: int | None
+    guests: list[PageGuest]
+
+
+class PageOverview(TypedDict):
+    """All that is not one device's."""
+
+    set_up: bool
+    folder: str | None
+    newest_version: str | None
+    unreadable: dict[str, str]
+    builders: list[PageBuilder]
+    lending: PageLending
+
+
+def page_devices(hass: HomeAssistant, coordinator: OffloadCoordinator) -> dict[str, PageDevice]:
+    """Return all devices by id."""
+    return {
+        device_id: _device(hass, coordinator, device_id, device)
+        for device_id, device in coordinator.devices.items()
+    }
+
+
+def page_overview(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageOverview:
+    """Return the rest."""
+    options = coordinator.options
+    folder = None if options is None else options.config_dir
+    return {
+        "set_up": options is not None,
+        "folder": None if folder is None else str(folder),
+        "newest_version": coordinator.versions.latest,
+        "unreadable": {
+            name: reason_text(hass, reason)
+            for name, reason in coordinator.inventory.problems.items()
+        },
+        "builders": _builders(hass, coordinator),
+        "lending": _lending(coordinator),
+    }
+
+
+def _device(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, device_id: str, device: OffloadDevice
+) -> PageDevice:
+    configuration, core = device.configuration, device.core
+    entity = async_entity(hass, device_id)
+    return {
+        "id": device_id,
+        "configuration": configuration.file_name,
+        "name": configuration.friendly_name or configuration.node_name,
+        "node_name": configuration.node_name,
+        "comment": configuration.comment,
+        "platform": configuration.platform,
+        "entity_id": None if entity is None else entity.entity_id,
+        "device_id": None if entity is None else entity.device_id,
+        "online": None if core is None else core.online,
+        "deep_sleep": configuration.deep_sleep,
+        "installed_version": coordinator.installed_version(device_id),
+        "wanted_version": coordinator.versions.latest,
+        "configuration_changed": coordinator.firmware.is_changed(device_id),
+        "over_the_air": not configuration.access.without_ota,
+        "rivals": list(device.rivals),
+    }
+
+
+def _builders(hass: HomeAssistant, coordinator: OffloadCoordinator) -> list[PageBuilder]:
+    peers: Mapping[str | None, Peer] = {
+        entry.unique_id: entry.runtime_data
+        for entry in hass.config_entries.async_loaded_entries(DOMAIN)
+        if is_peer(entry)
+    }
+    return [
+        _builder(hass, builder, peers.get(builder.builder_id))
+        for builder in coordinator.builders.builders
+    ]
+
+
+def _builder(hass: HomeAssistant, builder: Builder, peer: Peer | None) -> PageBuilder:
+    status = builder.status()
+    introduction = None if peer is None else peer.link.introduction
+    return {
+        "id": builder.builder_id,
+        "label": builder.label,
+        "entry_id": None if peer is None else peer.entry.entry_id,
+        "program": None if introduction is None else introduction.program.value,
+        "url": None if peer is None else peer.settings.url,
+        "connected": status.reachable,
+        "available": status.available,
+        "why_not": None if status.why_not is None else reason_text(hass, status.why_not),
+        "slots": status.slots,
+        "busy": status.busy,
+        "queued": status.queue_length,
+        "versions": list(status.versions),
+        "memory_mib": status.memory_mib,
+        "disk_mib": status.disk_mib,
+    }
+
+
+def _lending(coordinator: OffloadCoordinator) -> PageLending:
+    lender = coordinator.lender
+    window = lender.pairing.state
+    host = lender.host
+    active = () if host is None else host.active()
+    return {
+        "state": lender.lending.value,
+        "disk_used": 0 if host is None else host.disk_used,
+        "code": None if window is None else window.code,
+        "seconds_left": None if window is None else window.seconds_left,
+        "guests": [
+            {
+                "pin_sha256": guest.pin_sha256,
+                "label": guest.label,
+                "connected": lender.server.sessions.connected(guest.pin_sha256),
+                "last_seen": None if guest.last_seen is None else guest.last_seen.isoformat(),
+                "builds_completed": guest.builds,
+                "builds": [
+                    _guest_build(attempt)
+                    for attempt in active
+                    if attempt.key.pin_sha256 == guest.pin_sha256
+                ],
+            }
+            for guest in lender.guests.all()
+        ],
+    }
+
+
+def _guest_build(attempt: GuestAttempt) -> PageGuestBuild:
+    parameters = attempt.submission.parameters
+    return {
+        "attempt_id": attempt.key.attempt_id,
+        "configuration": parameters.configuration,
+        "esphome_version": parameters.esphome_version,
+        "state": attempt.state.value,
+        "progress": None if attempt.percent is None else int(attempt.percent),
+        "ahead": attempt.ahead,
+        "submitted_at": attempt.submission.at.isoformat(),
+    }

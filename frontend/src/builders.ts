@@ -1,0 +1,208 @@
+// The builders that build for this instance, and the guests that it builds for.
+
+import { css, html, nothing, type TemplateResult } from "lit";
+import { customElement, state } from "lit/decorators.js";
+
+import { Part, follow } from "./element";
+import { moment } from "./texts";
+import type { Builder, Guest } from "./types";
+
+const INTEGRATION = "/config/integrations/integration/esphome_offload";
+const ADD = "/config/integrations/dashboard/add?domain=esphome_offload";
+
+@customElement("esphome-offload-builders")
+export class OffloadBuilders extends Part {
+  @state() private now = Date.now();
+  private timer?: ReturnType<typeof setInterval>;
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.timer = setInterval(() => (this.now = Date.now()), 1000);
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    clearInterval(this.timer);
+  }
+
+  protected override render(): TemplateResult {
+    const { text } = this;
+    const overview = this.store.overview;
+    return html`
+      <div class="row heading">
+        <h2 id="builders">${text("builders.title")}</h2>
+        <a class="button" href=${ADD} @click=${follow}>${text("builders.add")}</a>
+      </div>
+      <ul class="card" aria-labelledby="builders">
+        ${overview?.builders.map((builder) => html`<li class="item">${this.builder(builder)}</li>`)}
+      </ul>
+      <h2 id="guests">${text("guests.title")}</h2>
+      ${this.lending()}
+    `;
+  }
+
+  private builder(builder: Builder): TemplateResult {
+    const { text } = this;
+    const state = !builder.connected ? "disconnected" : builder.available ? "ready" : "not_now";
+    return html`
+      <div class="row">
+        <h3>${builder.id === "local" ? text("builders.local") : builder.label}</h3>
+        <span class="badge ${state === "ready" ? "" : "failed"}">${text(`builders.${state}`)}</span>
+      </div>
+      ${builder.program || builder.url
+        ? html`<p class="muted">
+            ${builder.program ? text(`program.${builder.program}`) : nothing} ${builder.url ?? ""}
+          </p>`
+        : nothing}
+      ${builder.why_not ? html`<p class="muted">${builder.why_not}</p>` : nothing}
+      ${builder.connected
+        ? html`<p>
+            ${text("builders.slots", {
+              busy: builder.busy,
+              slots: builder.slots,
+              queued: builder.queued,
+            })}
+          </p>`
+        : nothing}
+      <p class="muted">
+        ${builder.versions.length
+          ? html`ESPHome ${builder.versions.join(", ")}${builder.disk_mib !== null ? " · " : ""}`
+          : nothing}${builder.disk_mib === null
+          ? nothing
+          : text("builders.free", { gib: (builder.disk_mib / 1024).toFixed(1) })}
+      </p>
+    `;
+  }
+
+  private lending(): TemplateResult {
+    const { text } = this;
+    const lending = this.store.overview?.lending;
+    if (!lending || lending.state === "off") {
+      return html`<p class="muted">
+        ${text("guests.off")}
+        <a href=${INTEGRATION} @click=${follow}>${text("welcome.settings")}</a>
+      </p>`;
+    }
+    return html`
+      <div class="row">
+        <span>${text(lending.state === "on" ? "guests.on" : "guests.paused")}</span>
+        <span class="muted"
+          >${text("guests.disk", { gib: (lending.disk_used / 2 ** 30).toFixed(1) })}</span
+        >
+        <button
+          @click=${() =>
+            this.command({
+              type: "esphome_offload/lending/pause",
+              paused: lending.state === "on",
+            })}
+        >
+          ${text(lending.state === "on" ? "guests.pause" : "guests.resume")}
+        </button>
+        ${lending.code
+          ? nothing
+          : html`<button
+              class="primary"
+              @click=${() => this.command({ type: "esphome_offload/pairing/open" })}
+            >
+              ${text("guests.show_code")}
+            </button>`}
+      </div>
+      ${this.code()}
+      ${lending.guests.length
+        ? html`<ul class="card" aria-labelledby="guests">
+            ${lending.guests.map((guest) => html`<li class="item">${this.guest(guest)}</li>`)}
+          </ul>`
+        : html`<p class="muted">${text("guests.none")}</p>`}
+    `;
+  }
+
+  private code(): TemplateResult | typeof nothing {
+    const { text } = this;
+    const lending = this.store.overview?.lending;
+    if (!lending?.code) return nothing;
+    const passed = (this.now - this.store.overviewAt) / 1000;
+    const left = Math.ceil((lending.seconds_left ?? 0) - passed);
+    if (left <= 0) return html`<p class="notice info">${text("guests.code_expired")}</p>`;
+    return html`<div class="code card">
+      <p>${text("guests.code_help")}</p>
+      <p class="digits">${lending.code.slice(0, 4)} ${lending.code.slice(4)}</p>
+      <p class="muted" role="timer">
+        ${text("guests.time_left", {
+          time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`,
+        })}
+      </p>
+      <button @click=${() => this.command({ type: "esphome_offload/pairing/close" })}>
+        ${text("close")}
+      </button>
+    </div>`;
+  }
+
+  private guest(guest: Guest): TemplateResult {
+    const { text } = this;
+    const seen = guest.last_seen ? moment(this.hass, guest.last_seen) : text("guests.never");
+    return html`
+      <div class="row">
+        <h3>${guest.label}</h3>
+        <span class="badge"
+          >${text(guest.connected ? "guests.connected" : "builders.disconnected")}</span
+        >
+      </div>
+      <p class="muted">
+        ${guest.connected ? nothing : text("guests.last_seen", { time: seen })}
+        ${text("guests.builds", { count: guest.builds_completed })}
+      </p>
+      <ul>
+        ${guest.builds.map(
+          (build) => html`<li class="row">
+            <span>${build.configuration} · ${build.esphome_version}</span>
+            <span class="badge"
+              >${text(`attempt.${build.state}`)}${build.progress === null
+                ? ""
+                : ` ${build.progress} %`}</span
+            >
+            <button
+              class="danger"
+              @click=${() =>
+                this.command({
+                  type: "esphome_offload/guest_build/stop",
+                  pin_sha256: guest.pin_sha256,
+                  attempt_id: build.attempt_id,
+                })}
+            >
+              ${text("guests.stop")}
+            </button>
+          </li>`,
+        )}
+      </ul>
+    `;
+  }
+
+  static override styles = [
+    ...Part.styles,
+    css`
+      .heading {
+        justify-content: space-between;
+      }
+      .item {
+        display: grid;
+        gap: 4px;
+        padding: 12px 16px;
+        overflow-wrap: anywhere;
+      }
+      .code {
+        margin-block: 12px;
+        padding: 16px;
+        display: grid;
+        justify-items: center;
+        gap: 8px;
+        text-align: center;
+      }
+      .digits {
+        font-size: clamp(2rem, 12vw, 4rem);
+        font-variant-numeric: tabular-nums;
+        letter-spacing: 0.08em;
+        direction: ltr;
+      }
+    `,
+  ];
+}

@@ -1,0 +1,79 @@
+// The base of all parts of the page.
+
+import { LitElement } from "lit";
+import { property } from "lit/decorators.js";
+
+import { shared } from "./styles";
+import type { Store } from "./store";
+import { errorText, textsOf, type Text } from "./texts";
+import type { HomeAssistant, Job, Operation } from "./types";
+
+export abstract class Part extends LitElement {
+  static override styles = [shared];
+
+  @property({ attribute: false }) hass!: HomeAssistant;
+  @property({ attribute: false }) store!: Store;
+  /** Changes with what is in the store, which itself stays the same object. */
+  @property({ attribute: false }) revision = 0;
+
+  protected get text(): Text {
+    return textsOf(this.hass);
+  }
+
+  protected go(path: string): void {
+    navigate(path);
+  }
+
+  /** Send a command; an error is shown by the panel. Returns undefined when there was one. */
+  protected async command<T>(message: Record<string, unknown>): Promise<T | undefined> {
+    try {
+      return await this.hass.callWS<T>(message);
+    } catch (error) {
+      this.dispatchEvent(
+        new CustomEvent("page-error", {
+          bubbles: true,
+          composed: true,
+          detail: errorText(error),
+        }),
+      );
+      return undefined;
+    }
+  }
+
+  protected async submit(
+    device: string,
+    operation: Operation,
+    options: { version?: string; source?: string; clean?: boolean } = {},
+  ): Promise<Job | undefined> {
+    const answer = await this.command<{ job: Job }>({
+      type: "esphome_offload/job/submit",
+      device,
+      operation,
+      ...options,
+    });
+    if (answer) this.store.jobs.set(answer.job.job_id, answer.job);
+    return answer?.job;
+  }
+
+  protected async cancel(job: Job): Promise<void> {
+    await this.command({ type: "esphome_offload/job/cancel", job_id: job.job_id });
+  }
+}
+
+export const PAGE = "/esphome-offload";
+
+export const jobPath = (job: Job): string => `${PAGE}/job/${job.job_id}`;
+
+/** Go to a path of Home Assistant's frontend. */
+export function navigate(path: string): void {
+  history.pushState(null, "", path);
+  window.dispatchEvent(new CustomEvent("location-changed", { detail: { replace: false } }));
+}
+
+/** Follow a link inside Home Assistant's frontend, but not one for a new tab. */
+export function follow(event: MouseEvent): void {
+  if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey) return;
+  const link = event.currentTarget as HTMLAnchorElement;
+  event.preventDefault();
+  navigate(link.getAttribute("href") ?? PAGE);
+}

@@ -1,0 +1,128 @@
+// One job in a list: what, where it stands, where it is built, and what can be done about it.
+
+import { css, html, nothing, type TemplateResult } from "lit";
+import { customElement, property, state } from "lit/decorators.js";
+
+import { Part, follow, jobPath } from "./element";
+import { duration, moment, stageText } from "./texts";
+import { isOver, type Job } from "./types";
+
+@customElement("esphome-offload-job-row")
+export class JobRow extends Part {
+  @property({ attribute: false }) job!: Job;
+  @state() private busy = false;
+
+  protected override render(): TemplateResult {
+    const { job, text } = this;
+    const over = isOver(job);
+    return html`
+      <div class="what">
+        <a href=${jobPath(job)} @click=${follow}>${job.device_name}</a>
+        <span class="muted"
+          >${text(`operation.${job.operation}`)}
+          ${job.operation === "clean" ? nothing : this.versions()}</span
+        >
+      </div>
+      <div class="state">
+        <span class="badge ${job.status}">${stageText(text, job)}</span>
+        ${job.source_label
+          ? html`<span class="muted">${text("on_builder", { builder: job.source_label })}</span>`
+          : nothing}
+        <span class="muted"
+          >${over && job.finished_at
+            ? moment(this.hass, job.finished_at)
+            : duration(text, job.seconds)}</span
+        >
+      </div>
+      ${over || !job.in_progress
+        ? nothing
+        : html`<progress
+            max="100"
+            value=${job.progress ?? nothing}
+            aria-label=${text("progress_of", { device: job.device_name })}
+          ></progress>`}
+      ${this.note() ? html`<p class="note muted">${this.note()}</p>` : nothing}
+      <div class="row actions">
+        ${over
+          ? job.status === "completed"
+            ? nothing
+            : html`<button ?disabled=${this.busy} @click=${this.retry}>${text("retry")}</button>`
+          : html`<button class="danger" ?disabled=${this.busy} @click=${this.stop}>
+              ${text("cancel")}
+            </button>`}
+        <a class="button" href=${jobPath(job)} @click=${follow}>${text("log.open")}</a>
+      </div>
+    `;
+  }
+
+  private versions(): string {
+    const { from_version: from, esphome_version: to } = this.job;
+    return from && from !== to ? `${from} → ${to}` : to;
+  }
+
+  private note(): string | null {
+    const { job } = this;
+    return job.waiting_for ?? job.error ?? job.message;
+  }
+
+  private async stop(): Promise<void> {
+    this.busy = true;
+    await this.cancel(this.job);
+    this.busy = false;
+  }
+
+  private async retry(): Promise<void> {
+    const { job } = this;
+    this.busy = true;
+    const again = await this.submit(job.configuration, job.operation, {
+      ...(job.operation === "install" || job.operation === "compile"
+        ? { version: job.esphome_version, source: job.requested_source }
+        : {}),
+      clean: job.clean,
+    });
+    this.busy = false;
+    if (again) this.go(jobPath(again));
+  }
+
+  static override styles = [
+    ...Part.styles,
+    css`
+      :host {
+        display: grid;
+        grid-template-columns: 1fr auto;
+        gap: 6px 12px;
+        padding: 12px 16px;
+        align-items: center;
+      }
+      .what {
+        display: flex;
+        flex-wrap: wrap;
+        gap: 2px 10px;
+        align-items: baseline;
+        overflow-wrap: anywhere;
+      }
+      .state {
+        grid-column: 1;
+        display: flex;
+        flex-wrap: wrap;
+        gap: 4px 10px;
+        align-items: center;
+      }
+      .actions {
+        grid-column: 2;
+        grid-row: 1 / span 2;
+      }
+      progress,
+      .note {
+        grid-column: 1 / -1;
+        overflow-wrap: anywhere;
+      }
+      @media (max-width: 600px) {
+        .actions {
+          grid-column: 1 / -1;
+          grid-row: auto;
+        }
+      }
+    `,
+  ];
+}

@@ -1,0 +1,67 @@
+// What the page shows, kept up to date by two subscriptions of Home Assistant's connection.
+
+import type { Device, HomeAssistant, Job, JobsEvent, Overview, PageEvent } from "./types";
+import { isOver } from "./types";
+
+const NEWEST_JOBS = 200;
+
+export class Store {
+  devices = new Map<string, Device>();
+  jobs = new Map<string, Job>();
+  overview?: Overview;
+  /** When the overview came, by the browser's clock: the code's time left counts from here. */
+  overviewAt = 0;
+
+  private unsubscribes: Promise<() => Promise<void> | void>[] = [];
+
+  constructor(private readonly changed: () => void) {}
+
+  /** Both answer anew with everything when the connection comes back. */
+  start(hass: HomeAssistant): Promise<unknown> {
+    this.unsubscribes = [
+      hass.connection.subscribeMessage<PageEvent>((event) => this.pageChanged(event), {
+        type: "esphome_offload/page/subscribe",
+      }),
+      hass.connection.subscribeMessage<JobsEvent>((event) => this.jobsChanged(event), {
+        type: "esphome_offload/jobs/subscribe",
+        limit: NEWEST_JOBS,
+      }),
+    ];
+    return Promise.all(this.unsubscribes);
+  }
+
+  stop(): void {
+    for (const unsubscribe of this.unsubscribes) {
+      // One that was refused has nothing to end; one of a lost connection neither.
+      unsubscribe.then((end) => end()).catch(() => undefined);
+    }
+    this.unsubscribes = [];
+  }
+
+  /** Newest first. */
+  sortedJobs(): Job[] {
+    return [...this.jobs.values()].sort((a, b) => (a.job_id < b.job_id ? 1 : -1));
+  }
+
+  /** The job of a device that goes on or waits, else the one that ended last. */
+  jobOf(device: Device): Job | undefined {
+    const jobs = this.sortedJobs().filter((job) => job.configuration === device.id);
+    return jobs.find((job) => !isOver(job)) ?? jobs[0];
+  }
+
+  private pageChanged(event: PageEvent): void {
+    for (const id of event.removed) this.devices.delete(id);
+    for (const [id, device] of Object.entries(event.devices)) this.devices.set(id, device);
+    if (event.overview) {
+      this.overview = event.overview;
+      this.overviewAt = Date.now();
+    }
+    this.changed();
+  }
+
+  private jobsChanged(event: JobsEvent): void {
+    if (event.snapshot) this.jobs.clear();
+    for (const job of event.jobs) this.jobs.set(job.job_id, job);
+    this.changed();
+  }
+}

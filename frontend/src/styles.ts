@@ -1,0 +1,158 @@
+// The looks that all parts share: Home Assistant's variables only, so that themes, dark mode and
+// density come with them.
+
+import { css } from "lit";
+
+export const shared = css`
+  :host {
+    color: var(--primary-text-color);
+    font-family: var(--ha-font-family-body, var(--paper-font-body1_-_font-family, sans-serif));
+    -webkit-font-smoothing: antialiased;
+  }
+  *,
+  *::before {
+    box-sizing: border-box;
+  }
+  h1,
+  h2,
+  h3,
+  p {
+    margin: 0;
+  }
+  h2 {
+    font-size: 1.15rem;
+    font-weight: 500;
+    margin-block: 24px 8px;
+  }
+  h3 {
+    font-size: 1rem;
+    font-weight: 500;
+  }
+  a {
+    color: var(--primary-color);
+  }
+  button,
+  .button {
+    font: inherit;
+    font-size: 0.9rem;
+    font-weight: 500;
+    min-height: 40px;
+    padding: 0 14px;
+    border-radius: 20px;
+    border: 1px solid var(--divider-color);
+    background: var(--card-background-color);
+    color: var(--primary-text-color);
+    cursor: pointer;
+    text-decoration: none;
+    display: inline-flex;
+    align-items: center;
+    justify-content: center;
+    gap: 6px;
+    white-space: nowrap;
+  }
+  button.primary {
+    background: var(--primary-color);
+    border-color: var(--primary-color);
+    color: var(--text-primary-color, #fff);
+  }
+  button.danger {
+    color: var(--error-color);
+  }
+  button.plain {
+    border-color: transparent;
+    background: none;
+  }
+  button:hover:not(:disabled),
+  .button:hover {
+    filter: brightness(0.95);
+  }
+  button:disabled {
+    opacity: 0.55;
+    cursor: default;
+  }
+  :focus-visible {
+    outline: 2px solid var(--primary-color);
+    outline-offset: 2px;
+  }
+  input,
+  select {
+    font: inherit;
+    min-height: 40px;
+    padding: 0 12px;
+    border-radius: 8px;
+    border: 1px solid var(--divider-color);
+    background: var(--card-background-color);
+    color: var(--primary-text-color);
+  }
+  input[type="checkbox"] {
+    min-height: 0;
+    width: 20px;
+    height: 20px;
+    accent-color: var(--primary-color);
+    flex: none;
+  }
+  ul {
+    list-style: none;
+    margin: 0;
+    padding: 0;
+  }
+  .card {
+    background: var(--ha-card-background, var(--card-background-color));
+    border: 1px solid var(--divider-color);
+    border-radius: var(--ha-card-border-radius, 12px);
+    overflow: clip;
+  }
+  .card > li + li {
+    border-block-start: 1px solid var(--divider-color);
+  }
+  .muted {
+    color: var(--secondary-text-color);
+    font-size: 0.9rem;
+  }
+  .badge {
+    display: inline-block;
+    border-radius: 10px;
+    padding: 1px 9px;
+    font-size: 0.8rem;
+    font-weight: 500;
+    border: 1px solid currentColor;
+    white-space: nowrap;
+  }
+  .badge.failed {
+    color: var(--error-color);
+  }
+  .badge.changed,
+  .badge.update {
+    color: var(--primary-color);
+  }
+  .row {
+    display: flex;
+    flex-wrap: wrap;
+    gap: 8px;
+    align-items: center;
+  }
+  .notice {
+    padding: 12px 16px;
+    border-radius: 8px;
+    border-inline-start: 4px solid var(--error-color);
+    background: var(--card-background-color);
+    margin-block: 12px;
+    overflow-wrap: anywhere;
+  }
+  .notice.info {
+    border-color: var(--primary-color);
+  }
+  progress {
+    width: 100%;
+    height: 6px;
+    accent-color: var(--primary-color);
+    display: block;
+  }
+  .hidden {
+    position: absolute;
+    width: 1px;
+    height: 1px;
+    overflow: hidden;
+    clip-path: inset(50%);
+  }
+`;

@@ -1,0 +1,33 @@
+// Texts in the person's language: Home Assistant loads them from the integration's translations.
+
+import type { HomeAssistant, Job } from "./types";
+
+const PREFIX = "component.esphome_offload.config_panel.";
+
+export type Text = (key: string, values?: Record<string, string | number>) => string;
+
+export const textsOf =
+  (hass: HomeAssistant): Text =>
+  (key, values) =>
+    hass.localize(PREFIX + key, values) || key;
+
+/** Where a job stands, in a few words. */
+export function stageText(text: Text, job: Job): string {
+  if (job.status !== "running") return text(`status.${job.status}`);
+  return text(`stage.${job.stage ?? "preparing"}`);
+}
+
+export function duration(text: Text, seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return text("seconds", { count: whole });
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return text("minutes", { minutes, seconds: whole % 60 });
+  return text("hours", { hours: Math.floor(minutes / 60), minutes: minutes % 60 });
+}
+
+export const moment = (hass: HomeAssistant, iso: string): string =>
+  new Date(iso).toLocaleString(hass.language, { dateStyle: "medium", timeStyle: "short" });
+
+/** The sentence of an error of a websocket command. */
+export const errorText = (error: unknown): string =>
+  (error as { message?: string } | undefined)?.message ?? String(error);

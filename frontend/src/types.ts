@@ -1,0 +1,151 @@
+// What Home Assistant gives to a panel, and what the integration's websocket commands send
+// (page/payload.py, job_payload.py; docs/websocket.md says what the keys mean).
+
+export interface Connection {
+  subscribeMessage<T>(
+    callback: (event: T) => void,
+    message: Record<string, unknown>,
+    options?: { resubscribe?: boolean },
+  ): Promise<() => Promise<void> | void>;
+  addEventListener(type: "ready" | "disconnected", listener: () => void): void;
+  removeEventListener(type: "ready" | "disconnected", listener: () => void): void;
+}
+
+export interface HomeAssistant {
+  connection: Connection;
+  language: string;
+  localize(key: string, values?: Record<string, string | number>): string;
+  loadBackendTranslation(category: string, integration: string): Promise<unknown>;
+  callWS<T>(message: Record<string, unknown>): Promise<T>;
+  config: { components: string[]; time_zone: string };
+}
+
+export interface Route {
+  prefix: string;
+  path: string;
+}
+
+export interface Device {
+  id: string;
+  configuration: string;
+  name: string;
+  node_name: string;
+  comment: string | null;
+  platform: string | null;
+  entity_id: string | null;
+  device_id: string | null;
+  online: boolean | null;
+  deep_sleep: boolean;
+  installed_version: string | null;
+  wanted_version: string | null;
+  configuration_changed: boolean | null;
+  over_the_air: boolean;
+  rivals: string[];
+}
+
+export interface Builder {
+  id: string;
+  label: string;
+  entry_id: string | null;
+  program: string | null;
+  url: string | null;
+  connected: boolean;
+  available: boolean;
+  why_not: string | null;
+  slots: number;
+  busy: number;
+  queued: number;
+  versions: string[];
+  memory_mib: number | null;
+  disk_mib: number | null;
+}
+
+export interface GuestBuild {
+  attempt_id: string;
+  configuration: string;
+  esphome_version: string;
+  state: string;
+  progress: number | null;
+  ahead: number | null;
+  submitted_at: string;
+}
+
+export interface Guest {
+  pin_sha256: string;
+  label: string;
+  connected: boolean;
+  last_seen: string | null;
+  builds_completed: number;
+  builds: GuestBuild[];
+}
+
+export interface Overview {
+  set_up: boolean;
+  folder: string | null;
+  newest_version: string | null;
+  unreadable: Record<string, string>;
+  builders: Builder[];
+  lending: {
+    state: "off" | "paused" | "on";
+    disk_used: number;
+    code: string | null;
+    seconds_left: number | null;
+    guests: Guest[];
+  };
+}
+
+export interface PageEvent {
+  devices: Record<string, Device>;
+  removed: string[];
+  overview?: Overview;
+}
+
+export type Status = "queued" | "running" | "completed" | "failed" | "cancelled";
+export type Operation = "install" | "compile" | "upload" | "clean";
+
+export interface Job {
+  job_id: string;
+  device_id: string | null;
+  entity_id: string | null;
+  configuration: string;
+  device_name: string;
+  operation: Operation;
+  status: Status;
+  stage: string | null;
+  progress: number | null;
+  source: "pending" | "local" | "remote";
+  source_label: string | null;
+  esphome_version: string;
+  from_version: string | null;
+  verified: boolean | null;
+  failure_reason: string | null;
+  error: string | null;
+  seconds: number;
+  requested_source: string;
+  routing_reason: string | null;
+  why_not: Record<string, string>;
+  clean: boolean;
+  waiting_for: string | null;
+  pending: boolean;
+  message: string | null;
+  in_progress: boolean;
+  created_at: string;
+  started_at: string | null;
+  finished_at: string | null;
+}
+
+export interface JobsEvent {
+  jobs: Job[];
+  snapshot: boolean;
+}
+
+export interface LogEvent {
+  job: Job;
+  first_line: number;
+  lines: string[];
+  next_line: number;
+  terminal: boolean;
+}
+
+export const isOver = (job: Job): boolean =>
+  job.status === "completed" || job.status === "failed" || job.status === "cancelled";

@@ -1,0 +1,329 @@
+"""The page: its registration, what it is sent, and what its buttons do."""
+
+from collections.abc import Awaitable, Callable
+import json
+from pathlib import Path
+import re
+from typing import Any
+from unittest.mock import patch
+
+from aiohttp.test_utils import TestClient
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.common import MockUser
+from pytest_homeassistant_custom_component.typing import (
+    MockHAClientWebSocket,
+    WebSocketGenerator,
+)
+
+from custom_components.esphome_offload import page
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+
+from ..engine.jobs.fakes import Block
+from .conftest import Stage
+from .guest_client import OffloaderClient
+from .sources import REPOSITORY, english, leaves
+
+SUBSCRIBE = "esphome_offload/page/subscribe"
+
+type Ask = Callable[..., Awaitable[dict[str, Any]]]
+
+
+class Page:
+    """What a browser that follows the page has."""
+
+    def __init__(self, client: MockHAClientWebSocket) -> None:
+        self.client = client
+        self.devices: dict[str, Any] = {}
+        self.overview: dict[str, Any] = {}
+
+    async def event(self) -> dict[str, Any]:
+        message = await self.client.receive_json()
+        assert message["type"] == "event", message
+        event: dict[str, Any] = message["event"]
+        for name in event["removed"]:
+            del self.devices[name]
+        self.devices |= event["devices"]
+        self.overview = event.get("overview", self.overview)
+        return event
+
+    async def until(self, fulfilled: Callable[[Page], bool]) -> None:
+        while not fulfilled(self):
+            await self.event()
+
+
+@pytest.fixture
+async def shown(coordinator: OffloadCoordinator, hass_ws_client: WebSocketGenerator) -> Page:
+    client = await hass_ws_client()
+    await client.send_json_auto_id({"type": SUBSCRIBE})
+    answer = await client.receive_json()
+    assert answer["success"], answer
+    shown = Page(client)
+    await shown.event()
+    return shown
+
+
+@pytest.fixture
+async def ask(coordinator: OffloadCoordinator, hass_ws_client: WebSocketGenerator) -> Ask:
+    client = await hass_ws_client()
+
+    async def ask(command: str, **fields: Any) -> dict[str, Any]:
+        await client.send_json_auto_id({"type": f"esphome_offload/{command}", **fields})
+        answer: dict[str, Any] = await client.receive_json()
+        return answer
+
+    return ask
+
+
+# Registration
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    module = tmp_path / "page.js"
+    module.write_text("// the page\n")
+    return module
+
+
+async def test_administrators_find_the_page_in_the_sidebar(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, built: Path
+) -> None:
+    assert await async_setup_component(hass, "http", {})
+    hass.config.components.add("frontend")
+    with patch.object(page, "_MODULE", built):
+        await page.async_register_page(hass)
+        await page.async_register_page(hass)
+
+    panel = hass.data["frontend_panels"][page.PAGE_URL]
+    assert panel.require_admin
+    custom = panel.config["_panel_custom"]
+    assert custom["name"] == "esphome-offload-panel"
+    assert re.fullmatch(r"/esphome_offload_static/page\.js\?[0-9a-f]{16}", custom["module_url"])
+
+
+async def test_another_build_of_the_page_has_another_address(built: Path) -> None:
+    with patch.object(page, "_MODULE", built):
+        first = page._digest()
+        built.write_text("// another\n")
+        assert page._digest() != first
+
+
+async def test_a_checkout_without_the_built_page_works_without_it(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hass.config.components.add("frontend")
+    with patch.object(page, "_MODULE", tmp_path / "missing.js"):
+        await page.async_register_page(hass)
+    assert "The page is not built" in caplog.text
+
+
+# What it is sent
+
+
+async def test_the_first_event_has_everything(shown: Page) -> None:
+    assert shown.devices["lamp.yaml"] == {
+        "id": "lamp.yaml",
+        "configuration": "lamp.yaml",
+        "name": "Desk lamp",
+        "node_name": "lamp",
+        "comment": None,
+        "platform": "host",
+        "entity_id": "update.desk_lamp_esphome",
+        "device_id": shown.devices["lamp.yaml"]["device_id"],
+        "online": None,
+        "deep_sleep": False,
+        "installed_version": None,
+        "wanted_version": "2026.10.0",
+        "configuration_changed": None,
+        "over_the_air": True,
+        "rivals": [],
+    }
+    overview = shown.overview
+    assert (overview["set_up"], overview["folder"]) == (True, "esphome")
+    assert overview["builders"][0]["id"] == "local"
+    assert overview["lending"] == {
+        "state": "off",
+        "disk_used": 0,
+        "code": None,
+        "seconds_left": None,
+        "guests": [],
+    }
+
+
+async def test_only_what_changed_is_sent_again(
+    shown: Page, config_dir: Path, coordinator: OffloadCoordinator
+) -> None:
+    (config_dir / "kitchen.yaml").write_text("esphome:\n  name: kitchen\nhost:\n")
+    await coordinator.inventory.async_rescan()
+    event = await shown.event()
+    assert list(event["devices"]) == ["kitchen.yaml"]
+    assert "overview" not in event
+
+    (config_dir / "kitchen.yaml").unlink()
+    await coordinator.inventory.async_rescan()
+    assert (await shown.event())["removed"] == ["kitchen.yaml"]
+
+
+async def test_files_that_cannot_be_read_are_shown_with_their_reason(
+    shown: Page, config_dir: Path, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    (config_dir / "lamp.yaml").write_text("esphome: [\n")
+    reason = Reason(ReasonKey.CONFIGURATION_SYNTAX, {"file": "lamp.yaml", "row": "1"})
+    stage.inspector.answers["lamp.yaml"] = Answer(
+        "lamp.yaml", broken=True, says_device=True, problem=reason, reads=("lamp.yaml",)
+    )
+    await coordinator.inventory.async_rescan()
+    await shown.until(lambda shown: bool(shown.overview["unreadable"]))
+    assert shown.overview["unreadable"] == {"lamp.yaml": "lamp.yaml is not valid YAML (line 1)"}
+    assert shown.devices, "its device is kept"
+
+
+async def test_it_is_for_administrators_only(
+    coordinator: OffloadCoordinator,
+    hass_ws_client: WebSocketGenerator,
+    hass_admin_user: MockUser,
+) -> None:
+    client = await hass_ws_client()
+    hass_admin_user.groups = []
+    await client.send_json_auto_id({"type": SUBSCRIBE})
+    answer = await client.receive_json()
+    assert answer["error"]["code"] == "unauthorized"
+    await client.send_json_auto_id({"type": "esphome_offload/pairing/open"})
+    answer = await client.receive_json()
+    assert answer["error"]["code"] == "unauthorized"
+
+
+# Buttons
+
+
+async def test_a_job_is_submitted_and_cancelled(
+    coordinator: OffloadCoordinator, stage: Stage, ask: Ask
+) -> None:
+    _job, block = await stage.start_blocked(coordinator)
+    job = coordinator.queue.jobs()[-1]
+    answer = await ask("job/cancel", job_id=job.job_id)
+    assert answer["result"]["job"]["status"] == "cancelled"
+    assert not block.release.is_set()
+
+    answer = await ask("job/submit", device="lamp.yaml", operation="compile", version="2026.9.0")
+    job = coordinator.queue.get(answer["result"]["job"]["job_id"])
+    assert job.request.operation is Operation.COMPILE
+    assert job.request.esphome_version == "2026.9.0"
+    assert job.request.user_id is not None
+    await coordinator.async_wait(job)
+    assert job.status is JobStatus.COMPLETED
+
+
+async def test_what_cannot_be_done_is_said(ask: Ask) -> None:
+    answer = await ask("job/submit", device="gone.yaml", operation="install")
+    assert answer["error"]["translation_key"] == "unknown_configuration"
+    assert "gone.yaml" in answer["error"]["message"]
+    answer = await ask("pairing/open")
+    assert answer["error"]["translation_key"] == "lending_off"
+
+
+async def test_lending_is_paused_and_a_code_is_shown(
+    lent: OffloadCoordinator, shown: Page, ask: Ask
+) -> None:
+    assert (await ask("pairing/open"))["success"]
+    await shown.until(lambda shown: shown.overview["lending"]["code"] is not None)
+    assert shown.overview["lending"]["code"] == lent.lender.pairing.state.code
+    assert 0 < shown.overview["lending"]["seconds_left"] <= 300
+    assert (await ask("pairing/close"))["success"]
+    await shown.until(lambda shown: shown.overview["lending"]["code"] is None)
+
+    assert (await ask("lending/pause", paused=True))["success"]
+    await shown.until(lambda shown: shown.overview["lending"]["state"] == "paused")
+    assert (await ask("lending/pause", paused=False))["success"]
+    assert lent.lender.lending is Lending.ON
+
+
+async def test_a_build_for_a_guest_is_shown_and_stopped(
+    lent: OffloadCoordinator,
+    stage: Stage,
+    client: TestClient,
+    tmp_path: Path,
+    shown: Page,
+    ask: Ask,
+) -> None:
+    def builds(shown: Page) -> list[dict[str, Any]]:
+        guests = shown.overview["lending"]["guests"]
+        return [build for each in guests for build in each["builds"]]
+
+    guest = OffloaderClient(client, tmp_path)
+    await guest.pair(lent.lender.open_window().code)
+    async with guest.connected() as link:
+        await shown.until(
+            lambda shown: (
+                [each["connected"] for each in shown.overview["lending"]["guests"]] == [True]
+            )
+        )
+        block = Block()
+        stage.guests.script = [block]
+        attempt_id = await link.submit()
+        await block.entered.wait()
+        await shown.until(lambda shown: bool(builds(shown)))
+        (build,) = builds(shown)
+        assert build["attempt_id"] == attempt_id
+        pin = shown.overview["lending"]["guests"][0]["pin_sha256"]
+        assert (await ask("guest_build/stop", pin_sha256=pin, attempt_id=attempt_id))["success"]
+        await shown.until(lambda shown: not builds(shown))
+        events = await link.built(attempt_id)
+        assert events[-1]["reason"]["key"] == "stopped_by_owner"
+    again = await ask("guest_build/stop", pin_sha256=pin, attempt_id=attempt_id)
+    assert again["success"], "it has ended already"
+
+
+async def test_without_lending_there_is_no_build_to_stop(ask: Ask) -> None:
+    answer = await ask("guest_build/stop", pin_sha256="0" * 64, attempt_id="0" * 32)
+    assert answer["success"]
+
+
+# Texts
+
+
+def test_every_text_that_the_page_uses_is_there_and_every_one_is_used() -> None:
+    texts = {".".join(path) for path, _text in leaves(english()["config_panel"])}
+    source = "".join(
+        path.read_text() for path in sorted((REPOSITORY / "frontend" / "src").glob("*.ts"))
+    )
+    # In a choice of keys each is a literal of its own; a composed one names its section.
+    named = set(re.findall(r"\"([a-z_]+(?:\.[a-z_]+)?)\"", source))
+    sections = {f"{name}." for name in re.findall(r"`([a-z_]+)\.\$\{", source)}
+    called = set(re.findall(r"text\(\s*\"([a-z_.]+)\"", source))
+    assert called <= texts, called - texts
+    unused = {
+        key for key in texts if key not in named and not any(key.startswith(s) for s in sections)
+    }
+    assert not unused
+    assert sections == {f"{section}." for section in SECTIONS}
+
+
+SECTIONS = {"tab", "status", "stage", "operation", "program", "attempt", "builders"}
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("status", JobStatus),
+        ("operation", Operation),
+    ],
+)
+def test_every_value_has_a_text(section: str, values: type[Any]) -> None:
+    assert set(english()["config_panel"][section]) == {value.value for value in values}
+
+
+def test_the_page_defines_only_elements_with_our_prefix() -> None:
+    sources = sorted((REPOSITORY / "frontend" / "src").glob("*.ts"))
+    elements = re.findall(r'customElement\("([^"]+)"\)', "".join(p.read_text() for p in sources))
+    assert elements
+    assert all(name.startswith("esphome-offload-") for name in elements)
+    assert json.loads((REPOSITORY / "frontend" / "package.json").read_text())["private"] is True
