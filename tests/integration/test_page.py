@@ -6,6 +6,7 @@ from pathlib import Path
 import re
 from typing import Any
 from unittest.mock import patch
+from zipfile import ZipFile
 
 from aiohttp.test_utils import TestClient
 from homeassistant.core import HomeAssistant
@@ -23,6 +24,7 @@ from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from script import release_zip
 
 from ..engine.jobs.fakes import Block
 from .conftest import Stage
@@ -327,3 +329,29 @@ def test_the_page_defines_only_elements_with_our_prefix() -> None:
     assert elements
     assert all(name.startswith("esphome-offload-") for name in elements)
     assert json.loads((REPOSITORY / "frontend" / "package.json").read_text())["private"] is True
+
+
+# What a release ships
+
+
+def test_a_release_has_the_built_page_and_nothing_that_was_left_behind(tmp_path: Path) -> None:
+    release_zip.pack(tmp_path / "first.zip")
+    release_zip.pack(tmp_path / "second.zip")
+    assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
+    with ZipFile(tmp_path / "first.zip") as archive:
+        names = set(archive.namelist())
+        archive.extractall(tmp_path / "installed")
+    assert {"manifest.json", "page/built/page.js", "translations/en.json"} <= names
+    assert not [name for name in names if "__pycache__" in name or ".stamp" in name]
+    assert (tmp_path / "installed" / "page" / "built" / "page.js").stat().st_size > 10_000
+    hacs = json.loads((REPOSITORY / "hacs.json").read_text())
+    assert hacs["zip_release"] is True
+    assert hacs["filename"] == "esphome_offload.zip"
+
+
+def test_a_release_without_the_page_is_refused(tmp_path: Path) -> None:
+    with (
+        patch.object(release_zip, "BUILT", tmp_path / "missing.js"),
+        pytest.raises(FileNotFoundError, match="not built"),
+    ):
+        release_zip.pack(tmp_path / "release.zip")
