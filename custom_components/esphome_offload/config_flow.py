@@ -14,6 +14,7 @@ from homeassistant.config_entries import (
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import TextSelector
+from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 from homeassistant.helpers.translation import async_load_integrations
 import probatio
 
@@ -82,6 +83,14 @@ class OffloadConfigFlow(AppSteps, ReauthSteps, domain=DOMAIN):
                     next_flow=await self._async_found_again(),
                 )
         return self._folder_form("instance", folder, errors)
+
+    @override
+    async def async_step_zeroconf(self, discovery_info: ZeroconfServiceInfo) -> ConfigFlowResult:
+        """Handle a builder that announces itself.
+
+        Home Assistant's own checks look for this step in this file.
+        """
+        return await super().async_step_zeroconf(discovery_info)
 
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
         """Pair again: the builder does not know this instance any more."""
