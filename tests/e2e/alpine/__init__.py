@@ -1,0 +1,1 @@
+"""The offloader's half on musl: a real Alpine user land."""
