@@ -38,8 +38,8 @@ _PEER_PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Create the coordinator, which outlives every config entry, and register the actions."""
     layout = CacheLayout(Path(hass.config.cache_path(DOMAIN)))
-    private = (Path(hass.config.config_dir),)
-    build_services = await hass.async_add_executor_job(BuildServices, layout, private)
+    home = Path(hass.config.config_dir)
+    build_services = await hass.async_add_executor_job(BuildServices, layout, (home,), home)
     coordinator = OffloadCoordinator(hass, build_services, JobLogs(layout.logs))
     hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))

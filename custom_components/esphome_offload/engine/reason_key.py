@@ -84,8 +84,8 @@ class ReasonKey(StrEnum):
     # Bundles.
     BUNDLE_FAILED = "bundle_failed", "ESPHome could not bundle {configuration}"
     BUNDLE_UNSUPPORTED = "bundle_unsupported", "ESPHome {version} makes no bundles, so it builds on this machine only; choose a newer version"
-    BUNDLE_LEAVES_OUT = "bundle_leaves_out", "Outside of the configuration folder, so not sent to another machine: {files}. Move it into the folder to build elsewhere"
-    BUNDLE_LEAVES_OUT_MORE = "bundle_leaves_out_more", "Outside of the configuration folder, so not sent to another machine: {files} and {count} more. Move them into the folder to build elsewhere"
+    BUNDLE_LEAVES_OUT = "bundle_leaves_out", "Not sent to another machine: {files}. Only what lies in Home Assistant's configuration folder is, nothing private there, and nothing by an absolute path. Move it into the ESPHome folder to build elsewhere"
+    BUNDLE_LEAVES_OUT_MORE = "bundle_leaves_out_more", "Not sent to another machine: {files} and {count} more. Only what lies in Home Assistant's configuration folder is, nothing private there, and nothing by an absolute path. Move them into the ESPHome folder to build elsewhere"
     BUNDLE_UNREADABLE = "bundle_unreadable", "ESPHome made a bundle that cannot be read"
     BUNDLE_UNUSABLE = "bundle_unusable", "The bundle of {configuration} cannot be used here"
     BUNDLE_UNSENDABLE = "bundle_unsendable", "The bundle of {configuration} cannot be sent"

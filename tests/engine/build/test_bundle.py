@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 import sys
 import tarfile
+import threading
 import time
 from typing import override
 
 import pytest
 
-from custom_components.esphome_offload.engine.build import bundle_sources
+from custom_components.esphome_offload.engine.build import bundle as bundle_module, bundle_sources
 from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.bundle_sources import read_sources
 from custom_components.esphome_offload.engine.build.cache.eviction import IN_USE, make_room
@@ -50,9 +51,10 @@ with tarfile.open(fileobj=output.open("wb"), mode="w:gz") as archive:
         member.size = len(content)
         archive.addfile(member, io.BytesIO(content))
     names = [yaml.name, *told.get("uses", ())]
-    add(told.get("manifest", "manifest.json"), json.dumps({"files": names}).encode())
+    manifest = {"files": names, "depends": told.get("depends", [])}
+    add(told.get("manifest", "manifest.json"), json.dumps(manifest).encode())
     for name in names:
-        add(name, (folder / name).read_bytes())
+        add(name.replace("../", "around/"), (folder / name).read_bytes())
 """
 
 
@@ -411,37 +413,106 @@ async def test_without_a_state_of_the_folder_each_bundle_is_made_again(
     assert (await bench.make()).fresh
 
 
-def _outer(bench: Bench) -> Path:
-    """Have the folder's secrets be those of the folder around it."""
-    outer = bench.config_dir.parent / "secrets.yaml"
-    outer.write_text("wifi: secret")
-    bench.write("secrets.yaml", "<<: !include ../secrets.yaml")
-    bench.configure(
-        uses=["secrets.yaml", "base.yaml"],
-        says=[f"Bundle: skipping file outside config directory: {outer}"],
-    )
-    return outer
-
-
-async def test_secrets_of_the_folder_above_are_in_the_bundle(bench: Bench) -> None:
-    bench.write("base.yaml", "wifi: {password: !secret wifi}")
-    outer = _outer(bench)
-    first = await bench.make()
-    assert (await bench.make()).sha256 == first.sha256
-    assert bench.calls == 1
-    outer.write_text("wifi: another one")
+@pytest.mark.parametrize("change", ["file", "secrets", "new", "below", "linked"])
+async def test_what_is_not_in_the_folder_itself_is_noticed_when_it_changes(
+    bench: Bench, change: str
+) -> None:
+    around = bench.config_dir.parent
+    bench.write("../common/sub/base.yaml")
+    bench.write("../secrets.yaml")
+    bench.write("../real.h")
+    (bench.config_dir / "linked.h").symlink_to("../real.h")
+    bench.configure(uses=["../common/sub/base.yaml", "linked.h"], depends=["../secrets.yaml"])
+    # What changed after a bundle was begun is bundled again.
+    await asyncio.sleep(0.02)
     await bench.make()
-    assert bench.calls == 2
+    assert not (await bench.make()).fresh
+    match change:
+        case "file":
+            bench.write("../common/sub/base.yaml", "new")
+        case "secrets":
+            bench.write("../secrets.yaml", "new")
+        case "new":
+            bench.write("../common/sub/new.yaml")
+        case "below":
+            (around / "common" / "sub" / "folder").mkdir()
+        case _:
+            bench.write("../real.h", "new")
+    assert (await bench.make()).fresh
 
 
-async def test_secrets_that_are_taken_as_anything_else_are_left_out(bench: Bench) -> None:
-    bench.write("base.yaml", "substitutions: !include ../secrets.yaml")
-    _outer(bench)
-    error = await bench.fails()
-    assert error.reason.key is ReasonKey.BUNDLE_LEAVES_OUT
-    assert error.reason.parameters["files"] == "../secrets.yaml"
+async def test_what_is_written_outside_of_the_folder_meanwhile_is_bundled_again(
+    bench: Bench,
+) -> None:
+    bench.write("../base.yaml")
+    bench.configure(uses=["../base.yaml"], writes="../base.yaml")
+    await bench.make()
+    assert (await bench.make()).fresh
 
 
-def test_a_file_that_cannot_be_read_is_taken_for_the_worst(tmp_path: Path) -> None:
-    assert bundle_sources.signature(tmp_path / "missing") is None
-    assert bundle_sources.includes_secrets(tmp_path / "missing")
+async def test_a_file_outside_of_the_folder_that_is_gone_again_is_bundled_again(
+    bench: Bench,
+) -> None:
+    bench.configure(depends=["../gone.yaml"])
+    await bench.make()
+    assert (await bench.make()).fresh
+
+
+def test_too_many_folders_outside_have_no_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "common" / "sub").mkdir(parents=True)
+    (tmp_path / "common" / "a.yaml").touch()
+    (tmp_path / "config").mkdir()
+    names = ["../common/a.yaml"]
+    found = bundle_sources.outer_signatures(tmp_path / "config", names)
+    assert found is not None
+    assert [os.path.relpath(path, tmp_path) for path in found] == [
+        "common/a.yaml",
+        "common",
+        "common/sub",
+    ]
+    monkeypatch.setattr(bundle_sources, "NAMES_LIMIT", 2)
+    assert bundle_sources.outer_signatures(tmp_path / "config", names) is None
+
+
+async def test_a_folder_that_does_not_answer_is_not_waited_for(
+    bench: Bench, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def hang(_: Path) -> bundle_sources.Sources:
+        answers.wait()
+        return bundle_sources.Sources()
+
+    monkeypatch.setattr(bundle_module, "read_sources", hang)
+    bench.bundles = Bundles(
+        bench.layout, processes, bench.toolchains, entry=bench._enter, look_timeout=0.05
+    )
+    try:
+        error = await bench.fails()
+    finally:
+        answers.set()
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.reason.key is ReasonKey.BUNDLE_UNUSABLE
+    assert bench.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("around", "told"), [("..", ".."), (".", "."), ("elsewhere", "."), (None, ".")]
+)
+async def test_files_may_come_from_the_folder_around_but_from_no_other(
+    bench: Bench, processes: Processes, around: str | None, told: str
+) -> None:
+    folder = None if around is None else bench.config_dir / around
+    bench.esphome.write_text(f"{ESPHOME}(folder.parent / 'around').write_text(arguments[4])")
+    bench.bundles = Bundles(
+        bench.layout,
+        processes,
+        bench.toolchains,
+        entry=bench._enter,
+        around=None if folder is None else Path(os.path.normpath(folder)),
+    )
+    await bench.make()
+    expected = os.path.normpath(bench.config_dir / told)
+    assert (bench.config_dir.parent / "around").read_text() == f"--around={expected}"

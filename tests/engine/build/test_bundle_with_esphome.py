@@ -107,56 +107,6 @@ async def test_a_changed_secret_makes_another_bundle(bench: Bench, sink: Sink) -
     assert second.sha256 != first.sha256
 
 
-async def test_a_file_outside_of_the_folder_is_named(bench: Bench, sink: Sink) -> None:
-    bench.configure("../outside.h")
-    with pytest.raises(BuildError, match=r"outside\.h") as failure:
-        await bench.make(sink)
-    assert failure.value.failure_reason is FailureReason.BUNDLE_INCOMPLETE
-
-
-@pytest.mark.parametrize("text", ["<<: !include ../secrets.yaml\n", "!include ../secrets.yaml\n"])
-async def test_secrets_of_the_folder_above_travel_cut_down_to_what_is_used(
-    bench: Bench, sink: Sink, text: str
-) -> None:
-    above = bench.config_dir.parent / "secrets.yaml"
-    above.write_text("wifi: hunter2\nhouse_alarm: 1234\n")
-    bench.write("secrets.yaml", text)
-    first = await bench.make(sink)
-    with tarfile.open(first.path) as archive:
-        secrets = archive.extractfile("secrets.yaml")
-        assert secrets is not None
-        assert secrets.read() == b"wifi: hunter2\n"
-        assert not [name for name in archive.getnames() if ".." in name]
-    assert not (await bench.make(sink)).fresh
-
-    # A change there makes another bundle.
-    above.write_text("wifi: hunter3\n")
-    assert (await bench.make(sink)).sha256 != first.sha256
-
-
-async def test_secrets_of_the_folder_above_that_are_taken_as_something_else_are_named(
-    bench: Bench, sink: Sink
-) -> None:
-    (bench.config_dir.parent / "secrets.yaml").write_text("wifi: hunter2\n")
-    bench.write("secrets.yaml", "<<: !include ../secrets.yaml\n")
-    bench.write(
-        "lamp.yaml",
-        "substitutions: !include ../secrets.yaml\n"
-        "esphome:\n  name: lamp\n  comment: !secret wifi\nhost:\n",
-    )
-    with pytest.raises(BuildError, match=r"\.\./secrets\.yaml"):
-        await bench.make(sink)
-
-
-async def test_linked_secrets_are_named(bench: Bench, sink: Sink) -> None:
-    above = bench.config_dir.parent / "secrets.yaml"
-    above.write_text("wifi: hunter2\n")
-    (bench.config_dir / "secrets.yaml").unlink()
-    (bench.config_dir / "secrets.yaml").symlink_to(above)
-    with pytest.raises(BuildError, match=r"\.\./secrets\.yaml"):
-        await bench.make(sink)
-
-
 async def test_an_invalid_configuration_is_said_in_esphomes_words(bench: Bench, sink: Sink) -> None:
     bench.write("lamp.yaml", "esphome:\n  name: lamp\nhost:\nnosuch:\n")
     with pytest.raises(BuildError, match="Component not found") as failure:

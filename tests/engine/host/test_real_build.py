@@ -38,6 +38,14 @@ CACHE = Path(__file__).parents[3] / ".cache" / "test-toolchains"
 CONTAINED = containment_here().degree is not Degree.UNCONTAINED
 
 LAMP = {"lamp.yaml": b"esphome:\n  name: lamp\nhost:\nlogger:\napi:\n"}
+AROUND = {
+    "esphome/manifest.json": b"{}",
+    "esphome/lamp.yaml": b"esphome:\n  name: lamp\n  includes: [../lib/level.h]\nhost:\nlogger:\n"
+    b"packages:\n  base: !include ../common/base.yaml\n",
+    "common/base.yaml": b"api:\ninterval:\n  - interval: 1s\n    then:\n      lambda: level();\n",
+    "lib/level.h": b"#pragma once\ninline int level() { return 1; }\n",
+}
+"""With files from outside of the folder of the configuration."""
 
 
 class RealBuilder(BuilderMachine):
@@ -101,7 +109,7 @@ async def end_of(guest: GuestCalls, attempt_id: str) -> AttemptState:
 async def test_a_guest_gets_what_it_would_have_built_itself(
     builder: RealBuilder, guest: GuestCalls
 ) -> None:
-    first = await guest.submit(LAMP)
+    first = await guest.submit(AROUND)
     assert await end_of(guest, first) is AttemptState.COMPLETED
     printed = [line for _, line in lines_of(await guest.events(first))]
     assert any("Compiling" in line or "Linking" in line for line in printed)
@@ -113,7 +121,7 @@ async def test_a_guest_gets_what_it_would_have_built_itself(
     assert status.memory_mib
 
     # The tree was kept: a second build compiles nothing but what changed, here nothing.
-    second = await guest.submit(LAMP)
+    second = await guest.submit(AROUND)
     assert await end_of(guest, second) is AttemptState.COMPLETED
     again = [line for _, line in lines_of(await guest.events(second))]
     assert sum(" CXX obj/" in line for line in again) < sum(" CXX obj/" in line for line in printed)

@@ -189,6 +189,28 @@ async def test_a_known_bundle_need_not_be_sent_again(
     assert await refused(guest.ask(third, bundle.sha256)) is ErrorCode.BUNDLE_NEEDED
 
 
+async def test_a_bundle_with_files_around_the_folder_is_built_in_the_folder_of_its_manifest(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    files = {
+        "esphome/manifest.json": b"{}",
+        "esphome/lamp.yaml": b"packages: [!include ../common/base.yaml]",
+        "common/base.yaml": b"base",
+    }
+    bundle, attempt_ids = guest.bundle(files), (builder.new_id(), builder.new_id())
+    await guest.put(attempt_ids[0], bundle)
+    for attempt_id in attempt_ids:
+        # The second time it is known as one that is unpacked.
+        await guest.ask(attempt_id, bundle.sha256)
+        await guest.end(attempt_id)
+    folders = [each.config_dir for each in builder.builds]
+    assert len(folders) == 2
+    for folder in folders:
+        assert folder.name == "esphome"
+        assert (folder / "lamp.yaml").read_bytes() == files["esphome/lamp.yaml"]
+        assert (folder / "../common/base.yaml").read_bytes() == b"base"
+
+
 async def test_why_a_tree_cannot_be_removed_is_told_without_its_path(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:

@@ -2,28 +2,29 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 import hashlib
 import json
 import logging
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 import re
 import tarfile
-from typing import Annotated
+from typing import Annotated, Final
 
 from ..clock import Time
 from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..const import FailureReason
 from ..job_log import OWN
 from ..reason import Reason, ReasonKey
+from ..threads import UnreliableThreads
 from .bundle_sources import (
+    LOOK_TIMEOUT,
     NAMES_LIMIT,
     Signature,
     Sources,
-    includes_secrets,
-    outer_secrets,
+    outer_signatures,
     read_sources,
     signature,
 )
@@ -34,6 +35,7 @@ from .model import BuildError, BuildRequest
 from .process.processes import LaunchError, Processes, ProcessResult
 from .result import forget_validated, read_validated
 from .toolchain.esphome_command import (
+    AROUND,
     Entry,
     EsphomeCall,
     enter_to_bundle,
@@ -47,11 +49,11 @@ _TIMEOUT = 900.0
 """Under a second here, several on a small board; packages may come over a slow connection."""
 _TAIL = 500
 _DATA = "data"
-_MANIFEST = "manifest.json"
+MANIFEST: Final = "manifest.json"
+"""The first file of a bundle, beside the configuration."""
 _MANIFEST_LIMIT = 1024 * 1024
 _LEFT_OUT = re.compile(r"Bundle: skipping file outside config directory: (.+)")
 _NO_BUNDLE_COMMAND = re.compile(r"invalid choice: 'bundle'")
-_OUTER_LIMIT = 100
 _NAMED = 3
 """Files that a message names."""
 
@@ -82,8 +84,8 @@ class _Record:
     size: Annotated[int, Number(0, 2**53)]
     names: _Line
     files: Annotated[Mapping[_Line, Signature], Keyed(NAMES_LIMIT)]
-    outer: Annotated[Mapping[_Line, Signature], Keyed(_OUTER_LIMIT)] = field(default_factory=dict)
-    """Secrets of folders around it, by absolute path."""
+    outer: Annotated[Mapping[_Line, Signature], Keyed(NAMES_LIMIT)] = field(default_factory=dict)
+    """Files behind links and outside of the folder, and the folders that they are in."""
 
 
 class Bundles:
@@ -96,12 +98,18 @@ class Bundles:
         toolchains: Toolchains,
         *,
         entry: Entry = enter_to_bundle,
+        around: Path | None = None,
+        look_timeout: float = LOOK_TIMEOUT,
         time: Time | None = None,
     ) -> None:
+        """``around``: the folder whose files a bundle may have; None: the configuration's own."""
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
         self._entry = entry
+        self._around = around
+        self._look_timeout = look_timeout
+        self._threads = UnreliableThreads()
         self._recent = RecentUse(time)
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -114,15 +122,15 @@ class Bundles:
         """
         async with self._lock(request.configuration):
             try:
-                sources, kept = await asyncio.to_thread(
-                    self._find, request.configuration, request.config_dir, request.esphome_version
-                )
+                sources, kept = await self._look(lambda: self._find(request))
                 if kept is not None:
                     return kept
                 toolchain = await self._toolchains.ensure(request.esphome_version, lines)
-                fresh, outer = await self._run(request, toolchain, lines)
+                started, fresh = await self._run(request, toolchain, lines)
                 self._recent.note(configuration_key(request.configuration))
-                return await asyncio.to_thread(self._keep, request, sources, fresh, outer)
+                names = await asyncio.to_thread(_read_manifest, fresh)
+                after = await self._look(lambda: _sources_of(request.config_dir, names, started))
+                return await asyncio.to_thread(self._keep, request, sources, fresh, after)
             except OSError as error:
                 raise BuildError(
                     FailureReason.BUILDER_ENVIRONMENT,
@@ -156,6 +164,10 @@ class Bundles:
         async with lock:
             return await asyncio.to_thread(self._discard_unused, self.folder / key)
 
+    async def _look[T](self, work: Callable[[], T]) -> T:
+        """Look at the folder of the configurations; raises OSError, also when it does not answer."""
+        return await self._threads.run(work, self._look_timeout)
+
     def _lock(self, configuration: str) -> asyncio.Lock:
         return self._locks[configuration_key(configuration)]
 
@@ -168,13 +180,15 @@ class Bundles:
 
     async def _run(
         self, request: BuildRequest, toolchain: Toolchain, lines: Callable[[Sequence[str]], None]
-    ) -> tuple[Path, Mapping[Path, Signature]]:
-        """Run ``esphome bundle``; return the bundle, and the outer secrets that are in it."""
+    ) -> tuple[int, Path]:
+        """Run ``esphome bundle``; return when that began (in nanoseconds), and the bundle."""
         folder = self._layout.bundle(request.configuration)
         # ESPHome's own data: what packages and external components it fetched.
         data_dir = folder / _DATA
         fresh = folder / "fresh.tar.gz"
-        await asyncio.to_thread(_prepare, folder, fresh, request.configuration)
+        started = await asyncio.to_thread(_prepare, folder, fresh, request.configuration)
+        outside = self._around is None or not request.config_dir.is_relative_to(self._around)
+        around = request.config_dir if outside else self._around
         call = EsphomeCall(
             config_dir=request.config_dir,
             data_dir=data_dir,
@@ -183,6 +197,7 @@ class Bundles:
                 "bundle",
                 str(request.config_dir / request.configuration),
                 f"--output={fresh}",
+                f"{AROUND}{around}",
             ),
         )
         said: deque[str] = deque(maxlen=_TAIL)
@@ -198,16 +213,13 @@ class Bundles:
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT, Reason(ReasonKey.ESPHOME_FAILED)
             ) from error
-        outer: Mapping[Path, Signature] = {}
-        error_ = await asyncio.to_thread(_judge, tuple(said), result, request)
-        if error_ is None:
-            outer, error_ = await asyncio.to_thread(
-                self._left_out, tuple(said), fresh, request.config_dir
-            )
-        if error_ is not None:
+        failure = await asyncio.to_thread(_judge, tuple(said), result, request)
+        if failure is None:
+            failure = await asyncio.to_thread(self._left_out, tuple(said), request.config_dir)
+        if failure is not None:
             lines(tuple(said))
-            raise error_
-        return fresh, outer
+            raise failure
+        return started, fresh
 
     def _validated(self, configuration: str, sha256: str) -> dict[str, Path]:
         folder = self._layout.bundle(configuration)
@@ -215,64 +227,39 @@ class Bundles:
             return {}
         return read_validated(folder / _DATA, configuration)
 
-    def _left_out(
-        self, said: Sequence[str], fresh: Path, config_dir: Path
-    ) -> tuple[Mapping[Path, Signature], BuildError | None]:
-        """Return the outer secrets that the bundle has nevertheless, and an error for all else."""
+    def _left_out(self, said: Iterable[str], config_dir: Path) -> BuildError | None:
+        """Return an error that names the files that are not in the bundle."""
         # What ESPHome fetched into the cache by itself, the builder's ESPHome fetches as well.
         cache = self._layout.root.resolve()
         paths = [Path(found[1].strip()) for line in said if (found := _LEFT_OUT.search(line))]
         left = [path for path in dict.fromkeys(paths) if not path.is_relative_to(cache)]
-        outer = self._outer_secrets(left, fresh, config_dir)
-        names = [os.path.relpath(path, config_dir) for path in left if path not in outer]
-        if not names:
-            return outer, None
+        if not left:
+            return None
+        names = [os.path.relpath(path, config_dir) for path in left]
         parameters = {"files": ", ".join(names[:_NAMED]), "count": str(len(names) - _NAMED)}
         many = len(names) > _NAMED
         key = ReasonKey.BUNDLE_LEAVES_OUT_MORE if many else ReasonKey.BUNDLE_LEAVES_OUT
-        return outer, BuildError(FailureReason.BUNDLE_INCOMPLETE, Reason(key, parameters))
+        return BuildError(FailureReason.BUNDLE_INCOMPLETE, Reason(key, parameters))
 
-    def _outer_secrets(
-        self, left: Sequence[Path], fresh: Path, config_dir: Path
-    ) -> dict[Path, Signature]:
-        """Return those of the files left out whose values the bundle has as secrets."""
-        outer = {
-            path: found
-            for path in left[:_OUTER_LIMIT]
-            if outer_secrets(path, config_dir) and (found := signature(path)) is not None
-        }
-        if not outer:
-            return {}
-        names = _read_manifest(fresh)
-        if "secrets.yaml" not in names:  # a link to them, which a bundle leaves out
-            return {}
-        others = (config_dir / name for name in names if not name.endswith("secrets.yaml"))
-        yaml = (path for path in others if path.suffix in (".yaml", ".yml"))
-        return {} if any(map(includes_secrets, yaml)) else outer
-
-    def _find(
-        self, configuration: str, config_dir: Path, esphome_version: str
-    ) -> tuple[Sources, Bundle | None]:
+    def _find(self, request: BuildRequest) -> tuple[Sources, Bundle | None]:
         """Return the present sources, and the last bundle if it was made from these."""
-        sources = read_sources(config_dir)
-        kept = self._kept(configuration, config_dir, esphome_version, sources)
+        sources = read_sources(request.config_dir)
+        kept = self._kept(request, sources)
         if kept is not None:
             # It is used a moment later: an eviction must not remove it.
             os.utime(kept.path.parent)
-            self._recent.note(configuration_key(configuration))
+            self._recent.note(configuration_key(request.configuration))
         return sources, kept
 
-    def _kept(
-        self, configuration: str, config_dir: Path, esphome_version: str, sources: Sources
-    ) -> Bundle | None:
+    def _kept(self, request: BuildRequest, sources: Sources) -> Bundle | None:
         """Return the last bundle if a new one would be the same."""
-        folder = self._layout.bundle(configuration)
+        folder = self._layout.bundle(request.configuration)
         try:
-            record = decode_json(_Record, self._record(configuration).read_bytes())
+            record = decode_json(_Record, self._record(request.configuration).read_bytes())
             path = folder / f"{record.sha256}.tar.gz"
             same = (
-                record.esphome_version == esphome_version
-                and record.config_dir == str(config_dir)
+                record.esphome_version == request.esphome_version
+                and record.config_dir == str(request.config_dir)
                 and record.names == sources.names
                 and all(sources.files.get(name) == each for name, each in record.files.items())
                 and all(signature(Path(name)) == each for name, each in record.outer.items())
@@ -284,17 +271,12 @@ class Bundles:
             return None
 
     def _keep(
-        self,
-        request: BuildRequest,
-        before: Sources,
-        fresh: Path,
-        outer: Mapping[Path, Signature],
+        self, request: BuildRequest, before: Sources, fresh: Path, after: Sources | None
     ) -> Bundle:
         """Move a new bundle to its place, and record its sources if they have not changed since."""
         folder = self._layout.bundle(request.configuration)
         record_path = self._record(request.configuration)
         _clear_time(fresh)
-        names = _read_manifest(fresh)
         with fresh.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = fresh.stat().st_size
@@ -304,20 +286,19 @@ class Bundles:
         for old in folder.glob("*.tar.gz"):
             if old != path:
                 old.unlink(missing_ok=True)
-        after = read_sources(request.config_dir)
-        # A package that ESPHome fetched can use it without listing it.
-        names |= {"secrets.yaml"} & after.files.keys()
-        files = {name: after.files[name] for name in names if name in after.files}
-        unchanged = all(before.files.get(name) == each for name, each in files.items())
-        if before.names is not None and len(files) == len(names) and unchanged:
+        if (
+            before.names is not None
+            and after is not None
+            and all(before.files.get(name) == each for name, each in after.files.items())
+        ):
             record = _Record(
                 request.esphome_version,
                 str(request.config_dir),
                 sha256,
                 size,
                 before.names,
-                files,
-                {str(path): each for path, each in outer.items()},
+                after.files,
+                after.outer,
             )
             record_path.write_bytes(encode_json(record))
         return Bundle(path, sha256, size, fresh=True)
@@ -326,10 +307,28 @@ class Bundles:
         return self._layout.bundle(configuration) / "bundle.json"
 
 
-def _prepare(folder: Path, fresh: Path, configuration: str) -> None:
+def _prepare(folder: Path, fresh: Path, configuration: str) -> int:
     (folder / _DATA).mkdir(parents=True, exist_ok=True)
-    fresh.unlink(missing_ok=True)
     forget_validated(folder / _DATA, configuration)
+    fresh.unlink(missing_ok=True)
+    fresh.touch()
+    return fresh.stat().st_ctime_ns
+
+
+def _sources_of(config_dir: Path, names: set[str], started: int) -> Sources | None:
+    """Return the present state of the files in a bundle; None when it cannot be told of some.
+
+    What is not in the folder itself is looked at only now: it must not have changed since the
+    bundle was begun.
+    """
+    present = read_sources(config_dir)
+    # A package that ESPHome fetched can use it without listing it.
+    names = names | {"secrets.yaml"} & present.files.keys()
+    files = {name: present.files[name] for name in names if name in present.files}
+    outer = outer_signatures(config_dir, names - files.keys())
+    if outer is None or any(each.changed > started for each in outer.values()):
+        return None
+    return Sources(present.names, files, outer)
 
 
 def _judge(said: Sequence[str], result: ProcessResult, request: BuildRequest) -> BuildError | None:
@@ -359,14 +358,15 @@ def _clear_time(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> set[str]:
-    """Return the files in the bundle, relative to the configuration folder."""
+    """Return the files whose content is in the bundle, relative to the configuration folder."""
     try:
         # ESPHome writes it first, so the rest need not be unpacked.
         with tarfile.open(path, "r|gz") as archive:
             member = archive.next()
-            file = archive.extractfile(member) if member and member.name == _MANIFEST else None
+            is_manifest = member is not None and PurePath(member.name).name == MANIFEST
+            file = archive.extractfile(member) if member is not None and is_manifest else None
             content = json.loads(file.read(_MANIFEST_LIMIT)) if file else {}
-        return {str(name) for name in content["files"]}
+        return {str(name) for name in (*content["files"], *content.get("depends", ()))}
     except (tarfile.TarError, EOFError, ValueError, KeyError, TypeError) as error:
         raise BuildError(
             FailureReason.BUNDLE_INCOMPLETE, Reason(ReasonKey.BUNDLE_UNREADABLE)

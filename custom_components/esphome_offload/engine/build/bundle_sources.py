@@ -1,11 +1,10 @@
 """The state of the configuration folder, by which a bundle is known to be up to date."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 import hashlib
 import os
 from pathlib import Path
-import re
 from typing import Annotated
 
 from ..codec import Number
@@ -13,8 +12,8 @@ from ..codec import Number
 NAMES_LIMIT = 20_000
 """With more files it is not a configuration folder but a whole disk."""
 _SKIPPED = "__pycache__"
-_SECRETS = frozenset({"secrets.yaml", "secrets.yml"})
-_INCLUDES_SECRETS = re.compile(rb"!include\b[^\n]*secrets\.ya?ml|file:[^\n]*secrets\.ya?ml")
+LOOK_TIMEOUT = 60.0
+"""Seconds; a second for the largest folders, more over a network."""
 
 
 _Integer = Annotated[int, Number(-(2**63), 2**64)]
@@ -35,11 +34,13 @@ class Sources:
     """The files of a folder by relative path, without hidden ones and those behind links.
 
     ``names`` is a digest of all names and of the targets of links: a new file can be used as well
-    as a changed one (``!include_dir_list``). None when it is unknown.
+    as a changed one (``!include_dir_list``). None when it is unknown. ``outer``: files behind
+    links and outside of the folder, and the folders that they are in.
     """
 
     names: str | None = None
     files: Mapping[str, Signature] = field(default_factory=dict)
+    outer: Mapping[str, Signature] = field(default_factory=dict)
 
 
 def read_sources(folder: Path) -> Sources:
@@ -68,22 +69,26 @@ def signature(path: Path) -> Signature | None:
         return None
 
 
-def outer_secrets(path: Path, config_dir: Path) -> bool:
-    """Return whether a file is the secrets of a folder around the configuration folder.
+def outer_signatures(config_dir: Path, names: Iterable[str]) -> dict[str, Signature] | None:
+    """Return the present signatures of files that are not in the folder itself, by path. Blocks.
 
-    As in ``<<: !include ../secrets.yaml``: the values that are used come from the folder's own
-    ``secrets.yaml``, which a bundle has with all that it includes.
+    Also of the folders that they are in, and of those below: a new file there changes them. None
+    when one is missing, or when there are too many.
     """
-    inside = config_dir.resolve()
-    return path.name in _SECRETS and path.parent != inside and inside.is_relative_to(path.parent)
-
-
-def includes_secrets(path: Path) -> bool:
-    """Return whether a YAML file takes a file of secrets as anything but secrets."""
-    try:
-        return _INCLUDES_SECRETS.search(path.read_bytes()) is not None
-    except OSError:
-        return True
+    real = config_dir.resolve()
+    folders = dict.fromkeys((config_dir / name).parent for name in names)
+    paths = [config_dir / name for name in names]
+    for folder in folders:
+        # Those around it hold all that Home Assistant has.
+        if real.is_relative_to(folder.resolve()):
+            continue
+        for root, _, _ in folder.walk():
+            paths.append(root)
+            if len(paths) > NAMES_LIMIT:
+                return None
+    found = {str(path): signature(path) for path in paths}
+    kept = {path: each for path, each in found.items() if each is not None}
+    return kept if len(kept) == len(found) else None
 
 
 def _signature(status: os.stat_result) -> Signature:

@@ -46,10 +46,13 @@ class BuildServices:
     far the latter are kept apart. Every process is one of ``processes``.
     """
 
-    def __init__(self, layout: CacheLayout, private: tuple[Path, ...]) -> None:
+    def __init__(
+        self, layout: CacheLayout, private: tuple[Path, ...], around: Path | None = None
+    ) -> None:
         """Put the parts together; blocks.
 
         ``private``: folders that builds of guests cannot see, except for their own in ``layout``.
+        ``around``: the folder whose files our own configurations may use on other machines.
         """
         self.layout = layout
         self._private = private
@@ -67,7 +70,7 @@ class BuildServices:
             self.firmware,
             compiler_cache=CompilerCache(self.compiler_caches, layout, guest=False),
         )
-        self.bundles = Bundles(layout, self.processes, self.toolchains)
+        self.bundles = Bundles(layout, self.processes, self.toolchains, around=around)
         self.flasher = FirmwareFlasher(layout, self.processes, self.toolchains)
         self.config_hashes = ConfigHashes(layout, self.processes, self.toolchains)
         self.containment = containment_here()

@@ -11,6 +11,7 @@ import threading
 from typing import Final, NoReturn
 import zlib
 
+from ..build.bundle import MANIFEST
 from ..build.model import BuildError
 from ..const import MIB, FailureReason
 from ..reason import Reason, ReasonKey
@@ -73,8 +74,12 @@ class _Member(tarfile.TarInfo):
         _refuse_holes()
 
 
-def unpack(bundle: Path, folder: Path, stop: threading.Event) -> None:
+def unpack(bundle: Path, folder: Path, stop: threading.Event) -> str:
     """Unpack a bundle (.tar.gz) into ``folder``, which must not be there yet. Blocking.
+
+    Returns where in it the configuration's folder is: where the manifest is, ESPHome's first file.
+    It is a folder below when the bundle also has files from outside of that; "" when it is the
+    folder itself.
 
     Files get the present time, not the bundle's (which is 1970 for each): ESPHome compares the
     time of a configuration with that of what it made of an earlier one. Raises BuildError
@@ -89,7 +94,7 @@ def unpack(bundle: Path, folder: Path, stop: threading.Event) -> None:
             gzip.open(bundle) as plain,
             tarfile.TarFile(fileobj=plain, tarinfo=_Member, stream=True) as archive,
         ):
-            _Unpacking(folder, stop).take_all(archive)
+            return _Unpacking(folder, stop).take_all(archive)
     except _DAMAGED as err:
         shutil.rmtree(folder, ignore_errors=True)
         raise _refused(f"it is damaged ({err})") from err
@@ -106,11 +111,15 @@ class _Unpacking:
         self._stop = stop
         self._left = UNPACKED_LIMIT
 
-    def take_all(self, archive: tarfile.TarFile) -> None:
+    def take_all(self, archive: tarfile.TarFile) -> str:
+        inside = ""
         for number, member in enumerate(_members(archive)):
             if number >= MEMBERS_LIMIT:
                 raise _refused("it holds too many files")
-            path = self._folder.joinpath(*_parts(member.name))
+            parts = _parts(member.name)
+            if number == 0 and parts[-1] == MANIFEST:
+                inside = "/".join(parts[:-1])
+            path = self._folder.joinpath(*parts)
             if member.isdir():
                 path.mkdir(parents=True, exist_ok=True)
             elif member.isreg():
@@ -119,6 +128,7 @@ class _Unpacking:
                 self._take(archive, member, path)
             else:
                 raise _refused(f"{member.name!r} is neither a file nor a folder")
+        return inside
 
     def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
         self._left -= member.size

@@ -36,10 +36,11 @@ class GuestWorkspace:
 
     async def has(self, configuration: str, sha256: str) -> bool:
         """Return whether this bundle is unpacked."""
-        return await asyncio.to_thread(_is_unpacked, self.layout, configuration, sha256)
+        found = await asyncio.to_thread(_unpacked, self.layout, configuration, sha256)
+        return found is not None
 
     async def prepare(self, configuration: str, sha256: str, bundle: Path | None) -> Path:
-        """Return the folder that a bundle is unpacked in; it is the same for all bundles of a device.
+        """Return the folder of the configuration in a bundle, which is unpacked if it is not yet.
 
         Raises BuildError (bundle_incomplete, builder_environment) and OSError. When cancelled
         it stops within a moment.
@@ -114,21 +115,24 @@ def _empty_tmp(guests: Path) -> None:
             CacheLayout(root).empty_tmp()
 
 
-def _is_unpacked(layout: CacheLayout, configuration: str, sha256: str) -> bool:
+def _unpacked(layout: CacheLayout, configuration: str, sha256: str) -> Path | None:
+    """Return the folder of the configuration; None when this bundle is not unpacked."""
     key = configuration_key(configuration)
     try:
-        known = layout.source_digest(key).read_text(encoding="ascii")
+        known, _, inside = layout.source_digest(key).read_text(encoding="utf-8").partition("\n")
     except OSError, UnicodeError:
-        return False
-    return known == sha256 and (layout.source(key) / configuration).is_file()
+        return None
+    folder = layout.source(key) / inside
+    return folder if known == sha256 and (folder / configuration).is_file() else None
 
 
 def _prepare(
     layout: CacheLayout, configuration: str, sha256: str, bundle: Path | None, stop: threading.Event
 ) -> Path:
     key = configuration_key(configuration)
-    folder, digest = layout.source(key), layout.source_digest(key)
-    if not _is_unpacked(layout, configuration, sha256):
+    digest = layout.source_digest(key)
+    config_dir = _unpacked(layout, configuration, sha256)
+    if config_dir is None:
         if bundle is None:
             raise BuildError(
                 FailureReason.BUILDER_ENVIRONMENT,
@@ -136,21 +140,23 @@ def _prepare(
             )
         # Not in TMPDIR: a build of this guest that runs meanwhile could put links in the way.
         fresh = layout.staging / uuid.uuid4().hex
-        unpack(bundle, fresh, stop)
-        if not (fresh / configuration).is_file():
+        inside = unpack(bundle, fresh, stop)
+        if not (fresh / inside / configuration).is_file():
             layout.discard(fresh)
             raise BuildError(
                 FailureReason.BUNDLE_INCOMPLETE,
                 Reason(ReasonKey.BUNDLE_LACKS, {"configuration": configuration}),
             )
         _forget_sources(layout, key)
+        folder = layout.source(key)
         folder.parent.mkdir(exist_ok=True)
         fresh.rename(folder)
-        digest.write_text(sha256, encoding="ascii")
+        digest.write_text(f"{sha256}\n{inside}", encoding="utf-8")
+        config_dir = folder / inside
     os.utime(digest)
     if stop.is_set():
         raise UnpackStopped
-    return folder
+    return config_dir
 
 
 def _forget_sources(layout: CacheLayout, key: str) -> None:

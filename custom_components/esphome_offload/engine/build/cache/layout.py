@@ -179,6 +179,11 @@ class CacheLayout:
         """Return the folder of one bundle, by ``configuration_key``."""
         return self.sources / key
 
+    def source_around(self, config_dir: Path) -> Path:
+        """Return the folder of the bundle that a configuration's folder is of."""
+        folders = (config_dir, *config_dir.parents)
+        return next((each for each in folders if each.parent == self.sources), config_dir)
+
     def source_digest(self, key: str) -> Path:
         """Return the file that says which bundle is unpacked; touched whenever that is used."""
         return self.sources / f"{key}.sha256"

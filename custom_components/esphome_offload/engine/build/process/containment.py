@@ -194,7 +194,7 @@ class GuestContainment:
         )
         certificates = (call.env.get(name, "") for name in CERTIFICATE_VARIABLES)
         read = (
-            call.config_dir,
+            self.layout.source_around(call.config_dir),
             *map(Path, (*_SETTINGS, *_KERNEL)),
             *_absolute(path for value in certificates for path in value.split(os.pathsep)),
         )

@@ -16,6 +16,8 @@ from .toolchains import Toolchain
 _MEMORY = GIB
 """Bytes of addresses; four times what a large configuration with fonts and images takes."""
 _BUNDLE_PROGRAM = Path(__file__).with_name("bundle_program.py")
+AROUND = "--around="
+"""An option of that program: the folder whose files a bundle may have."""
 
 
 class Entry(Protocol):
@@ -32,7 +34,7 @@ def enter_directly(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str,
 
 
 def enter_to_bundle(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
-    """Run the program that also keeps the validated configuration."""
+    """Run the program for bundles."""
     return (str(toolchain.python), "-P", str(_BUNDLE_PROGRAM), *arguments)
 
 
