@@ -1,6 +1,7 @@
 """Which versions there are: real uv, asking an index of our own."""
 
 import asyncio
+from pathlib import Path
 import sys
 
 import pytest
@@ -23,6 +24,7 @@ from .package_index import (
     FOR_OLD_PYTHON,
     NEWEST,
     OLDER,
+    write_other_index,
 )
 
 UNREACHABLE = "http://127.0.0.1:9/simple"
@@ -51,6 +53,14 @@ async def test_the_newest_stable_version_is_no_beta(versions: Versions) -> None:
 
 async def test_the_newest_of_all_counts_betas(versions: Versions) -> None:
     assert await versions.newest(prerelease=True) == BETA
+
+
+async def test_the_newest_is_that_of_all_indexes(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of Home Assistant's image is asked first, and may have an old one."""
+    monkeypatch.setenv("UV_EXTRA_INDEX_URL", write_other_index(tmp_path / "other"))
+    assert await versions.newest(prerelease=False) == NEWEST
 
 
 @pytest.mark.parametrize("version", [NEWEST, OLDER, BETA])

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 import logging
+import os
 from pathlib import Path
 import platform
 import re
@@ -29,6 +30,7 @@ _FRESH = 600.0
 """Seconds for which an index allows its pages to be kept; asking earlier gives the same answer."""
 _IMPATIENT = {"UV_HTTP_RETRIES": "1"}
 """A person waits for the answer, and can ask again."""
+_OF_ALL_INDEXES = ("--index-strategy", "unsafe-best-match")
 _RESOLVED = re.compile(r"^esphome==(\S+)$", re.MULTILINE)
 
 
@@ -125,6 +127,8 @@ class Versions:
                 "--no-header",
                 "--no-annotate",
                 *(("--prerelease", "allow") if prerelease else ()),
+                # Else the newest of the first index that has any.
+                *(() if "UV_INDEX_STRATEGY" in os.environ else _OF_ALL_INDEXES),
             )
         finally:
             await asyncio.to_thread(file.unlink)
