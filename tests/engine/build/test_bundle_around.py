@@ -153,6 +153,8 @@ async def test_a_chain_of_files_from_around_the_folder_is_the_same_configuration
     }
     assert await home.is_the_same_elsewhere()
     assert not (await home.make()).fresh
+    # ESPHome has imported the component, and left nothing beside it.
+    assert not list(home.folder.rglob("__pycache__"))
 
 
 async def test_pictures_and_headers_from_around_the_folder_travel(home: Home) -> None:

@@ -27,7 +27,7 @@ def call(tmp_path: Path) -> EsphomeCall:
 def test_esphome_runs_in_its_toolchain_and_writes_into_the_cache(tmp_path: Path) -> None:
     command = esphome_command(CacheLayout(tmp_path), enter_directly, TOOLCHAIN, call(tmp_path))
     assert command.argv == (
-        "/toolchain/bin/python", "-P", "-m", "esphome", "--dashboard", "compile", "lamp.yaml",
+        "/toolchain/bin/python", "-P", "-B", "-m", "esphome", "--dashboard", "compile", "lamp.yaml",
     )  # fmt: skip
     assert command.env["TZ"] == "Europe/Berlin"
     assert command.env["PATH"].startswith("/toolchain/bin:")
@@ -37,8 +37,8 @@ def test_esphome_runs_in_its_toolchain_and_writes_into_the_cache(tmp_path: Path)
 
 def test_a_bundle_is_made_by_a_program_of_ours_in_the_same_python(tmp_path: Path) -> None:
     command = esphome_command(CacheLayout(tmp_path), enter_to_bundle, TOOLCHAIN, call(tmp_path))
-    python, isolated, program = command.argv[:3]
-    assert (python, isolated) == ("/toolchain/bin/python", "-P")
+    *python, program = command.argv[:4]
+    assert python == ["/toolchain/bin/python", "-P", "-B"]
     assert Path(program).is_file()
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import threading
 import time
 
 import pytest
@@ -160,6 +161,27 @@ async def test_esphome_finds_what_was_validated_for_the_build_however_new_the_ma
     await bench.flash({"says": ["INFO OTA successful"]}, sink, saved_at=ahead)
     assert bench.seen()["cached"] == {f"{LAMP}.validated.json": pytest.approx(ahead)}
     assert list((bench.layout.flash(LAMP) / "storage").iterdir()) == []
+
+
+async def test_a_folder_that_does_not_answer_holds_up_no_flash(
+    bench: Bench, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    stat = Path.stat
+    main_file = bench.config_dir / LAMP
+
+    def hang(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == main_file:
+            answers.wait()
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", hang)
+    bench.flasher._look_timeout = 0.05
+    try:
+        await bench.flash({"says": ["INFO OTA successful"]}, sink)
+    finally:
+        answers.set()
+    assert "INFO OTA successful" in sink.output
 
 
 async def test_resolved_secrets_do_not_stay_behind(bench: Bench, sink: Sink) -> None:

@@ -69,3 +69,36 @@ async def test_trees_and_bundles_share_a_budget_and_orphans_are_pruned_in_time(
     await services.make_room(())
     assert not lamp[2].exists()
     await services.aclose()
+
+
+async def test_what_was_fetched_to_know_devices_and_hashes_counts_and_goes_by_its_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = CacheLayout(tmp_path / "cache")
+    services = BuildServices(layout, ())
+    await services.start()
+    clones = [
+        layout.packages / "packages" / "00000000",
+        layout.packages / "packages" / "11111111",
+        layout.config_hash / "external_components" / "22222222",
+    ]
+    for folder, used in zip(clones, (2, 3, 1), strict=True):
+        folder.mkdir(parents=True)
+        (folder / "pack").write_bytes(bytes(1_000_000))
+        os.utime(folder, (used, used))
+    just_now = layout.packages / "packages" / "33333333"
+    just_now.mkdir()
+    monkeypatch.setattr(services_module, "TREES_BUDGET", 1_500_000)
+    await services.make_room(None)
+    assert [folder.exists() for folder in clones] == [False, True, False]
+    monkeypatch.setattr(services_module, "TREES_BUDGET", 0)
+    await services.make_room(None)
+    assert not clones[1].exists()
+    assert just_now.exists(), "it may be in use"
+
+    await services.builder.clean("lamp.yaml")
+    assert just_now.exists()
+    await services.builder.clean("lamp.yaml", tools=True)
+    assert not layout.packages.exists()
+    assert not layout.config_hash.exists()
+    await services.aclose()

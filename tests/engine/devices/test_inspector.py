@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 import hashlib
+import os
 from pathlib import Path
 import subprocess
 
@@ -93,8 +94,11 @@ class TestPackages:
         assert fetched.node_name == "fetched"
         assert not fetched.remote_packages_missing
 
+        (fetched_here,) = packages.glob("packages/*/")
+        os.utime(fetched_here, (0, 0))
         again = (await ask_esphome(folder, ["a.yaml"]))["a.yaml"]
         assert again.node_name == "fetched"
+        assert fetched_here.stat().st_mtime > 0, "it is used, so others are removed first"
         assert [path.name for path in folder.iterdir()] == ["a.yaml"]
 
     async def test_what_cannot_be_fetched_stays_missing(

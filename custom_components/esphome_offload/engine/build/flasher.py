@@ -12,6 +12,7 @@ import time
 from ..const import FailureReason, Stage
 from ..job_log import OWN
 from ..reason import Reason, ReasonKey
+from ..threads import UnreliableThreads
 from .cache.layout import CacheLayout
 from .firmware import verify
 from .model import BuildError, BuildSink, FlashRequest
@@ -30,6 +31,8 @@ _TIMEOUT = 1800.0
 _STALLED = 60.0
 """Seconds without a sign that an upload advances. Erasing the flash takes some ten; ESPHome would
 wait for 160."""
+_LOOK_TIMEOUT = 10.0
+"""Seconds that the folder of the configurations has to answer."""
 _TAIL = 200
 _DONE = "OTA successful"
 """ESPHome then sleeps for a second and exits; the device restarts already."""
@@ -51,9 +54,12 @@ class FirmwareFlasher:
         *,
         entry: Entry = enter_directly,
         stalled: float = _STALLED,
+        look_timeout: float = _LOOK_TIMEOUT,
     ) -> None:
         """``stalled``: seconds after which an upload that does not advance is ended."""
         self._stalled = stalled
+        self._look_timeout = look_timeout
+        self._threads = UnreliableThreads()
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
@@ -73,7 +79,8 @@ class FirmwareFlasher:
         )
         data_dir = self._layout.flash(request.configuration)
         try:
-            await asyncio.to_thread(_prepare, data_dir, request)
+            saved = await self._saved(request.config_dir / request.configuration)
+            await asyncio.to_thread(_prepare, data_dir, request, saved)
             # As late as can be: from here on the file is only read by ESPHome.
             await verify(request.firmware)
             call = EsphomeCall(
@@ -102,6 +109,13 @@ class FirmwareFlasher:
             await asyncio.to_thread(_forget_configuration, data_dir)
         if failure is not None:
             raise failure
+
+    async def _saved(self, main_file: Path) -> float:
+        """Return when a configuration was saved; 0 if its folder does not say, or not in time."""
+        try:
+            return await self._threads.run(lambda: main_file.stat().st_mtime, self._look_timeout)
+        except OSError:  # TimeoutError is one
+            return 0.0
 
     async def _upload(
         self, command: Command, request: FlashRequest, sink: BuildSink
@@ -158,14 +172,13 @@ def _tries_again(line: str) -> bool:
     return found is not None and int(found[1]) > int(found[2]) - _EXTRA_TRIES
 
 
-def _prepare(data_dir: Path, request: FlashRequest) -> None:
+def _prepare(data_dir: Path, request: FlashRequest, saved: float) -> None:
     """Give ESPHome what was validated for the build, so that it does not validate again."""
     storage = data_dir / "storage"
     storage.mkdir(parents=True, exist_ok=True)
     _forget_configuration(data_dir)
-    main_file = request.config_dir / request.configuration
     # ESPHome validates again what is older than the main file, which may have been saved since.
-    now = max(time.time(), main_file.stat().st_mtime) if main_file.exists() else time.time()
+    now = max(time.time(), saved)
     for name, file in request.firmware.validated.items():
         target = storage / f"{request.configuration}.{name}"
         shutil.copy(file, target)

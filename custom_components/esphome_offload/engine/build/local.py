@@ -185,8 +185,12 @@ class LocalBuilder(Builder):
             if self._building:
                 reason = Reason(ReasonKey.TOOLS_IN_USE, {"label": self.label})
                 raise BuildError(FailureReason.BUILDER_UNAVAILABLE, reason)
-            doomed = await in_thread(lambda _stop: trash_all(self._layout))
+            doomed = await in_thread(lambda _stop: self._trash_all())
         await asyncio.to_thread(_remove, doomed)
+
+    def _trash_all(self) -> list[Path]:
+        fetched = map(self._layout.to_trash, self._layout.fetched)
+        return [*trash_all(self._layout), *(path for path in fetched if path is not None)]
 
     @property
     def folder(self) -> Path:

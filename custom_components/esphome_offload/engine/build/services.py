@@ -12,6 +12,7 @@ from ..tasks import BackgroundTasks
 from ..threads import in_thread
 from .bundle import Bundles
 from .cache.eviction import TREES_BUDGET, make_room
+from .cache.fetched import fetched_sources
 from .cache.layout import CacheLayout
 from .cache.orphans import prune_orphans
 from .compiler_cache import CompilerCache, CompilerCaches
@@ -117,7 +118,8 @@ class BuildServices:
         if known is not None:
             await in_thread(lambda stop: prune_orphans(self.layout, known, time.time(), stop))
         await self.toolchains.make_room()
-        await make_room((self.builder, self.bundles), TREES_BUDGET)
+        fetched = await asyncio.to_thread(fetched_sources, self.layout)
+        await make_room((self.builder, self.bundles, *fetched), TREES_BUDGET)
         await self.builder.refresh()
 
     async def aclose(self) -> None:

@@ -133,7 +133,7 @@ class EsphomeInspector(Inspector):
     def _command(self, toolchain: Toolchain, request: Path) -> Command:
         here = str(Path(__file__).parent)
         return Command(
-            argv=(str(toolchain.python), "-P", "-s", "-c", _START, here, str(request)),
+            argv=(*toolchain.python_command, "-s", "-c", _START, here, str(request)),
             cwd=self._layout.root,
             env=process_environment(
                 os.environ,

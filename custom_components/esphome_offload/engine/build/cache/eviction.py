@@ -15,8 +15,8 @@ from .removal import open_folder
 TOOLCHAINS_BUDGET: Final = 4 * GIB
 """Some fifteen versions; a person who tries more of them does not return to all."""
 TREES_BUDGET: Final = 20 * GIB
-"""A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental. Bundles, and what
-ESPHome fetches to make them, count as well."""
+"""A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental. Bundles count as
+well, and all that ESPHome fetches to make them and to know devices."""
 
 IN_USE: Final = 4 * 3600.0
 """Seconds; longer than any build or upload may take, so what was used before is not in use."""

@@ -129,6 +129,11 @@ class CacheLayout:
         return self.root / "config-hash"
 
     @property
+    def fetched(self) -> tuple[Path, ...]:
+        """ESPHome's data directories that belong to no configuration."""
+        return self.packages, self.config_hash
+
+    @property
     def bundles(self) -> Path:
         """One folder per configuration."""
         return self.root / "bundles"
@@ -209,7 +214,7 @@ class CacheLayout:
             self.tools,
             self.trees,
             self.all_flash,
-            self.config_hash,
+            *self.fetched,
             self.bundles,
             self.all_firmware,
             self.orphans,

@@ -29,13 +29,12 @@ class Entry(Protocol):
 
 def enter_directly(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
     """Run the toolchain's own Python, on this machine as it is."""
-    # -P: else a file of the user's folder, say json.py, would be taken for a module of ESPHome's.
-    return (str(toolchain.python), "-P", "-m", "esphome", *arguments)
+    return (*toolchain.python_command, "-m", "esphome", *arguments)
 
 
 def enter_to_bundle(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
     """Run the program for bundles."""
-    return (str(toolchain.python), "-P", str(_BUNDLE_PROGRAM), *arguments)
+    return (*toolchain.python_command, str(_BUNDLE_PROGRAM), *arguments)
 
 
 def enter_limited(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, ...]:
@@ -46,7 +45,7 @@ def enter_limited(toolchain: Toolchain, arguments: Sequence[str]) -> tuple[str, 
         " sys.argv[0] = 'esphome';"
         " runpy.run_module('esphome', run_name='__main__', alter_sys=True)"
     )
-    return (str(toolchain.python), "-P", "-c", limited, *arguments)
+    return (*toolchain.python_command, "-c", limited, *arguments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,14 @@ class Toolchain:
     bin: Path
 
     @property
+    def python_command(self) -> tuple[str, ...]:
+        """The beginning of a command line that runs its Python."""
+        # -P: else a file of the user's folder, say json.py, would be taken for a module of ESPHome's.
+        # -B: it writes no bytecode beside the user's components. That of the toolchain is there, and
+        # the programs that ESPHome runs still keep theirs.
+        return (str(self.python), "-P", "-B")
+
+    @property
     def ccache(self) -> Path:
         """The compiler cache's program, which may be missing."""
         return self.bin / "ccache"
@@ -302,7 +310,7 @@ class Toolchains:
         toolchain may not be the cause.
         """
         command = self._check(
-            toolchain, str(toolchain.python), "-P", "-s", "-m", "esphome", "version"
+            toolchain, *toolchain.python_command, "-s", "-m", "esphome", "version"
         )
         try:
             result, output = await self._processes.capture(command, timeout=_CHECK_TIMEOUT)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import hashlib
 from importlib import import_module
+import os
 from pathlib import Path
 
 TYPE_CHECKING = False
@@ -21,6 +23,7 @@ class Clones:
     def __init__(self, config_dir: str, data_dirs: list[str], *, fetch: bool) -> None:
         self.missing = 0
         self._data_dirs = [Path(config_dir, ".esphome"), *map(Path, data_dirs)]
+        self._own = Path(os.environ.get("ESPHOME_DATA_DIR", os.devnull))
         git: Any = import_module("esphome.git")
         packages: Any = import_module("esphome.components.packages")
         process = packages._process_remote_package  # noqa: SLF001
@@ -68,4 +71,11 @@ class Clones:
                 except OSError:
                     continue
                 break
-        return max(found)[1] if found else None
+        if not found:
+            return None
+        clone = max(found)[1]
+        if clone.is_relative_to(self._own):
+            # The least recently used are removed first.
+            with suppress(OSError):
+                os.utime(clone)
+        return clone
