@@ -110,6 +110,9 @@ def test_it_asks_for_no_rights(config: dict[str, Any]) -> None:
 def test_its_version_is_the_programs_so_that_it_names_an_image(config: dict[str, Any]) -> None:
     assert config["version"] == __version__
     assert f"## {__version__}\n" in (APP / "CHANGELOG.md").read_text()
+    labels = dict(re.findall(r'io\.hass\.(\w+)="([^"]*)"', (APP.parent / "Dockerfile").read_text()))
+    architectures = "|".join(sorted(config["arch"]))
+    assert labels == {"type": "app", "arch": architectures, "version": __version__}
 
 
 def test_its_options_are_options_of_the_program_within_their_limits(
