@@ -100,6 +100,7 @@ NETWORK: Final = (
 """What programs say that download something."""
 
 TOOLS: Final = (
+    fixed(r"\bccache: error: ", "The compiler cache cannot be used"),
     named(
         r"error while loading shared libraries: (lib[A-Za-z0-9_+.-]{1,40}\.so[0-9.]{0,12})",
         "error while loading shared libraries: {0}",

@@ -23,7 +23,7 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
     Toolchain,
     Toolchains,
 )
-from custom_components.esphome_offload.engine.const import GIB, MIB
+from custom_components.esphome_offload.engine.const import GIB, MIB, FailureReason
 
 from .conftest import Sink, uv_of
 from .package_index import NEWEST, write_index
@@ -126,6 +126,17 @@ async def test_clean_all_removes_it(bench: Bench, sink: Sink) -> None:
     await bench.builder.clean(LAMP)
     assert bench.layout.compiler_cache.exists()
     await bench.builder.clean(LAMP, tools=True)
+    assert not bench.layout.compiler_cache.exists()
+
+
+async def test_a_cache_that_cannot_be_used_is_removed_and_another_builder_is_asked(
+    bench: Bench, sink: Sink
+) -> None:
+    bench.layout.compiler_cache.mkdir(parents=True)
+    says = ["INFO Generating C++ source...", "[1/9] CXX a.o", "ccache: error: Not a directory"]
+    error = await bench.refused({"says": says, "exit": 1}, sink)
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.reason.line == "The compiler cache cannot be used"
     assert not bench.layout.compiler_cache.exists()
 
 

@@ -36,6 +36,7 @@ _INSTALLED: Final = re.compile(
     rf"\btool ({_NAME}) version ({_NAME}) is installed, but getting error"
 )
 _NO_MANIFEST: Final = re.compile(r"one of '(package|platform)\.json' manifest")
+_COMPILER_CACHE: Final = re.compile(r"\bccache: error: ")
 _MANIFEST_SIZE: Final = 1024**2
 
 
@@ -46,6 +47,8 @@ def find_damaged(layout: CacheLayout, lines: Iterable[str]) -> tuple[Package, ..
     for line in lines:
         if (tool := _INSTALLED.search(line)) is not None:
             found["idf", "tools", tool[1], tool[2]] = None
+        if _COMPILER_CACHE.search(line) is not None:
+            found["ccache",] = None
         if (manifest := _NO_MANIFEST.search(line)) is not None:
             found.update(dict.fromkeys(_without_manifest(layout, manifest[1])))
         if _DAMAGED.search(line) is None:
