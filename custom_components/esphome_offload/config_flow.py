@@ -23,6 +23,7 @@ from .coordinator import AnyConfigEntry, OffloadConfigEntry
 from .flows.app import AppSteps
 from .flows.options import OffloadOptionsFlow
 from .flows.reauth import ReauthSteps
+from .flows.several import SeveralSteps
 from .options import ENTRY_KIND_INSTANCE, EntryKey
 from .peering.entry import ENTRY_MINOR_VERSION, is_peer
 from .reasons import common_text
@@ -32,7 +33,7 @@ PROPOSED_FOLDER = "esphome"
 FOLDER_SCHEMA = probatio.Schema({probatio.Optional(EntryKey.CONFIG_DIR): TextSelector()})
 
 
-class OffloadConfigFlow(AppSteps, ReauthSteps, domain=DOMAIN):
+class OffloadConfigFlow(AppSteps, ReauthSteps, SeveralSteps, domain=DOMAIN):
     """Sets up "this instance" first, and then its peers."""
 
     VERSION = 1

@@ -1,6 +1,6 @@
 """Reasons of the engine, and other texts, in Home Assistant's language."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -49,6 +49,13 @@ def raise_if_pending(hass: HomeAssistant, jobs: Iterable[FirmwareJob]) -> None:
 def common_text(hass: HomeAssistant, key: str, **placeholders: str) -> str:
     """Return a text of our own that no exception, entity or dialog has."""
     text = _texts(hass, "common").get(f"component.{DOMAIN}.common.{key}", key)
+    return text.format_map(placeholders)
+
+
+@callback
+def error_text(hass: HomeAssistant, key: str, placeholders: Mapping[str, str]) -> str:
+    """Return an error of the config flow, where it stands in a description."""
+    text = _texts(hass, "config").get(f"component.{DOMAIN}.config.error.{key}", key)
     return text.format_map(placeholders)
 
 

@@ -94,7 +94,13 @@ def test_every_step_has_a_text_and_every_text_a_step(texts: Texts) -> None:
             if name.startswith("async_step_")
         }
         # These only lead to others.
-        assert set(texts[flow]["step"]) == steps - {"hassio", "reauth", "user", "zeroconf"}
+        assert set(texts[flow]["step"]) == steps - {
+            "hassio",
+            "reauth",
+            "system",
+            "user",
+            "zeroconf",
+        }
 
 
 def test_forms_ask_for_what_the_texts_describe(texts: Texts) -> None:
@@ -126,8 +132,11 @@ def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
         "app",
         "builder",
         "example_url",
+        "knowing",
         "label",
         "name",
+        "others",
+        "pin",
         "reason",
         "tried",
         "tries",
@@ -161,7 +170,7 @@ def test_every_other_common_text_is_used_and_the_reverse(texts: Texts) -> None:
         *(f"stage_{each}" for each in (*Stage, JobStatus.QUEUED)),
         *(f"logbook_{each}" for each in ("completed", "failed", "cancelled")),
     }
-    users = ("config_flow.py", "update.py", "system_health.py")
+    users = ("config_flow.py", "flows/several.py", "update.py", "system_health.py")
     written = set().union(*(literals(ROOT / name) for name in users))
     common = {key for key in texts["common"] if not key.startswith("containment_")}
     assert composed <= common

@@ -91,7 +91,7 @@ class DiscoverySteps(PairingSteps):
             if not errors:
                 return await self._async_continue()
             # There the address can be changed, and a certificate be accepted as it is.
-            return self._address_form("pair", {PeerKey.URL: urls[0]}, errors)
+            return await self._async_address_form("pair", {PeerKey.URL: urls[0]}, errors)
         return self.async_show_form(
             step_id="zeroconf_confirm",
             description_placeholders={**self._placeholders, "url": self.announced[0]},

@@ -1,6 +1,7 @@
 """Config flow: pair with a builder."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.core import callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
-from homeassistant.helpers.selector import BooleanSelector, TextSelector
+from homeassistant.helpers.selector import BooleanSelector, TextSelector, TextSelectorConfig
 import probatio
 
 from ..const import DOMAIN
@@ -40,12 +41,18 @@ from ..reasons import reason_text
 
 CONF_CODE: Final = "code"
 
-ADDRESS_SCHEMA = probatio.Schema(
-    {
-        probatio.Required(PeerKey.URL): TextSelector(),
-        probatio.Required(PeerKey.VERIFY_SSL, default=True): BooleanSelector(),
-    }
-)
+
+def _address_schema(*, multiline: bool) -> probatio.Schema:
+    return probatio.Schema(
+        {
+            probatio.Required(PeerKey.URL): TextSelector(TextSelectorConfig(multiline=multiline)),
+            probatio.Required(PeerKey.VERIFY_SSL, default=True): BooleanSelector(),
+        }
+    )
+
+
+ADDRESS_SCHEMA = _address_schema(multiline=False)
+ADDRESSES_SCHEMA = _address_schema(multiline=True)
 CODE_SCHEMA = probatio.Schema({probatio.Required(CONF_CODE): TextSelector()})
 
 EXAMPLE_URL: Final = "https://home.example.org"
@@ -59,6 +66,12 @@ _PAIRING_ERRORS: Final = {
     ErrorCode.TOO_NEW: "too_new",
 }
 
+
+LINK_REFUSALS: Final = {
+    ErrorCode.NOT_LENDING: DialFailure.NOT_LENDING.value,
+    ErrorCode.BUSY: DialFailure.BUSY.value,
+}
+"""What a refused link says of the builder, and not of who wanted it."""
 
 UNREACHED: Final = (ChannelClosed, DialError, IdentityError)
 """What keeps pairing from coming to a result."""
@@ -145,14 +158,21 @@ class PairingSteps(ConfigFlow):
                 errors = await self._async_find(urls, verify_ssl=user_input[PeerKey.VERIFY_SSL])
             if not errors:
                 return await self._async_continue()
-        return self._address_form(step_id, user_input or proposed, errors)
+        return await self._async_address_form(step_id, user_input or proposed, errors)
 
-    def _address_form(
+    async def _async_address_form(
         self, step_id: str, proposed: Mapping[str, Any], errors: dict[str, str]
     ) -> ConfigFlowResult:
+        schema = ADDRESS_SCHEMA
+        if step_id == "pair":
+            schema = ADDRESSES_SCHEMA
+            self._placeholders["pin"] = "?"
+            with suppress(IdentityError):  # which is said when it is needed
+                own = await async_get_identity(self.hass)
+                self._placeholders["pin"] = own.pin_sha256
         return self.async_show_form(
             step_id=step_id,
-            data_schema=self.add_suggested_values_to_schema(ADDRESS_SCHEMA, proposed),
+            data_schema=self.add_suggested_values_to_schema(schema, proposed),
             errors=errors,
             description_placeholders=self._placeholders,
         )
@@ -223,12 +243,15 @@ class PairingSteps(ConfigFlow):
             # The builder may have another identity by now: its owner gave the code.
             self._move(entry, settings.data, pin)
             return self.async_abort(reason="paired_again")
-        await self.async_set_unique_id(pin, raise_on_progress=False)
+        return await self._async_create(settings)
+
+    async def _async_create(self, settings: PeerSettings) -> ConfigFlowResult:
+        await self.async_set_unique_id(settings.public.pin_sha256, raise_on_progress=False)
         # A changed entry is set up again by its update listener.
         self._abort_if_unique_id_configured(
             updates=settings.data, reload_on_update=False, error="already_paired"
         )
-        return self.async_create_entry(title=paired.label, data=settings.data)
+        return self.async_create_entry(title=settings.label, data=settings.data)
 
     def _taken(self, pin_sha256: str) -> bool:
         """Return whether another entry than the one that is paired again is for this peer."""

@@ -13,7 +13,7 @@ from ..engine.protocol.hello import Refused
 from ..engine.protocol.identity import IdentityError, PublicKey
 from ..peering.caller import async_get_caller
 from ..peering.entry import PeerConfigEntry, PeerKey, PeerSettings
-from .pairing import PairingSteps, shown
+from .pairing import LINK_REFUSALS, PairingSteps, shown
 
 
 class ReauthSteps(PairingSteps):
@@ -46,7 +46,7 @@ class ReauthSteps(PairingSteps):
             if url is not None:
                 self._move(entry, {PeerKey.URL: url, PeerKey.VERIFY_SSL: verify_ssl})
                 return self.async_abort(reason="address_changed")
-        return self._address_form("reconfigure_peer", user_input or entry.data, errors)
+        return await self._async_address_form("reconfigure_peer", user_input or entry.data, errors)
 
     def _set_names(self, entry: PeerConfigEntry) -> None:
         """Name the peer; an error may replace ``label`` by that of another builder."""
@@ -75,12 +75,9 @@ class ReauthSteps(PairingSteps):
         except DialError as err:
             errors[PeerKey.URL] = self._dial_error(err, urls)
         except Refused as err:
-            known = {
-                ErrorCode.UNKNOWN_GUEST: "not_known_there",
-                ErrorCode.NOT_LENDING: DialFailure.NOT_LENDING.value,
-                ErrorCode.BUSY: DialFailure.BUSY.value,
-            }
-            errors[PeerKey.URL] = known.get(err.code, "another_builder")
+            unknown = err.code is ErrorCode.UNKNOWN_GUEST
+            refused = "not_known_there" if unknown else "another_builder"
+            errors[PeerKey.URL] = LINK_REFUSALS.get(err.code, refused)
         except ChannelClosed as err:
             lost = DialError(DialFailure.CANNOT_CONNECT, urls[0], str(err))
             errors[PeerKey.URL] = self._dial_error(lost, urls)

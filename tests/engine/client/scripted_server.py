@@ -61,6 +61,7 @@ class ScriptedServer:
     offer: Offer = field(default_factory=lambda: own_offer("0.1.0"))
     guests: set[PublicKey] = field(default_factory=set)
     label: str = "attic"
+    said_key: PublicKey | None = None
     window_time: float = 0.0
     refusal: ErrorCode | None = None
     link_refusal: ErrorCode | None = None
@@ -155,9 +156,9 @@ class ScriptedServer:
             return
         if self.refusal is not None:
             raise ProtocolError(self.refusal, "refused")
-        hello = Hello(
-            self.offer, self.identity.pin_sha256, self.label, self.window.state is not None
-        )
+        public, open_ = self.identity.public, self.window.state is not None
+        said = self.said_key or public
+        hello = Hello(self.offer, public.pin_sha256, self.label, open_, said)
         raw = await send_plain(socket, encode(hello))
         introduction = Introduction(self.offer, self.label)
         opening = Opening(socket, raw, self.identity, introduction)

@@ -171,7 +171,8 @@ class LinkServer:
     async def _say_hello(self, served: Served, socket: web.WebSocketResponse) -> Opening:
         label = served.label()
         pairing = served.window.state is not None
-        hello = Hello(served.offer, served.identity.pin_sha256, label, pairing)
+        public = served.identity.public
+        hello = Hello(served.offer, public.pin_sha256, label, pairing, public)
         said = await send_plain(socket, encode(hello))
         introduction = Introduction(served.offer, label, served.program)
         return Opening(socket, said, served.identity, introduction)

@@ -38,7 +38,8 @@ class Purpose:
 class Hello:
     """Builder → offloader, the first message: who is there. A hint until a handshake proves it.
 
-    ``pairing`` says whether a pairing window is open.
+    ``pairing`` says whether a pairing window is open. ``public_key`` is for offloaders that the
+    builder knows already, which can establish a link at once; older builders do not say it.
     """
 
     TYPE: ClassVar[str] = "hello"
@@ -46,6 +47,7 @@ class Hello:
     pin_sha256: Digest
     label: Label
     pairing: bool
+    public_key: PublicKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
