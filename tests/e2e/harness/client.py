@@ -113,6 +113,11 @@ class Client:
         flow = await self.post("config/config_entries/flow", {"handler": domain})
         return await self._walk("config/config_entries/flow", flow, answers)
 
+    async def remove_entry(self, entry_id: str) -> None:
+        """Remove a config entry."""
+        url = f"{self.url}/api/config/config_entries/entry/{entry_id}"
+        await _request(self.session, "DELETE", url, headers=self._headers)
+
     async def change_options(self, entry_id: str, part: str, **wanted: Json) -> None:
         """Change some options in a part of the menu, leaving the rest as the form shows it.
 
