@@ -32,6 +32,7 @@ from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import CoreDeviceLink
 from .inventory.network_probe import NetworkProbe
 from .inventory.refusals import refuse_impossible
+from .inventory.restart_reasons import RestartReasons
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
@@ -90,7 +91,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             builders=self.builders,
             flasher=build_services.flasher,
             firmware=build_services.firmware,
-            devices=CoreDeviceLink(self.inventory, NetworkProbe(hass)),
+            devices=CoreDeviceLink(self.inventory, NetworkProbe(hass), RestartReasons(hass)),
             configurations=self.inventory,
             settings=lambda: self.settings.of_queue(hass.config.time_zone, self.peering.expected),
             on_event=self._job_event,

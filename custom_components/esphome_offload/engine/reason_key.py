@@ -115,6 +115,7 @@ class ReasonKey(StrEnum):
     DEVICE_DISPLACED = "device_displaced", "Home Assistant is connected to another device where {device} should be; nothing was sent. Check its address, in its configuration and in Home Assistant; the firmware is built and can be uploaded later"
     ANOTHER_BUILD_RUNS = "another_build_runs", "{device} came back, but with another build"
     WENT_BACK = "went_back", "{device} went back to its old firmware: it restarted before the new one counted as good; its own log may say why"
+    WENT_BACK_AFTER = "went_back_after", "{device} went back to its old firmware: it restarted before the new one counted as good. It gives this reason: {restart}"
     UNVERIFIED_UNKNOWN = "unverified_unknown", "{device} took the firmware; whether it runs it is not known, because Home Assistant is not connected to it and it does not announce another build than before"
     UNVERIFIED_API = "unverified_api", "{device} took the firmware; whether it runs it is not known, because Home Assistant cannot connect to it. Check its API and the key for it in Home Assistant"
     DEVICE_NOT_BACK = "device_not_back", "{device} was flashed, but did not come back"

@@ -55,6 +55,13 @@ class Network(Protocol):
         """Return the build that a device announces under this name."""
 
 
+class Restarts(Protocol):
+    """What devices tell about their restarts; implemented by ``RestartReasons``."""
+
+    async def of(self, device: CoreDevice) -> str | None:
+        """Return the reason that a device gives, which has connected just now."""
+
+
 class LiveDevices(Protocol):
     """The devices of core's esphome; implemented by ``DeviceInventory``."""
 
@@ -78,11 +85,17 @@ class CoreDeviceLink(DeviceLink):
     """The devices that Home Assistant's own ``esphome`` integration is connected to."""
 
     def __init__(
-        self, devices: LiveDevices, network: Network, *, return_timeout: float = RETURN_TIMEOUT
+        self,
+        devices: LiveDevices,
+        network: Network,
+        restarts: Restarts,
+        *,
+        return_timeout: float = RETURN_TIMEOUT,
     ) -> None:
         """``return_timeout`` is how many seconds a restart may take."""
         self._devices = devices
         self._network = network
+        self._restarts = restarts
         self._return_timeout = return_timeout
 
     @override
@@ -161,6 +174,11 @@ class CoreDeviceLink(DeviceLink):
             if self._devices.is_of_another(request.configuration, each)
         )
         return next(others, None)
+
+    @override
+    async def restart_reason(self, request: JobRequest) -> str | None:
+        device = self._devices.find(request).core
+        return None if device is None else await self._restarts.of(device)
 
     @override
     def watch_restart(self, request: JobRequest) -> RestartWatch:

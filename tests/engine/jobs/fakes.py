@@ -292,6 +292,7 @@ class ScriptedDevices(DeviceLink):
         self.stays: list[Verdict] = []
         """Before ``later``, of one watch after the other."""
         self.names: dict[str, str] = {}
+        self.restarts: dict[str, str] = {}
         self.before: BuildInfo | None = replace(BUILD_INFO, build_time="before")
         self.intruders: dict[str, str] = {}
         self.listening: set[int] = set()
@@ -337,6 +338,10 @@ class ScriptedDevices(DeviceLink):
     @override
     def intruder(self, request: JobRequest) -> str | None:
         return self.intruders.get(request.device_name)
+
+    @override
+    async def restart_reason(self, request: JobRequest) -> str | None:
+        return self.restarts.get(request.device_name)
 
     @override
     def watch_restart(self, request: JobRequest) -> RestartWatch:

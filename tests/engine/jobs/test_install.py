@@ -184,6 +184,19 @@ async def test_a_device_that_goes_back_has_not_been_updated(harness: QueueHarnes
     assert job.replaced is not None
 
 
+async def test_the_reason_that_a_device_gives_for_going_back_is_told(
+    harness: QueueHarness,
+) -> None:
+    harness.keeper.node = Node("lamp", good_after=60.0)
+    harness.devices.later = Verdict.WENT_BACK
+    harness.devices.restarts["lamp"] = "brownout"
+    job = await harness.run()
+    assert job.outcome.failure_reason is FailureReason.ROLLED_BACK
+    assert job.outcome.error == Reason(
+        ReasonKey.WENT_BACK_AFTER, {"device": "lamp", "restart": "brownout"}
+    )
+
+
 async def test_a_device_that_cannot_go_back_is_not_waited_for(harness: QueueHarness) -> None:
     harness.keeper.node = Node("lamp")
     await harness.run()

@@ -79,6 +79,13 @@ class Devices:
         )
 
 
+class Restarts:
+    """Whose reason was asked for."""
+
+    async def of(self, device: CoreDevice) -> str | None:
+        return f"of {device.node_name}"
+
+
 class Network:
     """What listens and is announced, and who was asked for it."""
 
@@ -110,11 +117,11 @@ async def let_run() -> None:
 
 def patient(devices: Devices) -> CoreDeviceLink:
     """Return a link whose patience a test never sees the end of."""
-    return CoreDeviceLink(devices, Network(), return_timeout=60)
+    return CoreDeviceLink(devices, Network(), Restarts(), return_timeout=60)
 
 
 def impatient(devices: Devices) -> CoreDeviceLink:
-    return CoreDeviceLink(devices, Network(), return_timeout=0.01)
+    return CoreDeviceLink(devices, Network(), Restarts(), return_timeout=0.01)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +326,9 @@ async def test_presence_is_unknown_without_core_but_a_new_build_shows(devices: D
 async def test_a_boot_loader_that_goes_back_at_once_is_told_from_another_build(
     devices: Devices,
 ) -> None:
-    watch = CoreDeviceLink(devices, Network(), return_timeout=0.01).watch_restart(KITCHEN)
+    watch = CoreDeviceLink(devices, Network(), Restarts(), return_timeout=0.01).watch_restart(
+        KITCHEN
+    )
     assert watch.before == replace(OLD, config_hash=0)
     assert await watch.confirm(NEW, goes_back=True) is Verdict.WENT_BACK
     assert await watch.confirm(NEW, goes_back=False) is Verdict.ANOTHER_BUILD
@@ -349,6 +358,13 @@ async def test_a_device_that_goes_back_later_is_noticed_when_it_does(devices: De
     assert await stays is Verdict.WENT_BACK
 
 
+async def test_the_device_itself_is_asked_why_it_restarted(devices: Devices) -> None:
+    link = patient(devices)
+    assert await link.restart_reason(KITCHEN) == "of kitchen"
+    devices.device = None
+    assert await link.restart_reason(KITCHEN) is None
+
+
 async def test_a_device_that_stays_until_the_end_is_confirmed(devices: Devices) -> None:
     watch = await flashed(devices, patient(devices))
     assert await watch.stays(NEW, 0.01) is Verdict.CONFIRMED
@@ -367,7 +383,9 @@ async def test_a_device_that_is_away_at_the_end_is_judged_when_it_is_back(
 
 
 async def test_a_device_that_is_away_for_good_is_not_back(devices: Devices) -> None:
-    watch = await flashed(devices, CoreDeviceLink(devices, Network(), return_timeout=0.01))
+    watch = await flashed(
+        devices, CoreDeviceLink(devices, Network(), Restarts(), return_timeout=0.01)
+    )
     devices.disconnect()
     assert await watch.stays(NEW, 0.0) is Verdict.NOT_BACK
 
@@ -395,7 +413,7 @@ async def test_a_device_that_wakes_with_the_firmware_and_sleeps_again_has_it(
     devices: Devices,
 ) -> None:
     devices.change(online=False, deep_sleep=True)
-    watch = CoreDeviceLink(devices, Network(), return_timeout=60).watch_restart(KITCHEN)
+    watch = CoreDeviceLink(devices, Network(), Restarts(), return_timeout=60).watch_restart(KITCHEN)
     stays = asyncio.create_task(watch.stays(NEW, 0.05))
     await let_run()
     devices.connect(NEW)
@@ -416,7 +434,7 @@ async def test_a_device_whose_api_is_lost_listens_where_it_is_known_to_be(
     devices: Devices, network: Network
 ) -> None:
     devices.disconnect()
-    link = CoreDeviceLink(devices, network)
+    link = CoreDeviceLink(devices, network, Restarts())
     node = Node("kitchen", address="kitchen.local", ota_port=3232)
     assert not await link.listens(KITCHEN, node, 3232)
     for address in ("kitchen.local", "192.0.2.7"):
@@ -437,7 +455,7 @@ async def test_a_device_whose_api_is_lost_listens_where_it_is_known_to_be(
 
 
 def test_another_device_that_is_found_is_an_intruder(devices: Devices, network: Network) -> None:
-    link = CoreDeviceLink(devices, network)
+    link = CoreDeviceLink(devices, network, Restarts())
     assert link.intruder(KITCHEN) is None
     devices.known_others = {"kitchen"}
     assert link.intruder(KITCHEN) == "kitchen"
@@ -454,7 +472,7 @@ def test_another_device_that_is_found_is_an_intruder(devices: Devices, network: 
 async def test_another_device_is_not_taken_by_any_of_its_addresses(
     devices: Devices, network: Network, address: str
 ) -> None:
-    link = CoreDeviceLink(devices, network)
+    link = CoreDeviceLink(devices, network, Restarts())
     assert devices.device is not None
     hall = replace(
         devices.device,
@@ -477,7 +495,7 @@ async def test_a_device_announces_its_build_under_its_own_name(
     devices: Devices, network: Network
 ) -> None:
     network.announcements = {"kitchen": NEW, "hall": OLD}
-    link = CoreDeviceLink(devices, network)
+    link = CoreDeviceLink(devices, network, Restarts())
     assert await link.announced(KITCHEN) == NEW
     # Home Assistant does not know it.
     assert await link.announced(HALL) == OLD

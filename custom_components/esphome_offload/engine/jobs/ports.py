@@ -92,6 +92,9 @@ class DeviceLink(Protocol):
         """Return the name of another device that is where this one should be, if one is known."""
         return None
 
+    async def restart_reason(self, request: JobRequest) -> str | None:
+        """Return why it restarted, in ESPHome's words, if it says so; it has connected just now."""
+
     def watch_restart(self, request: JobRequest) -> RestartWatch:
         """Start to watch for a reconnect."""
 

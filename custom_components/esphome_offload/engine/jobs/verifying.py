@@ -81,7 +81,13 @@ class Verification:
             if why is None or self._presence is not Presence.ONLINE or await self._answers():
                 return why
         failure_reason, key = _FAILURES[verdict]
-        raise BuildError(failure_reason, Reason(key, {"device": self._name}))
+        parameters = {"device": self._name}
+        if verdict is Verdict.WENT_BACK:
+            why_restarted = await self._devices.restart_reason(self._job.request)
+            if why_restarted is not None:
+                key = ReasonKey.WENT_BACK_AFTER
+                parameters["restart"] = why_restarted
+        raise BuildError(failure_reason, Reason(key, parameters))
 
     async def _verdict(self) -> Verdict:
         """Wait until the device runs the firmware, and will not go back to the old one."""
