@@ -133,7 +133,10 @@ def test_its_options_are_options_of_the_program_within_their_limits(
 
 def test_its_variables_are_those_that_the_program_reads(config: dict[str, Any]) -> None:
     read = {each.envvar for command in (main, run) for each in parameters(command).values()}
-    assert set(config["environment"]) <= read
+    health = config["environment"]["ESPHOME_OFFLOAD_HEALTH"]
+    assert config["watchdog"].endswith(health)
+    assert "${ESPHOME_OFFLOAD_HEALTH:-/health}" in (APP.parent / "Dockerfile").read_text()
+    assert set(config["environment"]) - {"ESPHOME_OFFLOAD_HEALTH"} <= read
     folder = PurePath(config["environment"]["ESPHOME_OFFLOAD_DATA"])
     assert folder.parent == PurePath("/data"), "the folder that is kept, which others can list"
 
