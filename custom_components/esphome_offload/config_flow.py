@@ -133,8 +133,12 @@ class OffloadConfigFlow(AppSteps, ReauthSteps, SeveralSteps, domain=DOMAIN):
         """Start the discovery again that led here; it needs "this instance" first."""
         if self.discovery is None:
             return None
+        context = ConfigFlowContext(source=self.context["source"])
+        if (key := self.context.get("discovery_key")) is not None:
+            # By it Home Assistant discovers again what was removed.
+            context["discovery_key"] = key
         found = await self.hass.config_entries.flow.async_init(
-            DOMAIN, context=ConfigFlowContext(source=self.context["source"]), data=self.discovery
+            DOMAIN, context=context, data=self.discovery
         )
         if found["type"] is not FlowResultType.FORM:
             return None

@@ -14,9 +14,11 @@ from homeassistant.config_entries import (
     SOURCE_USER,
     SOURCE_ZEROCONF,
     ConfigEntryState,
+    ConfigFlowContext,
 )
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers.discovery_flow import DiscoveryKey
 from homeassistant.helpers.service_info.hassio import HassioServiceInfo
 from homeassistant.helpers.service_info.zeroconf import ZeroconfServiceInfo
 from yarl import URL
@@ -83,7 +85,10 @@ class Dialog:
     async def offered(cls, hass: HomeAssistant, app: HassioServiceInfo) -> Dialog:
         """Get word of the app from Supervisor."""
         flow = hass.config_entries.flow
-        context = {"source": SOURCE_HASSIO}
+        context = ConfigFlowContext(
+            source=SOURCE_HASSIO,
+            discovery_key=DiscoveryKey(domain="hassio", key=app.uuid, version=1),
+        )
         return cls(hass, await flow.async_init(DOMAIN, context=context, data=app))
 
     @classmethod

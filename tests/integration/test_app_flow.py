@@ -108,6 +108,8 @@ async def test_this_instance_is_set_up_first_and_the_app_is_offered_again(
     await following.submit()
     await hass.async_block_till_done()
     assert following.result["type"] is FlowResultType.CREATE_ENTRY
+    keys = following.result["result"].discovery_keys["hassio"]
+    assert [each.key for each in keys] == ["0" * 32], "it is offered again when it is removed"
 
 
 async def test_an_app_that_is_paired_with_is_not_offered_and_its_address_is_kept_right(
