@@ -47,7 +47,7 @@ ARROWS = {
 }
 
 MODULES = {
-    "coordinator": "coordinator events job_payload registry",
+    "coordinator": "coordinator events job_payload registry target_records",
     "common": "const errors identity_store issues markup options reasons storage websocket_stream",
 }
 """The parts that are modules at the top; all others there are platform files."""

@@ -1,7 +1,6 @@
 """OffloadCoordinator owns devices, jobs and builders, and notifies the entities."""
 
 from collections.abc import Callable, Container, Mapping
-from contextlib import suppress
 import logging
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.update_coordinator import BaseDataUpdateCoordinatorProtocol
 from homeassistant.util.hass_dict import HassKey
 
-from . import issues, registry
+from . import issues
 from .const import DOMAIN
 from .engine.build.services import BuildServices
 from .engine.const import REQUESTED_AUTO, Operation
@@ -23,10 +22,12 @@ from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
 from .engine.jobs.pool import BuilderPool
 from .engine.jobs.queue import JobQueue, JobRefused
 from .engine.listeners import Listeners
+from .engine.target import TargetId
 from .engine.tasks import CoalescedTask, stop_all
 from .errors import validation_error
 from .events import JobAnnouncer
 from .inventory.configuration_changes import ConfigurationChanges
+from .inventory.configuration_folder import FileChanges
 from .inventory.core_esphome import CoreEsphome
 from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import CoreDeviceLink
@@ -34,7 +35,7 @@ from .inventory.network_probe import NetworkProbe
 from .inventory.refusals import refuse_impossible
 from .inventory.restart_reasons import RestartReasons
 from .inventory.rollbacks import RollbackWatch
-from .inventory.tracker import DeviceChanges, DeviceInventory, OffloadDevice
+from .inventory.tracker import DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
 from .job_payload import JobDetails, RequestOptions
 from .lending.lender import Lender
@@ -42,6 +43,7 @@ from .options import OffloadOptions
 from .peering.entry import PeerConfigEntry
 from .peering.peers import Peering
 from .storage import JobPersistence
+from .target_records import TargetRecords
 
 type OffloadConfigEntry = ConfigEntry[OffloadCoordinator]
 type AnyConfigEntry = OffloadConfigEntry | PeerConfigEntry
@@ -67,7 +69,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.options: OffloadOptions | None = None
         self.settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
-        self._listeners = Listeners[Container[str] | None]()
+        self._listeners = Listeners[Container[TargetId] | None]()
         self._rollbacks = RollbackWatch(hass)
         self._announcer = JobAnnouncer(hass)
         core = CoreEsphome(hass)
@@ -81,9 +83,9 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             EsphomeInspector(
                 build_services.layout, build_services.processes, build_services.toolchains
             ),
-            scanned=self._configurations_changed,
+            scanned=self._files_changed,
             changed=self._devices_changed,
-            last_mac=self.firmware.mac,
+            macs=self.firmware.macs,
         )
         self.queue = JobQueue(
             persistence=JobPersistence(hass),
@@ -103,13 +105,22 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             build_services.config_hashes,
             self.inventory,
             idle=lambda: not build_services.builder.slots.busy,
-            in_use=self.queue.is_running,
+            in_use=self.queue.uses,
+        )
+        self._records = TargetRecords(
+            hass,
+            inventory=self.inventory,
+            queue=self.queue,
+            firmware=self.firmware,
+            rollbacks=self._rollbacks,
+            build_services=build_services,
+            logs=logs,
         )
         self.peering = Peering(hass, self.builders, build_services, self.queue.wanted_attempts)
 
     @property
-    def devices(self) -> Mapping[str, OffloadDevice]:
-        """The devices by configuration file name; empty while no "this instance" is loaded."""
+    def devices(self) -> Mapping[TargetId, OffloadDevice]:
+        """The devices by target; empty while no "this instance" is loaded."""
         return MappingProxyType({}) if self._entry is None else self.inventory.devices
 
     async def async_start(self) -> None:
@@ -202,14 +213,13 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             if self.options is not options:
                 # Detached, stopped, or changed again while the folder was scanned.
                 return
-            self._remove_stale(entry)
-            registry.async_relink(self.hass, entry.entry_id, self.inventory.devices)
+            self._records.devices_changed(entry.entry_id)
         self.versions.start(options)
         await self.lender.async_apply(options)
 
     async def async_submit(
         self,
-        configuration: str,
+        target: TargetId,
         operation: Operation,
         *,
         context: Context | None = None,
@@ -218,39 +228,38 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """Check a request and queue it; see ``async_prepare`` and ``submit``."""
         context = context or Context(user_id=options.get("user_id"))
         options.setdefault("user_id", context.user_id)
-        return self.submit(await self.async_prepare(configuration, operation, **options), context)
+        return self.submit(await self.async_prepare(target, operation, **options), context)
 
     async def async_prepare(
-        self, configuration: str, operation: Operation, **options: Unpack[RequestOptions]
+        self, target: TargetId, operation: Operation, **options: Unpack[RequestOptions]
     ) -> JobRequest:
         """Check a request and return it ready to be submitted.
 
         Raises ServiceValidationError, translated, saying what to do.
         """
-        name = self._device(configuration).configuration.node_name
+        device = self._device(target)
         source = options.get("source", REQUESTED_AUTO)
         if source != REQUESTED_AUTO and self.builders.get(source) is None:
-            raise validation_error("unknown_source", device=name, source=source)
-        version = await self._async_target_version(
-            configuration, name, operation, options.get("version")
-        )
+            raise validation_error("unknown_source", device=device.name, source=source)
+        version = await self._async_target_version(device, operation, options.get("version"))
         address = options.get("address")
         try:
-            refuse_impossible(self._device(configuration), operation, version, address)
+            refuse_impossible(self._device(target), operation, version, address)
         except ServiceValidationError:
             # The file may have been corrected just now.
             await self.inventory.async_rescan()
-            refuse_impossible(self._device(configuration), operation, version, address)
+            refuse_impossible(self._device(target), operation, version, address)
         return JobRequest(
             operation=operation,
-            configuration=configuration,
-            device_name=name,
+            configuration=device.configuration.file_name,
+            device_name=device.name,
             esphome_version=version,
             requested_source=source,
             clean=options.get("clean", False),
             address=address,
-            from_version=self.installed_version(configuration),
+            from_version=self.installed_version(target),
             user_id=options.get("user_id"),
+            mac=device.mac,
         )
 
     @callback
@@ -259,7 +268,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
         ``context`` goes with the job's events. Raises ServiceValidationError.
         """
-        self._device(request.configuration)  # it may have been removed meanwhile
+        self._device(request.target)  # it may have been removed meanwhile
         try:
             with self._announcer.on_behalf_of(context):
                 return self.queue.submit(request)
@@ -285,9 +294,9 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """Wait until a job is terminal or waits for its device; cancelling this does not cancel it."""
         return await self.queue.wait(job.job_id)
 
-    def installed_version(self, configuration: str) -> str | None:
+    def installed_version(self, target: TargetId) -> str | None:
         """Return the ESPHome version that a device runs, as far as is known."""
-        running = self.firmware.running(configuration)
+        running = self.firmware.running(target)
         return None if running is None else running.esphome_version
 
     def job_details(self, job: FirmwareJob) -> JobDetails:
@@ -297,36 +306,37 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
     @callback
     @override
     def async_add_listener(
-        self, update_callback: CALLBACK_TYPE, context: Callable[[], str] | None = None
+        self, update_callback: CALLBACK_TYPE, context: Callable[[], TargetId] | None = None
     ) -> CALLBACK_TYPE:
         """Call ``update_callback`` after changes of devices, versions and jobs; returns unsubscribe.
 
-        With ``context``, which returns a configuration, only after those that concern it.
+        With ``context``, which returns a target, only after those that concern it.
         """
 
-        def changed(configurations: Container[str] | None) -> None:
-            if context is None or configurations is None or context() in configurations:
+        def changed(targets: Container[TargetId] | None) -> None:
+            if context is None or targets is None or context() in targets:
                 update_callback()
 
         return self._listeners.subscribe(changed)
 
-    def _device(self, configuration: str) -> OffloadDevice:
+    def _device(self, target: TargetId) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
             raise validation_error("no_config_folder")
-        if (device := self.devices.get(configuration)) is None:
-            raise validation_error("unknown_configuration", configuration=configuration)
+        if (device := self.devices.get(target)) is None:
+            raise validation_error("unknown_configuration", configuration=target)
         return device
 
     async def _async_target_version(
-        self, configuration: str, device_name: str, operation: Operation, version: str | None
+        self, device: OffloadDevice, operation: Operation, version: str | None
     ) -> str:
         if operation is Operation.UPLOAD:
-            if (firmware := await self.build_services.firmware.latest(configuration)) is None:
-                raise validation_error("nothing_built", device=device_name)
+            file = device.configuration.file_name
+            if (firmware := await self.build_services.firmware.latest(file)) is None:
+                raise validation_error("nothing_built", device=device.name)
             return firmware.build_info.esphome_version
         if not operation.builds:
             return self.versions.latest or ""
-        return await self.versions.async_target(version, device_name)
+        return await self.versions.async_target(version, device.name)
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
@@ -340,7 +350,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             if job.request.operation.builds:
                 self._pruning.request()
         self._announcer.announce(event, job)
-        self._listeners.notify((job.request.configuration,))
+        self._listeners.notify((job.request.target,))
 
     async def _async_prune_cache(self) -> None:
         """Keep the cache within its budgets, after a build: none waits for the disk."""
@@ -353,47 +363,19 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             _LOGGER.warning("The cache cannot be pruned: %s", err)
 
     @callback
-    def _configurations_changed(self, changes: DeviceChanges) -> None:
-        if self._entry is None:
-            return
-        for new, old in changes.renamed.items():
-            registry.async_rename(self.hass, old, new)
-            issues.async_rename(self.hass, old, new)
-            self.queue.rename(old, new)
-            self._rollbacks.rename(old, new)
-            self.hass.async_create_background_task(
-                self.build_services.firmware.rename(old, new), f"{DOMAIN} rename {old}"
-            )
-            self.firmware.rename(old, new)
-        self._remove_stale(self._entry)
-        for configuration in changes.removed:
-            job = self.queue.active(configuration)
-            if job is not None and job.waiting:
-                self.logs.append(job.job_id, (f"{configuration} was removed",))
-                self._entry.async_create_background_task(
-                    self.hass, self._async_drop(job.job_id), f"{DOMAIN} drop {job.job_id}"
-                )
-
-    async def _async_drop(self, job_id: str) -> None:
-        with suppress(JobRefused):  # it has ended meanwhile
-            await self.queue.cancel(job_id)
-
-    def _remove_stale(self, entry: OffloadConfigEntry) -> None:
-        if (known := self.inventory.known_files) is not None:
-            registry.async_remove_stale(self.hass, entry.entry_id, known)
-            issues.async_remove_stale(self.hass, known)
-            self.firmware.keep_only(known)
-            self._rollbacks.keep_only(known)
-
-    @callback
-    def _devices_changed(self, configurations: Container[str]) -> None:
+    def _files_changed(self, changes: FileChanges) -> None:
         if self._entry is not None:
-            registry.async_relink(self.hass, self._entry.entry_id, self.inventory.devices)
-            self._rollbacks.check(self.inventory.devices)
-            self.firmware.devices_changed(configurations)
-        self._firmware_changed(configurations)
+            self._records.files_changed(self._entry.entry_id, changes)
 
     @callback
-    def _firmware_changed(self, configurations: Container[str]) -> None:
+    def _devices_changed(self, targets: Container[TargetId]) -> None:
+        if self._entry is not None:
+            self._records.devices_changed(self._entry.entry_id)
+            self._rollbacks.check(self.inventory.devices)
+            self.firmware.devices_changed(targets)
+        self._firmware_changed(targets)
+
+    @callback
+    def _firmware_changed(self, targets: Container[TargetId]) -> None:
         self._changes.request()
-        self._listeners.notify(configurations)
+        self._listeners.notify(targets)

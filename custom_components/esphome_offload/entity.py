@@ -7,6 +7,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import BaseCoordinatorEntity
 
 from .coordinator import OffloadCoordinator
+from .engine.target import TargetId
 from .inventory.tracker import OffloadDevice
 from .registry import own_device_info
 
@@ -20,9 +21,9 @@ class OffloadEntity(BaseCoordinatorEntity[OffloadCoordinator]):
     _attr_has_entity_name = True
 
     def __init__(self, coordinator: OffloadCoordinator, device: OffloadDevice) -> None:
-        self.configuration: str = device.configuration.file_name
-        super().__init__(coordinator, lambda: self.configuration)
-        self._attr_unique_id = self.configuration
+        self.target = device.target
+        super().__init__(coordinator, lambda: self.target)
+        self._attr_unique_id = self.target
         core = device.core
         if core is not None and core.device_id is not None:
             self.device_entry = dr.async_get(coordinator.hass).async_get(core.device_id)
@@ -37,11 +38,12 @@ class OffloadEntity(BaseCoordinatorEntity[OffloadCoordinator]):
     @callback
     def async_registry_entry_updated(self) -> None:
         if self.registry_entry is not None:
-            # The configuration file was renamed.
-            self._attr_unique_id = self.configuration = self.registry_entry.unique_id
+            # The configuration file was renamed, or its device became known.
+            self.target = TargetId(self.registry_entry.unique_id)
+            self._attr_unique_id = self.target
 
     @override
     @callback
     def _handle_coordinator_update(self) -> None:
-        if self.configuration in self.coordinator.devices:
+        if self.target in self.coordinator.devices:
             super()._handle_coordinator_update()

@@ -60,5 +60,5 @@ class JobAnnouncer:
         return job_details(job, *self._ids(job), dt_util.utcnow(), self._text_of)
 
     def _ids(self, job: FirmwareJob) -> tuple[str | None, str | None]:
-        entity = registry.async_entity(self._hass, job.request.configuration)
+        entity = registry.async_entity(self._hass, job.request.target)
         return (None, None) if entity is None else (entity.device_id, entity.entity_id)

@@ -3,7 +3,7 @@
 Repairs are Markdown: texts that come from outside are shown without it.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +14,7 @@ from .const import DOMAIN
 from .engine.const import FailureReason, Operation
 from .engine.jobs.model import FirmwareJob, JobEvent
 from .engine.reason import Reason
+from .engine.target import TargetId, moved
 from .engine.text import without_markup
 from .reasons import reason_text
 
@@ -31,16 +32,16 @@ _PEER_INCOMPATIBLE: Final = "peer_incompatible"
 @callback
 def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) -> None:
     """Create or delete the repair about the firmware of a job that has ended."""
-    configuration = job.request.configuration
+    target = job.request.target
     if event is JobEvent.COMPLETED:
         # Cleaning brings no firmware.
         if job.request.operation is not Operation.CLEAN:
-            ir.async_delete_issue(hass, DOMAIN, f"{_ALTERED}_{configuration}")
+            ir.async_delete_issue(hass, DOMAIN, f"{_ALTERED}_{target}")
     elif event is JobEvent.FAILED and job.outcome.failure_reason is FailureReason.INTEGRITY:
         error = job.outcome.error
-        _create_of_configuration(
+        _create_of_target(
             hass,
-            configuration,
+            target,
             translation_key=_ALTERED,
             device=job.request.device_name,
             builder=job.routing.source_label or "",
@@ -51,13 +52,13 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
 @callback
 def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) -> None:
     """Create or delete the repair that a device runs the firmware again that ``job`` replaced."""
-    configuration = job.request.configuration
+    target = job.request.target
     if not back:
-        ir.async_delete_issue(hass, DOMAIN, f"{_ROLLED_BACK}_{configuration}")
+        ir.async_delete_issue(hass, DOMAIN, f"{_ROLLED_BACK}_{target}")
         return
-    _create_of_configuration(
+    _create_of_target(
         hass,
-        configuration,
+        target,
         translation_key=_ROLLED_BACK,
         device=job.request.device_name,
         version=job.request.esphome_version,
@@ -66,23 +67,33 @@ def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) 
 
 
 @callback
-def async_rename(hass: HomeAssistant, old: str, new: str) -> None:
-    """Keep the repairs about the firmware of a configuration file that was renamed."""
-    for key in (_ALTERED, _ROLLED_BACK):
-        issue = ir.async_get(hass).async_get_issue(DOMAIN, f"{key}_{old}")
-        if issue is not None:
+def async_rename(hass: HomeAssistant, old: TargetId, new: TargetId) -> None:
+    """Keep the repairs about the firmware of a target that is called otherwise now."""
+    for issue, key, target in _of_targets(hass):
+        if (now := moved(target, old, new)) != target:
             placeholders = issue.translation_placeholders or {}
-            _create_of_configuration(hass, new, translation_key=key, **placeholders)
+            _create_of_target(hass, now, translation_key=key, **placeholders)
             ir.async_delete_issue(hass, DOMAIN, issue.issue_id)
 
 
 @callback
-def async_remove_stale(hass: HomeAssistant, keep: Container[str] = ()) -> None:
-    """Delete the repairs about the firmware of all configurations but those to ``keep``."""
-    for domain, issue_id in tuple(ir.async_get(hass).issues):
-        configuration = issue_id.removeprefix(f"{_ALTERED}_").removeprefix(f"{_ROLLED_BACK}_")
-        if domain == DOMAIN and configuration != issue_id and configuration not in keep:
-            ir.async_delete_issue(hass, domain, issue_id)
+def async_remove_stale(
+    hass: HomeAssistant, is_gone: Callable[[TargetId], bool] = lambda _target: True
+) -> None:
+    """Delete the repairs about the firmware of targets that do not exist any more."""
+    for issue, _, target in _of_targets(hass):
+        if is_gone(target):
+            ir.async_delete_issue(hass, DOMAIN, issue.issue_id)
+
+
+def _of_targets(hass: HomeAssistant) -> list[tuple[ir.IssueEntry, str, TargetId]]:
+    """Return the repairs about firmware with their keys and targets."""
+    return [
+        (issue, key, TargetId(issue.issue_id.removeprefix(f"{key}_")))
+        for issue in ir.async_get(hass).issues.values()
+        for key in (_ALTERED, _ROLLED_BACK)
+        if issue.domain == DOMAIN and issue.issue_id.startswith(f"{key}_")
+    ]
 
 
 @callback
@@ -121,33 +132,34 @@ def async_set_unreadable(
 
 @dataclass(frozen=True, slots=True)
 class UnclearDevice:
-    """A node name and what its device could be mistaken for; ``can_choose``: among devices."""
+    """A device and what it could be mistaken for; ``can_choose``: among devices."""
 
-    node_name: str
+    file: str
+    name: str
     rivals: tuple[str, ...]
     can_choose: bool
 
 
 @callback
 def async_set_ambiguous(
-    hass: HomeAssistant, unclear: Mapping[str, UnclearDevice], *, complete: bool
+    hass: HomeAssistant, unclear: Mapping[TargetId, UnclearDevice], *, complete: bool
 ) -> None:
-    """Create the repairs about configurations (by file) whose device is unclear.
+    """Create the repairs about targets whose device is unclear.
 
     Delete all others if these are ``complete``.
     """
     for domain, issue_id in tuple(ir.async_get(hass).issues):
-        file = issue_id.removeprefix(f"{_AMBIGUOUS}_")
-        if complete and domain == DOMAIN and file != issue_id and file not in unclear:
+        target = issue_id.removeprefix(f"{_AMBIGUOUS}_")
+        if complete and domain == DOMAIN and target != issue_id and target not in unclear:
             ir.async_delete_issue(hass, domain, issue_id)
-    for file, device in unclear.items():
+    for target, device in unclear.items():
         _create_issue(
             hass,
-            f"{_AMBIGUOUS}_{file}",
+            f"{_AMBIGUOUS}_{target}",
             translation_key=_CHOOSE_DEVICE if device.can_choose else _AMBIGUOUS,
-            choose_for=file if device.can_choose else None,
-            file=file,
-            device=device.node_name,
+            choose_for=target if device.can_choose else None,
+            file=device.file,
+            device=device.name,
             rivals=", ".join(device.rivals),
         )
 
@@ -199,12 +211,12 @@ def async_delete_peer_incompatible(hass: HomeAssistant, entry_id: str) -> None:
     ir.async_delete_issue(hass, DOMAIN, f"{_PEER_INCOMPATIBLE}_{entry_id}")
 
 
-def _create_of_configuration(
-    hass: HomeAssistant, configuration: str, *, translation_key: str, **placeholders: str
+def _create_of_target(
+    hass: HomeAssistant, target: TargetId, *, translation_key: str, **placeholders: str
 ) -> None:
     _create_issue(
         hass,
-        f"{translation_key}_{configuration}",
+        f"{translation_key}_{target}",
         severity=ir.IssueSeverity.ERROR,
         translation_key=translation_key,
         # It may happen while nobody looks.
@@ -229,7 +241,7 @@ def _create_issue(
         issue_id,
         # The dialog is in repairs.py.
         is_fixable=choose_for is not None,
-        data=None if choose_for is None else {"file": choose_for},
+        data=None if choose_for is None else {"target": choose_for},
         is_persistent=is_persistent,
         severity=severity,
         translation_key=translation_key,

@@ -65,10 +65,12 @@ class AttemptDetails(TypedDict):
 class JobDetails(JobEventPayload):
     """All fields of a job; times are ISO 8601, UTC, ``stages`` seconds by stage.
 
+    ``target`` is what it is for: the configuration, or one of its devices with its MAC address.
     ``pending``: the firmware is built and waits for the device; ``message`` says so, or why it is
     not known whether the device runs it.
     """
 
+    target: str
     requested_source: str
     source_esphome_version: str | None
     routing_reason: str | None
@@ -134,6 +136,7 @@ def job_details(
     """Return all fields of a job, ready for JSON."""
     return {
         **event_payload(job, device_id, entity_id, now, text_of),
+        "target": job.request.target,
         "requested_source": job.request.requested_source,
         "source_esphome_version": job.routing.source_esphome_version,
         "routing_reason": None if job.routing.reason is None else text_of(job.routing.reason),

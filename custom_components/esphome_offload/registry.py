@@ -1,57 +1,66 @@
 """The entities and devices of this integration in Home Assistant's registries."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Mapping
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import DOMAIN
+from .engine.target import TargetId, moved
 from .inventory.tracker import OffloadDevice
 
 _UPDATE_DOMAIN = "update"
 
 
 def own_device_info(device: OffloadDevice) -> dr.DeviceInfo:
-    """Return the device of a configuration that has none in core's esphome."""
-    configuration = device.configuration
+    """Return the device of a target that has none in core's esphome."""
     return dr.DeviceInfo(
-        identifiers={(DOMAIN, configuration.node_name)},
-        name=configuration.friendly_name or configuration.node_name,
-        manufacturer="ESPHome",
+        identifiers={(DOMAIN, device.name)}, name=device.friendly_name, manufacturer="ESPHome"
     )
 
 
 @callback
-def async_entity(hass: HomeAssistant, configuration: str) -> er.RegistryEntry | None:
-    """Return the update entity of a configuration."""
+def async_entity(hass: HomeAssistant, target: TargetId) -> er.RegistryEntry | None:
+    """Return the update entity of a target."""
     registry = er.async_get(hass)
-    entity_id = registry.async_get_entity_id(_UPDATE_DOMAIN, DOMAIN, configuration)
+    entity_id = registry.async_get_entity_id(_UPDATE_DOMAIN, DOMAIN, target)
     return None if entity_id is None else registry.async_get(entity_id)
 
 
 @callback
-def async_rename(hass: HomeAssistant, old: str, new: str) -> None:
-    """Keep the entity of a configuration file that was renamed."""
-    if (entity := async_entity(hass, old)) and async_entity(hass, new) is None:
-        er.async_get(hass).async_update_entity(entity.entity_id, new_unique_id=new)
+def async_rename(hass: HomeAssistant, entry_id: str, old: TargetId, new: TargetId) -> None:
+    """Keep the entities of a target that is called otherwise now; see ``moved``."""
+    registry = er.async_get(hass)
+    for entity in er.async_entries_for_config_entry(registry, entry_id):
+        target = moved(TargetId(entity.unique_id), old, new)
+        if (
+            entity.domain == _UPDATE_DOMAIN
+            and target != entity.unique_id
+            and async_entity(hass, target) is None
+        ):
+            registry.async_update_entity(entity.entity_id, new_unique_id=target)
 
 
 @callback
-def async_remove_stale(hass: HomeAssistant, entry_id: str, keep: Container[str]) -> None:
-    """Remove the entities of removed configurations."""
+def async_remove_stale(
+    hass: HomeAssistant, entry_id: str, is_gone: Callable[[TargetId], bool]
+) -> None:
+    """Remove the entities of targets that do not exist any more."""
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, entry_id):
-        if entity.domain == _UPDATE_DOMAIN and entity.unique_id not in keep:
+        if entity.domain == _UPDATE_DOMAIN and is_gone(TargetId(entity.unique_id)):
             registry.async_remove(entity.entity_id)
     _remove_unused_devices(hass, entry_id)
 
 
 @callback
-def async_relink(hass: HomeAssistant, entry_id: str, devices: Mapping[str, OffloadDevice]) -> None:
+def async_relink(
+    hass: HomeAssistant, entry_id: str, devices: Mapping[TargetId, OffloadDevice]
+) -> None:
     """Link every entity to its device in core's esphome, else to one of our own."""
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, entry_id):
-        if (device := devices.get(entity.unique_id)) is None:
+        if (device := devices.get(TargetId(entity.unique_id))) is None:
             continue
         if device.core is not None and device.core.device_id is not None:
             device_id = device.core.device_id

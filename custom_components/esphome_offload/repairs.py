@@ -11,6 +11,7 @@ from homeassistant.helpers.selector import (
 import probatio
 
 from .coordinator import DATA_COORDINATOR
+from .engine.target import TargetId, configuration_of
 from .inventory.choices import NO_DEVICE
 
 _DEVICE = "device"
@@ -20,28 +21,27 @@ async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
     """Return the dialog of the only repair that has one."""
-    return ChooseDeviceFlow(str((data or {})["file"]))
+    return ChooseDeviceFlow(TargetId(str((data or {})["target"])))
 
 
 class ChooseDeviceFlow(RepairsFlow):
-    """Lets a person choose the device of a configuration; remembered until another is chosen."""
+    """Lets a person choose the device of a target; remembered until another is chosen."""
 
-    def __init__(self, file: str) -> None:
-        """``file`` is the name of the configuration."""
-        self._file = file
+    def __init__(self, target: TargetId) -> None:
+        self._target = target
 
     async def async_step_init(self, user_input: dict[str, str] | None = None) -> RepairsFlowResult:
         """Show the devices that it could be for."""
         inventory = self.hass.data[DATA_COORDINATOR].inventory
         if user_input is not None:
-            await inventory.async_choose(self._file, user_input[_DEVICE])
+            await inventory.async_choose(self._target, user_input[_DEVICE])
             return self.async_create_entry(data={})
         options = [
             SelectOptionDict(
                 value=device.mac,
                 label=f"{device.friendly_name} ({device.host or device.mac}, {device.mac})",
             )
-            for device in inventory.candidates(self._file)
+            for device in inventory.candidates(self._target)
             if device.mac is not None
         ]
         selector = SelectSelector(
@@ -54,5 +54,5 @@ class ChooseDeviceFlow(RepairsFlow):
         return self.async_show_form(
             step_id="init",
             data_schema=probatio.Schema({probatio.Required(_DEVICE): selector}),
-            description_placeholders={"file": self._file},
+            description_placeholders={"file": configuration_of(self._target)},
         )

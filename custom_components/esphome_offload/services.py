@@ -32,9 +32,10 @@ from .engine.const import (
     Operation,
 )
 from .engine.jobs.model import FirmwareJob
+from .engine.target import TargetId
 from .errors import validation_error
 from .reasons import outcome_text, raise_if_pending
-from .targets import async_configurations, has_target
+from .targets import async_targets, has_target
 
 
 class OffloadService(StrEnum):
@@ -135,12 +136,12 @@ def async_setup_services(hass: HomeAssistant) -> None:
 async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceResponse:
     """Start a job for each target, or none if one of them cannot be started."""
     coordinator = call.hass.data[DATA_COORDINATOR]
-    configurations = _configurations(call, coordinator)
-    address = _address(call, coordinator, configurations)
+    targets = _targets(call, coordinator)
+    address = _address(call, coordinator, targets)
     source = _source(call, coordinator)
     requests = [
         await coordinator.async_prepare(
-            configuration,
+            target,
             operation,
             version=call.data.get(ServiceField.VERSION),
             source=source,
@@ -149,11 +150,11 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
             address=address,
             user_id=call.context.user_id,
         )
-        for configuration in configurations
+        for target in targets
     ]
     # Nothing is awaited from here to the last submit, so that nothing changes in between.
-    _refuse_removed(coordinator, configurations)
-    _refuse_running(coordinator, configurations)
+    _refuse_removed(coordinator, targets)
+    _refuse_running(coordinator, targets)
     jobs = [coordinator.submit(request, call.context) for request in requests]
     fail_if_pending: bool | None = call.data.get(ServiceField.FAIL_IF_PENDING)
     if call.data[ServiceField.WAIT] or fail_if_pending:
@@ -173,8 +174,8 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
     if job_id is not None:
         return _jobs_response(call, coordinator, [await coordinator.async_cancel(job_id)])
 
-    configurations = _configurations(call, coordinator)
-    jobs = [job for name in configurations if (job := coordinator.queue.active(name)) is not None]
+    targets = _targets(call, coordinator)
+    jobs = [job for target in targets if (job := coordinator.queue.active(target)) is not None]
     # A job may end in between; the others are cancelled nevertheless.
     results = await asyncio.gather(
         *(coordinator.async_cancel(job.job_id) for job in jobs), return_exceptions=True
@@ -184,7 +185,7 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
         if isinstance(result, BaseException) and not isinstance(result, ServiceValidationError):
             raise result
     if not cancelled:
-        raise validation_error("nothing_to_cancel", devices=_names(coordinator, configurations))
+        raise validation_error("nothing_to_cancel", devices=_names(coordinator, targets))
     return _jobs_response(call, coordinator, cancelled)
 
 
@@ -193,8 +194,8 @@ async def _async_get_jobs(call: ServiceCall) -> ServiceResponse:
     coordinator = call.hass.data[DATA_COORDINATOR]
     jobs: Iterable[FirmwareJob] = reversed(coordinator.queue.jobs())
     if has_target(call.data):
-        wanted = set(_configurations(call, coordinator))
-        jobs = (job for job in jobs if job.request.configuration in wanted)
+        wanted = set(_targets(call, coordinator))
+        jobs = (job for job in jobs if job.request.target in wanted)
     if statuses := call.data.get(ServiceField.STATUS):
         jobs = (job for job in jobs if job.status in statuses)
     limit: int = call.data[ServiceField.LIMIT]
@@ -232,25 +233,25 @@ async def _async_open_pairing(call: ServiceCall) -> ServiceResponse:
     }
 
 
-def _configurations(call: ServiceCall, coordinator: OffloadCoordinator) -> list[str]:
+def _targets(call: ServiceCall, coordinator: OffloadCoordinator) -> list[TargetId]:
     if coordinator.options is None:
         raise validation_error("not_set_up")
     if coordinator.options.config_dir is None:
         raise validation_error("no_config_folder")
-    return async_configurations(call.hass, call.data, coordinator.devices)
+    return async_targets(call.hass, call.data, coordinator.devices)
 
 
 def _address(
-    call: ServiceCall, coordinator: OffloadCoordinator, configurations: Sequence[str]
+    call: ServiceCall, coordinator: OffloadCoordinator, targets: Sequence[TargetId]
 ) -> str | None:
     given: str | None = call.data.get(ServiceField.ADDRESS)
     if given is None:
         return None
-    if len(configurations) > 1:
+    if len(targets) > 1:
         raise validation_error(
             "address_needs_one_target",
-            count=str(len(configurations)),
-            devices=_names(coordinator, configurations),
+            count=str(len(targets)),
+            devices=_names(coordinator, targets),
         )
     # In lower case, because ESPHome takes the words SERIAL, OTA, MQTT and BOOTSEL for something
     # else. mDNS names of older devices have underscores.
@@ -277,15 +278,15 @@ def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
     return matching[0] if matching else given
 
 
-def _refuse_removed(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
-    """Refuse configurations that were removed while versions were looked up."""
-    for configuration in configurations:
-        if configuration not in coordinator.devices:
-            raise validation_error("unknown_configuration", configuration=configuration)
+def _refuse_removed(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> None:
+    """Refuse targets that were removed while versions were looked up."""
+    for target in targets:
+        if target not in coordinator.devices:
+            raise validation_error("unknown_configuration", configuration=target)
 
 
-def _refuse_running(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> None:
-    running = [name for name in configurations if coordinator.queue.is_running(name)]
+def _refuse_running(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> None:
+    running = [target for target in targets if coordinator.queue.is_running(target)]
     if running:
         raise validation_error("jobs_running", devices=_names(coordinator, running))
 
@@ -322,23 +323,20 @@ def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> Firmware
         if (job := coordinator.queue.get(job_id)) is None:
             raise validation_error("unknown_job", job_id=job_id)
         return job
-    configurations = _configurations(call, coordinator)
-    if len(configurations) > 1:
+    targets = _targets(call, coordinator)
+    if len(targets) > 1:
         raise validation_error("log_needs_one_way")
-    configuration = configurations[0]
-    newest = coordinator.queue.active(configuration) or coordinator.queue.last(configuration)
+    target = targets[0]
+    newest = coordinator.queue.active(target) or coordinator.queue.last(target)
     if newest is None:
-        raise validation_error("no_job_yet", device=_names(coordinator, configurations))
+        raise validation_error("no_job_yet", device=_names(coordinator, targets))
     return newest
 
 
-def _names(coordinator: OffloadCoordinator, configurations: Iterable[str]) -> str:
-    """Return the node names of configurations; for a removed one its file name."""
+def _names(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> str:
+    """Return the names of devices; of a removed one the target."""
     devices = coordinator.devices
-    return ", ".join(
-        devices[name].configuration.node_name if name in devices else name
-        for name in configurations
-    )
+    return ", ".join(devices[target].name if target in devices else target for target in targets)
 
 
 def _jobs_response(

@@ -1,4 +1,4 @@
-"""The configurations that a service call targets."""
+"""The configurations and devices that a service call targets."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -9,6 +9,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er, 
 from homeassistant.helpers.target import TargetSelection, async_extract_referenced_entity_ids
 
 from .const import DOMAIN
+from .engine.target import TargetId
 from .errors import validation_error
 
 _EXCLUDE = "exclude"
@@ -20,12 +21,12 @@ def has_target(data: Mapping[str, Any]) -> bool:
 
 
 @callback
-def async_configurations(
-    hass: HomeAssistant, data: Mapping[str, Any], known: Collection[str]
-) -> list[str]:
-    """Return the configurations (file names, sorted) that a service call targets.
+def async_targets(
+    hass: HomeAssistant, data: Mapping[str, Any], known: Collection[TargetId]
+) -> list[TargetId]:
+    """Return the targets (sorted) of a service call.
 
-    ``known`` are the existing configurations. An entity or a device that the call names must be
+    ``known`` are those that exist. An entity or a device that the call names must be
     ours; areas, floors, labels and groups contribute those of ours that they contain. What the
     call excludes is left out, however it is targeted.
     Raises ServiceValidationError for what is missing or foreign, and when nothing is left.
@@ -51,7 +52,7 @@ def async_configurations(
         if entity.platform == DOMAIN and entity.domain == Platform.UPDATE
     }
     excluded = _excluded(hass, selection)
-    found: set[str] = set()
+    found: set[TargetId] = set()
     for entity_id in sorted(selection.entity_ids - {ENTITY_MATCH_ALL}):
         # A group is not among the referenced: its members are. Neither is what is excluded.
         if entity_id in selected.referenced:
@@ -63,7 +64,7 @@ def async_configurations(
     if data.get(ATTR_ENTITY_ID) == ENTITY_MATCH_ALL:
         targeted |= ours.keys() - excluded
     found.update(
-        entity.unique_id
+        TargetId(entity.unique_id)
         for entity_id in targeted & ours.keys()
         if not (entity := ours[entity_id]).disabled and entity.unique_id in known
     )
@@ -87,8 +88,8 @@ def _own_entity(
     hass: HomeAssistant,
     ours: Mapping[str, er.RegistryEntry],
     entity_id: str,
-    known: Collection[str],
-) -> str:
+    known: Collection[TargetId],
+) -> TargetId:
     if (entity := ours.get(entity_id)) is not None:
         return _usable(entity, known)
     exists = er.async_get(hass).async_get(entity_id) or hass.states.get(entity_id)
@@ -99,10 +100,10 @@ def _of_device(
     hass: HomeAssistant,
     ours: Mapping[str, er.RegistryEntry],
     device_id: str,
-    known: Collection[str],
+    known: Collection[TargetId],
     excluded: Collection[str],
-) -> list[str]:
-    """Return the configurations of a device, which may belong to core's esphome, by its entities."""
+) -> list[TargetId]:
+    """Return the targets of a device, which may belong to core's esphome, by its entities."""
     # A device may include others: its children, and the parts that an old one was split into.
     devices = async_extract_referenced_entity_ids(
         hass, TargetSelection({"device_id": [device_id]}), primary_entities_only=False
@@ -117,11 +118,11 @@ def _of_device(
     return [_usable(entity, known) for entity in enabled or entities]
 
 
-def _usable(entity: er.RegistryEntry, known: Collection[str]) -> str:
+def _usable(entity: er.RegistryEntry, known: Collection[TargetId]) -> TargetId:
     if entity.disabled:
         raise validation_error("entity_disabled", entity=entity.entity_id)
     if entity.unique_id not in known:
         raise validation_error(
             "configuration_gone", entity=entity.entity_id, configuration=entity.unique_id
         )
-    return entity.unique_id
+    return TargetId(entity.unique_id)

@@ -1,4 +1,4 @@
-"""The update entity of each configuration."""
+"""The update entity of each target: a configuration, or one of its devices."""
 
 import re
 from typing import Any, override
@@ -17,6 +17,7 @@ from .coordinator import OffloadConfigEntry
 from .engine.const import FailureReason, JobStatus, Operation
 from .engine.jobs.model import FirmwareJob
 from .engine.jobs.router import Bind, Fail, Wait
+from .engine.target import TargetId, configuration_of
 from .engine.text import without_markup
 from .entity import OffloadEntity
 from .reasons import common_text, outcome_text, raise_if_pending, reason_text
@@ -32,24 +33,22 @@ async def async_setup_entry(
     entry: OffloadConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add an entity for every configuration that is there or appears."""
+    """Add an entity for every target that is there or appears."""
     coordinator = entry.runtime_data
-    entities: dict[str, OffloadUpdate] = {}
+    entities: dict[TargetId, OffloadUpdate] = {}
 
     @callback
     def follow() -> None:
         nonlocal entities
         devices = coordinator.devices
-        # A renamed configuration took its entity with it.
+        # A target that was renamed took its entity with it.
         entities = {
-            entity.configuration: entity
-            for entity in entities.values()
-            if entity.configuration in devices
+            entity.target: entity for entity in entities.values() if entity.target in devices
         }
         new = {
-            name: OffloadUpdate(coordinator, device)
-            for name, device in devices.items()
-            if name not in entities
+            target: OffloadUpdate(coordinator, device)
+            for target, device in devices.items()
+            if target not in entities
         }
         entities |= new
         if new:
@@ -90,12 +89,12 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     def job(self) -> FirmwareJob | None:
         """The job that goes on or waits, else the one that ended last."""
         queue = self.coordinator.queue
-        return queue.active(self.configuration) or queue.last(self.configuration)
+        return queue.active(self.target) or queue.last(self.target)
 
     @property
     @override
     def installed_version(self) -> str | None:
-        return self.coordinator.installed_version(self.configuration)
+        return self.coordinator.installed_version(self.target)
 
     @property
     @override
@@ -105,7 +104,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         The words hold the configuration's hash: one change that is skipped hides no other.
         """
         version = self.coordinator.versions.latest
-        changed = self.coordinator.firmware.change_id(self.configuration)
+        changed = self.coordinator.firmware.change_id(self.target)
         if version is None or changed is None or version != self.installed_version:
             return version
         return common_text(
@@ -129,16 +128,16 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     @property
     def _pending_version(self) -> str | None:
         """The version that is built and waits for the device."""
-        job = self.coordinator.queue.active(self.configuration)
+        job = self.coordinator.queue.active(self.target)
         return job.request.esphome_version if job is not None and job.pending else None
 
     @property
     @override
     def release_summary(self) -> str | None:
-        job = self.coordinator.queue.active(self.configuration)
+        job = self.coordinator.queue.active(self.target)
         if job is not None and job.pending_reason is not None:
             return reason_text(self.hass, job.pending_reason)
-        if self.coordinator.firmware.is_changed(self.configuration):
+        if self.coordinator.firmware.is_changed(self.target):
             return common_text(self.hass, "configuration_changed")
         return None
 
@@ -150,21 +149,19 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     @property
     @override
     def in_progress(self) -> bool:
-        job = self.coordinator.queue.active(self.configuration)
+        job = self.coordinator.queue.active(self.target)
         return job is not None and job.in_progress
 
     @property
     @override
     def update_percentage(self) -> int | None:
-        job = self.coordinator.queue.active(self.configuration)
+        job = self.coordinator.queue.active(self.target)
         return None if job is None else job.progress
 
     @property
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
-        changed = {
-            "configuration_changed": self.coordinator.firmware.is_changed(self.configuration)
-        }
+        changed = {"configuration_changed": self.coordinator.firmware.is_changed(self.target)}
         job = self.job
         if job is None:
             return dict.fromkeys(sorted(self._unrecorded_attributes)) | changed
@@ -190,7 +187,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
             # As ``latest_version`` has it, with words behind it.
             version = version.partition(" ")[0]
         job = await self.coordinator.async_submit(
-            self.configuration, Operation.INSTALL, version=version, context=self._context
+            self.target, Operation.INSTALL, version=version, context=self._context
         )
         job = await self.coordinator.async_wait(job)
         if job.status in (JobStatus.FAILED, JobStatus.CANCELLED):
@@ -214,7 +211,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         key = "notes_news" if version is None else "notes_news_of_version"
         news = common_text(self.hass, key, version=version or "")
         notes = [f"[{news}]({self.release_url})", self._outlook_note()]
-        if self.coordinator.firmware.is_changed(self.configuration):
+        if self.coordinator.firmware.is_changed(self.target):
             notes.insert(0, common_text(self.hass, "configuration_changed"))
         if (job := self.job) is not None:
             notes.append(self._job_note(job))
@@ -222,7 +219,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
     def _outlook_note(self) -> str:
         coordinator = self.coordinator
-        match coordinator.queue.outlook(self.configuration):
+        match coordinator.queue.outlook(configuration_of(self.target)):
             case Bind(builder_id=builder_id):
                 builder = coordinator.builders.get(builder_id)
                 return self._note("notes_builder", builder=builder.label if builder else builder_id)

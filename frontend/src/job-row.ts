@@ -74,7 +74,7 @@ export class JobRow extends Part {
   private async retry(): Promise<void> {
     const { job } = this;
     this.busy = true;
-    const again = await this.submit(job.configuration, job.operation, {
+    const again = await this.submit(job.target, job.operation, {
       ...(job.operation === "install" || job.operation === "compile"
         ? { version: job.esphome_version, source: job.requested_source }
         : {}),

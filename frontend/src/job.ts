@@ -207,7 +207,7 @@ export class OffloadJob extends Part {
 
   private async retry(job: Job): Promise<void> {
     const builds = job.operation === "install" || job.operation === "compile";
-    const again = await this.submit(job.configuration, job.operation, {
+    const again = await this.submit(job.target, job.operation, {
       ...(builds ? { version: job.esphome_version, source: job.requested_source } : {}),
       clean: job.clean,
     });
@@ -216,7 +216,7 @@ export class OffloadJob extends Part {
 
   private async buildHere(job: Job): Promise<void> {
     if (!isOver(job)) await this.cancel(job);
-    const again = await this.submit(job.configuration, job.operation, {
+    const again = await this.submit(job.target, job.operation, {
       version: job.esphome_version,
       source: "local",
       clean: job.clean,

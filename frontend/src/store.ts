@@ -45,7 +45,7 @@ export class Store {
 
   /** The job of a device that goes on or waits, else the one that ended last. */
   jobOf(device: Device): Job | undefined {
-    const jobs = this.sortedJobs().filter((job) => job.configuration === device.id);
+    const jobs = this.sortedJobs().filter((job) => job.target === device.id);
     return jobs.find((job) => !isOver(job)) ?? jobs[0];
   }
 

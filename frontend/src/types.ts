@@ -121,6 +121,7 @@ export interface Job {
   failure_reason: string | null;
   error: string | null;
   seconds: number;
+  target: string;
   requested_source: string;
   routing_reason: string | null;
   why_not: Record<string, string>;

@@ -31,6 +31,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import Ve
 from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 
 from ..engine.devices.folder import ScriptedInspector
 from ..engine.jobs.fakes import BUILD_INFO, Block, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
@@ -124,11 +125,16 @@ class Stage:
     bundles: None = None
     processes: None = None
     inspector: ScriptedInspector = field(default_factory=lambda: ScriptedInspector(NEWEST))
+    identities: dict[str, DeviceIdentity] = field(default_factory=dict)
+    """What devices say that are asked at an address."""
     closed: int = 0
     prunings: list[Collection[str] | None] = field(default_factory=list)
     """With the configurations that were known each time."""
 
     apply = BuildServices.apply
+
+    async def identity(self, address: str, _port: int) -> DeviceIdentity | None:
+        return self.identities.get(address)
 
     async def start(self) -> None:
         """End nothing: no process was started."""
@@ -176,6 +182,7 @@ def stage(tmp_path: Path) -> Generator[Stage]:
     with (
         patch(f"{package}.BuildServices", lambda *_: stage),
         patch(f"{package}.coordinator.EsphomeInspector", lambda *_: stage.inspector),
+        patch(f"{package}.inventory.network_probe.ask_identity", stage.identity),
         patch(f"{package}.peering.peers.PeerLink", stage.peers.link),
         patch(f"{package}.peering.peers.PeerBuilder", stage.peers.make),
     ):

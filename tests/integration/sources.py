@@ -114,7 +114,7 @@ class Code:
         if "translation_key" not in arguments:
             return
         keys = _constants(arguments["translation_key"], constants)
-        if name in ("async_create_issue", "_create_issue", "_create_of_configuration"):
+        if name in ("async_create_issue", "_create_issue", "_create_of_target"):
             if (
                 isinstance(key := arguments["translation_key"], ast.Name)
                 and key.id not in constants

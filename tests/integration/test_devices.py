@@ -420,12 +420,12 @@ class TestCoreDevices:
     ) -> None:
         core_device(hass, available=True)
         await pass_time(1)
-        assert coordinator.firmware.mac("lamp.yaml") == MAC
+        assert coordinator.firmware.macs("lamp.yaml") == (MAC,)
         (config_dir / "lamp.yaml").write_text(LAMP.replace("lamp", "desk"))
         (config_dir / "other.yaml").write_text(LAMP)
         await pass_time(31)
-        assert coordinator.firmware.mac("lamp.yaml") is None
-        assert coordinator.firmware.mac("other.yaml") == MAC
+        assert coordinator.firmware.macs("lamp.yaml") == ()
+        assert coordinator.firmware.macs("other.yaml") == (MAC,)
         (config_dir / "other.yaml").write_text(LAMP.replace("lamp", "shelf"))
         await pass_time(31)
         assert coordinator.devices["lamp.yaml"].core is None

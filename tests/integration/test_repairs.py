@@ -193,7 +193,9 @@ async def test_a_repair_from_before_a_restart_goes_when_all_is_known(
     hass: HomeAssistant, entry: MockConfigEntry, stage: Stage, pass_time: Pass
 ) -> None:
     issues.async_set_ambiguous(
-        hass, {"lamp.yaml": issues.UnclearDevice("lamp", ("x",), can_choose=False)}, complete=True
+        hass,
+        {"lamp.yaml": issues.UnclearDevice("lamp.yaml", "lamp", ("x",), can_choose=False)},
+        complete=True,
     )
     assert await hass.config_entries.async_setup(entry.entry_id)
     assert unclear(hass) == {"lamp.yaml": False}

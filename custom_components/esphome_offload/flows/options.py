@@ -1,6 +1,6 @@
 """Options flow of "this instance"."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, Final
@@ -35,7 +35,7 @@ _VERSION_ERRORS = {
     ReasonKey.VERSION_OTHER_PYTHON: "version_unsupported",
 }
 
-_FILES: Final = "files"
+_TARGETS: Final = "files"
 
 FIXED_VERSION_SCHEMA = probatio.Schema({probatio.Required(EntryKey.FIXED_VERSION): TextSelector()})
 
@@ -84,7 +84,7 @@ class OffloadOptionsFlow(LendingSteps):
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Ask what to change."""
-        choices = ["choices"] if self._files_with_choice() else []
+        choices = ["choices"] if self._targets_with_choice() else []
         return self.async_show_menu(
             step_id="init", menu_options=["settings", *choices, *self.guest_steps()]
         )
@@ -97,15 +97,17 @@ class OffloadOptionsFlow(LendingSteps):
         if coordinator is None:
             return self.async_abort(reason="not_loaded")
         if user_input is not None:
-            await coordinator.inventory.async_forget_choices(user_input[_FILES])
+            await coordinator.inventory.async_forget_choices(user_input[_TARGETS])
             return self.async_create_entry(data=dict(self.config_entry.options))
-        files = SelectSelector(
+        targets = SelectSelector(
             SelectSelectorConfig(
-                options=self._files_with_choice(), multiple=True, mode=SelectSelectorMode.LIST
+                options=list(self._targets_with_choice()),
+                multiple=True,
+                mode=SelectSelectorMode.LIST,
             )
         )
         return self.async_show_form(
-            step_id="choices", data_schema=probatio.Schema({probatio.Required(_FILES): files})
+            step_id="choices", data_schema=probatio.Schema({probatio.Required(_TARGETS): targets})
         )
 
     async def async_step_settings(
@@ -159,9 +161,9 @@ class OffloadOptionsFlow(LendingSteps):
         }
         return self.async_create_entry(data={**others, **chosen})
 
-    def _files_with_choice(self) -> list[str]:
+    def _targets_with_choice(self) -> Sequence[str]:
         coordinator = self.hass.data.get(DATA_COORDINATOR)
-        return [] if coordinator is None else coordinator.inventory.files_with_choice
+        return [] if coordinator is None else coordinator.inventory.targets_with_choice
 
     @property
     def _latest_version(self) -> str:

@@ -1,6 +1,6 @@
 """What a person chose where it was unclear which device a configuration is for."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 import logging
 from typing import Annotated
@@ -8,7 +8,7 @@ from typing import Annotated
 from homeassistant.core import HomeAssistant
 
 from ..engine.codec import CodecError, Text, decode, encode
-from ..engine.devices.model import Configuration
+from ..engine.target import TargetId, configuration_of, moved
 from ..storage import StatePersistence
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,62 +26,61 @@ class _Choice:
 
 
 class DeviceChoices:
-    """The choices by file name of the configuration."""
+    """The choices by target."""
 
     def __init__(self, hass: HomeAssistant) -> None:
         self._store = StatePersistence(hass, "chosen_devices")
-        self._chosen: dict[str, _Choice] = {}
+        self._chosen: dict[TargetId, _Choice] = {}
 
     async def async_load(self) -> None:
         """Load what was chosen before a restart."""
-        for file, raw in (await self._store.load() or {}).items():
+        for target, raw in (await self._store.load() or {}).items():
             try:
-                self._chosen[file] = decode(_Choice, raw)
+                self._chosen[TargetId(target)] = decode(_Choice, raw)
             except CodecError as err:
-                _LOGGER.warning("What was chosen for %s is damaged: %s", file, err)
+                _LOGGER.warning("What was chosen for %s is damaged: %s", target, err)
 
-    def get(self, configuration: Configuration, last_mac: str | None) -> str | None:
-        """Return the choice for a configuration, a MAC address or ``NO_DEVICE``.
+    def get(self, target: TargetId, node_name: str, macs: Collection[str]) -> str | None:
+        """Return the choice for a target, a MAC address or ``NO_DEVICE``.
 
-        One with another node name than then is for another device, except for the one that was
-        renamed.
+        One for a configuration that had another node name then is for another device, except for
+        those that it had (``macs``).
         """
-        choice = self._chosen.get(configuration.file_name)
-        if choice is None or (
-            choice.node_name != configuration.node_name and choice.device != last_mac
-        ):
+        choice = self._chosen.get(target)
+        if choice is None or (choice.node_name != node_name and choice.device not in macs):
             return None
         return choice.device
 
-    async def async_choose(self, configuration: Configuration, choice: str) -> None:
+    async def async_choose(self, target: TargetId, node_name: str, choice: str) -> None:
         """Remember a choice."""
-        self._chosen[configuration.file_name] = _Choice(choice, configuration.node_name)
+        self._chosen[target] = _Choice(choice, node_name)
         await self._store.save_now(self._content())
 
     @property
-    def files(self) -> list[str]:
-        """The configurations with a choice."""
+    def targets(self) -> list[TargetId]:
+        """The targets with a choice."""
         return sorted(self._chosen)
 
-    async def async_forget(self, files: Collection[str]) -> None:
+    async def async_forget(self, targets: Collection[TargetId]) -> None:
         """Forget choices."""
-        for file in files:
-            self._chosen.pop(file, None)
+        for target in targets:
+            self._chosen.pop(target, None)
         await self._store.save_now(self._content())
 
-    def rename(self, renamed: Mapping[str, str]) -> None:
-        """Keep the choices of files that were renamed; ``renamed`` has old names by new ones."""
-        for new, old in renamed.items():
-            if (choice := self._chosen.pop(old, None)) is not None:
-                self._chosen[new] = choice
-                self._store.save_soon(self._content)
+    def rename(self, old: TargetId, new: TargetId) -> None:
+        """Move choices to another target; see ``moved``."""
+        chosen = {moved(target, old, new): choice for target, choice in self._chosen.items()}
+        if chosen != self._chosen:
+            self._chosen = chosen
+            self._store.save_soon(self._content)
 
     def keep_only(self, files: Collection[str]) -> None:
-        """Forget the choices for files that do not exist any more."""
-        if gone := self._chosen.keys() - set(files):
-            for file in gone:
-                del self._chosen[file]
+        """Forget the choices for configurations that do not exist any more."""
+        gone = [target for target in self._chosen if configuration_of(target) not in files]
+        for target in gone:
+            del self._chosen[target]
+        if gone:
             self._store.save_soon(self._content)
 
     def _content(self) -> dict[str, object]:
-        return {file: encode(choice) for file, choice in self._chosen.items()}
+        return {target: encode(choice) for target, choice in self._chosen.items()}

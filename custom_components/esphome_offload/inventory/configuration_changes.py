@@ -14,6 +14,7 @@ from ..const import DOMAIN
 from ..engine.build.config_hash import ConfigHashes
 from ..engine.clock import SystemTime, Time
 from ..engine.jobs.ports import FolderUnavailableError
+from ..engine.target import TargetId, configuration_of
 from ..engine.tasks import CoalescedTask
 from .device_firmware import DeviceFirmware
 from .running_firmware import PresentHash, RunningFirmware
@@ -52,8 +53,8 @@ class ConfigurationChanges:
         self._idle = idle
         self._in_use = in_use
         self._time = time or SystemTime()
-        self._checked: dict[str, _Checked] = {}
-        self._again_at: dict[str, float] = {}
+        self._checked: dict[TargetId, _Checked] = {}
+        self._again_at: dict[TargetId, float] = {}
         self._task: CoalescedTask | None = None
         self._cancel: list[Callable[[], None]] = []
 
@@ -89,43 +90,47 @@ class ConfigurationChanges:
 
     async def _async_check(self) -> None:
         wanted = {
-            name: running
-            for name in self._configurations.devices
-            if (running := self._firmware.running(name)) is not None
+            target: running
+            for target in self._configurations.devices
+            if (running := self._firmware.running(target)) is not None
             and running.config_hash is not None
             and self._hashes.can_tell(running.esphome_version)
         }
-        for name, running in wanted.items():
-            files = self._configurations.files_state(name)
-            checked = files, running, self._firmware.present(name)
-            if self._checked.get(name) == checked and not self._due(name):
+        for target, running in wanted.items():
+            configuration = configuration_of(target)
+            files = self._configurations.files_state(configuration)
+            checked = files, running, self._firmware.present(target)
+            if self._checked.get(target) == checked and not self._due(target):
                 continue
             if self._task is None or not self._idle():
                 return
-            if not self._in_use(name) and await self._async_ask(name, running):
+            if not self._in_use(configuration) and await self._async_ask(target, running):
                 # What the answer has changed is looked at once more, and is cheap then.
-                self._checked[name] = files, running, self._firmware.present(name)
+                self._checked[target] = files, running, self._firmware.present(target)
 
-    def _due(self, name: str) -> bool:
-        again_at = self._again_at.get(name)
+    def _due(self, target: TargetId) -> bool:
+        again_at = self._again_at.get(target)
         return again_at is not None and self._time.monotonic() >= again_at
 
-    async def _async_ask(self, name: str, running: RunningFirmware) -> bool:
+    async def _async_ask(self, target: TargetId, running: RunningFirmware) -> bool:
         """Find out the hash of a configuration; returns whether that is done for now."""
-        fingerprint = await self._async_fingerprint(name)
+        configuration = configuration_of(target)
+        fingerprint = await self._async_fingerprint(configuration)
         if fingerprint is None:
             return False
-        self._again_at.pop(name, None)
+        self._again_at.pop(target, None)
         version = running.esphome_version
-        question = name, self._configurations.config_dir, version, self._hass.config.time_zone
-        present = self._firmware.present(name)
-        if present is None or (present.fingerprint, present.esphome_version) != (
-            fingerprint,
+        question = (
+            configuration,
+            self._configurations.config_dir,
             version,
-        ):
+            self._hass.config.time_zone,
+        )
+        present = self._firmware.present_of(configuration, fingerprint, version)
+        if present is None:
             config_hash = await self._hashes.calculate(*question)
             if config_hash is None:
-                self._again_at[name] = self._time.monotonic() + _AGAIN_AFTER
+                self._again_at[target] = self._time.monotonic() + _AGAIN_AFTER
                 return True
             present = PresentHash(fingerprint, version, config_hash)
         if (
@@ -136,9 +141,9 @@ class ConfigurationChanges:
         ):
             portable = await self._hashes.is_portable(*question, present.config_hash)
             present = replace(present, portable=portable)
-        if await self._async_fingerprint(name) != fingerprint:
+        if await self._async_fingerprint(configuration) != fingerprint:
             return False
-        self._firmware.set_present(name, present)
+        self._firmware.set_present(target, present)
         return True
 
     async def _async_fingerprint(self, name: str) -> str | None:

@@ -33,6 +33,7 @@ from homeassistant.helpers.event import TrackStates, async_track_state_change_fi
 
 from ..engine.devices.model import CoreDevice
 from ..engine.listeners import Listeners
+from .identity import Identity
 from .peer_address import peer_addresses
 
 __all__ = ["CoreDevice", "CoreEsphome", "mac_suffix_stem"]
@@ -315,7 +316,7 @@ class CoreEsphome:
         self._listeners.notify()
 
 
-def mac_suffix_stem(device: CoreDevice) -> str | None:
+def mac_suffix_stem(device: Identity) -> str | None:
     """Return the node name before a suffix of the MAC address; None without such a suffix."""
     found = _MAC_SUFFIX.fullmatch(device.node_name)
     if found is None or not (device.mac is None or device.mac.replace(":", "").endswith(found[2])):

@@ -1,6 +1,6 @@
 """DeviceFirmware: what each device runs, and whether its configuration changed since."""
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 import logging
 from typing import Annotated, Final
@@ -11,6 +11,7 @@ from homeassistant.util.network import is_ip_address
 from ..engine.codec import CodecError, Text, decode, encode
 from ..engine.const import JobStatus
 from ..engine.jobs.model import FirmwareJob
+from ..engine.target import TargetId, configuration_of, moved
 from ..storage import StatePersistence
 from .announced_firmware import AnnouncedFirmware, FirmwareAnnouncements
 from .matching import is_named
@@ -32,7 +33,7 @@ _MOST_UNMATCHED: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """What is stored of a configuration."""
+    """What is stored of a target."""
 
     running: RunningFirmware | None = None
     present: PresentHash | None = None
@@ -42,35 +43,35 @@ class _Record:
 class DeviceFirmware:
     """Keeps in ``.storage/esphome_offload.firmware`` what devices run.
 
-    ``changed`` is called with the configurations for which something changed.
+    ``changed`` is called with the targets for which something changed.
     """
 
     def __init__(
         self,
         hass: HomeAssistant,
-        devices: Callable[[], Mapping[str, OffloadDevice]],
-        changed: Callable[[Container[str]], None],
+        devices: Callable[[], Mapping[TargetId, OffloadDevice]],
+        changed: Callable[[Container[TargetId]], None],
     ) -> None:
         self._devices = devices
         self._changed = changed
         self._store = StatePersistence(hass, "firmware")
-        self._records: dict[str, _Record] = {}
+        self._records: dict[TargetId, _Record] = {}
         self._announcements = FirmwareAnnouncements(hass, self._announced)
         # Of devices whose configuration has not been found yet.
         self._unmatched: dict[str, AnnouncedFirmware] = {}
-        self._indexed: Mapping[str, OffloadDevice] | None = None
-        self._index: dict[str, list[str]] = {}
+        self._indexed: Mapping[TargetId, OffloadDevice] | None = None
+        self._index: dict[str, list[TargetId]] = {}
 
     async def async_load(self, jobs: Iterable[FirmwareJob]) -> None:
         """Load what was known before the restart, else what the jobs have flashed."""
         for name, raw in (await self._store.load() or {}).items():
             try:
-                self._records[name] = decode(_Record, raw)
+                self._records[TargetId(name)] = decode(_Record, raw)
             except CodecError as err:
                 _LOGGER.warning("What was known of the device of %s is damaged: %s", name, err)
         known = frozenset(self._records)
         for job in jobs:
-            if job.request.configuration not in known:
+            if job.request.target not in known:
                 self.note_job(job)
 
     async def async_start(self) -> None:
@@ -82,51 +83,69 @@ class DeviceFirmware:
         await self._announcements.async_stop()
         await self._store.save_now(self._content())
 
-    def running(self, configuration: str) -> RunningFirmware | None:
+    def running(self, target: TargetId) -> RunningFirmware | None:
         """Return what a device runs, as far as is known: it never contradicts the device."""
-        known = self._record(configuration).running
-        device = self._devices().get(configuration)
+        known = self._record(target).running
+        device = self._devices().get(target)
         core = None if device is None else device.core
         if core is not None and (core.online or known is None):
             return after_connection(known, core)
         return known
 
-    def present(self, configuration: str) -> PresentHash | None:
-        """Return the last hash of a configuration."""
-        return self._record(configuration).present
+    def present(self, target: TargetId) -> PresentHash | None:
+        """Return the last hash of the configuration of a target."""
+        return self._record(target).present
 
-    def change_id(self, configuration: str) -> str | None:
+    def present_of(
+        self, configuration: str, fingerprint: str, esphome_version: str
+    ) -> PresentHash | None:
+        """Return the hash of this state of a configuration if it is known for any target."""
+        for target, record in self._records.items():
+            present = record.present
+            if (
+                present is not None
+                and configuration_of(target) == configuration
+                and (present.fingerprint, present.esphome_version) == (fingerprint, esphome_version)
+            ):
+                return present
+        return None
+
+    def change_id(self, target: TargetId) -> str | None:
         """Return what tells the change of a configuration from others; None: it has not changed."""
-        running, present = self.running(configuration), self.present(configuration)
+        running, present = self.running(target), self.present(target)
         if present is None or not is_changed(running, present):
             return None
         return change_id(present, running)
 
-    def is_changed(self, configuration: str) -> bool | None:
+    def is_changed(self, target: TargetId) -> bool | None:
         """Return whether a configuration changed since its device was flashed; None: unknown."""
-        return is_changed(self.running(configuration), self.present(configuration))
+        return is_changed(self.running(target), self.present(target))
 
-    def mac(self, configuration: str) -> str | None:
-        """Return the MAC address of the device that a configuration had last."""
-        return self._record(configuration).mac
+    def macs(self, configuration: str) -> tuple[str, ...]:
+        """Return the MAC addresses of the devices that a configuration had last."""
+        return tuple(
+            record.mac
+            for target, record in self._records.items()
+            if record.mac is not None and configuration_of(target) == configuration
+        )
 
     @callback
     def note_job(self, job: FirmwareJob) -> None:
         """Take over what a job has flashed."""
         if job.status is JobStatus.COMPLETED and job.request.operation.flashes:
-            record = self._record(job.request.configuration)
+            record = self._record(job.request.target)
             running, present = RunningFirmware.flashed(job), record.present
             if running.fingerprint is not None and running.local_hash is not None:
                 present = PresentHash(
                     running.fingerprint, running.esphome_version, running.local_hash
                 )
             record = replace(record, running=running, present=present)
-            self._set(job.request.configuration, record)
+            self._set(job.request.target, record)
 
     @callback
-    def set_present(self, configuration: str, present: PresentHash) -> None:
-        """Set the hash of a configuration as it is now."""
-        record = self._record(configuration)
+    def set_present(self, target: TargetId, present: PresentHash) -> None:
+        """Set the hash of the configuration of a target as it is now."""
+        record = self._record(target)
         running = record.running
         if (
             running is not None
@@ -134,89 +153,101 @@ class DeviceFirmware:
             and running.esphome_version == present.esphome_version
         ):
             running = replace(running, local_hash=present.config_hash)
-        self._set(configuration, replace(record, running=running, present=present))
+        self._set(target, replace(record, running=running, present=present))
 
     @callback
-    def devices_changed(self, configurations: Container[str]) -> None:
+    def devices_changed(self, targets: Container[TargetId]) -> None:
         """Take over what devices say that are connected, and what new ones have announced."""
-        for configuration, device in self._devices().items():
-            if configuration in configurations and device.core is not None and device.core.online:
-                record = self._record(configuration)
-                running = after_connection(record.running, device.core)
+        for target, device in self._devices().items():
+            if target not in targets or device.core is None:
+                continue
+            record, mac = self._record(target), device.mac
+            if device.core.online:
+                record = replace(record, running=after_connection(record.running, device.core))
                 # One that is only at the address of a configuration may be another one.
-                own = is_named(device.core, device.configuration)
-                mac = device.core.mac if own else None
-                if mac is not None:
-                    self._take_from_others(configuration, mac)
-                record = replace(record, running=running, mac=mac or record.mac)
-                self._set(configuration, record, notify=False)
+                if mac is None and is_named(device.core, device.configuration):
+                    mac = device.core.mac
+            if mac is not None:
+                self._take_from_others(target, mac)
+                record = replace(record, mac=mac)
+            self._set(target, record, notify=False)
         for announced in tuple(self._unmatched.values()):
             self._announced(announced)
 
-    def _take_from_others(self, configuration: str, mac: str) -> None:
+    def _take_from_others(self, target: TargetId, mac: str) -> None:
         """Let no other configuration claim a device that has the name of this one."""
         for other, record in tuple(self._records.items()):
-            if other != configuration and record.mac == mac:
+            if other != target and record.mac == mac:
                 self._set(other, replace(record, mac=None), notify=False)
 
     @callback
-    def rename(self, old: str, new: str) -> None:
-        """Move what is known to the new name of a configuration."""
-        if (record := self._records.pop(old, None)) is not None:
-            self._records[new] = record
+    def rename(self, old: TargetId, new: TargetId) -> None:
+        """Move what is known to another target; see ``moved``."""
+        records = {
+            moved(target, old, new): record
+            for target, record in self._records.items()
+            if moved(target, old, new) == target or moved(target, old, new) not in self._records
+        }
+        if records != self._records:
+            self._records = records
             self._save()
 
     @callback
-    def keep_only(self, configurations: Collection[str]) -> None:
+    def keep_only(self, configurations: Container[str]) -> None:
         """Forget configurations that do not exist any more."""
-        if gone := self._records.keys() - set(configurations):
-            for configuration in gone:
-                del self._records[configuration]
+        gone = [
+            target for target in self._records if configuration_of(target) not in configurations
+        ]
+        for target in gone:
+            del self._records[target]
+        if gone:
             self._save()
 
     @callback
     def _announced(self, announced: AnnouncedFirmware) -> None:
-        if (configuration := self._device_of(announced)) is None:
+        if (target := self._device_of(announced)) is None:
             if len(self._unmatched) < _MOST_UNMATCHED:
                 self._unmatched[announced.node_name] = announced
             return
         self._unmatched.pop(announced.node_name, None)
-        record = self._record(configuration)
+        record = self._record(target)
         running = after_announcement(record.running, announced)
-        self._set(configuration, replace(record, running=running))
+        self._set(target, replace(record, running=running))
 
-    def _device_of(self, announced: AnnouncedFirmware) -> str | None:
-        """Return the only configuration whose device this can be."""
+    def _device_of(self, announced: AnnouncedFirmware) -> TargetId | None:
+        """Return the only target whose device this can be."""
         devices = self._devices()
         if self._indexed is not devices:
             self._indexed, self._index = devices, {}
-            for configuration, device in devices.items():
-                self._index.setdefault(_identity(device), []).append(configuration)
+            for target, device in devices.items():
+                self._index.setdefault(_identity(device), []).append(target)
         by_mac = self._index.get(announced.mac) if announced.mac else None
         found = by_mac or self._index.get(announced.node_name, [])
         if len(found) != 1 or (not by_mac and _is_elsewhere(announced, devices[found[0]])):
             return None
         return found[0]
 
-    def _record(self, configuration: str) -> _Record:
-        return self._records.get(configuration, _Record())
+    def _record(self, target: TargetId) -> _Record:
+        return self._records.get(target, _Record())
 
-    def _set(self, configuration: str, record: _Record, *, notify: bool = True) -> None:
-        if record != self._record(configuration):
-            self._records[configuration] = record
+    def _set(self, target: TargetId, record: _Record, *, notify: bool = True) -> None:
+        if record != self._record(target):
+            self._records[target] = record
             self._save()
             if notify:
-                self._changed((configuration,))
+                self._changed((target,))
 
     def _save(self) -> None:
         self._store.save_soon(self._content)
 
     def _content(self) -> dict[str, object]:
-        return {name: encode(record) for name, record in self._records.items()}
+        return {target: encode(record) for target, record in self._records.items()}
 
 
 def _identity(device: OffloadDevice) -> str:
     """Return the MAC address of a device, or its node name while that is not known."""
+    if device.mac is not None:
+        return device.mac
     if device.core is None:
         return device.configuration.node_name
     return device.core.mac or device.core.node_name

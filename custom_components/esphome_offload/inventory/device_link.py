@@ -16,11 +16,15 @@ from ..engine.jobs.ports import (
     RestartWatch,
     Verdict,
 )
+from ..engine.target import TargetId
+from .identity import Identity
 from .matching import Match, is_at
 
 # A small device starts in some ten seconds; one with a distant access point, or one that Home
 # Assistant only finds at its next attempt, takes a minute and more.
 RETURN_TIMEOUT: Final = 120.0
+_API_PORT: Final = 6053
+"""Of a device whose configuration is not known."""
 
 _MONTHS: Final = [
     "jan",
@@ -54,6 +58,9 @@ class Network(Protocol):
     async def announced(self, node_name: str) -> BuildInfo | None:
         """Return the build that a device announces under this name."""
 
+    async def identity(self, address: str, port: int) -> Identity | None:
+        """Return what the device with its API there says of itself."""
+
 
 class Restarts(Protocol):
     """What devices tell about their restarts; implemented by ``RestartReasons``."""
@@ -68,11 +75,11 @@ class LiveDevices(Protocol):
     def live_devices(self) -> Sequence[CoreDevice]:
         """Return all of them."""
 
-    def is_of_another(self, configuration: str, device: CoreDevice) -> bool:
-        """Return whether a device is known not to be that of a configuration."""
+    def is_of_another(self, target: TargetId, device: Identity) -> bool:
+        """Return whether a device is known not to be that of a target."""
 
     def find(self, request: JobRequest) -> Match:
-        """Return the device of the configuration of a job."""
+        """Return the device that a job is for."""
 
     def updating(self, device: CoreDevice) -> bool:
         """Return whether core itself is updating it."""
@@ -131,12 +138,14 @@ class CoreDeviceLink(DeviceLink):
             where = node.address if node is not None and address == CONFIGURED else address
             return where is None or not any(is_at(each, where) for each in others)
 
-        return tuple(filter(is_free, self._expected_at(device, node)))
+        return tuple(filter(is_free, self._expected_at(request, device, node)))
 
     @staticmethod
-    def _expected_at(device: CoreDevice | None, node: Node | None) -> tuple[str, ...]:
+    def _expected_at(
+        request: JobRequest, device: CoreDevice | None, node: Node | None
+    ) -> tuple[str, ...]:
         if device is None:
-            return (CONFIGURED,)
+            return (CONFIGURED,) if request.mac is None else (f"{request.device_name}.local",)
         # A device with another name than the firmware, because of a suffix or because it is being
         # renamed: it is not where ESPHome would look for the firmware's.
         other = node is not None and node.name != device.node_name
@@ -169,9 +178,7 @@ class CoreDeviceLink(DeviceLink):
         else:
             there = [each for each in self._devices.live_devices() if is_at(each, address)]
         others = (
-            each.node_name
-            for each in there
-            if self._devices.is_of_another(request.configuration, each)
+            each.node_name for each in there if self._devices.is_of_another(request.target, each)
         )
         return next(others, None)
 
@@ -179,6 +186,22 @@ class CoreDeviceLink(DeviceLink):
     async def restart_reason(self, request: JobRequest) -> str | None:
         device = self._devices.find(request).core
         return None if device is None else await self._restarts.of(device)
+
+    @override
+    async def intruder_at(
+        self, request: JobRequest, node: Node | None, addresses: Sequence[str]
+    ) -> str | None:
+        node = node or Node("")
+        for address in addresses:
+            where = node.address if address == CONFIGURED else address
+            # What Home Assistant is connected to does not need to be asked.
+            connected = (each for each in self._devices.live_devices() if each.online)
+            if where is None or any(is_at(each, where) for each in connected):
+                continue
+            said = await self._network.identity(where, node.api_port or _API_PORT)
+            if said is not None and self._devices.is_of_another(request.target, said):
+                return said.node_name
+        return None
 
     @override
     def watch_restart(self, request: JobRequest) -> RestartWatch:

@@ -11,6 +11,7 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from ..engine.build.model import BuildInfo
 from .announced_firmware import SERVICES, announced_firmware
+from .api_hello import DeviceIdentity, ask_identity
 
 _TIMEOUT: Final = 3.0
 """Seconds; a device in the house answers within one, or not at all."""
@@ -43,6 +44,13 @@ class NetworkProbe:
             firmware = announced_firmware(info)
             if firmware is not None and firmware.config_hash is not None:
                 return BuildInfo(firmware.esphome_version, "", firmware.config_hash)
+        return None
+
+    async def identity(self, address: str, port: int) -> DeviceIdentity | None:
+        """Return what the device with its API there says of itself."""
+        for resolved in await self._resolve(address):
+            if (said := await ask_identity(resolved, port)) is not None:
+                return said
         return None
 
     async def _resolve(self, address: str) -> list[str]:

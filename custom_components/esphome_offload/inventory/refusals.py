@@ -15,11 +15,13 @@ def refuse_impossible(
     ``version`` is that of the ESPHome to build with, ``address`` the one that the job is given.
     """
     configuration = device.configuration
-    name = configuration.node_name
+    name = device.name
     if operation.flashes and configuration.access.without_ota:
         raise validation_error("configuration_without_ota", device=name)
     if operation.flashes and address is None and device.rivals:
         raise validation_error("device_ambiguous", device=name, rivals=", ".join(device.rivals))
+    if operation.flashes and address is None and device.without_suffix:
+        raise validation_error("device_unknown", device=name)
     needed = configuration.min_version
     if operation.builds and needed is not None and _is_older(version, needed):
         raise validation_error("version_too_old", device=name, version=version, needed=needed)

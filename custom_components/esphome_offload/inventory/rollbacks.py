@@ -1,12 +1,13 @@
 """RollbackWatch: notices devices that run the firmware again that was replaced."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 
 from homeassistant.core import HomeAssistant, callback
 
 from .. import issues
 from ..engine.devices.model import CoreDevice
 from ..engine.jobs.model import FirmwareJob
+from ..engine.target import TargetId, configuration_of, moved
 from .device_link import same_build
 from .tracker import OffloadDevice
 
@@ -19,31 +20,33 @@ class RollbackWatch:
 
     def __init__(self, hass: HomeAssistant) -> None:
         self._hass = hass
-        self._jobs: dict[str, FirmwareJob] = {}
+        self._jobs: dict[TargetId, FirmwareJob] = {}
 
     @callback
     def note(self, job: FirmwareJob) -> None:
         """Remember a job that has ended, if it brought firmware to its device."""
         if job.flashed_at is not None:
-            self._jobs[job.request.configuration] = job
+            self._jobs[job.request.target] = job
 
     @callback
-    def rename(self, old: str, new: str) -> None:
-        """Move what is known to the new name of a configuration."""
-        if (job := self._jobs.pop(old, None)) is not None:
-            self._jobs[new] = job
+    def rename(self, old: TargetId, new: TargetId) -> None:
+        """Move what is known to another target; see ``moved``."""
+        self._jobs = {moved(target, old, new): job for target, job in self._jobs.items()}
 
     @callback
-    def keep_only(self, configurations: Collection[str]) -> None:
+    def keep_only(self, configurations: Container[str]) -> None:
         """Forget configurations that do not exist any more."""
-        for configuration in self._jobs.keys() - set(configurations):
-            del self._jobs[configuration]
+        self._jobs = {
+            target: job
+            for target, job in self._jobs.items()
+            if configuration_of(target) in configurations
+        }
 
     @callback
-    def check(self, devices: Mapping[str, OffloadDevice]) -> None:
+    def check(self, devices: Mapping[TargetId, OffloadDevice]) -> None:
         """Compare what the devices run with what was flashed last."""
-        for configuration, device in devices.items():
-            job = self._jobs.get(configuration)
+        for target, device in devices.items():
+            job = self._jobs.get(target)
             if job is not None and device.core is not None and device.core.online:
                 back = _runs_replaced(job, device.core)
                 issues.async_set_rolled_back(self._hass, job, back=back)

@@ -13,6 +13,7 @@ import probatio
 from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
 from ..engine.const import REQUESTED_AUTO, Operation
+from ..engine.target import TargetId
 from ..websocket_stream import ThrottledSubscription
 from .payload import PageDevice, page_devices, page_overview
 
@@ -116,7 +117,7 @@ def _action(
 async def submit_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> dict[str, Any]:
     """Queue a job and send it."""
     job = await coordinator.async_submit(
-        msg["device"],
+        TargetId(msg["device"]),
         msg["operation"],
         version=msg.get("version"),
         source=msg["source"],

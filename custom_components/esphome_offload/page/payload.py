@@ -9,6 +9,7 @@ from ..const import DOMAIN
 from ..coordinator import OffloadCoordinator
 from ..engine.build.model import Builder
 from ..engine.host.attempt import GuestAttempt
+from ..engine.target import TargetId
 from ..inventory.tracker import OffloadDevice
 from ..peering.entry import Peer, is_peer
 from ..reasons import reason_text
@@ -16,7 +17,7 @@ from ..registry import async_entity
 
 
 class PageDevice(TypedDict):
-    """A device. ``online`` and ``configuration_changed`` are null while unknown.
+    """A device; ``id`` is the target of its jobs. ``online`` and ``configuration_changed`` are null while unknown.
 
     ``rivals`` say why it is unclear which device it is; ``over_the_air``: whether it can be
     flashed so.
@@ -103,10 +104,10 @@ class PageOverview(TypedDict):
 
 
 def page_devices(hass: HomeAssistant, coordinator: OffloadCoordinator) -> dict[str, PageDevice]:
-    """Return all devices by id."""
+    """Return all devices by target."""
     return {
-        device_id: _device(hass, coordinator, device_id, device)
-        for device_id, device in coordinator.devices.items()
+        target: _device(hass, coordinator, target, device)
+        for target, device in coordinator.devices.items()
     }
 
 
@@ -128,24 +129,24 @@ def page_overview(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageO
 
 
 def _device(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, device_id: str, device: OffloadDevice
+    hass: HomeAssistant, coordinator: OffloadCoordinator, target: TargetId, device: OffloadDevice
 ) -> PageDevice:
     configuration, core = device.configuration, device.core
-    entity = async_entity(hass, device_id)
+    entity = async_entity(hass, target)
     return {
-        "id": device_id,
+        "id": target,
         "configuration": configuration.file_name,
-        "name": configuration.friendly_name or configuration.node_name,
-        "node_name": configuration.node_name,
+        "name": device.friendly_name,
+        "node_name": device.name,
         "comment": configuration.comment,
         "platform": configuration.platform,
         "entity_id": None if entity is None else entity.entity_id,
         "device_id": None if entity is None else entity.device_id,
         "online": None if core is None else core.online,
         "deep_sleep": configuration.deep_sleep,
-        "installed_version": coordinator.installed_version(device_id),
+        "installed_version": coordinator.installed_version(target),
         "wanted_version": coordinator.versions.latest,
-        "configuration_changed": coordinator.firmware.is_changed(device_id),
+        "configuration_changed": coordinator.firmware.is_changed(target),
         "over_the_air": not configuration.access.without_ota,
         "rivals": list(device.rivals),
     }

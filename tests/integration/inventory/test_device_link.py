@@ -11,7 +11,10 @@ from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.devices.model import CoreDevice
 from custom_components.esphome_offload.engine.jobs.model import JobRequest
 from custom_components.esphome_offload.engine.jobs.ports import Presence, RestartWatch, Verdict
+from custom_components.esphome_offload.engine.target import TargetId
+from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink, same_time
+from custom_components.esphome_offload.inventory.identity import Identity
 from custom_components.esphome_offload.inventory.matching import Match
 
 OLD = BuildInfo("2026.10.0b1", "2026-11-23 18:25:51 +0000", 1)
@@ -50,7 +53,7 @@ class Devices:
         known = self.device is not None and request.device_name == self.device.node_name
         return Match(self.device if known else None)
 
-    def is_of_another(self, configuration: str, device: CoreDevice) -> bool:
+    def is_of_another(self, target: TargetId, device: Identity) -> bool:
         return device.node_name in self.known_others
 
     def updating(self, device: CoreDevice) -> bool:
@@ -92,12 +95,16 @@ class Network:
     def __init__(self) -> None:
         self.listening: set[tuple[str, int]] = set()
         self.announcements: dict[str, BuildInfo] = {}
+        self.identities: dict[tuple[str, int], DeviceIdentity] = {}
 
     async def listens(self, address: str, port: int) -> bool:
         return (address, port) in self.listening
 
     async def announced(self, node_name: str) -> BuildInfo | None:
         return self.announcements.get(node_name)
+
+    async def identity(self, address: str, port: int) -> DeviceIdentity | None:
+        return self.identities.get((address, port))
 
 
 @pytest.fixture

@@ -13,6 +13,9 @@ from custom_components.esphome_offload.engine.devices.answers import Answer, Fau
 from custom_components.esphome_offload.engine.devices.model import ScanResult
 from custom_components.esphome_offload.engine.devices.scanner import Scanner
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from custom_components.esphome_offload.inventory.configuration_folder import (
+    ConfigurationFolder,
+)
 from custom_components.esphome_offload.inventory.core_esphome import CoreEsphome
 from custom_components.esphome_offload.inventory.tracker import DeviceInventory
 
@@ -65,14 +68,14 @@ def inventory(
         inspector,
         scanned=lambda _changes: None,
         changed=changed,
-        last_mac=lambda _file_name: None,
+        macs=lambda _file_name: (),
     )
 
 
 async def scanning(inventory: DeviceInventory, folder: Path) -> tuple[SlowScanner, asyncio.Task]:
     """Start to follow a folder whose scans wait; returns during the first one."""
     scanner = SlowScanner(folder)
-    with patch(f"{DeviceInventory.__module__}.Scanner", lambda _folder, _inspector: scanner):
+    with patch(f"{ConfigurationFolder.__module__}.Scanner", lambda _folder, _inspector: scanner):
         start = asyncio.create_task(inventory.async_start(folder))
         await scanner.started.wait()
     return scanner, start
@@ -123,7 +126,7 @@ async def test_a_device_that_a_broken_package_hides_is_there_after_a_restart(
         inspector,
         scanned=lambda _changes: None,
         changed=lambda _configurations: None,
-        last_mac=lambda _file_name: None,
+        macs=lambda _file_name: (),
     )
     await restarted.async_start(config_dir)
     await restarted.async_rescan()

@@ -1,5 +1,6 @@
 """Which device a configuration is for: never by a guess."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,11 @@ def matched(
     }
 
 
+def had(*macs: str) -> Callable[[str], tuple[str, ...]]:
+    """Return which devices each configuration had last."""
+    return lambda _file: macs
+
+
 def test_a_name_that_one_configuration_and_one_device_have() -> None:
     files = [configuration("a.yaml"), configuration("b.yaml", "other")]
     assert matched(files, [device("one"), device("two", "third")]) == {
@@ -80,6 +86,33 @@ def test_two_sockets_with_one_name_and_addresses_of_their_own() -> None:
     assert matched(files, devices) == {"a.yaml": "one", "b.yaml": "two"}
     # Home Assistant has only the first: the second is flashed at its own address, as ESPHome does.
     assert matched(files, devices[:1]) == {"a.yaml": "one", "b.yaml": None}
+
+
+def test_two_configurations_with_one_name_and_one_address() -> None:
+    files = [configuration(file, address="192.168.1.20") for file in ("a.yaml", "b.yaml")]
+    there = device("one", host="192.168.1.20", mac=MAC)
+    unclear = {"a.yaml": ("b.yaml",), "b.yaml": ("a.yaml",)}
+    assert matched(files, [there]) == matched(files, []) == unclear
+    both = {each.file_name: each for each in files}
+    found = match(both, [there], chosen={"a.yaml": MAC, "b.yaml": NO_DEVICE}.get)
+    assert found["a.yaml"] == Match(there)
+    assert found["b.yaml"] == Match(None, ("a.yaml",), (there,), settled=True)
+
+
+def test_one_device_is_never_that_of_two_configurations() -> None:
+    """One has its address and had it before, the other one has its name."""
+    files = [configuration("a.yaml", "old", "192.168.1.20"), configuration("b.yaml")]
+    there = device("one", host="192.168.1.20", mac=MAC)
+    both = {each.file_name: each for each in files}
+    macs = {"a.yaml": (MAC,), "b.yaml": ()}.__getitem__
+    assert match(both, [there], macs) == {
+        "a.yaml": Match(None, ("b.yaml",), (there,)),
+        "b.yaml": Match(None, ("a.yaml",), (there,)),
+    }
+    assert match(both, [there], macs, {"a.yaml": MAC}.get) == {
+        "a.yaml": Match(there),
+        "b.yaml": Match(None, ("a.yaml",), (there,)),
+    }
 
 
 def test_a_copy_of_a_configuration() -> None:
@@ -124,11 +157,10 @@ def test_a_device_of_another_name_at_a_given_address_is_asked_about() -> None:
     stranger, named = device("one", "stranger", "192.168.1.20", mac=MAC), device("two")
     unclear = Match(None, ("stranger",), (stranger, named))
     assert match(files, [stranger, named])["a.yaml"] == unclear
-    other = {"a.yaml": OTHER_MAC}.get
-    assert match(files, [stranger, named], last_mac=other)["a.yaml"] == unclear
+    assert match(files, [stranger, named], had(OTHER_MAC))["a.yaml"] == unclear
     # It was renamed, or a person said so.
+    assert match(files, [stranger, named], had(MAC))["a.yaml"] == Match(stranger)
     own = {"a.yaml": MAC}.get
-    assert match(files, [stranger, named], last_mac=own)["a.yaml"] == Match(stranger)
     assert match(files, [stranger, named], chosen=own)["a.yaml"] == Match(stranger)
 
 
@@ -141,8 +173,7 @@ def test_another_device_is_never_taken_for_the_chosen_one(address: str | None) -
     assert match(files, [other], chosen=chosen)["a.yaml"] == unclear
     # Nor by what was flashed last.
     renamed = device("two", "old", "192.168.1.30", mac=OTHER_MAC)
-    last = {"a.yaml": OTHER_MAC}.get
-    assert match(files, [renamed], last, chosen)["a.yaml"] == Match()
+    assert match(files, [renamed], had(OTHER_MAC), chosen)["a.yaml"] == Match()
 
 
 @pytest.mark.parametrize(
@@ -162,20 +193,18 @@ def test_a_configuration_for_no_device_gets_none(name: str, address: str | None)
     assert found.rivals
     assert found.settled
     renamed = device("one", "old", "192.168.1.30", mac=MAC)
-    last = {"a.yaml": MAC}.get
-    assert match(files, [renamed], last, {"a.yaml": NO_DEVICE}.get)["a.yaml"] == Match()
+    assert match(files, [renamed], had(MAC), {"a.yaml": NO_DEVICE}.get)["a.yaml"] == Match()
 
 
 def test_two_renamed_configurations_that_had_one_device_are_asked_about() -> None:
     files = {"a.yaml": configuration("a.yaml", "new"), "b.yaml": configuration("b.yaml", "newer")}
     old = device("one", "old", mac=MAC)
-    had: dict[str, str] = dict.fromkeys(files, MAC)
-    assert match(files, [old], had.get) == {
+    assert match(files, [old], had(MAC)) == {
         "a.yaml": Match(None, ("b.yaml",), (old,)),
         "b.yaml": Match(None, ("a.yaml",), (old,)),
     }
     chosen = {"a.yaml": MAC}.get
-    assert match(files, [old], had.get, chosen) == {"a.yaml": Match(old), "b.yaml": Match()}
+    assert match(files, [old], had(MAC), chosen) == {"a.yaml": Match(old), "b.yaml": Match()}
 
 
 @pytest.mark.parametrize(
@@ -206,23 +235,114 @@ def test_the_address_in_the_entry_of_a_device_that_is_away_may_be_that_of_anothe
 
 
 class TestMacSuffix:
-    """A name with a part of the MAC address."""
+    """A name with a part of the MAC address: each device is a target of its own."""
 
     FILE = configuration("a.yaml", suffixed=True)
     ONE = device("one", "socket-ddeeff", mac="aa:bb:cc:dd:ee:ff")
     TWO = device("two", "socket-000002", mac="aa:bb:cc:00:00:02")
+    FIRST, SECOND = "a.yaml@aa:bb:cc:dd:ee:ff", "a.yaml@aa:bb:cc:00:00:02"
 
     def test_the_only_one(self) -> None:
         others = [device("x", "socket-tower"), device("y", "socket-0000ff", mac="aa:bb:cc:0:0:1")]
-        assert matched([self.FILE], [self.ONE, *others]) == {"a.yaml": "one"}
+        assert matched([self.FILE], [self.ONE, *others]) == {self.FIRST: "one"}
 
-    def test_several_are_unclear(self) -> None:
+    def test_several(self) -> None:
         assert matched([self.FILE], [self.ONE, self.TWO]) == {
-            "a.yaml": ("socket-000002", "socket-ddeeff")
+            self.FIRST: "one",
+            self.SECOND: "two",
         }
+
+    def test_none_is_known(self) -> None:
+        assert matched([self.FILE], [device("x", "socket-tower")]) == {"a.yaml": None}
+
+    def test_one_that_has_no_suffix_yet(self) -> None:
+        new = device("new", mac=MAC)
+        assert matched([self.FILE], [self.ONE, new]) == {self.FIRST: "one", f"a.yaml@{MAC}": "new"}
+
+    def test_a_device_whose_mac_address_is_not_known_is_no_target_of_its_own(self) -> None:
+        unknown = replace(self.TWO, mac=None)
+        assert matched([self.FILE], [self.ONE, unknown]) == {self.FIRST: "one"}
+        assert matched([self.FILE], [unknown]) == {"a.yaml": "two"}
 
     def test_a_configuration_without_it_is_not_for_them(self) -> None:
         assert matched([configuration("a.yaml")], [self.ONE]) == {"a.yaml": None}
+
+    def test_before_esphome_was_asked_the_names_of_devices_tell(self) -> None:
+        file = replace(configuration("a.yaml"), access=DeviceAccess())
+        assert matched([file], [self.ONE, self.TWO]) == {self.FIRST: "one", self.SECOND: "two"}
+        assert matched([file], [self.ONE, device("three")]) == {"a.yaml": "three"}
+
+    def test_a_device_with_a_configuration_of_its_own(self) -> None:
+        """As ESPHome's dashboard makes it for a device that it takes over."""
+        own = configuration("own.yaml", "socket-ddeeff")
+        assert matched([self.FILE, own], [self.ONE, self.TWO]) == {
+            self.SECOND: "two",
+            "own.yaml": "one",
+        }
+        files = {each.file_name: each for each in (self.FILE, own)}
+        assert is_of_another(self.FILE, files.values(), self.ONE, ())
+
+    def test_a_copy_makes_each_device_unclear(self) -> None:
+        copy = configuration("b.yaml", suffixed=True)
+        assert matched([self.FILE, copy], [self.ONE]) == {
+            self.FIRST: ("b.yaml",),
+            "b.yaml@aa:bb:cc:dd:ee:ff": ("a.yaml",),
+        }
+        files = {"a.yaml": self.FILE, "b.yaml": copy}
+        mac = self.ONE.mac or ""
+        choices = {self.FIRST: mac, f"b.yaml@{mac}": NO_DEVICE}
+        found = match(files, [self.ONE], chosen=choices.get)
+        assert found[self.FIRST] == Match(self.ONE)
+        assert found[f"b.yaml@{mac}"] == Match(None, ("a.yaml",), (self.ONE,), settled=True)
+
+    def test_a_device_that_a_person_has_taken_away(self) -> None:
+        found = match({"a.yaml": self.FILE}, [self.ONE], chosen={self.FIRST: NO_DEVICE}.get)
+        assert found == {self.FIRST: Match(None, ("socket-ddeeff",), (self.ONE,), settled=True)}
+
+    def test_with_an_address_of_its_own_there_is_one_device(self) -> None:
+        file = configuration("a.yaml", address="192.168.1.20", suffixed=True)
+        there = replace(self.ONE, host="192.168.1.20")
+        assert matched([file], [there, self.TWO]) == {"a.yaml": "one"}
+
+    def test_a_renamed_configuration_keeps_all_of_them(self) -> None:
+        """One was flashed already, the other one still has its former name."""
+        file = configuration("a.yaml", "plug", suffixed=True)
+        flashed = replace(self.ONE, node_name="plug-ddeeff")
+        macs = had("aa:bb:cc:dd:ee:ff", "aa:bb:cc:00:00:02", "aa:bb:cc:00:00:03")
+        found = match({"a.yaml": file}, [flashed, self.TWO], macs)
+        assert found == {self.FIRST: Match(flashed), self.SECOND: Match(self.TWO)}
+        # The former name is that of another configuration by now.
+        files = {"a.yaml": file, "b.yaml": configuration("b.yaml", suffixed=True)}
+        assert set(match(files, [flashed, self.TWO], macs)) == {
+            self.FIRST,
+            "b.yaml@aa:bb:cc:00:00:02",
+        }
+
+    def test_a_configuration_that_adds_no_suffix_any_more(self) -> None:
+        file = configuration("a.yaml")
+        macs = had("aa:bb:cc:dd:ee:ff", "aa:bb:cc:00:00:02")
+        assert match({"a.yaml": file}, [self.ONE], macs) == {"a.yaml": Match(self.ONE)}
+        names = ("socket-000002", "socket-ddeeff")
+        assert match({"a.yaml": file}, [self.ONE, self.TWO], macs) == {
+            "a.yaml": Match(None, names, (self.ONE, self.TWO))
+        }
+
+    @pytest.mark.parametrize(
+        ("found", "another"),
+        [
+            (ONE, False),
+            (TWO, True),
+            (replace(ONE, mac=None), False),
+            (replace(TWO, mac=None), True),
+            (replace(ONE, node_name="esphome-web", mac=None), False),
+            (replace(ONE, node_name="esphome-web"), False),
+        ],
+    )
+    def test_only_the_device_itself_is_not_another_one(
+        self, found: CoreDevice, another: bool
+    ) -> None:
+        mac = self.ONE.mac
+        assert is_of_another(self.FILE, [self.FILE], found, (), mac=mac) is another
 
 
 def test_no_devices() -> None:
@@ -257,7 +377,7 @@ def test_no_devices() -> None:
 def test_a_renamed_configuration_keeps_its_device(
     file: Configuration, devices: list[CoreDevice], entry_id: str | None
 ) -> None:
-    found = match({"a.yaml": file}, devices, {"a.yaml": MAC}.get)["a.yaml"].core
+    found = match({"a.yaml": file}, devices, had(MAC))["a.yaml"].core
     assert (None if found is None else found.entry_id) == entry_id
 
 
@@ -265,13 +385,13 @@ def test_the_former_device_of_a_configuration_may_be_that_of_another_now() -> No
     files = {
         each.file_name: each for each in (configuration("a.yaml", "new"), configuration("b.yaml"))
     }
-    found = match(files, [device("one", mac=MAC)], {"a.yaml": MAC}.get)
+    found = match(files, [device("one", mac=MAC)], lambda file: (MAC,) if file == "a.yaml" else ())
     assert found["a.yaml"] == Match()
     assert found["b.yaml"].core is not None
 
 
 @pytest.mark.parametrize(
-    ("found", "last_mac", "another"),
+    ("found", "had_mac", "another"),
     [
         (device("one", "lamp", mac=MAC), None, False),
         # Its own name, on other hardware.
@@ -286,7 +406,7 @@ def test_the_former_device_of_a_configuration_may_be_that_of_another_now() -> No
     ],
 )
 def test_a_device_at_the_address_of_a_configuration_may_be_another(
-    found: CoreDevice, last_mac: str | None, another: bool
+    found: CoreDevice, had_mac: str | None, another: bool
 ) -> None:
     lamp = configuration("lamp.yaml", "lamp", address="192.168.1.20")
     others = [
@@ -295,7 +415,8 @@ def test_a_device_at_the_address_of_a_configuration_may_be_another(
         configuration("plug.yaml", "plug", suffixed=True),
         configuration("lamps.yaml", "lamp-001122"),
     ]
-    assert is_of_another(lamp, others, found, last_mac) is another
+    macs = () if had_mac is None else (had_mac,)
+    assert is_of_another(lamp, others, found, macs) is another
     if another:
-        assert not is_of_another(lamp, others, found, last_mac, chosen=MAC)
-        assert is_of_another(lamp, others, found, last_mac, chosen=NO_DEVICE)
+        assert not is_of_another(lamp, others, found, macs, chosen=MAC)
+        assert is_of_another(lamp, others, found, macs, chosen=NO_DEVICE)

@@ -77,7 +77,7 @@ class FirmwareFlasher:
         toolchain = await self._toolchains.ensure(
             request.firmware.build_info.esphome_version, sink.lines
         )
-        data_dir = self._layout.flash(request.configuration)
+        data_dir = self._layout.flash(request.configuration, request.mac)
         try:
             saved = await self._saved(request.config_dir / request.configuration)
             await asyncio.to_thread(_prepare, data_dir, request, saved)
@@ -162,7 +162,7 @@ class FirmwareFlasher:
         if result.exit_code == 0 and why is None:
             return None
         # In a thread: what a device says stands in these lines.
-        name = request.firmware.device_name
+        name = request.device_name
         return await asyncio.to_thread(judge, tuple(tail), result, name, request.config_dir, why)
 
 

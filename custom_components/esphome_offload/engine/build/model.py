@@ -9,6 +9,7 @@ from typing import Annotated, Final, Protocol
 from ..codec import Number, Text
 from ..const import FailureReason, Source, Stage
 from ..reason import Reason
+from ..target import mac_suffix
 from .slots import Slots
 
 CONFIGURED: Final = "OTA"
@@ -93,7 +94,8 @@ class Firmware:
 class FlashRequest:
     """One flash of ``firmware``.
 
-    ``addresses`` are host names, IPs or CONFIGURED; ESPHome tries each, IPv6 first.
+    ``addresses`` are host names, IPs or CONFIGURED; ESPHome tries each, IPv6 first. ``mac``: of one
+    device among several of the configuration.
     """
 
     job_id: str
@@ -103,6 +105,12 @@ class FlashRequest:
     firmware: Firmware
     addresses: tuple[str, ...]
     time_zone: str
+    mac: str | None = None
+
+    @property
+    def device_name(self) -> str:
+        """The name of the device."""
+        return self.firmware.device_name + ("" if self.mac is None else mac_suffix(self.mac))
 
 
 class BuildSink(Protocol):

@@ -217,7 +217,7 @@ class Building:
                         attempt_id=attempt.attempt_id,
                         configuration=job.request.configuration,
                         config_dir=self._configurations.config_dir,
-                        device_name=job.request.device_name,
+                        device_name=job.request.node_name,
                         esphome_version=job.request.esphome_version,
                         time_zone=self._settings().time_zone,
                         clean=job.request.clean and first_build,

@@ -159,6 +159,9 @@ class Flashing:
             addresses = self._addresses(job, firmware)
             if not addresses:
                 raise BuildError(FailureReason.DEVICE_OFFLINE, _away(job, Presence.DISPLACED))
+            intruder = await self._devices.intruder_at(request, firmware.node, addresses)
+            if intruder is not None:
+                self._refuse_intruder(job, firmware, intruder)
             with attempt_boundary(sink, Reason(ReasonKey.UPLOAD_STOPPED)):
                 await self._flasher.flash(
                     FlashRequest(
@@ -169,6 +172,7 @@ class Flashing:
                         firmware=firmware,
                         addresses=addresses,
                         time_zone=self._settings().time_zone,
+                        mac=request.mac,
                     ),
                     sink,
                 )
@@ -194,25 +198,30 @@ class Flashing:
             reason = Reason(ReasonKey.DEVICE_AMBIGUOUS, parameters)
             raise BuildError(FailureReason.WRONG_DEVICE, reason)
         intruder = self._devices.intruder(job.request)
+        if intruder is not None:
+            self._refuse_intruder(job, firmware, intruder)
+            return
         names = (
-            (intruder,)
-            if intruder is not None
-            else (
-                name,
-                # The file may have been changed since the job was queued.
-                self._configurations.node_name(job.request.configuration),
-                self._devices.node_name(job.request),
-            )
+            name,
+            # The file may have been changed since the job was queued.
+            self._configurations.node_name(job.request.configuration),
+            self._devices.node_name(job.request),
         )
         node = firmware.node
-        if node is None or any(map(node.is_of, filter(None, names))):
-            return
-        name = intruder or name
-        if node.name:
-            key, parameters = ReasonKey.FIRMWARE_OF_ANOTHER, {"name": node.name, "device": name}
-        else:
-            key, parameters = ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": name}
-        raise BuildError(FailureReason.WRONG_DEVICE, Reason(key, parameters))
+        if node is not None and not any(map(node.is_of, filter(None, names))):
+            raise _wrong_device(node.name, name)
+
+    @staticmethod
+    def _refuse_intruder(job: FirmwareJob, firmware: Firmware, intruder: str) -> None:
+        """Raise BuildError (wrong_device) unless the firmware is made for that device as well.
+
+        Of several devices of one configuration it is, and nevertheless only one is meant.
+        """
+        node = firmware.node
+        if job.request.mac is not None:
+            raise _wrong_device(job.request.device_name, intruder)
+        if node is not None and not node.is_of(intruder):
+            raise _wrong_device(node.name, intruder)
 
     async def _kept(self, job: FirmwareJob, firmware: Firmware) -> Verdict:
         """Return whether a device that was flashed before a restart has kept the firmware.
@@ -321,6 +330,15 @@ class Flashing:
         if remaining <= 0:
             raise BuildError(FailureReason.DEVICE_OFFLINE, _away(job, presence))
         return remaining
+
+
+def _wrong_device(name: str, device: str) -> BuildError:
+    """Return the error for firmware of ``name`` that is not for ``device``."""
+    if name:
+        reason = Reason(ReasonKey.FIRMWARE_OF_ANOTHER, {"name": name, "device": device})
+    else:
+        reason = Reason(ReasonKey.FIRMWARE_OF_NO_SUCH, {"device": device})
+    return BuildError(FailureReason.WRONG_DEVICE, reason)
 
 
 def _flashable(presence: Presence) -> bool:

@@ -10,6 +10,7 @@ from ..const import FailureReason, JobStatus, Stage
 from ..job_log import OWN, JobLogs
 from ..listeners import Listeners
 from ..reason import Reason
+from ..target import TargetId, moved
 from ..text import one_line
 from .model import (
     Attempt,
@@ -47,8 +48,8 @@ class Ledger:
         self._logs = logs
         self._time = time
         self._jobs: dict[str, FirmwareJob] = {}
-        self._active: dict[str, FirmwareJob] = {}
-        self._last: dict[str, FirmwareJob] = {}
+        self._active: dict[TargetId, FirmwareJob] = {}
+        self._last: dict[TargetId, FirmwareJob] = {}
         self._records: dict[str, dict[str, object]] = {}
         self._listeners = Listeners[JobEvent, FirmwareJob]()
         self._listeners.subscribe(on_event)
@@ -62,13 +63,13 @@ class Ledger:
         """All jobs by id, oldest first."""
         return self._jobs
 
-    def active(self, configuration: str) -> FirmwareJob | None:
-        """Return the job of a configuration that has not ended."""
-        return self._active.get(configuration)
+    def active(self, target: TargetId) -> FirmwareJob | None:
+        """Return the job of a target that has not ended."""
+        return self._active.get(target)
 
-    def last(self, configuration: str) -> FirmwareJob | None:
-        """Return the newest job of a configuration that has ended."""
-        return self._last.get(configuration)
+    def last(self, target: TargetId) -> FirmwareJob | None:
+        """Return the newest job of a target that has ended."""
+        return self._last.get(target)
 
     def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
         """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""
@@ -96,15 +97,20 @@ class Ledger:
             job.requeue(self._time.now())
             self._publish(job, JobEvent.CHANGED)
 
-    def rename(self, old: str, new: str) -> None:
-        """Move the jobs of a configuration, ended ones too, to its new name."""
+    def rename(self, old: TargetId, new: TargetId) -> None:
+        """Move the jobs of a target, ended ones too, to another; see ``moved``."""
+        changed = False
         for job in self._jobs.values():
-            if job.request.configuration != old:
+            target = moved(job.request.target, old, new)
+            if target == job.request.target:
                 continue
-            job.rename(new)
+            changed = True
+            job.move(target)
             self._records.pop(job.job_id, None)
             if not job.terminal:
                 self._publish(job, JobEvent.CHANGED, f"{old} is {new} from now on")
+        if not changed:
+            return
         self._active.clear()
         self._last.clear()
         for job in self._jobs.values():
@@ -265,7 +271,7 @@ class Ledger:
             # Once per job, whose caller may take the end of its wait for the installation.
             first_wait = job.pending and Stage.WAITING_DEVICE not in job.stage_seconds
             level = logging.WARNING if first_wait else _LEVELS[event]
-            _LOGGER.log(level, "Job %s (%s): %s", job.job_id, job.request.configuration, text)
+            _LOGGER.log(level, "Job %s (%s): %s", job.job_id, job.request.target, text)
             self._logs.append(job.job_id, (f"{OWN}{text}",))
         if job.terminal:
             self._logs.finish(job.job_id)
@@ -274,16 +280,16 @@ class Ledger:
             listeners.notify(event, job)
 
     def _index(self, job: FirmwareJob) -> None:
-        """Find a job by its configuration from now on; of several the newest."""
-        configuration = job.request.configuration
+        """Find a job by its target from now on; of several the newest."""
+        target = job.request.target
         if not job.terminal:
-            self._active[configuration] = job
+            self._active[target] = job
             return
-        if self._active.get(configuration) is job:
-            del self._active[configuration]
-        last = self._last.get(configuration)
+        if self._active.get(target) is job:
+            del self._active[target]
+        last = self._last.get(target)
         if last is None or last.job_id <= job.job_id:
-            self._last[configuration] = job
+            self._last[target] = job
 
     def _notify_progress(self, job: FirmwareJob) -> None:
         def over() -> None:
@@ -301,7 +307,7 @@ class Ledger:
             cancel()
 
     def _drop_old(self) -> None:
-        # The newest of each configuration is never among them: the index stays as it is.
+        # The newest of each target is never among them: the index stays as it is.
         dropped = [job.job_id for job in to_drop(self._jobs.values())]
         for job_id in dropped:
             del self._jobs[job_id]

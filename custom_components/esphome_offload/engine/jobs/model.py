@@ -19,6 +19,7 @@ from ..const import (
     Stage,
 )
 from ..reason import Reason, ReasonKey
+from ..target import TargetId, configuration_of, mac_of, mac_suffix, target_id
 
 _NO_REASONS: Mapping[str, Reason] = MappingProxyType({})
 
@@ -54,8 +55,9 @@ class IllegalTransitionError(Exception):
 class JobRequest:
     """What a job is to do. ``requested_source`` is "auto", "local" or a peer's pin.
 
-    ``address`` overrides where the device is flashed, ``user_id`` is Home Assistant's. ``clean``:
-    build from nothing; of a job that cleans, remove also the tools.
+    ``mac`` says which device it is for among several of the configuration; ``device_name`` then
+    ends in a part of it. ``address`` overrides where the device is flashed, ``user_id`` is Home
+    Assistant's. ``clean``: build from nothing; of a job that cleans, remove also the tools.
     """
 
     operation: Operation
@@ -67,6 +69,17 @@ class JobRequest:
     address: _String | None = None
     from_version: _String | None = None
     user_id: _String | None = None
+    mac: _String | None = None
+
+    @property
+    def target(self) -> TargetId:
+        """The device that it is for, or the configuration."""
+        return target_id(self.configuration, self.mac)
+
+    @property
+    def node_name(self) -> str:
+        """The name in the configuration."""
+        return self.device_name.removesuffix("" if self.mac is None else mac_suffix(self.mac))
 
     def same_work(self, other: JobRequest) -> bool:
         """Whether both ask for the same, whoever asks and whatever the device runs meanwhile."""
@@ -198,9 +211,15 @@ class FirmwareJob:
         """Add to the time in a stage."""
         self.stage_seconds[stage] = self.stage_seconds.get(stage, 0.0) + seconds
 
-    def rename(self, configuration: str) -> None:
-        """Change the name of the configuration file."""
-        self.request = replace(self.request, configuration=configuration)
+    def move(self, target: TargetId) -> None:
+        """Change the configuration file, or the device that it is for."""
+        mac = mac_of(target)
+        self.request = replace(
+            self.request,
+            configuration=configuration_of(target),
+            mac=mac,
+            device_name=self.request.node_name + ("" if mac is None else mac_suffix(mac)),
+        )
 
     def wait_in_queue(self, waiting_for: Reason) -> bool:
         """Set what a queued job waits for; returns whether that changed."""

@@ -1,6 +1,6 @@
 """Interfaces to what jobs need from outside: devices, firmware, persistence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -94,6 +94,12 @@ class DeviceLink(Protocol):
 
     async def restart_reason(self, request: JobRequest) -> str | None:
         """Return why it restarted, in ESPHome's words, if it says so; it has connected just now."""
+
+    async def intruder_at(
+        self, request: JobRequest, node: Node | None, addresses: Sequence[str]
+    ) -> str | None:
+        """Return the name of another device that answers there, if one does; it is asked."""
+        return None
 
     def watch_restart(self, request: JobRequest) -> RestartWatch:
         """Start to watch for a reconnect."""

@@ -9,6 +9,7 @@ from ..clock import SystemTime, Time
 from ..const import FailureReason, Stage
 from ..job_log import JobLogs
 from ..reason import Reason, ReasonKey
+from ..target import TargetId
 from .attempt_sink import new_id
 from .building import Building
 from .flashing import Flashing
@@ -54,7 +55,7 @@ class JobRefused(Exception):  # noqa: N818 - a refusal is an answer
 
 
 class JobQueue:
-    """All jobs, at most one active per configuration. Use it on the event loop only."""
+    """All jobs, at most one active per target. Use it on the event loop only."""
 
     def __init__(
         self,
@@ -132,13 +133,13 @@ class JobQueue:
             except Exception:
                 # Whatever it was, the jobs can continue: a build tree in use is locked.
                 _LOGGER.exception("The processes of an earlier run could not be ended")
-        active: dict[str, FirmwareJob] = {}
+        active: dict[TargetId, FirmwareJob] = {}
         for job in jobs:
             self._ledger.adopt(job)
             if not job.terminal:
-                if earlier := active.get(job.request.configuration):
+                if earlier := active.get(job.request.target):
                     self._ledger.cancel(earlier, FailureReason.SUPERSEDED)
-                active[job.request.configuration] = job
+                active[job.request.target] = job
         self._started = True
         self._unsubscribe = self._builders.subscribe(self._builds.serve)
         for job in active.values():
@@ -174,14 +175,14 @@ class JobQueue:
                 waiter.set()
 
     def submit(self, request: JobRequest) -> FirmwareJob:
-        """Queue a job, in place of a queued or waiting one of the same configuration.
+        """Queue a job, in place of a queued or waiting one of the same target.
 
         The same request again joins the one that waits, and returns it. Raises JobRefused
         (already_running with the job in the way, not_running).
         """
         if not self._started or self._stopping:
             raise JobRefused(RefusalReason.NOT_RUNNING)
-        if earlier := self.active(request.configuration):
+        if earlier := self.active(request.target):
             if not earlier.waiting or earlier.job_id in self._cancelling:
                 raise JobRefused(RefusalReason.ALREADY_RUNNING, earlier)
             if earlier.request.same_work(request):
@@ -223,8 +224,8 @@ class JobQueue:
         active = [job.job_id for job in self.jobs() if not job.terminal]
         await asyncio.gather(*map(self.cancel, active), return_exceptions=True)
 
-    def rename(self, old: str, new: str) -> None:
-        """Move the jobs of a configuration to the new name of its file."""
+    def rename(self, old: TargetId, new: TargetId) -> None:
+        """Move the jobs of a target to another, as of a file that was renamed."""
         self._ledger.rename(old, new)
 
     def hold(self) -> None:
@@ -251,18 +252,26 @@ class JobQueue:
         """Return one job."""
         return self._ledger.jobs.get(job_id)
 
-    def active(self, configuration: str) -> FirmwareJob | None:
-        """Return the job of a configuration that has not ended."""
-        return self._ledger.active(configuration)
+    def active(self, target: TargetId) -> FirmwareJob | None:
+        """Return the job of a target that has not ended."""
+        return self._ledger.active(target)
 
-    def is_running(self, configuration: str) -> bool:
-        """Whether a job of a configuration is at work, so that it cannot be replaced."""
-        job = self.active(configuration)
+    def is_running(self, target: TargetId) -> bool:
+        """Whether a job of a target is at work, so that it cannot be replaced."""
+        job = self.active(target)
         return job is not None and not job.waiting
 
-    def last(self, configuration: str) -> FirmwareJob | None:
-        """Return the newest job of a configuration that has ended."""
-        return self._ledger.last(configuration)
+    def uses(self, configuration: str) -> bool:
+        """Whether a job of any device of a configuration is at work."""
+        return any(
+            job.request.configuration == configuration
+            for job in self.jobs()
+            if not (job.terminal or job.waiting)
+        )
+
+    def last(self, target: TargetId) -> FirmwareJob | None:
+        """Return the newest job of a target that has ended."""
+        return self._ledger.last(target)
 
     def outlook(self, configuration: str) -> Bind | Wait | Fail:
         """Return which builder would be chosen for a configuration now, or why none."""

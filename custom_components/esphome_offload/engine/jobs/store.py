@@ -27,17 +27,17 @@ def decode_all(records: Iterable[object]) -> list[FirmwareJob]:
 def to_drop(jobs: Iterable[FirmwareJob], limit: int = KEPT_JOBS) -> list[FirmwareJob]:
     """Return the jobs that are too old to be kept.
 
-    Active jobs, the newest ``limit`` ones and the newest ended one of each device are kept.
+    Active jobs, the newest ``limit`` ones and the newest ended one of each target are kept.
     """
     newest_first = sorted(jobs, key=lambda job: job.job_id, reverse=True)
     if len(newest_first) <= limit:
         return []
-    devices: set[str] = set()
+    targets: set[str] = set()
     drop = []
     for index, job in enumerate(newest_first):
-        newest_of_device = job.terminal and job.request.configuration not in devices
+        newest_of_target = job.terminal and job.request.target not in targets
         if job.terminal:
-            devices.add(job.request.configuration)
-        if index >= limit and job.terminal and not newest_of_device:
+            targets.add(job.request.target)
+        if index >= limit and job.terminal and not newest_of_target:
             drop.append(job)
     return drop

@@ -110,9 +110,10 @@ class CacheLayout:
         """What flashing needs, one folder per configuration."""
         return self.root / "flash"
 
-    def flash(self, configuration: str) -> Path:
-        """Return ESPHome's data directory for flashing a configuration."""
-        return self.all_flash / configuration_key(configuration)
+    def flash(self, configuration: str, mac: str | None = None) -> Path:
+        """Return ESPHome's data directory for flashing a configuration, or one of its devices."""
+        folder = self.all_flash / configuration_key(configuration)
+        return folder if mac is None else folder / configuration_key(mac)
 
     def data_dirs(self) -> list[Path]:
         """Return ESPHome's data directories, of all configurations and of packages; blocks."""
