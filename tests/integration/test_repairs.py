@@ -197,6 +197,7 @@ async def test_a_repair_from_before_a_restart_goes_when_all_is_known(
         {"lamp.yaml": issues.UnclearDevice("lamp.yaml", "lamp", ("x",), can_choose=False)},
         complete=True,
     )
+    stage.inspector.version = None  # nothing is asked at once
     assert await hass.config_entries.async_setup(entry.entry_id)
     assert unclear(hass) == {"lamp.yaml": False}
     await hass.async_block_till_done(wait_background_tasks=True)
