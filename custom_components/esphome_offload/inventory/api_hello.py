@@ -34,8 +34,12 @@ class DeviceIdentity:
 
 async def ask_identity(address: str, port: int) -> DeviceIdentity | None:
     """Return what the device there says; None when there is none with ESPHome's API."""
-    with suppress(OSError, TimeoutError, ValueError, EOFError):
+    try:
         return _encrypted(await _answer(address, port, _ENCRYPTED_HELLO))
+    except ValueError, EOFError, ConnectionResetError:
+        pass  # this device has no encryption
+    except OSError, TimeoutError:
+        return None
     with suppress(OSError, TimeoutError, ValueError, EOFError):
         return _plain(await _answer(address, port, _PLAIN_HELLO))
     return None

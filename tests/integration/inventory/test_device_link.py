@@ -198,6 +198,35 @@ def test_a_device_is_not_flashed_where_home_assistant_is_connected_to_another(
     assert link.addresses(KITCHEN, Node("kitchen", address="192.0.2.9")) == both
 
 
+def test_one_of_several_devices_that_home_assistant_has_lost_is_expected_under_its_own_name(
+    devices: Devices,
+) -> None:
+    request = replace(HALL, mac="aa:bb:cc:00:11:22", device_name="hall-001122")
+    node = Node("hall", adds_mac_suffix=True)
+    assert patient(devices).addresses(request, node) == ("hall-001122.local",)
+
+
+async def test_who_answers_where_home_assistant_is_not_connected_is_asked(
+    devices: Devices, network: Network
+) -> None:
+    link = CoreDeviceLink(devices, network)
+    devices.known_others = {"attic"}
+    network.identities = {
+        ("hall.local", 6053): DeviceIdentity("attic"),
+        ("192.0.2.9", 6054): DeviceIdentity("attic"),
+        ("192.0.2.10", 6054): DeviceIdentity("hall"),
+    }
+    node = Node("hall", address="hall.local", api_port=6054)
+    where = (CONFIGURED, "192.0.2.10", "192.0.2.9")
+    assert await link.intruder_at(HALL, node, where) == "attic"
+    assert await link.intruder_at(HALL, node, where[:2]) is None
+    assert await link.intruder_at(HALL, replace(node, api_port=None), where) == "attic"
+    assert await link.intruder_at(HALL, None, where) is None
+    # That one is known by the connection.
+    devices.change(connected_at=("192.0.2.9",))
+    assert await link.intruder_at(HALL, node, where) is None
+
+
 async def test_a_device_that_is_back_with_the_new_build_is_confirmed(devices: Devices) -> None:
     watch = patient(devices).watch_restart(KITCHEN)
     confirming = asyncio.create_task(watch.confirm(NEW))

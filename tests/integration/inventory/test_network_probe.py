@@ -9,6 +9,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.model import BuildInfo
 from custom_components.esphome_offload.inventory import network_probe
+from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 from custom_components.esphome_offload.inventory.network_probe import NetworkProbe
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -91,3 +92,19 @@ async def test_a_device_announces_version_and_hash(
     # Without a hash it is no sign of a build.
     mdns["kitchen._esphomelib._tcp.local."] = {"version": "2026.9.0"}
     assert await probe.announced("kitchen") == BuildInfo("2026.10.0", "", 255)
+
+
+async def test_the_device_at_a_name_is_asked_what_it_is(
+    probe: NetworkProbe,
+    mdns: dict[str, Mapping[str, str | None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = {"192.0.2.8": DeviceIdentity("lamp")}
+
+    async def ask(address: str, _port: int) -> DeviceIdentity | None:
+        return said.get(address)
+
+    monkeypatch.setattr(network_probe, "ask_identity", ask)
+    mdns["lamp.local."] = {"192.0.2.7": None, "192.0.2.8": None}
+    assert await probe.identity("lamp.local", 6053) == DeviceIdentity("lamp")
+    assert await probe.identity("192.0.2.7", 6053) is None
