@@ -209,7 +209,7 @@ def test_one_of_several_devices_that_home_assistant_has_lost_is_expected_under_i
 async def test_who_answers_where_home_assistant_is_not_connected_is_asked(
     devices: Devices, network: Network
 ) -> None:
-    link = CoreDeviceLink(devices, network)
+    link = CoreDeviceLink(devices, network, Restarts())
     devices.known_others = {"attic"}
     network.identities = {
         ("hall.local", 6053): DeviceIdentity("attic"),
