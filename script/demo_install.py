@@ -18,6 +18,8 @@ import signal
 import sys
 import time
 
+from tests.e2e.harness.any_builder import AnyBuilder
+from tests.e2e.harness.builder import Builder
 from tests.e2e.harness.client import (
     PASSWORD,
     USERNAME,
@@ -30,7 +32,7 @@ from tests.e2e.harness.home_assistant import HomeAssistant
 from tests.e2e.harness.instance import Instance
 from tests.e2e.harness.jobs import LONGEST_JOB, Job, follow
 from tests.e2e.harness.offloader import Offloader
-from tests.e2e.harness.pair import AnyBuilder, Pair, PairOf
+from tests.e2e.harness.pair import Pair, lending_builder
 from tests.e2e.harness.processes import ProcessFailedError
 from tests.e2e.harness.standalone import StandaloneBuilder
 from tests.e2e.harness.waiting import until
@@ -84,18 +86,17 @@ class Where(StrEnum):
 async def run_demo(folder: Path, screen: Screen, where: Where, *, keep: bool) -> dict[str, Json]:
     """Run the whole demo and return the result to print."""
     print(_styled("1", f"One install: an ESPHome device from {FIRST_VERSION} to {NEW_VERSION}"))
-    pair: Pair | PairOf[StandaloneBuilder] | None = None
+    pair: Pair[AnyBuilder] | None = None
     if where is Where.HOME_ASSISTANT:
-        pair = Pair(folder)
+        pair = Pair(folder, lending_builder(folder / "builder"))
     elif where is Where.STANDALONE:
-        pair = PairOf(folder, StandaloneBuilder(folder / "standalone"))
+        # A machine that cannot contain builds would refuse; this demo builds its own device only.
+        pair = Pair(folder, StandaloneBuilder(folder / "standalone", "--uncontained"))
     offloader = local_offloader(folder) if pair is None else pair.offloader
     try:
         await start(offloader, screen)
-        if isinstance(pair, Pair):
+        if pair is not None:
             await introduce(pair, screen)
-        elif pair is not None:
-            await introduce_standalone(pair, screen)
         entity = await offloader.update_entity()
         screen.step(f"the device can be updated: {entity}")
         result = await install(offloader, entity, screen)
@@ -103,7 +104,8 @@ async def run_demo(folder: Path, screen: Screen, where: Where, *, keep: bool) ->
             raise DemoFailedError(f"built by {result['source_label'] or 'the offloader'}")
         screen.step(f"done: Home Assistant reports {result['to_version']}")
         if keep:
-            for each in (offloader, pair.builder) if isinstance(pair, Pair) else (offloader,):
+            builder = [] if pair is None else [pair.builder]
+            for each in (offloader, *(each for each in builder if isinstance(each, Builder))):
                 print(f"\nOpen {each.instance.url}  user: {USERNAME}  password: {PASSWORD}")
             print("Everything keeps running until Ctrl-C.", flush=True)
             with suppress(asyncio.CancelledError):
@@ -143,31 +145,22 @@ async def boot(each: HomeAssistant, screen: Screen) -> None:
     screen.step(f"Home Assistant {config['version']} {where}")
 
 
-async def introduce(pair: Pair, screen: Screen) -> None:
-    """Start the builder, have it lend its machine, and pair the two."""
+async def introduce(pair: Pair[AnyBuilder], screen: Screen) -> None:
+    """Start the builder, have it lend its machine, and pair the two through the dialog."""
     builder = pair.builder
-    await boot(builder, screen)
-    await builder.set_up()
-    await builder.lend()
-    screen.step(f"“{builder.name}” lends its machine; it has neither devices nor an ESPHome folder")
-    await connect(pair, builder.instance.url, builder.name, screen)
-
-
-async def introduce_standalone(pair: PairOf[StandaloneBuilder], screen: Screen) -> None:
-    """Install and start the standalone builder, and pair the two."""
-    builder = pair.builder
-    screen.step("installing the standalone builder, where no Home Assistant can be imported")
-    # A machine that cannot contain builds would refuse; this demo builds its own device only.
-    await builder.open("--uncontained")
-    screen.step(f"“{builder.name}” answers at {builder.url}: a process of its own")
-    await connect(pair, builder.url, builder.name, screen)
-
-
-async def connect[B: AnyBuilder](pair: PairOf[B], url: str, name: str, screen: Screen) -> None:
-    """Pair the two through the dialog, with the code that the builder shows."""
-    await pair.introduce(url)
+    if isinstance(builder, Builder):
+        await boot(builder, screen)
+        await builder.set_up()
+        await builder.lend(slots=2)
+        lends = f"“{builder.name}” lends its machine"
+        screen.step(f"{lends}; it has neither devices nor an ESPHome folder")
+    else:
+        screen.step("installing the standalone builder, where no Home Assistant can be imported")
+        await builder.open()
+        screen.step(f"“{builder.name}” answers at {builder.url}: a process of its own")
+    await pair.introduce(builder.url)
     await pair.connected()
-    screen.step(f"“offloader” is paired with “{name}”, whose pin is {pair.pin_sha256[:16]}…")
+    screen.step(f"“offloader” is paired with “{builder.name}”, pin {pair.pin_sha256[:16]}…")
 
 
 async def install(offloader: Offloader, entity: str, screen: Screen) -> dict[str, Json]:

@@ -13,8 +13,9 @@ from statistics import median
 import sys
 import tempfile
 
-from script.benchmark import local, remote
+from script.benchmark import local, remote, standalone
 from script.benchmark.bare import tools_without_ccache
+from script.benchmark.compare import Kind
 from script.benchmark.configurations import generate
 from script.benchmark.printing import LINES
 from script.benchmark.strangers import COUNT
@@ -30,6 +31,9 @@ _REMOTE = {
     "four_cold": 0.86,
     "four_unchanged": 0.30,
 }
+_STANDALONE = 1.03
+_READY_S = 2.0
+_IDLE_MB = 60.0
 _CPU_S = 0.45
 _PEAK_MB = 60.0
 _TRANSFER_MB = 10.0
@@ -79,6 +83,9 @@ async def measure(runs: int, parts: list[str]) -> dict[str, Json]:
         if "remote" in parts:
             _say("the same through a peer, and four devices at once")
             result["remote"] = await remote.measure(folder / "pair", path, runs)
+        if "builder" in parts:
+            _say("installing through the standalone builder, beside a Home Assistant that lends")
+            result["builder"] = await standalone.measure(folder / "both", path, runs)
     return result
 
 
@@ -95,6 +102,8 @@ def _lines(result: dict[str, Json]) -> Iterator[str]:
         yield _line(f"longest stall, {LINES} lines", result["loop_stall_ms"], "ms", _STALL_MS, idle)
     if "remote" in result:
         yield from _remote_lines(result["remote"])
+    if "builder" in result:
+        yield from _builder_lines(result["builder"])
     if "scan" in result:
         found = result["scan"]
         again = f"{found['again_s']} s when nothing changed"
@@ -137,6 +146,17 @@ def _remote_lines(figures: dict[str, Json]) -> Iterator[str]:
     yield _line(f"longest stall, {COUNT} strangers", among["link"], "ms", _STALL_MS, others)
 
 
+def _builder_lines(figures: dict[str, Json]) -> Iterator[str]:
+    for kind in Kind:
+        of_kind = figures[kind]
+        both = f"standalone {of_kind['standalone_s']} s, Home Assistant"
+        more = f"{both} {of_kind['home_assistant_s']} s"
+        yield _line(f"standalone builder, {kind}", of_kind["ratio"], "", _STANDALONE, more)
+    yield _line("standalone builder, start to ready", figures["ready_s"], "s", _READY_S)
+    after = f"{figures['idle_after_builds_mb']} MiB after all builds"
+    yield _line("standalone builder, memory", figures["idle_mb"], "MiB", _IDLE_MB, after)
+
+
 def _stall_lines(what: str, figures: dict[str, Json]) -> Iterator[str]:
     for side, stall in figures["loop_stalls_ms"].items():
         idle = f"{figures['loop_stalls_idle_ms'][side]} ms while nothing happens"
@@ -161,7 +181,7 @@ def _line(
 
 def main() -> int:
     """Read the arguments and run."""
-    parts = ["scan", "local", "remote"]
+    parts = ["scan", "local", "remote", "builder"]
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (at least 3 by default)")

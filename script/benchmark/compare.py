@@ -50,7 +50,7 @@ async def compare(
                     await ours.forget(client, ids)
                 case Kind.EDITED:
                     for device in devices:
-                        _edit(device, run)
+                        edit(device, run)
             bare_runs.append(await bare.install(devices))
             await ours.settled(client, devices)
             used_before = offloader_cpu() if offloader_cpu else 0.0
@@ -64,7 +64,7 @@ async def compare(
     return result
 
 
-def _edit(device: Device, number: int) -> None:
+def edit(device: Device, number: int) -> None:
     """Change one line. Not that of a secret: the bare command would not see it."""
     text = device.yaml.read_text(encoding="utf-8")
     edited = re.sub(r"return \{.*\};", f'return {{"edit {number}"}};', text)

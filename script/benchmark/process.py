@@ -8,6 +8,7 @@ import re
 
 import psutil
 
+from tests.e2e.harness.builder import Builder
 from tests.e2e.harness.pair import Pair
 
 SIDES = ("offloader", "builder")
@@ -43,7 +44,7 @@ class Growth:
 
 
 @contextmanager
-def growth(pair: Pair) -> Iterator[dict[str, float]]:
+def growth(pair: Pair[Builder]) -> Iterator[dict[str, float]]:
     """Yield a dict that afterwards holds the MiB by which each instance grew at most."""
     instances = zip(SIDES, (pair.offloader.instance, pair.builder.instance), strict=True)
     growing = {side: Growth.start(instance.pid) for side, instance in instances}

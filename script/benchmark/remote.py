@@ -7,9 +7,10 @@ from script.benchmark.bare import Bare
 from script.benchmark.compare import Kind, compare
 from script.benchmark.printing import stalls
 from script.benchmark.process import SIDES, cpu, growth
+from tests.e2e.harness.builder import Builder
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.device import NEW_VERSION
-from tests.e2e.harness.pair import Pair
+from tests.e2e.harness.pair import Pair, lending_builder
 from tests.e2e.harness.relay import Relay
 from tests.e2e.harness.workspace import REPOSITORY
 
@@ -19,7 +20,7 @@ _SLOTS = 2
 
 async def measure(folder: Path, path: str, runs: int) -> dict[str, Json]:
     """Return what the key ``remote`` of the result holds."""
-    pair = Pair(folder, devices=_DEVICES)
+    pair = Pair(folder, lending_builder(folder / "builder"), devices=_DEVICES)
     for each in (pair.offloader, pair.builder):
         each.instance.add_component(REPOSITORY / "script" / "loop_probe")
     relay = Relay(lambda: pair.builder.instance.port)
@@ -38,7 +39,7 @@ async def measure(folder: Path, path: str, runs: int) -> dict[str, Json]:
         await relay.cut()
 
 
-async def _measure(pair: Pair, relay: Relay, bare: Bare, runs: int) -> dict[str, Json]:
+async def _measure(pair: Pair[Builder], relay: Relay, bare: Bare, runs: int) -> dict[str, Json]:
     offloader, builder = pair.offloader, pair.builder
     client, devices = offloader.client, offloader.devices
     entities = {device: await offloader.update_entity(device.configuration) for device in devices}

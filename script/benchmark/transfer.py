@@ -18,6 +18,7 @@ import aiohttp
 from script.benchmark.printing import longest_stalls, start_probes
 from script.benchmark.process import SIDES, growth
 from tests.e2e.harness import ports
+from tests.e2e.harness.builder import Builder
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.device import NEW_VERSION
 from tests.e2e.harness.jobs import LONGEST_JOB, Job, follow, submit
@@ -40,7 +41,7 @@ _COMPONENT = "import esphome.config_validation as cv\n\nCONFIG_SCHEMA = cv.Schem
 _PERIOD = 0.002
 
 
-async def measure(pair: Pair, runs: int) -> dict[str, Json]:
+async def measure(pair: Pair[Builder], runs: int) -> dict[str, Json]:
     """Return seconds, throughput beside plain PUT, growth and stalls; medians, worst of stalls."""
     folder = pair.offloader.instance.folder
     component = pair.offloader.instance.esphome / "large" / "large"
@@ -92,7 +93,7 @@ def _worst(runs: list[list[float]]) -> dict[str, float]:
     }
 
 
-async def _compile(pair: Pair, entity: str) -> Job:
+async def _compile(pair: Pair[Builder], entity: str) -> Job:
     client = pair.offloader.client
     job = await submit(client, "compile", entity, version=NEW_VERSION, source=pair.builder.name)
     job = await follow(client, job["job_id"])
@@ -101,7 +102,7 @@ async def _compile(pair: Pair, entity: str) -> Job:
     return job
 
 
-async def _watch(pair: Pair) -> tuple[float, list[float]]:
+async def _watch(pair: Pair[Builder]) -> tuple[float, list[float]]:
     """Return the seconds of the transfer, and the longest stall of each side meanwhile."""
     clients = [pair.offloader.client, pair.builder.client]
     partial, size = await asyncio.to_thread(

@@ -8,27 +8,38 @@ import pytest_asyncio
 import pytest_socket
 
 from .harness.device import Device
-from .harness.jobs import cancel_all, has_printed, reach, submit
+from .harness.jobs import cancel_all, submit
 from .harness.offloader import Offloader, open_offloader
+from .harness.processes import mentioning
+from .harness.scripted import Part
+from .harness.waiting import until
 from .harness.workspace import claim
 
 _HERE = Path(__file__).parent
 
 
+# The groups that take longest, in that order: they are begun first.
+_LONGEST = ("offloader", "several", "test_demo")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share instances in one process of a parallel run.
+    """Keep tests that share instances in one process of a parallel run."""
+    ours = [item for item in items if item.path.is_relative_to(_HERE)]
+    for item in ours:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    order = {item: _LONGEST.index(group) for item in ours if (group := _group(item)) in _LONGEST}
+    items.sort(key=lambda item: order.get(item, len(_LONGEST)))
 
-    The tests of a folder share them; in this folder those do that use ``offloader``. A module
-    with a mark of its own has instances of its own, so that the work is shared more evenly.
-    """
-    for item in items:
-        marked = item.get_closest_marker("xdist_group") is not None
-        if item.path.is_relative_to(_HERE) and not marked:
-            group = item.path.parent.name
-            if group == _HERE.name and "offloader" not in getattr(item, "fixturenames", ()):
-                group = item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
+
+def _group(item: pytest.Item) -> str:
+    assert isinstance(item, pytest.Function)
+    if item.path.parent.name == "several":
+        return "several"
+    if item.path.parent.name == "pair":
+        attacks = "attacks" in item.path.stem
+        return f"{'attacks' if attacks else 'pair'}, {item.callspec.params['opened']}"
+    return "offloader" if "offloader" in item.fixturenames else item.path.stem
 
 
 # Home Assistant's test plugin is for tests with a Home Assistant in their own process: no sockets,
@@ -101,9 +112,14 @@ async def entity(offloader: Offloader) -> str:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def compiling(offloader: Offloader, entity: str) -> str:
-    """Return the id of an install that compiles, with much left to do."""
-    offloader.device.configure(slow=True)
+    """Return the id of an install whose compiler has much left to do."""
+
+    async def compiler_at_work() -> bool:
+        commands = mentioning(offloader.instance.builds).values()
+        return all(any(what in each for each in commands) for what in ("cc1plus", "escapee"))
+
+    offloader.device.play(Part.COMPILE_LONG)
     job = await submit(offloader.client, "install", entity)
-    await reach(offloader.client, job["job_id"], has_printed("] CXX "))
+    await until(compiler_at_work, "a compiler at work")
     job_id: str = job["job_id"]
     return job_id

@@ -9,9 +9,10 @@ import psutil
 import pytest
 
 from .harness.device import Device
-from .harness.jobs import follow
+from .harness.jobs import follow, has_printed, reach, submit
 from .harness.offloader import Offloader
 from .harness.processes import mentioning
+from .harness.scripted import Part, go_on
 from .harness.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -77,15 +78,19 @@ async def test_cancel_leaves_no_process_behind(
 
 
 async def test_build_goes_on_while_the_entry_is_reloaded_and_its_options_change(
-    offloader: Offloader, compiling: str, entity: str
+    offloader: Offloader, entity: str
 ) -> None:
+    sign = offloader.device.play(Part.TALK)
+    job_id = (await submit(offloader.client, "install", entity))["job_id"]
+    await reach(offloader.client, job_id, has_printed("still talking"))
     builders = set(mentioning(offloader.instance.builds))
     await offloader.client.reload(offloader.entry_id)
     await offloader.client.change_options(offloader.entry_id, "settings", **OTHER_OPTIONS)
     await offloader.client.reload(offloader.entry_id)
     # Still the same processes, so it was not started over.
     assert builders & set(mentioning(offloader.instance.builds))
-    job = await follow(offloader.client, compiling)
+    go_on(offloader.instance.esphome, sign)
+    job = await follow(offloader.client, job_id)
     assert job["status"] == "completed", job["error"]
     assert job["verified"] is True
     assert len(job["attempts"]) == 1
@@ -97,6 +102,8 @@ async def test_job_ends_well_after_a_crash_of_home_assistant(
 ) -> None:
     with watching_for_two_builds(offloader) as two_builds:
         await offloader.crash()
+        # What is built again then takes no minutes.
+        device.configure()
         await offloader.boot()
         job = await follow(offloader.client, compiling)
     assert job["status"] == "completed", job["error"]

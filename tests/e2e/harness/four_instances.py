@@ -7,10 +7,12 @@ from pathlib import Path
 
 from .builder import Builder
 from .device import NEW_VERSION, Device
-from .instance import Instance
+from .esphome_env import link_toolchain
+from .instance import QUICK_RECONNECTS, Instance
 from .jobs import DOMAIN
 from .offloader import Offloader
 from .processes import ProcessFailedError
+from .scripted import go_on
 from .waiting import until
 
 DEVICES = ("kitchen", "hall", "porch")
@@ -30,6 +32,8 @@ class FourInstances:
         self.beta = _builder(folder, "beta", discoverable=True)
         self.offloaders = (self.first, self.second)
         self.builders = (self.alpha, self.beta)
+        for each in (*self.offloaders, *self.builders):
+            link_toolchain(NEW_VERSION, each.instance.offload_cache)
         self.entries: dict[tuple[str, str], str] = {}
         """The offloaders' entries of their builders, by the names of both."""
 
@@ -55,6 +59,12 @@ class FourInstances:
         for (name, builder), entry_id in self.entries.items():
             what = f"the connection from {name} to {builder}"
             await connected(self._offloader(name), entry_id, what)
+
+    def go_on(self, *signs: str) -> None:
+        """Have builds at the builders that talk go on."""
+        for builder in self.builders:
+            for sign in signs:
+                go_on(builder.builds, sign)
 
     async def close(self) -> None:
         """Stop all of them."""
@@ -86,10 +96,17 @@ def _offloader(
 ) -> Offloader:
     instance = Instance(folder / name, name=name, discoverable=discoverable)
     instance.reset()
+    instance.add_component(QUICK_RECONNECTS)
     return Offloader(
         instance,
         *(
-            Device(device, folder / f"{name}-{device}", instance.esphome, number=number)
+            Device(
+                device,
+                folder / f"{name}-{device}",
+                instance.esphome,
+                number=number,
+                is_scripted=True,
+            )
             for number, device in enumerate(devices, first_number)
         ),
     )

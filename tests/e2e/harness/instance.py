@@ -13,6 +13,11 @@ from .waiting import PATIENCE
 from .workspace import CACHE, REPOSITORY
 
 COMPONENT = REPOSITORY / "custom_components" / "esphome_offload"
+# Components for ``add_component``.
+LOOP_PROBE = REPOSITORY / "script" / "loop_probe"
+LYING_BUILDER = Path(__file__).with_name("lying_builder")
+QUICK_LOOKS = Path(__file__).with_name("quick_looks")
+QUICK_RECONNECTS = Path(__file__).with_name("quick_reconnects")
 
 _STOP = 40.0
 _TRIES = 3

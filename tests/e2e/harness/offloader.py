@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import override
 
-from .device import Device
+from .device import NEW_VERSION, Device
+from .esphome_env import link_toolchain
 from .home_assistant import HomeAssistant
-from .instance import Instance
+from .instance import QUICK_LOOKS, QUICK_RECONNECTS, Instance
 from .waiting import until
 
 
@@ -80,7 +81,10 @@ async def open_offloader(folder: Path) -> AsyncIterator[Offloader]:
     """Open a fresh offloader in ``folder``, with a device on its first version."""
     instance = Instance(folder)
     instance.reset()
-    device = Device("kitchen", folder / "kitchen", instance.esphome)
+    link_toolchain(NEW_VERSION, instance.offload_cache)
+    instance.add_component(QUICK_LOOKS)
+    instance.add_component(QUICK_RECONNECTS)
+    device = Device("kitchen", folder / "kitchen", instance.esphome, is_scripted=True)
     offloader = Offloader(instance, device)
     try:
         await device.flash()

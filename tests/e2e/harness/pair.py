@@ -3,50 +3,43 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
-from custom_components.esphome_offload.engine.protocol.identity import Identity
-
+from .any_builder import AnyBuilder
 from .builder import Builder
 from .client import Json
-from .device import Device
-from .instance import Instance
+from .device import NEW_VERSION, Device
+from .esphome_env import link_toolchain
+from .instance import QUICK_RECONNECTS, Instance
 from .jobs import DOMAIN
 from .offloader import Offloader
 from .processes import ProcessFailedError
 from .relay import Relay
 from .waiting import until
-from .workspace import REPOSITORY
 
 
-class AnyBuilder(Protocol):
-    """A Home Assistant that lends its machine, or a standalone builder."""
-
-    @property
-    def identity(self) -> Identity:
-        """Its key pair."""
-
-    async def open_pairing(self) -> str:
-        """Open the pairing window and return the code."""
-
-    async def close(self) -> None:
-        """Stop it."""
-
-
-class PairOf[B: AnyBuilder]:
+class Pair[B: AnyBuilder]:
     """Both instances; ``entry_id`` is the offloader's entry for the builder.
 
     ``address`` is what is typed into a form that asks where the builder is.
     """
 
-    def __init__(self, folder: Path, builder: B, *, devices: Sequence[str] = ("kitchen",)) -> None:
-        """Make a fresh offloader in ``folder``; ``devices`` are the names of its devices."""
+    def __init__(
+        self,
+        folder: Path,
+        builder: B,
+        *,
+        devices: Sequence[str] = ("kitchen",),
+        is_scripted: bool = False,
+    ) -> None:
+        """Make a fresh offloader in ``folder`` with these devices; they are as ``is_scripted``."""
         instance = Instance(folder / "offloader", name="offloader")
         instance.reset()
         self.offloader = Offloader(
             instance,
             *(
-                Device(name, folder / name, instance.esphome, number=number)
+                Device(
+                    name, folder / name, instance.esphome, number=number, is_scripted=is_scripted
+                )
                 for number, name in enumerate(devices, 1)
             ),
         )
@@ -107,26 +100,27 @@ class PairOf[B: AnyBuilder]:
             await self.builder.close()
 
 
-class Pair(PairOf[Builder]):
-    """A pair whose builder is a Home Assistant too."""
-
-    def __init__(self, folder: Path, *, devices: Sequence[str] = ("kitchen",)) -> None:
-        builder = Builder(folder / "builder")
-        builder.instance.reset()
-        super().__init__(folder, builder, devices=devices)
+def lending_builder(folder: Path) -> Builder:
+    """Make a fresh Home Assistant in ``folder`` that will lend its machine."""
+    builder = Builder(folder)
+    builder.instance.reset()
+    return builder
 
 
 @asynccontextmanager
-async def open_pair(folder: Path) -> AsyncIterator[tuple[Pair, Relay]]:
-    """Open a fresh pair in ``folder``, all set up, with a relay in between."""
-    pair = Pair(folder)
-    relay = Relay(lambda: pair.builder.instance.port)
-    pair.builder.instance.add_component(REPOSITORY / "script" / "loop_probe")
-    pair.builder.instance.add_component(Path(__file__).with_name("lying_builder"))
+async def open_pair[B: AnyBuilder](
+    folder: Path, builder: B
+) -> AsyncIterator[tuple[Pair[B], Relay]]:
+    """Open a fresh offloader in ``folder`` and its builder, all set up, with a relay in between."""
+    pair = Pair(folder, builder, is_scripted=True)
+    pair.offloader.instance.add_component(QUICK_RECONNECTS)
+    for cache in (pair.offloader.instance.offload_cache, builder.cache):
+        link_toolchain(NEW_VERSION, cache)
+    relay = Relay(lambda: builder.port)
     try:
         await pair.offloader.device.flash()
         await pair.offloader.open()
-        await pair.builder.open()
+        await builder.open()
         await relay.restore()
         await pair.introduce(relay.url)
         await pair.connected()

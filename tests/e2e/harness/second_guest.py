@@ -27,7 +27,7 @@ from custom_components.esphome_offload.engine.protocol.pairing import pair
 from custom_components.esphome_offload.engine.protocol.payloads import BuildParameters
 from custom_components.esphome_offload.engine.protocol.session import Session
 
-from .builder import Builder
+from .any_builder import AnyBuilder
 from .device import NEW_VERSION
 
 NAME = "second guest"
@@ -45,10 +45,10 @@ async def opening(url: str, identity: Identity) -> AsyncIterator[tuple[Opening, 
         yield Opening(socket, raw, identity, introduction), hello
 
 
-async def pair_with(builder: Builder, identity: Identity) -> PublicKey:
+async def pair_with(builder: AnyBuilder, identity: Identity) -> PublicKey:
     """Pair with a builder by the code that it shows; return the builder's key."""
     code = await builder.open_pairing()
-    async with opening(builder.instance.url, identity) as (to_builder, hello):
+    async with opening(builder.url, identity) as (to_builder, hello):
         return (await pair(to_builder, hello, code)).public
 
 
@@ -82,12 +82,12 @@ class SecondGuest:
 
 
 @asynccontextmanager
-async def second_guest_of(builder: Builder) -> AsyncIterator[SecondGuest]:
+async def second_guest_of(builder: AnyBuilder) -> AsyncIterator[SecondGuest]:
     """Pair a guest with the builder and connect it; it is no guest afterwards."""
     identity = Identity.generate()
     public = await pair_with(builder, identity)
     try:
-        async with opening(builder.instance.url, identity) as (to_builder, _):
+        async with opening(builder.url, identity) as (to_builder, _):
             opened = await open_link(to_builder, public)
             session = Session(opened.channel)
             running = asyncio.create_task(session.run())
@@ -101,8 +101,8 @@ async def second_guest_of(builder: Builder) -> AsyncIterator[SecondGuest]:
         await remove_second_guest(builder)
 
 
-async def remove_second_guest(builder: Builder) -> None:
+async def remove_second_guest(builder: AnyBuilder) -> None:
     """Remove the second guest at the builder."""
-    for guest in await builder.guests():
-        if guest["name"] == NAME:
-            await builder.remove_guest(guest["id"])
+    for guest, label in (await builder.guests()).items():
+        if label == NAME:
+            await builder.remove_guest(guest)

@@ -1,16 +1,19 @@
 """The real standalone builder: its wheel in an environment of its own, as a process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 import json
 from pathlib import Path
 import shutil
 import sys
+from typing import override
 
 from custom_components.esphome_offload.engine.protocol.identity import Identity, load_or_create
 
 from . import ports
+from .any_builder import AnyBuilder
 from .client import Json
-from .processes import Child, ProcessFailedError, environment, mentioning, run
+from .processes import Child, ProcessFailedError, environment, run
 from .waiting import PATIENCE
 from .workspace import CACHE, REPOSITORY
 
@@ -60,31 +63,51 @@ class BuilderEnvironment:
         return self.folder / "bin" / "python"
 
 
-class StandaloneBuilder:
-    """One standalone builder in ``folder``. Only toolchains survive ``reset``."""
+class StandaloneBuilder(AnyBuilder):
+    """One standalone builder in ``folder``. Only toolchains survive ``reset``.
 
-    def __init__(self, folder: Path, *, name: str = "workshop") -> None:
+    ``arguments`` are given to it at each start, ``extra`` goes into its environment.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, name: str = "workshop", **extra: str) -> None:
         self.folder = folder
         self.name = name
         self.data = folder / "data"
         self.environment = BuilderEnvironment(folder / "environment")
-        self.port = 0
+        self._arguments = arguments
+        self._extra = extra
+        self._port = 0
         self._child: Child | None = None
 
     @property
+    @override
     def url(self) -> str:
-        """Its base URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    @override
+    def port(self) -> int:
+        return self._port
+
+    @property
+    @override
     def identity(self) -> Identity:
-        """Its key pair."""
         return load_or_create(self.data / "identity")
 
     @property
+    @override
     def pid(self) -> int:
-        """The id of its process."""
         return self._running.pid
+
+    @property
+    @override
+    def running(self) -> bool:
+        return self._child is not None and self._child.running
+
+    @property
+    @override
+    def cache(self) -> Path:
+        return self.data / "cache"
 
     @property
     def log(self) -> str:
@@ -98,7 +121,7 @@ class StandaloneBuilder:
 
     def reset(self) -> None:
         """Recreate the data folder, as of a builder that was never started."""
-        toolchains = self.data / "cache" / "toolchains"
+        toolchains = self.cache / "toolchains"
         kept = self.folder / "kept"
         if toolchains.is_dir() and not kept.exists():
             toolchains.rename(kept)
@@ -110,24 +133,24 @@ class StandaloneBuilder:
         # The packages that script/setup has downloaded are not downloaded again.
         (toolchains.parent / "uv-cache").symlink_to(CACHE / "uv")
 
-    async def open(self, *arguments: str) -> None:
-        """Install and start it, fresh."""
+    @override
+    async def open(self) -> None:
         self.reset()
         await self.environment.make()
-        await self.start(*arguments)
+        await self.boot()
 
-    async def start(self, *arguments: str, **extra: str) -> None:
-        """Run it and return when it is ready; ``extra`` goes into its environment."""
-        (self.port,) = ports.pick(preferred=[self.port] if self.port else [])
+    @override
+    async def boot(self) -> None:
+        (self._port,) = ports.pick(preferred=[self.port] if self.port else [])
         argv: list[str | Path] = [self.environment.command, "--data", self.data, "run"]
         argv += ["--host", "127.0.0.1", "--port", str(self.port), "--name", self.name]
-        argv += ["--no-announce", *arguments]
+        argv += ["--no-announce", *self._arguments]
         self._child = child = await Child.start(
             "the standalone builder",
             argv,
             log=self.folder / "builder.log",
             cwd=self.folder,
-            env=environment(**extra),
+            env=environment(**self._extra),
         )
         await child.until(lambda: "Ready" in child.output(), "being ready", PATIENCE)
 
@@ -140,25 +163,30 @@ class StandaloneBuilder:
         """Run a command that prints JSON."""
         return json.loads(await self.command(*arguments, "--json"))
 
+    @override
     async def open_pairing(self) -> str:
-        """Open the pairing window and return the code."""
         code: str = (await self.json("pair"))["code"]
         return code
 
-    def build_processes(self) -> dict[int, str]:
-        """Return the processes of guests' builds."""
-        return mentioning(str(self.data / "cache" / "guests"))
+    @override
+    async def guests(self) -> Mapping[str, str]:
+        return {guest["pin_sha256"]: guest["label"] for guest in await self.json("guests")}
+
+    @override
+    async def remove_guest(self, guest: str) -> None:
+        await self.command("guests", "remove", guest)
 
     async def terminate(self) -> int:
         """Send SIGTERM and return the exit code."""
         await self._running.stop(_STOP)
         return await self._running.wait()
 
-    async def kill(self) -> None:
-        """Kill it; what it has started is not in its process group."""
+    @override
+    async def crash(self) -> None:
+        # What it has started is not in its process group.
         await self._running.kill()
 
+    @override
     async def close(self) -> None:
-        """Stop it, if it runs."""
         if self._child is not None:
             await self._child.stop(_STOP)

@@ -24,7 +24,7 @@ from custom_components.esphome_offload.engine.protocol.identity import Identity,
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.protocol.noise import Handshake
 
-from .builder import Builder
+from .any_builder import AnyBuilder
 
 _INTRODUCTION = Introduction(own_offer("0.1.0"), "stranger")
 # A stranger is refused, cut off, or not accepted at all.
@@ -56,14 +56,14 @@ _KINDS: tuple[_Say | None, ...] = (_nothing, _garbage, _half_handshake, None)
 
 @asynccontextmanager
 async def strangers(
-    builder: Builder, count: int, path: str = URL_LINK
+    builder: AnyBuilder, count: int, path: str = URL_LINK
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Connect strangers at once; yield the task that ends when all of them have connected.
 
     They come from many addresses and stay until the context ends, unless they are sent away. At
     another websocket than the link they all send nothing.
     """
-    url = f"{builder.instance.url}{path}"
+    url = f"{builder.url}{path}"
     public = builder.identity.public
     async with AsyncExitStack() as stack:
         sessions = [
@@ -84,7 +84,7 @@ async def strangers(
             """Connect, and send nothing, not even a request."""
             with suppress(*_EXPECTED):
                 _, writer = await asyncio.open_connection(
-                    "127.0.0.1", builder.instance.port, local_addr=(f"127.0.2.{number % 250}", 0)
+                    "127.0.0.1", builder.port, local_addr=(f"127.0.2.{number % 250}", 0)
                 )
                 stack.callback(writer.close)
 

@@ -10,6 +10,7 @@ import aiohttp
 from aiohttp import web
 
 from . import ports
+from .any_builder import AnyBuilder
 from .pair import Pair
 from .relay import Relay
 from .waiting import PATIENCE
@@ -253,7 +254,7 @@ async def _send(
 
 
 @asynccontextmanager
-async def tampering(pair: Pair, relay: Relay) -> AsyncIterator[TamperingProxy]:
+async def tampering(pair: Pair[AnyBuilder], relay: Relay) -> AsyncIterator[TamperingProxy]:
     """Lead the offloader to its builder through a proxy."""
     straight = relay.target
     proxy = TamperingProxy(straight)
@@ -266,7 +267,7 @@ async def tampering(pair: Pair, relay: Relay) -> AsyncIterator[TamperingProxy]:
         await proxy.stop()
 
 
-async def _lead(pair: Pair, relay: Relay, target: Callable[[], int]) -> None:
+async def _lead(pair: Pair[AnyBuilder], relay: Relay, target: Callable[[], int]) -> None:
     relay.target = target
     await relay.cut()
     await relay.restore()

@@ -1,24 +1,34 @@
 """Steps and checks that the tests of a pair share."""
 
 import asyncio
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from itertools import groupby
 import re
+
+import pytest
 
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.session import CommandRefused, Session
 
+from ..harness.any_builder import AnyBuilder
 from ..harness.client import Json
-from ..harness.jobs import Job, follow, submit
+from ..harness.jobs import Job, follow, has_printed, reach, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
+from ..harness.scripted import Part, go_on
+
+# Kinds of builders.
+HOME_ASSISTANT = "home assistant"
+STANDALONE = "standalone"
+both_builders = pytest.mark.builders(HOME_ASSISTANT, STANDALONE)
 
 KINDS = ("queued", "started", "progress", "completed", "failed", "cancelled")
 STEP = re.compile(r"\[ *(\d+)/(\d+)\] ")
 
 
-async def pairing_again(pair: Pair) -> Json:
+async def pairing_again(pair: Pair[AnyBuilder]) -> Json:
     """Return the flow that asks the offloader's owner to pair again, None when there is none."""
     for flow in await pair.offloader.client.flows():
         if flow["context"]["source"] == "reauth":
@@ -26,7 +36,7 @@ async def pairing_again(pair: Pair) -> Json:
     return None
 
 
-async def install(pair: Pair, entity: str, **data: Json) -> Job:
+async def install(pair: Pair[AnyBuilder], entity: str, **data: Json) -> Job:
     """Install, and return the job when it has ended well."""
     job = await submit(pair.offloader.client, "install", entity, **data)
     job = await follow(pair.offloader.client, job["job_id"])
@@ -34,7 +44,36 @@ async def install(pair: Pair, entity: str, **data: Json) -> Job:
     return job
 
 
-async def watched(pair: Pair, entity: str, **data: Json) -> tuple[Job, list[Json]]:
+@dataclass(frozen=True, slots=True)
+class Talking:
+    """A job whose build at the builder prints lines until ``go_on``."""
+
+    job_id: str
+    builder: AnyBuilder
+    sign: str
+
+    def go_on(self) -> None:
+        """Have it compile and end."""
+        go_on(self.builder.builds, self.sign)
+
+
+@asynccontextmanager
+async def talking(
+    pair: Pair[AnyBuilder], entity: str, action: str = "install"
+) -> AsyncIterator[Talking]:
+    """Yield a job that the builder builds; it goes on at the end of the context at the latest."""
+    sign = pair.offloader.device.play(Part.TALK)
+    job = await submit(pair.offloader.client, action, entity)
+    talks = Talking(job["job_id"], pair.builder, sign)
+    try:
+        job = await reach(pair.offloader.client, talks.job_id, has_printed("still talking"))
+        assert_built_by_builder(pair, job)
+        yield talks
+    finally:
+        talks.go_on()
+
+
+async def watched(pair: Pair[AnyBuilder], entity: str, **data: Json) -> tuple[Job, list[Json]]:
     """Install, and return the job and all its events."""
     queue: asyncio.Queue[Json] = asyncio.Queue()
     async with AsyncExitStack() as stack:
@@ -87,14 +126,14 @@ def assert_well(job: Job) -> None:
     assert job["verified"] is True
 
 
-def assert_built_by_builder(pair: Pair, job: Job) -> None:
+def assert_built_by_builder(pair: Pair[AnyBuilder], job: Job) -> None:
     built_by = (job["source"], job["source_label"], job["source_pin_sha256"])
     assert built_by == ("remote", "builder", pair.pin_sha256), job["why_not"]
     # Nothing is compiled by the offloader meanwhile.
     assert not mentioning(pair.offloader.instance.builds)
 
 
-def assert_compiled(pair: Pair, job: Job) -> None:
+def assert_compiled(pair: Pair[AnyBuilder], job: Job) -> None:
     """Check that a compile ended well and was done by the builder."""
     assert job["status"] == "completed", job["error"]
     assert_built_by_builder(pair, job)

@@ -21,18 +21,21 @@ from custom_components.esphome_offload.engine.protocol.payloads import (
     BuildParameters,
 )
 
+from ..harness.any_builder import AnyBuilder
+from ..harness.builder import Builder
 from ..harness.client import Json
 from ..harness.device import NEW_VERSION
 from ..harness.jobs import follow, has, job_now, reach, submit
 from ..harness.pair import Pair
-from ..harness.processes import mentioning
 from ..harness.relay import Relay
 from ..harness.second_guest import second_guest_of
 from ..harness.waiting import PATIENCE, until
 from .checks import (
+    Talking,
     assert_built_by_builder,
     assert_compiled,
     assert_well,
+    both_builders,
     pairing_again,
     refusal_of,
 )
@@ -42,8 +45,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 UNKNOWN_BUNDLE = "0" * 64
 
 
-async def test_running_build_is_out_of_reach_of_another_guest(pair: Pair, compiling: str) -> None:
-    job = await job_now(pair.offloader.client, compiling)
+@both_builders
+async def test_running_build_is_out_of_reach_of_another_guest(
+    pair: Pair[AnyBuilder], compiling: Talking
+) -> None:
+    job = await job_now(pair.offloader.client, compiling.job_id)
     attempt_id = job["attempts"][-1]["attempt_id"]
     before = pair.builder.compilers()
     async with second_guest_of(pair.builder) as guest:
@@ -64,14 +70,16 @@ async def test_running_build_is_out_of_reach_of_another_guest(pair: Pair, compil
         assert await session.call(Wanted((attempt_id,))) == {"attempts": []}
         await session.call(Clean(pair.offloader.device.configuration))
     assert before & pair.builder.compilers()
-    job = await follow(pair.offloader.client, compiling)
+    compiling.go_on()
+    job = await follow(pair.offloader.client, compiling.job_id)
     assert_well(job)
     assert_built_by_builder(pair, job)
     assert len(job["attempts"]) == 1
 
 
+@both_builders
 async def test_firmware_is_out_of_reach_of_another_guest(
-    pair: Pair, relay: Relay, entity: str
+    pair: Pair[AnyBuilder], relay: Relay, entity: str
 ) -> None:
     pair.offloader.device.configure(greeting="out of reach")
     relay.stall_downloads()
@@ -95,7 +103,7 @@ async def test_firmware_is_out_of_reach_of_another_guest(
     assert_compiled(pair, await follow(pair.offloader.client, job_id))
 
 
-def parameters(pair: Pair, attempt_id: str) -> BuildParameters:
+def parameters(pair: Pair[AnyBuilder], attempt_id: str) -> BuildParameters:
     """Return the parameters of a build of the offloader's device."""
     return BuildParameters(
         job_id=new_id(),
@@ -110,18 +118,18 @@ def parameters(pair: Pair, attempt_id: str) -> BuildParameters:
 # The builder's owner removes the offloader while a job runs.
 
 
+@both_builders
 async def test_build_of_a_removed_guest_goes_elsewhere(
-    pair: Pair, compiling: str, entity: str
+    pair: Pair[AnyBuilder], compiling: Talking, entity: str
 ) -> None:
     async def ended() -> bool:
-        # The offloader compiles soon, so that only the builder's processes count.
-        return not mentioning(pair.builder.builds)
+        return not pair.builder.build_processes()
 
-    # What is built again then is built quickly.
+    # What is built again then does not talk.
     pair.offloader.device.configure()
     async with removed(pair):
         await until(ended, "the end of the build at the builder")
-        job = await follow(pair.offloader.client, compiling)
+        job = await follow(pair.offloader.client, compiling.job_id)
     assert_well(job)
     assert job["source"] == "local"
     there, here = job["attempts"]
@@ -130,7 +138,9 @@ async def test_build_of_a_removed_guest_goes_elsewhere(
     assert has(job["why_not"]["builder"], "pair the two again")
 
 
-async def test_job_waits_for_a_builder_that_has_removed_its_guest(pair: Pair, entity: str) -> None:
+async def test_job_waits_for_a_builder_that_has_removed_its_guest(
+    pair: Pair[Builder], entity: str
+) -> None:
     async def set_no_builder(what: str) -> None:
         await pair.offloader.client.change_options(
             pair.offloader.entry_id, "settings", no_builder=what
@@ -164,10 +174,10 @@ def waits_because(why: str) -> Callable[[Json], bool]:
 
 
 @asynccontextmanager
-async def removed(pair: Pair) -> AsyncIterator[None]:
+async def removed(pair: Pair[AnyBuilder]) -> AsyncIterator[None]:
     """Remove the offloader at the builder, and pair again in the end, as its owner is asked to."""
     (guest,) = await pair.builder.guests()
-    await pair.builder.remove_guest(guest["id"])
+    await pair.builder.remove_guest(guest)
     flow = await until(lambda: pairing_again(pair), "being asked to pair again")
     try:
         yield

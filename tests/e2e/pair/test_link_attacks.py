@@ -2,11 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 import json
 import os
-from pathlib import Path
 
 import aiohttp
 from aiohttp import web
@@ -19,11 +17,13 @@ from custom_components.esphome_offload.engine.protocol.pairing import pair as pa
 from custom_components.esphome_offload.engine.protocol.session import CommandRefused
 
 from ..harness import ports
+from ..harness.any_builder import AnyBuilder
+from ..harness.builder import Builder
 from ..harness.client import USERNAME, Json, RequestFailedError
-from ..harness.faults import go_on, talk
-from ..harness.jobs import follow, has_printed, output, reach, submit
+from ..harness.jobs import follow, output, reach, submit
 from ..harness.pair import Pair
 from ..harness.relay import Relay
+from ..harness.scripted import folder_in
 from ..harness.second_guest import opening, remove_second_guest, second_guest_of
 from ..harness.strangers import strangers
 from ..harness.tampering_proxy import (
@@ -40,13 +40,15 @@ from ..harness.tampering_proxy import (
     repeat,
 )
 from ..harness.waiting import PATIENCE
-from .checks import assert_built_by_builder, assert_well, install
+from .checks import (
+    assert_built_by_builder,
+    assert_compiled,
+    both_builders,
+    install,
+    talking,
+)
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.xdist_group("link attacks"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 SECRET = "correct-horse-battery-staple"
 WINDOW = 16
@@ -59,7 +61,7 @@ STALL_MS = 20.0
 
 
 async def test_recorded_install_shows_neither_secrets_nor_output_nor_firmware(
-    pair: Pair, proxy: TamperingProxy, entity: str
+    pair: Pair[AnyBuilder], proxy: TamperingProxy, entity: str
 ) -> None:
     pair.offloader.device.configure(greeting=SECRET)
     job = await install(pair, entity)
@@ -97,20 +99,21 @@ def large(direction: Direction) -> Callable[[Frame], bool]:
     return lambda frame: frame.direction is direction and len(frame.data) > LARGE
 
 
+@both_builders
 @pytest.mark.parametrize(
     "change", [flip, drop, repeat, Swap()], ids=["flip", "drop", "repeat", "swap"]
 )
 async def test_firmware_that_is_tampered_with_is_fetched_again(
-    pair: Pair, proxy: TamperingProxy, entity: str, change: Change
+    pair: Pair[AnyBuilder], proxy: TamperingProxy, entity: str, change: Change
 ) -> None:
     pair.offloader.device.configure(greeting=f"firmware {change}")
     proxy.fault = fault = Fault(large(Direction.TO_OFFLOADER), change)
-    job = await submit(pair.offloader.client, "install", entity)
+    job = await submit(pair.offloader.client, "compile", entity)
     await ended_well(pair, job["job_id"])
     await replaced(pair, proxy, fault)
 
 
-async def replaced(pair: Pair, proxy: TamperingProxy, fault: Fault) -> None:
+async def replaced(pair: Pair[AnyBuilder], proxy: TamperingProxy, fault: Fault) -> None:
     """Wait until the fault was made, and see its connection end and another one take its place."""
     async with asyncio.timeout(PATIENCE):
         await fault.done.wait()
@@ -118,11 +121,10 @@ async def replaced(pair: Pair, proxy: TamperingProxy, fault: Fault) -> None:
     await pair.connected()
 
 
-async def ended_well(pair: Pair, job_id: str) -> None:
-    """See an install end well, and by its first attempt."""
+async def ended_well(pair: Pair[AnyBuilder], job_id: str) -> None:
+    """See a compile end well, and by its first attempt."""
     job = await follow(pair.offloader.client, job_id)
-    assert_well(job)
-    assert_built_by_builder(pair, job)
+    assert_compiled(pair, job)
     assert len(job["attempts"]) == 1
 
 
@@ -130,7 +132,7 @@ async def ended_well(pair: Pair, job_id: str) -> None:
 
 
 async def test_recording_that_is_played_again_does_nothing(
-    pair: Pair, proxy: TamperingProxy, entity: str
+    pair: Pair[AnyBuilder], proxy: TamperingProxy, entity: str
 ) -> None:
     # All of an install: pairing came before, connecting again is in it.
     await pair.reconnect()
@@ -150,9 +152,9 @@ async def test_recording_that_is_played_again_does_nothing(
     assert proxy.connections == connections
 
 
-async def play(session: aiohttp.ClientSession, pair: Pair, frames: list[Frame]) -> None:
+async def play(session: aiohttp.ClientSession, pair: Pair[AnyBuilder], frames: list[Frame]) -> None:
     """Send what was recorded of one connection, and see the builder hang up on it."""
-    async with session.ws_connect(f"{pair.builder.instance.url}{URL_LINK}") as socket:
+    async with session.ws_connect(f"{pair.builder.url}{URL_LINK}") as socket:
         await socket.receive()
         try:
             for frame in frames:
@@ -171,14 +173,14 @@ async def play(session: aiohttp.ClientSession, pair: Pair, frames: list[Frame]) 
         assert answers <= 1
 
 
-async def what_the_builder_knows(pair: Pair) -> Json:
+async def what_the_builder_knows(pair: Pair[Builder]) -> Json:
     """Return the builder's devices, entities and states that are of its guests."""
     states = {
         state["entity_id"]: state["state"]
         for state in await pair.builder.client.get("states")
         if "build" in state["entity_id"] or "guest" in state["entity_id"]
     }
-    trees = sorted(path.name for path in Path(pair.builder.builds).glob("*/trees/*"))
+    trees = sorted(path.name for path in pair.builder.builds.glob("*/trees/*"))
     return states, await pair.builder.guests(), trees
 
 
@@ -187,7 +189,7 @@ async def what_the_builder_knows(pair: Pair) -> Json:
 
 @pytest.mark.parametrize("about", ["content", "bundle", "attempt", "version"])
 async def test_firmware_that_its_builder_lies_about_is_never_flashed(
-    pair: Pair, entity: str, about: str
+    pair: Pair[Builder], entity: str, about: str
 ) -> None:
     def settled(event: Json) -> bool:
         # What is not refused is flashed, or built once more: not worth waiting for.
@@ -219,7 +221,7 @@ async def test_firmware_that_its_builder_lies_about_is_never_flashed(
 
 
 async def test_firmware_of_another_device_is_never_flashed_whatever_its_builder_calls_it(
-    pair: Pair, entity: str
+    pair: Pair[Builder], entity: str
 ) -> None:
     device, client = pair.offloader.device, pair.offloader.client
     device.configure(greeting="lies about the node")
@@ -235,7 +237,7 @@ async def test_firmware_of_another_device_is_never_flashed_whatever_its_builder_
     assert device.firmware_sha256() == before
 
 
-async def integrity_repair(pair: Pair) -> Json:
+async def integrity_repair(pair: Pair[AnyBuilder]) -> Json:
     """Return the repair about altered firmware, None when there is none."""
     issue_id = f"firmware_altered_{pair.offloader.device.configuration}"
     answer = await pair.offloader.client.call("repairs/list_issues")
@@ -246,8 +248,8 @@ async def integrity_repair(pair: Pair) -> Json:
 # A guest that wants more than builds.
 
 
-async def test_what_a_guest_holds_opens_nothing_of_home_assistant(pair: Pair) -> None:
-    url = pair.builder.instance.url
+async def test_what_a_guest_holds_opens_nothing_of_home_assistant(pair: Pair[Builder]) -> None:
+    url = pair.builder.url
     keys = list(held_by(pair))
     assert len(keys) > 3
     async with aiohttp.ClientSession() as session:
@@ -274,7 +276,7 @@ async def test_what_a_guest_holds_opens_nothing_of_home_assistant(pair: Pair) ->
     assert await pair.builder.client.call("webhook/list") == []
 
 
-def held_by(pair: Pair) -> Iterator[str]:
+def held_by(pair: Pair[AnyBuilder]) -> Iterator[str]:
     """Return all texts that the offloader has stored for this builder, and its own key."""
     stored = json.loads(pair.offloader.instance.stored("core.config_entries"))
     (entry,) = (entry for entry in stored["data"]["entries"] if entry["entry_id"] == pair.entry_id)
@@ -297,7 +299,7 @@ def texts_in(value: Json) -> Iterator[str]:
         yield value
 
 
-async def test_link_serves_builds_and_nothing_of_home_assistant(pair: Pair) -> None:
+async def test_link_serves_builds_and_nothing_of_home_assistant(pair: Pair[Builder]) -> None:
     commands: list[Json] = [
         {"type": "get_states"},
         {"type": "get_config"},
@@ -320,7 +322,7 @@ async def test_link_serves_builds_and_nothing_of_home_assistant(pair: Pair) -> N
         assert refused.value.code == "404"
 
 
-async def test_guest_is_no_user_of_home_assistant(pair: Pair) -> None:
+async def test_guest_is_no_user_of_home_assistant(pair: Pair[Builder]) -> None:
     users = await pair.builder.client.call("config/auth/list")
     people = [user for user in users if not user["system_generated"]]
     assert [user["username"] for user in people] == [USERNAME]
@@ -337,7 +339,7 @@ async def test_guest_is_no_user_of_home_assistant(pair: Pair) -> None:
 
 
 async def test_strangers_stall_nothing_and_lock_nobody_out(
-    pair: Pair, relay: Relay, entity: str
+    pair: Pair[Builder], relay: Relay, entity: str
 ) -> None:
     builder = pair.builder
     code = await builder.open_pairing()
@@ -354,7 +356,7 @@ async def test_strangers_stall_nothing_and_lock_nobody_out(
         assert_built_by_builder(pair, job)
         # And the window is as open as before.
         try:
-            async with opening(builder.instance.url, Identity.generate()) as (to_builder, hello):
+            async with opening(builder.url, Identity.generate()) as (to_builder, hello):
                 paired = await pair_by_code(to_builder, hello, code)
             assert paired.public == builder.identity.public
         finally:
@@ -367,7 +369,7 @@ async def test_strangers_stall_nothing_and_lock_nobody_out(
 
 
 async def test_redirect_of_the_link_is_not_followed(
-    pair: Pair, relay: Relay, proxy: TamperingProxy
+    pair: Pair[AnyBuilder], relay: Relay, proxy: TamperingProxy
 ) -> None:
     followed: list[str] = []
 
@@ -396,7 +398,7 @@ async def test_redirect_of_the_link_is_not_followed(
         await runner.cleanup()
 
 
-# A relay that tampers with all else. Last: what talks is compiled from scratch.
+# A relay that tampers with all else.
 
 
 def numbered(direction: Direction, number: int) -> Callable[[Frame], bool]:
@@ -409,6 +411,7 @@ def of_output(frame: Frame) -> bool:
     return frame.direction is Direction.TO_OFFLOADER and not frame.is_text and frame.number > 4
 
 
+@both_builders
 @pytest.mark.parametrize(
     ("which", "change"),
     [
@@ -421,67 +424,56 @@ def of_output(frame: Frame) -> bool:
     ids=["hello", "handshake", "answer to the handshake", "first command", "no first command"],
 )
 async def test_connection_that_is_tampered_with_from_the_start_is_replaced(
-    pair: Pair,
+    pair: Pair[AnyBuilder],
     relay: Relay,
     proxy: TamperingProxy,
     entity: str,
     which: Callable[[Frame], bool],
     change: Change,
 ) -> None:
-    async with talking(pair, entity) as job_id:
+    async with talking(pair, entity, "compile") as talks:
         proxy.fault = fault = Fault(which, change)
         await relay.cut()
         await relay.restore()
         await replaced(pair, proxy, fault)
-    await ended_well(pair, job_id)
+    await ended_well(pair, talks.job_id)
 
 
+@both_builders
 @pytest.mark.parametrize(
     "change",
     [flip_first, flip, flip_last, drop, repeat, Swap()],
     ids=["first bit", "a bit", "last bit", "drop", "repeat", "swap"],
 )
 async def test_output_that_is_tampered_with_comes_again_in_a_new_connection(
-    pair: Pair, proxy: TamperingProxy, entity: str, change: Change
+    pair: Pair[AnyBuilder], proxy: TamperingProxy, entity: str, change: Change
 ) -> None:
-    async with talking(pair, entity) as job_id:
+    async with talking(pair, entity, "compile") as talks:
         proxy.fault = fault = Fault(of_output, change)
         await replaced(pair, proxy, fault)
-    await ended_well(pair, job_id)
+    await ended_well(pair, talks.job_id)
     # Without a gap, and no line twice.
     lines = [
         line
-        for line in await output(pair.offloader.client, job_id)
+        for line in await output(pair.offloader.client, talks.job_id)
         if line.startswith("still talking")
     ]
     assert lines == [f"still talking, {number}" for number in range(len(lines))]
 
 
+@both_builders
 @pytest.mark.parametrize("change", [flip, repeat], ids=["flip", "repeat"])
 async def test_bundle_that_is_tampered_with_is_sent_again(
-    pair: Pair, proxy: TamperingProxy, entity: str, change: Change
+    pair: Pair[AnyBuilder], proxy: TamperingProxy, entity: str, change: Change
 ) -> None:
     pair.offloader.device.configure(greeting=f"bundle {change}")
-    ballast = pair.offloader.device.yaml.with_name("components") / "talking" / "ballast.bin"
-    ballast.parent.mkdir(parents=True, exist_ok=True)
+    ballast = folder_in(pair.offloader.instance.esphome) / "ballast.bin"
     ballast.write_bytes(os.urandom(256 * 1024))
     proxy.fault = fault = Fault(large(Direction.TO_BUILDER), change)
     try:
-        async with talking(pair, entity) as job_id:
+        async with talking(pair, entity, "compile") as talks:
             assert fault.done.is_set()
             await replaced(pair, proxy, fault)
-        await ended_well(pair, job_id)
+        await ended_well(pair, talks.job_id)
     finally:
         ballast.unlink()
-
-
-@asynccontextmanager
-async def talking(pair: Pair, entity: str) -> AsyncIterator[str]:
-    """Yield an install for which the builder prints lines until the context ends."""
-    sign = talk(pair.offloader.device)
-    job = await submit(pair.offloader.client, "install", entity)
-    try:
-        await reach(pair.offloader.client, job["job_id"], has_printed("still talking"))
-        yield job["job_id"]
-    finally:
-        go_on(Path(pair.builder.builds), sign)

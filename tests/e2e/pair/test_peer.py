@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ..harness.any_builder import AnyBuilder
+from ..harness.builder import Builder
 from ..harness.device import NEW_VERSION
 from ..harness.jobs import follow, has, output
 from ..harness.pair import Pair
@@ -12,9 +14,11 @@ from ..harness.relay import Relay
 from ..harness.waiting import until
 from .checks import (
     KINDS,
+    Talking,
     assert_built_by_builder,
     assert_each_step_once,
     assert_well,
+    both_builders,
     course,
     install,
     keys,
@@ -39,8 +43,9 @@ MAY_DIFFER = {
 STAGES = (None, "preparing", "compiling", "fetching", "uploading", "verifying")
 
 
+@both_builders
 async def test_install_is_built_by_the_builder_and_flashed_by_the_offloader(
-    pair: Pair, entity: str
+    pair: Pair[AnyBuilder], entity: str
 ) -> None:
     def built_here() -> dict[Path, int]:
         return {
@@ -57,7 +62,9 @@ async def test_install_is_built_by_the_builder_and_flashed_by_the_offloader(
     assert built_here() == before
 
 
-async def test_events_and_log_do_not_depend_on_the_builder(pair: Pair, entity: str) -> None:
+async def test_events_and_log_do_not_depend_on_the_builder(
+    pair: Pair[AnyBuilder], entity: str
+) -> None:
     # Both begin with the same version, whichever test was before.
     await install(pair, entity, version=NEW_VERSION)
     streams = []
@@ -88,13 +95,18 @@ async def test_events_and_log_do_not_depend_on_the_builder(pair: Pair, entity: s
     assert steps(here_lines) == steps(there_lines) != []
 
 
+@both_builders
 async def test_job_goes_on_without_loss_after_the_link_was_cut(
-    pair: Pair, relay: Relay, compiling: str
+    pair: Pair[AnyBuilder], relay: Relay, compiling: Talking
 ) -> None:
     before = pair.builder.compilers()
     lines: list[str] = []
     follower = asyncio.create_task(
-        follow(pair.offloader.client, compiling, shown=lambda event: lines.extend(event["lines"]))
+        follow(
+            pair.offloader.client,
+            compiling.job_id,
+            shown=lambda event: lines.extend(event["lines"]),
+        )
     )
     await relay.cut()
     await pair.disconnected()
@@ -102,18 +114,30 @@ async def test_job_goes_on_without_loss_after_the_link_was_cut(
     await pair.connected()
     # The same processes: it was not started again.
     assert before & pair.builder.compilers()
+    compiling.go_on()
     job = await follower
     assert_well(job)
     assert_built_by_builder(pair, job)
     assert len(job["attempts"]) == 1
-    assert lines == await output(pair.offloader.client, compiling)
+    assert lines == await output(pair.offloader.client, compiling.job_id)
     assert_each_step_once(lines)
 
 
-async def test_builder_builds_again_after_a_crash(pair: Pair, compiling: str) -> None:
+@both_builders
+async def test_builder_builds_again_after_a_crash(
+    pair: Pair[AnyBuilder], compiling: Talking
+) -> None:
     await pair.builder.crash()
     await pair.builder.boot()
-    job = await follow(pair.offloader.client, compiling)
+    follower = asyncio.create_task(follow(pair.offloader.client, compiling.job_id))
+
+    async def over() -> bool:
+        # The build that takes its place talks as well.
+        compiling.go_on()
+        return follower.done()
+
+    await until(over, "the end of the job")
+    job = await follower
     assert_well(job)
     assert_built_by_builder(pair, job)
     assert [attempt["label"] for attempt in job["attempts"]] == ["builder", "builder"]
@@ -121,24 +145,29 @@ async def test_builder_builds_again_after_a_crash(pair: Pair, compiling: str) ->
     assert pair.builder.build_processes() == {}
 
 
-async def test_offloader_attaches_again_after_a_crash(pair: Pair, compiling: str) -> None:
+@both_builders
+async def test_offloader_attaches_again_after_a_crash(
+    pair: Pair[AnyBuilder], compiling: Talking
+) -> None:
     before = pair.builder.compilers()
     await pair.offloader.crash()
     await pair.offloader.boot()
     await pair.connected()
     assert before & pair.builder.compilers()
-    job = await follow(pair.offloader.client, compiling)
+    compiling.go_on()
+    job = await follow(pair.offloader.client, compiling.job_id)
     assert_well(job)
     assert_built_by_builder(pair, job)
     assert len(job["attempts"]) == 1
-    assert_each_step_once(await output(pair.offloader.client, compiling))
+    assert_each_step_once(await output(pair.offloader.client, compiling.job_id))
 
 
 async def test_paused_builder_finishes_its_build_and_accepts_no_other(
-    pair: Pair, compiling: str, entity: str
+    pair: Pair[Builder], compiling: Talking, entity: str
 ) -> None:
     await pair.builder.pause()
-    first = await follow(pair.offloader.client, compiling)
+    compiling.go_on()
+    first = await follow(pair.offloader.client, compiling.job_id)
     assert_well(first)
     assert_built_by_builder(pair, first)
     pair.offloader.device.configure()
@@ -147,9 +176,12 @@ async def test_paused_builder_finishes_its_build_and_accepts_no_other(
     assert has(second["why_not"]["builder"], "paused")
 
 
-async def test_removed_guest_builds_locally_and_can_pair_again(pair: Pair, entity: str) -> None:
+@both_builders
+async def test_removed_guest_builds_locally_and_can_pair_again(
+    pair: Pair[AnyBuilder], entity: str
+) -> None:
     (guest,) = await pair.builder.guests()
-    await pair.builder.remove_guest(guest["id"])
+    await pair.builder.remove_guest(guest)
     flow = await until(lambda: pairing_again(pair), "being asked to pair again")
     job = await install(pair, entity)
     assert job["source"] == "local"

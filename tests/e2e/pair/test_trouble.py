@@ -9,36 +9,31 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
-
+from ..harness.any_builder import AnyBuilder
 from ..harness.client import Json
-from ..harness.faults import (
-    add_component,
-    frozen,
-    hang_on_boot,
-    held_project,
-    hold_bundle,
-    hold_compile,
-    small_disk,
-)
+from ..harness.faults import frozen, held_project, small_disk
 from ..harness.jobs import Job, follow, has, has_printed, in_stage, output, reach, submit
 from ..harness.pair import Pair
 from ..harness.processes import mentioning
 from ..harness.relay import Relay
+from ..harness.scripted import Part, folder_in
 from ..harness.second_guest import second_guest_of
 from ..harness.waiting import PATIENCE, until
 from .checks import (
+    HOME_ASSISTANT,
     assert_built_by_builder,
     assert_compiled,
     assert_each_step_once,
     assert_well,
+    both_builders,
     install,
+    talking,
 )
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.xdist_group("trouble"),
+    both_builders,
 ]
 
 ENDS = ("completed", "failed", "cancelled")
@@ -49,7 +44,7 @@ SOON = 18.0
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 
-type Held = Callable[[Pair, Relay, str], AbstractAsyncContextManager[str]]
+type Held = Callable[[Pair[AnyBuilder], Relay, str], AbstractAsyncContextManager[str]]
 """Takes the pair, the relay and an entity; yields an install that is held in some stage."""
 
 
@@ -57,8 +52,8 @@ type Held = Callable[[Pair, Relay, str], AbstractAsyncContextManager[str]]
 
 
 @asynccontextmanager
-async def held_bundling(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator[str]:
-    hold_bundle(pair.offloader.device)
+async def held_bundling(pair: Pair[AnyBuilder], _relay: Relay, entity: str) -> AsyncIterator[str]:
+    pair.offloader.device.play(Part.HANG_WHEN_READ)
     job = await submit(pair.offloader.client, "install", entity)
     await reach(pair.offloader.client, job["job_id"], in_stage("preparing"))
     await hanging(pair.offloader.instance.offload_cache)
@@ -66,27 +61,23 @@ async def held_bundling(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator
 
 
 @asynccontextmanager
-async def held_queueing(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator[str]:
+async def held_queueing(pair: Pair[AnyBuilder], _relay: Relay, entity: str) -> AsyncIterator[str]:
     pair.offloader.device.configure(greeting="queueing")
-    await pair.builder.lend(slots=1)
-    try:
-        async with second_guest_of(pair.builder) as guest:
-            with TemporaryDirectory() as folder:
-                held_project(project := Path(folder, "project"), "other")
-                await guest.build(project, "other")
-            await hanging(pair.builder.instance.offload_cache)
-            job = await submit(pair.offloader.client, "install", entity)
-            job = await reach(pair.offloader.client, job["job_id"], in_stage("waiting_builder"))
-            assert_built_by_builder(pair, job)
-            await until(lambda: queued(pair, 1), "the job in the builder's queue")
-            yield job["job_id"]
-            # While the guest still builds: it has left the queue without having had its turn.
-            await until(lambda: queued(pair, 0), "the end of the job in the builder's queue")
-    finally:
-        await pair.builder.lend()
+    async with second_guest_of(pair.builder) as guest:
+        with TemporaryDirectory() as folder:
+            held_project(project := Path(folder, "project"), "other")
+            await guest.build(project, "other")
+        await hanging(pair.builder.cache)
+        job = await submit(pair.offloader.client, "install", entity)
+        job = await reach(pair.offloader.client, job["job_id"], in_stage("waiting_builder"))
+        assert_built_by_builder(pair, job)
+        await until(lambda: queued(pair, 1), "the job in the builder's queue")
+        yield job["job_id"]
+        # While the guest still builds: it has left the queue without having had its turn.
+        await until(lambda: queued(pair, 0), "the end of the job in the builder's queue")
 
 
-async def queued(pair: Pair, number: int) -> bool:
+async def queued(pair: Pair[AnyBuilder], number: int) -> bool:
     """Return whether this many builds wait at the builder, as the offloader shows it."""
     sensor = await pair.offloader.entity(f"peer_{pair.entry_id}_builds_queued")
     state = await pair.offloader.client.state(sensor)
@@ -94,16 +85,19 @@ async def queued(pair: Pair, number: int) -> bool:
 
 
 @asynccontextmanager
-async def held_compiling(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator[str]:
-    pair.offloader.device.configure(slow=True)
+async def held_compiling(pair: Pair[AnyBuilder], _relay: Relay, entity: str) -> AsyncIterator[str]:
+    async def compiler_at_work() -> bool:
+        return any("cc1plus" in each for each in pair.builder.build_processes().values())
+
+    pair.offloader.device.play(Part.COMPILE_LONG)
     job = await submit(pair.offloader.client, "install", entity)
-    await reach(pair.offloader.client, job["job_id"], has_printed("] CXX "))
-    assert any("cc1plus" in command for command in pair.builder.build_processes().values())
+    await until(compiler_at_work, "a compiler at work")
+    await hanging(pair.builder.cache)
     yield job["job_id"]
 
 
 @asynccontextmanager
-async def held_fetching(pair: Pair, relay: Relay, entity: str) -> AsyncIterator[str]:
+async def held_fetching(pair: Pair[AnyBuilder], relay: Relay, entity: str) -> AsyncIterator[str]:
     pair.offloader.device.configure(greeting="fetching")
     relay.stall_downloads()
     try:
@@ -116,7 +110,9 @@ async def held_fetching(pair: Pair, relay: Relay, entity: str) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def held_waiting_for_device(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator[str]:
+async def held_waiting_for_device(
+    pair: Pair[AnyBuilder], _relay: Relay, entity: str
+) -> AsyncIterator[str]:
     pair.offloader.device.configure(greeting="waiting")
     await pair.offloader.device.switch_off()
     try:
@@ -129,7 +125,7 @@ async def held_waiting_for_device(pair: Pair, _relay: Relay, entity: str) -> Asy
 
 
 @asynccontextmanager
-async def held_uploading(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator[str]:
+async def held_uploading(pair: Pair[AnyBuilder], _relay: Relay, entity: str) -> AsyncIterator[str]:
     async def flashing() -> bool:
         return bool(mentioning(str(pair.offloader.instance.offload_cache / "flash")))
 
@@ -143,9 +139,8 @@ async def held_uploading(pair: Pair, _relay: Relay, entity: str) -> AsyncIterato
 
 
 @asynccontextmanager
-async def held_verifying(pair: Pair, _relay: Relay, entity: str) -> AsyncIterator[str]:
-    pair.offloader.device.configure(greeting="verifying")
-    hang_on_boot(pair.offloader.device)
+async def held_verifying(pair: Pair[AnyBuilder], _relay: Relay, entity: str) -> AsyncIterator[str]:
+    pair.offloader.device.play(Part.HANG_ON_BOOT)
     kept = pair.offloader.device.program.read_bytes()
     try:
         job = await submit(pair.offloader.client, "install", entity)
@@ -164,17 +159,16 @@ async def held_verifying(pair: Pair, _relay: Relay, entity: str) -> AsyncIterato
     [
         held_bundling,
         held_queueing,
+        held_compiling,
         held_fetching,
         held_waiting_for_device,
         held_uploading,
         held_verifying,
-        # Last, since what is half built is built again.
-        held_compiling,
     ],
     ids=lambda held: held.__name__.removeprefix("held_"),
 )
 async def test_cancel_ends_an_install_wherever_it_is(
-    pair: Pair, relay: Relay, entity: str, held: Held
+    pair: Pair[AnyBuilder], relay: Relay, entity: str, held: Held
 ) -> None:
     before = pair.offloader.device.firmware_sha256()
     async with ends_of(pair) as ends:
@@ -190,7 +184,7 @@ async def test_cancel_ends_an_install_wherever_it_is(
 
 
 async def test_attempt_that_is_cancelled_while_the_link_is_cut_ends_with_the_next_connection(
-    pair: Pair, relay: Relay, entity: str
+    pair: Pair[AnyBuilder], relay: Relay, entity: str
 ) -> None:
     job_id = await endless_compile(pair, entity)
     await relay.cut()
@@ -202,9 +196,12 @@ async def test_attempt_that_is_cancelled_while_the_link_is_cut_ends_with_the_nex
     await until_idle(pair)
 
 
-async def test_cancel_does_not_wait_for_a_frozen_builder(pair: Pair, entity: str) -> None:
+@pytest.mark.builders(HOME_ASSISTANT)
+async def test_cancel_does_not_wait_for_a_frozen_builder(
+    pair: Pair[AnyBuilder], entity: str
+) -> None:
     job_id = await endless_compile(pair, entity)
-    with frozen(pair.builder.instance.pid):
+    with frozen(pair.builder.pid):
         await cancel(pair, job_id)
         assert pair.builder.compilers()
     await until_idle(pair)
@@ -213,28 +210,37 @@ async def test_cancel_does_not_wait_for_a_frozen_builder(pair: Pair, entity: str
 # A builder that is slower than any time-out.
 
 
-async def test_job_goes_on_after_its_builder_was_frozen(pair: Pair, compiling: str) -> None:
+@pytest.mark.builders(HOME_ASSISTANT)
+async def test_job_goes_on_after_its_builder_was_frozen(
+    pair: Pair[AnyBuilder], entity: str
+) -> None:
     lines: list[str] = []
-    follower = asyncio.create_task(
-        follow(pair.offloader.client, compiling, shown=lambda event: lines.extend(event["lines"]))
-    )
-    with frozen(pair.builder.instance.pid):
-        # Nothing breaks the connection: it is noticed that nothing answers.
-        await pair.disconnected()
-        assert not follower.done()
+    async with talking(pair, entity) as talks:
+        follower = asyncio.create_task(
+            follow(
+                pair.offloader.client,
+                talks.job_id,
+                shown=lambda event: lines.extend(event["lines"]),
+            )
+        )
+        with frozen(pair.builder.pid):
+            # Nothing breaks the connection: it is noticed that nothing answers.
+            await pair.disconnected()
+            assert not follower.done()
     job = await follower
     assert_well(job)
     assert_built_by_builder(pair, job)
     assert len(job["attempts"]) == 1
-    assert lines == await output(pair.offloader.client, compiling)
+    assert lines == await output(pair.offloader.client, talks.job_id)
     assert_each_step_once(lines)
 
 
+@pytest.mark.builders(HOME_ASSISTANT)
 async def test_builder_that_is_frozen_before_it_starts_is_passed_over(
-    pair: Pair, relay: Relay, entity: str
+    pair: Pair[AnyBuilder], relay: Relay, entity: str
 ) -> None:
     pair.offloader.device.configure(greeting="passed over")
-    with frozen(pair.builder.instance.pid):
+    with frozen(pair.builder.pid):
         job = await submit(pair.offloader.client, "compile", entity)
         # With the connection lost, no time-out has to pass first.
         await relay.cut()
@@ -264,10 +270,10 @@ async def test_builder_that_is_frozen_before_it_starts_is_passed_over(
     ids=["nothing free for a bundle", "bundle", "unpacking", "compile"],
 )
 async def test_builder_with_a_full_disk_is_passed_over(
-    pair: Pair, entity: str, place: str, options: str, said: str
+    pair: Pair[AnyBuilder], entity: str, place: str, options: str, said: str
 ) -> None:
     pair.offloader.device.configure(greeting=f"{place} {options}")
-    folder = pair.builder.instance.offload_cache if place == "inbox" else workspace_of(pair)
+    folder = pair.builder.cache if place == "inbox" else workspace_of(pair)
     with small_disk(folder / place, options):
         job = await submit(pair.offloader.client, "compile", entity)
         job = await follow(pair.offloader.client, job["job_id"])
@@ -284,17 +290,15 @@ async def test_builder_with_a_full_disk_is_passed_over(
 
 
 async def test_huge_bundle_is_built_and_flashed_in_little_memory(
-    pair: Pair, relay: Relay, entity: str
+    pair: Pair[AnyBuilder], relay: Relay, entity: str
 ) -> None:
     pair.offloader.device.configure(greeting="heavy")
-    code = "import esphome.config_validation as cv\nCONFIG_SCHEMA = cv.Schema({})\n"
-    folder = add_component(pair.offloader.device, "heavy", code)
     # Once without it, so that only the cost of the size is measured.
     await install(pair, entity)
-    ballast = folder / "ballast.bin"
+    ballast = folder_in(pair.offloader.instance.esphome) / "ballast.bin"
     ballast.write_bytes(os.urandom(HUGE))
     sent = relay.sent
-    pids = {each.instance.pid for each in (pair.offloader, pair.builder)}
+    pids = {pair.offloader.instance.pid, pair.builder.pid}
     before = {pid: reset_peak(pid) for pid in pids}
     try:
         job = await install(pair, entity)
@@ -328,9 +332,9 @@ async def hanging(folder: Path) -> None:
     await until(so, f"a process in {folder.name} that hangs")
 
 
-async def endless_compile(pair: Pair, entity: str) -> str:
+async def endless_compile(pair: Pair[AnyBuilder], entity: str) -> str:
     """Return the id of an install whose compile at the builder does not end by itself."""
-    hold_compile(pair.offloader.device)
+    pair.offloader.device.play(Part.HANG)
     job = await submit(pair.offloader.client, "install", entity)
     job = await reach(pair.offloader.client, job["job_id"], in_stage("compiling"))
     assert_built_by_builder(pair, job)
@@ -339,7 +343,7 @@ async def endless_compile(pair: Pair, entity: str) -> str:
     return job_id
 
 
-async def cancel(pair: Pair, job_id: str) -> None:
+async def cancel(pair: Pair[AnyBuilder], job_id: str) -> None:
     """Cancel, and see the job end soon."""
     async with asyncio.timeout(SOON):
         await pair.offloader.client.service("esphome_offload.cancel", None, {"job_id": job_id})
@@ -347,7 +351,7 @@ async def cancel(pair: Pair, job_id: str) -> None:
     assert (job["status"], job["failure_reason"]) == ("cancelled", "cancelled")
 
 
-async def until_idle(pair: Pair) -> None:
+async def until_idle(pair: Pair[AnyBuilder]) -> None:
     """See all processes of the offloader's jobs end soon, at both ends."""
     places = (str(pair.offloader.instance.offload_cache), str(workspace_of(pair)))
 
@@ -357,17 +361,13 @@ async def until_idle(pair: Pair) -> None:
     await until(idle, "the end of all processes", SOON)
 
 
-def workspace_of(pair: Pair) -> Path:
+def workspace_of(pair: Pair[AnyBuilder]) -> Path:
     """Return the builder's folder of all that builds for the offloader write."""
-    return (
-        CacheLayout(pair.builder.instance.offload_cache)
-        .guest(pair.offloader.identity.pin_sha256)
-        .root
-    )
+    return pair.builder.workspace(pair.offloader.identity)
 
 
 @asynccontextmanager
-async def ends_of(pair: Pair) -> AsyncIterator[Callable[[], Json]]:
+async def ends_of(pair: Pair[AnyBuilder]) -> AsyncIterator[Callable[[], Json]]:
     """Yield a function that returns the terminal events of all jobs since then: kind and job."""
     queue: asyncio.Queue[Json] = asyncio.Queue()
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ from ..harness.jobs import (
     job_now,
     reach,
 )
+from ..harness.scripted import Part
 from .checks import (
     assert_built_by,
     start,
@@ -25,15 +25,14 @@ from .checks import (
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-COMPILES = has_printed("] CXX ")
+COMPILES = has_printed("still talking")
 
 
 async def test_two_builders_share_the_jobs_and_an_auto_job_is_bound_when_its_turn_comes(
     instances: FourInstances,
 ) -> None:
     offloader = instances.first
-    for device in offloader.devices[:2]:
-        device.configure(slow=True)
+    signs = [device.play(Part.TALK) for device in offloader.devices[:2]]
     first, second, third = [
         await start(offloader, name, "install", source="auto") for name in DEVICES
     ]
@@ -49,6 +48,7 @@ async def test_two_builders_share_the_jobs_and_an_auto_job_is_bound_when_its_tur
     assert has(waiting["waiting_for"], "A free build slot")
     assert "alpha" in waiting["waiting_for"]
     assert "beta" in waiting["waiting_for"]
+    instances.go_on(*signs)
     jobs = await asyncio.gather(*(follow(offloader.client, job) for job in (first, second, third)))
     for job in jobs:
         assert job["status"] == "completed", job["error"]
@@ -74,8 +74,9 @@ async def test_devices_of_the_same_name_get_their_own_firmware_from_one_builder(
     offloaders = list(greetings.values())
     await instances.alpha.lend(slots=2)
     for greeting, offloader in greetings.items():
-        # Slow, so that the compilers cannot miss each other.
-        offloader.device.configure(greeting=greeting, slow=True)
+        offloader.device.configure(greeting=greeting)
+    # Their builds cannot miss each other.
+    signs = [offloader.device.play(Part.TALK) for offloader in offloaders]
     ids = [
         await start(offloader, "kitchen", "install", source="alpha", clean=True)
         for offloader in offloaders
@@ -85,6 +86,7 @@ async def test_devices_of_the_same_name_get_their_own_firmware_from_one_builder(
     await asyncio.gather(*(reach(each.client, job_id, COMPILES) for each, job_id in of_each))
     for each, job_id in of_each:
         assert (await job_now(each.client, job_id))["stage"] == "compiling"
+    instances.go_on(*signs)
     jobs = await asyncio.gather(*(follow(each.client, job_id) for each, job_id in of_each))
     for (greeting, offloader), job in zip(greetings.items(), jobs, strict=True):
         assert_built_by("alpha", job)
@@ -96,7 +98,7 @@ async def test_devices_of_the_same_name_get_their_own_firmware_from_one_builder(
     folders = {
         greeting: [
             guest
-            for guest in Path(instances.alpha.builds).iterdir()
+            for guest in instances.alpha.builds.iterdir()
             if any(greeting in main.read_text() for main in guest.rglob("main.cpp"))
         ]
         for greeting in greetings
@@ -111,12 +113,13 @@ async def test_devices_of_the_same_name_get_their_own_firmware_from_one_builder(
 async def test_build_that_waits_behind_another_guests_shows_its_position(
     instances: FourInstances,
 ) -> None:
-    instances.second.device.configure(slow=True)
+    sign = instances.second.device.play(Part.TALK)
     ahead = await start(instances.second, "kitchen", source="alpha")
     await reach(instances.second.client, ahead, COMPILES)
     behind = await start(instances.first, "hall", source="alpha")
     job = await reach(instances.first.client, behind, waits_for("alpha, next in line"))
     assert (job["stage"], job["source"]) == ("waiting_builder", "remote")
+    instances.go_on(sign)
     jobs: list[Job] = [
         await follow(instances.second.client, ahead),
         await follow(instances.first.client, behind),

@@ -68,10 +68,8 @@ sensor:
     lambda: return level();
 """
 MORE = """\
-switch:
-  - platform: template
-    name: More
-    optimistic: true
+logger:
+  id: from_the_package
 """
 
 
@@ -216,8 +214,8 @@ class HangingDevice:
 
 @pytest.fixture
 async def bench(processes: Processes, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Return a bench with nothing built; the tree is kept, since compiling all takes long."""
     bench = Bench(processes, tmp_path)
-    bench.layout.discard(bench.layout.tree(LAMP))
     bench.layout.discard(bench.layout.flash(LAMP))
     bench.layout.discard(bench.layout.firmware(LAMP))
     bench.layout.discard(bench.layout.bundle(LAMP))
@@ -234,6 +232,7 @@ async def refused_flash(bench: Bench, firmware: Firmware, sink: Sink) -> BuildEr
 
 
 async def test_a_build_and_an_unchanged_one(bench: Bench, sink: Sink) -> None:
+    bench.layout.discard(bench.layout.tree(LAMP))
     firmware = await bench.build(sink)
     assert firmware.build_info.esphome_version == VERSION
     # Chatham is 12:45 or 13:45 before us, so the requester's time zone is what was used.
@@ -274,7 +273,8 @@ async def test_another_version_in_the_same_tree_is_that_version(bench: Bench, si
 
 
 async def test_a_flashed_device_runs_the_kept_image(bench: Bench, sink: Sink) -> None:
-    await bench.switch_on(await bench.build(sink, BETA))
+    await bench.switch_on(await bench.build(sink))
+    bench.configure("  id: renamed\n")
     newer = await bench.build(sink)
     sink.percents.clear()
     await bench.flash(newer, sink)
