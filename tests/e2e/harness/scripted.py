@@ -41,6 +41,8 @@ import time
 
 import esphome.config_validation as cv
 
+# Asked for the hash of the configuration, in the background, ESPHome comes by here as well.
+_IS_ASKED = "config-hash" in sys.argv
 _DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(3600)"
 
 
@@ -54,7 +56,7 @@ def hang():
 
 
 def read(config):
-    if config["part"] == "hang when read":
+    if config["part"] == "hang when read" and not _IS_ASKED:
         hang()
     return config
 
@@ -65,6 +67,8 @@ CONFIG_SCHEMA = cv.All(
 
 
 async def to_code(config):
+    if _IS_ASKED:
+        return
     number = 0
     match config["part"]:
         case "hang":
