@@ -89,7 +89,7 @@ async def test_build_goes_on_while_the_entry_is_reloaded_and_its_options_change(
     await offloader.client.reload(offloader.entry_id)
     # Still the same processes, so it was not started over.
     assert builders & set(mentioning(offloader.instance.builds))
-    go_on(offloader.instance.esphome, sign)
+    go_on(offloader.instance.offload_cache, sign)
     job = await follow(offloader.client, job_id)
     assert job["status"] == "completed", job["error"]
     assert job["verified"] is True

@@ -64,7 +64,7 @@ class FourInstances:
         """Have builds at the builders that talk go on."""
         for builder in self.builders:
             for sign in signs:
-                go_on(builder.builds, sign)
+                go_on(builder.cache, sign)
 
     async def close(self) -> None:
         """Stop all of them."""

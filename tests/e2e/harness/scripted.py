@@ -34,6 +34,7 @@ scripted:
 # An escapee is deaf to SIGTERM and in a session of its own: it ends only when the build's launcher
 # sees to it.
 _CODE = """\
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -76,7 +77,8 @@ async def to_code(config):
         case "compile long":
             leave_escapee()
         case "talk":
-            while not Path(__file__).with_name(config["sign"]).exists():
+            # In its tree: a change in the folder of configurations would have it built once more.
+            while not Path(os.environ["ESPHOME_DATA_DIR"], config["sign"]).exists():
                 print(f"still talking, {number}", flush=True)
                 number += 1
                 time.sleep(0.1)
@@ -117,7 +119,7 @@ def folder_in(config_dir: Path) -> Path:
     return config_dir / "components" / "scripted"
 
 
-def go_on(builds: Path, sign: str) -> None:
-    """Have builds below a folder that talk, with this sign, go on with their compile."""
-    for component in builds.rglob("components/scripted/__init__.py"):
-        component.with_name(sign).touch()
+def go_on(cache: Path, sign: str) -> None:
+    """Have builds that talk, with this sign, go on; ``cache`` is that of the instance they are at."""
+    for tree in (*cache.glob("trees/*/"), *cache.glob("guests/*/trees/*/")):
+        (tree / sign).touch()

@@ -54,7 +54,7 @@ class Talking:
 
     def go_on(self) -> None:
         """Have it compile and end."""
-        go_on(self.builder.builds, self.sign)
+        go_on(self.builder.cache, self.sign)
 
 
 @asynccontextmanager

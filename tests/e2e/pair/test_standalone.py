@@ -1,11 +1,12 @@
 """What the standalone builder alone has: its commands, its log, and how it ends."""
 
 import asyncio
+import json
 import time
 
 import pytest
 
-from ..harness.jobs import follow, submit
+from ..harness.jobs import follow, output, submit
 from ..harness.pair import Pair
 from ..harness.relay import Relay
 from ..harness.standalone import StandaloneBuilder
@@ -28,7 +29,12 @@ async def test_status_and_log_tell_of_a_build(
     assert told == ("offloader", pair.offloader.device.name, "compiling")
     compiling.go_on()
     assert_compiled(pair, await follow(pair.offloader.client, compiling.job_id))
-    assert (await builder.json("status"))["builds"] == []
+    status = await builder.json("status")
+    assert status["builds"] == []
+    assert status["ccache"] is True
+    assert status["ccache_files"] > 0
+    printed = await output(pair.offloader.client, compiling.job_id)
+    assert any("Compiler cache: " in line for line in printed)
     lines = builder.log.splitlines()
     for event in ("Build submitted", "Build started", "Build completed"):
         assert any(event in line for line in lines), event
@@ -38,11 +44,18 @@ async def test_status_and_log_tell_of_a_build(
 async def test_firmware_that_was_built_is_there_after_a_crash(
     pair: Pair[StandaloneBuilder], relay: Relay, entity: str
 ) -> None:
+    state = pair.builder.data / "guest-builds.json"
+
+    async def kept() -> bool:
+        attempts = json.loads(state.read_text())["attempts"]
+        return any(attempt["state"] == "completed" for attempt in attempts)
+
     pair.offloader.device.configure(greeting="kept")
     relay.stall_downloads()
     try:
         job = await submit(pair.offloader.client, "compile", entity)
         await asyncio.wait_for(relay.stalled.wait(), PATIENCE)
+        await until(kept, "the builder to have written that it is built")
         await pair.builder.crash()
         await pair.builder.boot()
     finally:
