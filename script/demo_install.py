@@ -90,8 +90,7 @@ async def run_demo(folder: Path, screen: Screen, where: Where, *, keep: bool) ->
     if where is Where.HOME_ASSISTANT:
         pair = Pair(folder, lending_builder(folder / "builder"))
     elif where is Where.STANDALONE:
-        # A machine that cannot contain builds would refuse; this demo builds its own device only.
-        pair = Pair(folder, StandaloneBuilder(folder / "standalone", "--uncontained"))
+        pair = Pair(folder, StandaloneBuilder(folder / "standalone"))
     offloader = local_offloader(folder) if pair is None else pair.offloader
     try:
         await start(offloader, screen)
@@ -154,9 +153,10 @@ async def introduce(pair: Pair[AnyBuilder], screen: Screen) -> None:
         await builder.lend(slots=2)
         lends = f"“{builder.name}” lends its machine"
         screen.step(f"{lends}; it has neither devices nor an ESPHome folder")
-    else:
+    elif isinstance(builder, StandaloneBuilder):
         screen.step("installing the standalone builder, where no Home Assistant can be imported")
-        await builder.open()
+        # A machine that cannot contain builds would refuse; this demo builds its own device only.
+        await builder.open("--uncontained")
         screen.step(f"“{builder.name}” answers at {builder.url}: a process of its own")
     await pair.introduce(builder.url)
     await pair.connected()

@@ -20,8 +20,7 @@ async def measure(folder: Path, path: str, runs: int) -> dict[str, Json]:
 
     One offloader is paired with both builders, which take turns.
     """
-    # The benchmark builds its own device only; a machine that cannot contain builds would refuse.
-    standalone = StandaloneBuilder(folder / "standalone", "--uncontained", PATH=path)
+    standalone = StandaloneBuilder(folder / "standalone")
     lending = lending_builder(folder / "builder")
     pair = Pair[AnyBuilder](folder, lending)
     try:
@@ -29,7 +28,8 @@ async def measure(folder: Path, path: str, runs: int) -> dict[str, Json]:
         await pair.offloader.open(PATH=path)
         await lending.open(PATH=path)
         await pair.introduce(lending.url)
-        await standalone.open()
+        # A machine that cannot contain builds would refuse; this builds its own device only.
+        await standalone.open("--uncontained", PATH=path)
         ready_s = [await _restart(standalone) for _ in range(runs)]
         pair.builder = standalone
         await pair.introduce(standalone.url)

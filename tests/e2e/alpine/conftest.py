@@ -131,12 +131,11 @@ async def device(alpine: Alpine, early_sockets: None, workspace: Path) -> AsyncI
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def answer(alpine: Alpine, device: Device, workspace: Path) -> Answer:
     """Run the offloader on Alpine once, against a builder on this machine."""
-    # Its builds are our own.
-    folder = workspace.with_name(f"{workspace.name}-standalone")
-    builder = StandaloneBuilder(folder, "--uncontained")
+    builder = StandaloneBuilder(workspace.with_name(f"{workspace.name}-standalone"))
     try:
         link_toolchain(NEW_VERSION, builder.cache)
-        await builder.open()
+        # Its builds are our own.
+        await builder.open("--uncontained")
         request = Request(
             version=NEW_VERSION,
             configuration=device.configuration,

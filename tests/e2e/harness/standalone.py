@@ -64,18 +64,15 @@ class BuilderEnvironment:
 
 
 class StandaloneBuilder(AnyBuilder):
-    """One standalone builder in ``folder``. Only toolchains survive ``reset``.
+    """One standalone builder in ``folder``. Only toolchains survive ``reset``."""
 
-    ``arguments`` are given to it at each start, ``extra`` goes into its environment.
-    """
-
-    def __init__(self, folder: Path, *arguments: str, name: str = "workshop", **extra: str) -> None:
+    def __init__(self, folder: Path, *, name: str = "workshop") -> None:
         self.folder = folder
         self.name = name
         self.data = folder / "data"
         self.environment = BuilderEnvironment(folder / "environment")
-        self._arguments = arguments
-        self._extra = extra
+        self._arguments: tuple[str, ...] = ()
+        self._extra: dict[str, str] = {}
         self._port = 0
         self._child: Child | None = None
 
@@ -134,9 +131,15 @@ class StandaloneBuilder(AnyBuilder):
         (toolchains.parent / "uv-cache").symlink_to(CACHE / "uv")
 
     @override
-    async def open(self) -> None:
+    async def open(self, *arguments: str, **extra: str) -> None:
+        """Install and start it, fresh."""
         self.reset()
         await self.environment.make()
+        await self.start(*arguments, **extra)
+
+    async def start(self, *arguments: str, **extra: str) -> None:
+        """Run it and return when it is ready; ``extra`` goes into its environment."""
+        self._arguments, self._extra = arguments, extra
         await self.boot()
 
     @override

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ..harness.jobs import follow, output, submit
+from ..harness.jobs import follow, job_now, output, submit
 from ..harness.pair import Pair
 from ..harness.relay import Relay
 from ..harness.standalone import StandaloneBuilder
@@ -45,17 +45,20 @@ async def test_firmware_that_was_built_is_there_after_a_crash(
     pair: Pair[StandaloneBuilder], relay: Relay, entity: str
 ) -> None:
     state = pair.builder.data / "guest-builds.json"
-
-    async def kept() -> bool:
-        attempts = json.loads(state.read_text())["attempts"]
-        return any(attempt["state"] == "completed" for attempt in attempts)
-
     pair.offloader.device.configure(greeting="kept")
     relay.stall_downloads()
     try:
         job = await submit(pair.offloader.client, "compile", entity)
         await asyncio.wait_for(relay.stalled.wait(), PATIENCE)
-        await until(kept, "the builder to have written that it is built")
+        attempt_id = (await job_now(pair.offloader.client, job["job_id"]))["attempts"][-1][
+            "attempt_id"
+        ]
+
+        async def kept() -> bool:
+            # How it ended is written a moment later.
+            return attempt_id in json.dumps(json.loads(state.read_text())["attempts"])
+
+        await until(kept, "the end of the build to be on disk")
         await pair.builder.crash()
         await pair.builder.boot()
     finally:
