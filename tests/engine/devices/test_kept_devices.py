@@ -1,6 +1,7 @@
 """A mistake deletes no device: neither in its own file nor in what it includes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import override
 
@@ -194,3 +195,35 @@ async def test_with_the_answers_of_the_real_esphome(
     other = Scanner(packaged.path, ScriptedInspector(VERSION))
     await other.restore(await scanner.stored())
     assert other.result.configurations == before
+
+
+async def test_a_file_that_is_renamed_while_it_is_broken_keeps_its_device(
+    packaged: Folder,
+) -> None:
+    before = (await packaged.scan()).configurations
+    break_themselves(packaged)
+    await packaged.scan()
+    (packaged.path / "a.yaml").rename(packaged.path / "c.yaml")
+    problem = replace(packaged.inspector.answers.pop("a.yaml"), file="c.yaml", reads=("c.yaml",))
+    packaged.inspector.answers["c.yaml"] = problem
+
+    result = await packaged.scan()
+
+    assert result.configurations.keys() == {"b.yaml", "c.yaml", "kitchen.yaml"}
+    kept = result.configurations["c.yaml"]
+    assert (kept.file_name, kept.node_name) == ("c.yaml", before["a.yaml"].node_name)
+    assert kept.files == (packaged.path / "c.yaml", packaged.path / "base.yaml")
+    assert result.problems.keys() == {"b.yaml", "c.yaml"}
+
+
+async def test_another_file_with_a_mistake_is_not_the_one_that_was_removed(
+    packaged: Folder,
+) -> None:
+    await packaged.scan()
+    break_themselves(packaged)
+    await packaged.scan()
+    (packaged.path / "a.yaml").unlink()
+    packaged.write("c.yaml", "packages: [\n")
+    packaged.inspector.answers["c.yaml"] = Answer("c.yaml", broken=True, reads=("c.yaml",))
+
+    assert (await packaged.scan()).configurations.keys() == {"b.yaml", "kitchen.yaml"}

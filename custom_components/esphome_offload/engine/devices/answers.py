@@ -4,7 +4,7 @@ It comes from a file that anybody may have written, so everything in it is bound
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from ..codec import Keyed, Many, Text
@@ -55,6 +55,11 @@ class Answer:
         """Whether the file describes a device."""
         return self.node_name is not None and (self.platform is not None or not self.complete)
 
+    def renamed(self, old: str, new: str) -> Answer:
+        """Return the answer for a file that has another name now."""
+        reads = tuple(new if path == old else path for path in self.reads)
+        return replace(self, file=new, reads=reads)
+
     @property
     def is_template(self) -> bool:
         """Whether a file without a device is one to be included, which gets its name elsewhere."""
@@ -78,6 +83,17 @@ class Known:
     answer: Answer
     former_paths: Annotated[tuple[Annotated[str, Text(1024)], ...], Many(4200)] = ()
     device: Answer | None = None
+
+    def renamed(self, old: str, new: str) -> Known:
+        """Return what is known of a file that has another name now; it is to be read again."""
+        signatures = {path: value for path, value in self.signatures.items() if path != old}
+        return replace(
+            self,
+            signatures={new: "", **signatures},
+            answer=self.answer.renamed(old, new),
+            former_paths=(),
+            device=None if self.device is None else self.device.renamed(old, new),
+        )
 
 
 @dataclass(frozen=True, slots=True)

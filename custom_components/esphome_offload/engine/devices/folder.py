@@ -67,6 +67,16 @@ def unchanged(before: Mapping[str, Signature], now: Mapping[str, Signature]) -> 
     return all(now.get(path) == signature for path, signature in before.items())
 
 
+def same_file(one: Signature, other: Signature) -> bool:
+    """Return whether two signatures are of one file with one content, which may be renamed."""
+
+    def kept(signature: Signature) -> list[str]:
+        size, written, _, inode = signature.split(".")
+        return [size, written, inode]
+
+    return bool(one and other) and kept(one) == kept(other)
+
+
 def _content(path: Path) -> bytes:
     try:
         mode = path.stat().st_mode

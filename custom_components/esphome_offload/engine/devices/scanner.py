@@ -120,6 +120,7 @@ class Scanner:
         async with self._lock:
             try:
                 look = await self._look()
+                self._known = _renamed(self._known, look)
                 stale = [name for name in look.names if self._stale(name, look, ask=ask)]
                 now = {name: self._known[name] for name in look.names if name in self._known}
                 now |= await self._answers(stale, look, ask=ask)
@@ -317,6 +318,25 @@ class Scanner:
         }
         if result != self._result:
             self._result = result
+
+
+def _renamed(known: Mapping[str, Known], look: _Look) -> Mapping[str, Known]:
+    """Return what is known by the present names of the files.
+
+    What can be read is recognized by its node name; what is broken by nothing but the file.
+    """
+    found = dict(known)
+    gone = known.keys() - set(look.names)
+    for new in look.names if gone else ():
+        signature = look.signatures[new]
+        same = [
+            old for old in gone if folder.same_file(known[old].signatures.get(old, ""), signature)
+        ]
+        if new not in known and len(same) == 1:
+            (old,) = same
+            gone.discard(old)
+            found[new] = found.pop(old).renamed(old, new)
+    return found
 
 
 def _former_paths(
