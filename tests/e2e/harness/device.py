@@ -21,7 +21,7 @@ _YAML = """\
 substitutions:
   greeting: !secret greeting
 esphome:
-  name: {name}
+  name: {name}{suffix}
   friendly_name: {friendly_name}
 host:
   mac_address: "{mac}"
@@ -49,7 +49,13 @@ greeting: {greeting}
 
 
 class Device:
-    """One device: its configuration in ``config_dir``, its program running in ``folder``."""
+    """One device: its configuration in ``config_dir``, its program running in ``folder``.
+
+    ``variables`` are for the environment of the program.
+    """
+
+    suffix = components = ""
+    """More lines for the configuration: beneath its name, and at its end."""
 
     def __init__(
         self,
@@ -69,6 +75,7 @@ class Device:
         self.folder = folder
         self.yaml = config_dir / f"{name}.yaml"
         self.mac = f"02:00:00:00:00:{number:02x}"
+        self.variables: dict[str, str] = {}
         self._child: Child | None = None
         self.api_port, self.ota_port = self._ports()
         self.configure()
@@ -108,11 +115,13 @@ class Device:
         """
         text = _YAML.format(
             name=self.name,
+            suffix=self.suffix,
             friendly_name=self.name.title(),
-            mac=self.mac,
+            mac=self._compiled_mac,
             api_port=self.api_port,
             ota_port=self.ota_port,
         )
+        text += self.components
         if good_after is not None:
             text += f"safe_mode:\n  boot_is_good_after: {good_after}s\n"
         if self._is_scripted:
@@ -155,7 +164,7 @@ class Device:
             [self.program],
             log=self.folder / "device.log",
             cwd=self.folder,
-            env=environment(ESPHOME_PREFDIR=str(self.folder / "preferences")),
+            env=environment(ESPHOME_PREFDIR=str(self.folder / "preferences"), **self.variables),
         )
         await child.until(
             lambda: (
@@ -171,9 +180,17 @@ class Device:
         if self._child is not None:
             await self._child.kill()
 
+    @property
+    def _compiled_mac(self) -> str:
+        return self.mac
+
+    @property
+    def _remembered_ports(self) -> Path:
+        return self.folder / "ports.json"
+
     def _ports(self) -> tuple[int, int]:
         # Ports are compiled in: with the same ports, firmware of earlier runs can be used.
-        remembered = self.folder / "ports.json"
+        remembered = self._remembered_ports
         before = json.loads(remembered.read_text()) if remembered.exists() else []
         api_port, ota_port = ports.pick(2, preferred=before)
         self.folder.mkdir(parents=True, exist_ok=True)
