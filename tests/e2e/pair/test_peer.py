@@ -23,7 +23,6 @@ from .checks import (
     install,
     keys,
     kinds,
-    pairing_again,
     steps,
     watched,
 )
@@ -174,20 +173,3 @@ async def test_paused_builder_finishes_its_build_and_accepts_no_other(
     second = await install(pair, entity)
     assert second["source"] == "local"
     assert has(second["why_not"]["builder"], "paused")
-
-
-@both_builders
-async def test_removed_guest_builds_locally_and_can_pair_again(
-    pair: Pair[AnyBuilder], entity: str
-) -> None:
-    (guest,) = await pair.builder.guests()
-    await pair.builder.remove_guest(guest)
-    flow = await until(lambda: pairing_again(pair), "being asked to pair again")
-    job = await install(pair, entity)
-    assert job["source"] == "local"
-    assert "builder" in job["why_not"]
-
-    code = await pair.builder.open_pairing()
-    await pair.offloader.client.finish_flow(flow["flow_id"], {**pair.address, "code": code})
-    await pair.connected()
-    assert_built_by_builder(pair, await install(pair, entity))
