@@ -7,7 +7,6 @@ import os
 from typing import Final
 
 from .engine.build.cache.ownership import guest_users
-from .engine.build.process.containment import Obstacle
 from .engine.build.resources import DISK_MIB, free_disk, why_not_here
 from .engine.build.services import BuildServices
 from .engine.const import MIB
@@ -16,13 +15,6 @@ from .engine.reason import Reason, ReasonKey
 from .settings import DataFolder, RefusedError
 
 _READ_OR_WRITE: Final = 0o066
-
-_OBSTACLES: Final = {
-    Obstacle.KERNEL: "the kernel {kernel} has no Landlock",
-    Obstacle.SWITCHED_OFF: "the kernel {kernel} was started without Landlock (parameter lsm)",
-    Obstacle.FORBIDDEN: "this program is not allowed to ask the kernel for it",
-    Obstacle.MACHINE: "that is not possible on a machine of type {machine}",
-}
 
 
 def check_machine(folder: DataFolder) -> None:
@@ -82,10 +74,6 @@ def check_containment(services: BuildServices, *, uncontained: bool) -> None:
     why_not = why_not_lent(services.builder.status(), here, uncontained=uncontained)
     if why_not is None:
         return
-    if why_not.key is not ReasonKey.NOT_CONTAINED or here.obstacle is None:
-        raise RefusedError(str(why_not))
-    why = _OBSTACLES[here.obstacle].format(kernel=here.kernel, machine=here.machine)
-    raise RefusedError(
-        f"Builds of guests cannot be contained on this machine: {why}. They could read and change"
-        f" all that this program can; to run them in spite of that, start with --uncontained"
-    )
+    if why_not.key is ReasonKey.NOT_CONTAINED:
+        raise RefusedError(f"{why_not}. To run them in spite of that, start with --uncontained")
+    raise RefusedError(str(why_not))

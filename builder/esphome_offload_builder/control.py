@@ -63,6 +63,7 @@ class Control:
                 available=why_not is None,
                 why_not=None if why_not is None else str(why_not),
                 containment=self._services.containment.degree,
+                containment_text=str(self._services.containment.reason),
                 slots=status.slots,
                 busy=status.busy,
                 queued=status.queue_length,

@@ -40,6 +40,7 @@ class StatusPayload(TypedDict):
     available: bool
     why_not: str | None
     containment: str
+    containment_text: str
     slots: int
     busy: int
     queued: int

@@ -4,15 +4,6 @@ from collections.abc import Sequence
 
 from .payloads import BuildPayload, GuestPayload, StatusPayload
 
-_CONTAINMENT = {
-    "contained": "Builds of guests are contained: each sees its own files and the compilers.",
-    "signals_open": (
-        "Builds of guests see their own files and the compilers alone, but can end other programs"
-        " of the same user."
-    ),
-    "uncontained": "Builds of guests are NOT contained: they can do all that this program can.",
-}
-
 
 def status_text(status: StatusPayload) -> str:
     """Return the whole status in lines."""
@@ -22,7 +13,7 @@ def status_text(status: StatusPayload) -> str:
         f"{status['name']}, version {status['version']}, port {status['port']}",
         f"Pin: {status['pin_sha256']}",
         "Accepts builds" if status["available"] else f"Accepts no builds: {status['why_not']}",
-        _CONTAINMENT[status["containment"]],
+        status["containment_text"],
         f"Slots: {status['busy']} of {status['slots']} in use, {status['queued']} builds wait",
         *(f"  {_build(each)}" for each in status["builds"]),
         f"Disk: {_gib(status['disk_used'])} of {_gib(status['disk_limit'])} GiB used by guests{left}",

@@ -15,7 +15,7 @@ from esphome_offload_builder.checks import (
 from esphome_offload_builder.engine import libc
 from esphome_offload_builder.engine.build.cache.ownership import GUEST_USERS
 from esphome_offload_builder.engine.build.model import BuilderStatus
-from esphome_offload_builder.engine.build.process.containment import (
+from esphome_offload_builder.engine.build.process.machine_containment import (
     ContainmentHere,
     Degree,
     Obstacle,
@@ -134,8 +134,9 @@ def nothing_contains(obstacle: Obstacle) -> ContainmentHere:
 @pytest.mark.parametrize("obstacle", Obstacle)
 def test_without_containment_it_has_to_be_wanted(obstacle: Obstacle) -> None:
     here = nothing_contains(obstacle)
-    with pytest.raises(RefusedError, match="--uncontained"):
+    with pytest.raises(RefusedError, match="--uncontained") as refused:
         check_containment(services(here), uncontained=False)
+    assert str(here.reason) in str(refused.value)
     check_containment(services(here), uncontained=True)
 
 

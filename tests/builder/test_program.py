@@ -12,6 +12,7 @@ from esphome_offload_builder.announcement import Announcement
 from esphome_offload_builder.cli import main
 from esphome_offload_builder.control_client import ControlClient
 from esphome_offload_builder.engine.build.model import BuilderStatus
+from esphome_offload_builder.engine.build.process.machine_containment import containment_here
 from esphome_offload_builder.engine.host.announcement import AnnouncedBuilder
 from esphome_offload_builder.engine.protocol.identity import load_or_create
 from esphome_offload_builder.pairing import show_code
@@ -213,9 +214,15 @@ async def test_guests_and_identity_survive_a_restart(
 async def test_all_that_is_kept_is_for_its_user_alone(settings: Settings, guest: Guest) -> None:
     await guest.pair(await code_of(settings))
     folder = settings.folder
-    files = (folder.identity, folder.guests, folder.control, folder.lock)
-    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
-    assert not folder.root.stat().st_mode & 0o066
+    # Users of guests' builds pass it, and can neither list nor read it.
+    assert folder.root.stat().st_mode & 0o066 == 0
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in folder.root.iterdir()
+        if path != folder.cache
+    }
+    assert set(modes) == {"identity", "guests.json", "control.sock", "lock"}
+    assert set(modes.values()) == {0o600}
 
 
 async def test_status_says_what_the_machine_does(settings: Settings) -> None:
@@ -226,6 +233,9 @@ async def test_status_says_what_the_machine_does(settings: Settings) -> None:
     status = json.loads(await answer(settings, "status", "--json"))
     assert status["pin_sha256"] == load_or_create(settings.folder.identity).pin_sha256
     assert (status["builds"], status["toolchains"]) == ([], [])
+    here = containment_here(settings.folder.cache, (settings.folder.root,))
+    assert (status["containment"], status["containment_text"]) == (here.degree, str(here.reason))
+    assert str(here.reason) in text
 
 
 async def test_clean_leaves_nothing_that_is_not_in_use(settings: Settings) -> None:

@@ -32,6 +32,7 @@ STATUS = StatusPayload(
     available=False,
     why_not="Too little free disk",
     containment="signals_open",
+    containment_text="Builds are contained as far as that goes",
     slots=2,
     busy=1,
     queued=1,
@@ -50,6 +51,7 @@ STATUS = StatusPayload(
 
 def test_the_status_names_each_build_with_guest_device_and_stage() -> None:
     lines = status_text(STATUS).splitlines()
+    assert "Builds are contained as far as that goes" in lines
     assert "Accepts no builds: Too little free disk" in lines
     assert "Slots: 1 of 2 in use, 1 builds wait" in lines
     assert "  lamp of living room, ESPHome 2026.10.0: compiling 42 %" in lines

@@ -18,7 +18,7 @@ from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.compiler_cache import CompilerCaches
-from custom_components.esphome_offload.engine.build.process.containment import (
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
     ContainmentHere,
     Degree,
 )

@@ -20,7 +20,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import BuilderStatus
-from custom_components.esphome_offload.engine.build.process.containment import (
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
     ContainmentHere,
     Degree,
     Obstacle,
@@ -62,7 +62,7 @@ async def test_lending_is_off_until_its_owner_switches_it_on(
     assert menu["menu_options"] == ["settings", "lending"], "nobody can be paired with"
 
     form = await open_form(hass, entry, "lending")
-    assert "Not contained are the network" in form["description_placeholders"]["containment"]
+    assert "not contained are the network" in form["description_placeholders"]["containment"]
     assert "run_uncontained" not in form["data_schema"].schema
     done = await hass.config_entries.options.async_configure(form["flow_id"], LEND)
     await hass.async_block_till_done()
@@ -118,7 +118,9 @@ class TestWithoutContainment:
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
     ) -> None:
         form = await open_form(hass, entry, "lending")
-        assert "5.4.0" in form["description_placeholders"]["containment"]
+        said = form["description_placeholders"]["containment"]
+        assert said.startswith("**Nothing contains builds of guests")
+        assert "5.4.0" in said
         again = await hass.config_entries.options.async_configure(
             form["flow_id"], {**LEND, "run_uncontained": False}
         )
@@ -139,7 +141,9 @@ class TestWithoutContainment:
         hass.config_entries.async_update_entry(entry, options=LEND)
         await hass.async_block_till_done()
         assert coordinator.lender.lending is Lending.OFF
-        assert issue_registry.async_get_issue(DOMAIN, "lending_impossible")
+        issue = issue_registry.async_get_issue(DOMAIN, "lending_impossible")
+        assert issue is not None
+        assert "5.4.0" in issue.translation_placeholders["reason"]
 
         hass.config_entries.async_update_entry(entry, options={**LEND, "run_uncontained": True})
         await hass.async_block_till_done()

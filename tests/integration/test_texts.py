@@ -8,10 +8,9 @@ import pytest
 
 from custom_components.esphome_offload import config_flow
 from custom_components.esphome_offload.config_flow import OffloadConfigFlow
-from custom_components.esphome_offload.engine.build.process.containment import (
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
     ContainmentHere,
     Degree,
-    Obstacle,
 )
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage
 from custom_components.esphome_offload.flows import (
@@ -151,19 +150,7 @@ def test_flows_fill_every_placeholder_of_their_texts(texts: Texts) -> None:
             assert placeholders(text) <= given, path
 
 
-def test_every_degree_of_containment_has_a_sentence(texts: Texts) -> None:
-    here = [
-        ContainmentHere(Degree.CONTAINED, 7, "", ""),
-        ContainmentHere(Degree.SIGNALS_OPEN, 5, "", ""),
-        *(ContainmentHere(Degree.UNCONTAINED, 0, "", "", each) for each in Obstacle),
-    ]
-    known = {key for key in texts["common"] if key.startswith("containment_")}
-    assert known == {f"containment_{each.key}" for each in here}
-    for each in here:
-        assert placeholders(texts["common"][f"containment_{each.key}"]) <= set(each.placeholders)
-
-
-def test_every_other_common_text_is_used_and_the_reverse(texts: Texts) -> None:
+def test_every_common_text_is_used_and_the_reverse(texts: Texts) -> None:
     """Keys that are put together from an enum begin with its name."""
     composed = {
         *(f"operation_{each}" for each in Operation),
@@ -172,7 +159,7 @@ def test_every_other_common_text_is_used_and_the_reverse(texts: Texts) -> None:
     }
     users = ("config_flow.py", "flows/several.py", "update.py", "system_health.py")
     written = set().union(*(literals(ROOT / name) for name in users))
-    common = {key for key in texts["common"] if not key.startswith("containment_")}
+    common = set(texts["common"])
     assert composed <= common
     assert common - composed <= written
 

@@ -12,7 +12,7 @@ import probatio
 
 from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR
-from ..engine.build.process.containment import ContainmentHere, Degree
+from ..engine.build.process.machine_containment import ContainmentHere, Degree
 from ..engine.host.lending import Lending
 from ..engine.host.pairing_window import WindowEnd
 from ..engine.protocol.limits import PAIRING_WINDOW
@@ -23,7 +23,7 @@ from ..options import (
     EntryKey,
     OffloadOptions,
 )
-from ..reasons import common_text, reason_text
+from ..reasons import reason_text
 from .fields import whole_number
 
 # Seconds between two updates of the time that is left.
@@ -145,7 +145,8 @@ class LendingSteps(OptionsFlow):
 
     def _containment(self, here: ContainmentHere) -> str:
         """Return how far a guest's build is contained on this machine."""
-        return common_text(self.hass, f"containment_{here.key}", **here.placeholders)
+        text = f"{reason_text(self.hass, here.reason)}."
+        return f"**{text}**" if here.degree is Degree.UNCONTAINED else text
 
     def _why_cannot_build(self, lender: Lender) -> str:
         reason = lender.why_cannot_build

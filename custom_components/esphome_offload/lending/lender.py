@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.loader import async_get_integration
 
 from ..const import DOMAIN
-from ..engine.build.process.containment import ContainmentHere
+from ..engine.build.process.machine_containment import ContainmentHere
 from ..engine.build.services import BuildServices
 from ..engine.clock import SystemTime
 from ..engine.const import GIB

@@ -23,7 +23,8 @@ from custom_components.esphome_offload.engine.build.model import (
     Firmware,
     FlashRequest,
 )
-from custom_components.esphome_offload.engine.build.process.containment import Degree, Rules
+from custom_components.esphome_offload.engine.build.process.containment import Rules
+from custom_components.esphome_offload.engine.build.process.machine_containment import Degree
 from custom_components.esphome_offload.engine.build.process.processes import Command
 from custom_components.esphome_offload.engine.build.services import BuildServices
 from custom_components.esphome_offload.engine.client.dial import Caller, dial

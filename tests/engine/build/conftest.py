@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import os
 from pathlib import Path
 import sys
+import tempfile
 
 import coverage
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.cache.ownership import NOBODY, closed_folder
 from custom_components.esphome_offload.engine.build.model import BuildSink
 from custom_components.esphome_offload.engine.build.process import processes as process
 from custom_components.esphome_offload.engine.build.process.processes import Processes
@@ -137,6 +139,18 @@ def toolchains(layout: CacheLayout, processes: Processes, index: str) -> Toolcha
 @pytest.fixture
 def versions(layout: CacheLayout, processes: Processes, toolchains: Toolchains) -> Versions:
     return Versions(processes, uv_of(layout), toolchains.installed)
+
+
+@pytest.fixture
+def passable() -> Iterator[Path]:
+    """Return a folder that every user can reach; that of pytest is closed, also by other runs."""
+    with tempfile.TemporaryDirectory(prefix="esphome-offload-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        for needed in (folder / "any", Path(sys.executable).resolve()):
+            if (closed := closed_folder(needed, NOBODY)) is not None:
+                pytest.skip(f"{closed} is closed to other users")
+        yield folder
 
 
 @pytest.fixture

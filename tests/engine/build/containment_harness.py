@@ -46,7 +46,7 @@ class ContainmentHarness:
         self.layout = CacheLayout(cache.root / "guests" / "one")
         self.other = CacheLayout(cache.root / "guests" / "two")
         self.toolchain = cache.toolchain("2026.10.0")
-        self.sources = self.layout.root / "sources"
+        self.sources = self.layout.sources
         self.tree = self.layout.trees / "lamp"
         self.files = {
             "storage": self.config / ".storage" / "auth",
@@ -59,12 +59,14 @@ class ContainmentHarness:
         for layout in (self.layout, self.other):
             layout.root.mkdir(parents=True)
             layout.make()
+            layout.sources.mkdir()
         for path in self.files.values():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("content")
         cache.share()
+        self.cache = cache
         for layout in (self.layout, self.other):
-            if (user := guest_user(layout.root)) is not None:
+            if (user := guest_user(layout.root, cache.trash)) is not None:
                 tree = layout.trees / "lamp"
                 for path in (layout.home, layout.tmp, layout.tools, tree, *tree.iterdir()):
                     os.chown(path, user, user)
@@ -94,14 +96,22 @@ class ContainmentHarness:
         self.victim.kill()
         self.victim.wait()
 
-    def rules(self, layout: CacheLayout | None = None) -> Rules:
+    def open_to_users(self) -> None:
+        """Let every user pass to the cache, and close what is private, as it has to be."""
+        self.config.chmod(0o711)
+        self.files["storage"].parent.chmod(0o700)
+        for folder in self.cache.root.parents:
+            if folder.is_relative_to(self.config):
+                folder.chmod(0o711)
+
+    def rules(self, layout: CacheLayout | None = None, *, by_landlock: bool = True) -> Rules:
         """Return the rules for a build of the first guest, or of the one with this layout."""
         layout = layout or self.layout
-        return GuestContainment(layout, (self.config,))(
+        return GuestContainment(layout, (self.config,), by_landlock)(
             Contained(
                 python=Path(sys.executable),
                 toolchain=self.toolchain,
-                config_dir=self.sources,
+                config_dir=layout.sources,
                 data_dir=layout.trees / "lamp",
                 env={},
             )
@@ -124,8 +134,10 @@ class ContainmentHarness:
     async def run(self, rules: Rules | None, *argv: str) -> tuple[ProcessResult, str]:
         return await self.processes.capture(self.command(rules, *argv), timeout=60)
 
-    async def tries(self, *statements: str, contained: bool = True) -> str:
+    async def tries(
+        self, *statements: str, contained: bool = True, by_landlock: bool = True
+    ) -> str:
         """Return "done" or the name of the error for each, with blanks between."""
-        rules = self.rules() if contained else None
+        rules = self.rules(by_landlock=by_landlock) if contained else None
         _, output = await self.run(rules, "-c", TRY, json.dumps(self.at), *statements)
         return " ".join(output.split())

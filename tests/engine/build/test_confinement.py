@@ -22,7 +22,7 @@ from custom_components.esphome_offload.engine.build.launcher import (
     seccomp,
 )
 from custom_components.esphome_offload.engine.build.launcher.domain_killer import DomainKiller
-from custom_components.esphome_offload.engine.build.process.containment import (
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
     Degree,
     containment_here,
 )
@@ -69,6 +69,7 @@ def test_a_contained_thread_has_only_what_it_was_given(
             run=[str(program)],
             read=[str(tmp_path / "missing")],
             devices=["/dev/null"],
+            by_landlock=True,
             uid=None,
             search=False,
         )
@@ -102,7 +103,9 @@ def test_a_folder_that_must_exist_is_named(tmp_path: Path) -> None:
 
 def test_what_cannot_be_contained_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def contain() -> None:
-        confinement.contain(write=[], run=[], read=[], devices=[], uid=None, search=False)
+        confinement.contain(
+            write=[], run=[], read=[], devices=[], by_landlock=True, uid=None, search=False
+        )
 
     monkeypatch.setattr(landlock, "abi", lambda: landlock._syscall(-1))
     with pytest.raises(OSError, match="no Landlock"):

@@ -1,185 +1,249 @@
-"""A guest whose configuration is an attack: everything it tries is denied, and it builds."""
+"""A guest whose configuration is an attack, on machines that contain it in different ways.
+
+Each machine is a process of its own, with the rights and on the kernel of its kind: attack and build
+are real.
+"""
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
 import json
+import os
 from pathlib import Path
+import shutil
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
-from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
-from custom_components.esphome_offload.engine.build.local import LocalBuilder
-from custom_components.esphome_offload.engine.build.model import BuildRequest, Firmware
-from custom_components.esphome_offload.engine.build.process.containment import (
-    Containment,
+from custom_components.esphome_offload.engine.build.cache.ownership import (
+    GUEST_USERS,
+    guest_users,
+)
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
     Degree,
-    GuestContainment,
     containment_here,
 )
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 
-from .conftest import Sink, uv_of
-from .containment_harness import ContainmentHarness
-from .processes import LONG, alive
+from .conftest import uv_of
 
 HERE = containment_here()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("socket_enabled"),
     pytest.mark.skipif(
-        HERE.degree is not Degree.CONTAINED, reason="this machine does not contain everything"
+        HERE.degree is not Degree.CONTAINED or guest_users() is None,
+        reason="only root on a newer kernel can start machines of all kinds",
     ),
 ]
 
 VERSION = "2026.10.0"
 CACHE = Path(__file__).parents[3] / ".cache" / "test-toolchains"
+ATTACK = Path(__file__).with_name("attack")
+SOMEBODY = 54321
+"""A user that has no guests and nothing else."""
 
-YAML = """\
-esphome:
-  name: lamp
-host:
-logger:
-api:
-external_components:
-  - source: {type: local, path: components}
-evil:
-"""
+DOCKER = [
+    "chown",
+    "dac_override",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "net_bind_service",
+    "net_raw",
+    "sys_chroot",
+    "mknod",
+    "audit_write",
+    "setfcap",
+]
+LEAST = ["chown", "dac_override", "fowner", "kill", "setgid", "setuid"]
 
-EVIL = f"""\
-import errno
-import json
-import os
-from pathlib import Path
-import signal
-import time
-
-import esphome.codegen as cg
-import esphome.config_validation as cv
-
-CONFIG_SCHEMA = cv.Schema({{}})
-AT = json.loads(Path(__file__).with_name("targets.json").read_text())
-DATA = Path(os.environ["ESPHOME_DATA_DIR"])
+type Outcome = dict[str, Any]
 
 
-def read(path):
-    return lambda: Path(path).read_bytes()
+def root_with(*capabilities: str) -> tuple[str, ...]:
+    return ("setpriv", "--bounding-set", ",".join(["-all", *(f"+{each}" for each in capabilities)]))
 
 
-TRIES = {{
-    "read Home Assistant's storage": read(AT["storage"]),
-    "read another guest's secrets": read(AT["theirs"]),
-    "read the environment of Home Assistant": read(f"/proc/{{AT['victim']}}/environ"),
-    "write into the toolchain": lambda: Path(AT["poison"]).write_text("import evil"),
-    "change ESPHome": lambda: open(cg.__file__, "a").close(),
-    "slow Home Assistant down": lambda: os.setpriority(os.PRIO_PROCESS, AT["victim"], 19),
-    "kill Home Assistant": lambda: os.kill(AT["victim"], signal.SIGKILL),
-}}
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of machine: how it is started, and whether its kernel has Landlock."""
+
+    landlock: bool
+    degree: Degree
+    started_by: tuple[str, ...] = ()
+    user: int = 0
 
 
-def tried(action):
-    try:
-        action()
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    return "done"
+NOT_ROOT = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
+KINDS = {
+    "Landlock, root": Kind(True, Degree.CONTAINED),
+    "Landlock, docker's root": Kind(True, Degree.CONTAINED, root_with(*DOCKER)),
+    "Landlock, not root": Kind(True, Degree.CONTAINED, NOT_ROOT, SOMEBODY),
+    "no Landlock, root": Kind(False, Degree.BY_USERS),
+    "no Landlock, docker's root": Kind(False, Degree.BY_USERS, root_with(*DOCKER)),
+    "no Landlock, root with the least": Kind(False, Degree.BY_USERS, root_with(*LEAST)),
+    "no Landlock, root with too little": Kind(False, Degree.UNCONTAINED, root_with(*LEAST[1:])),
+    "no Landlock, not root": Kind(False, Degree.UNCONTAINED, NOT_ROOT, SOMEBODY),
+}
+CONTAINED = [name for name, kind in KINDS.items() if kind.degree is not Degree.UNCONTAINED]
+UNCONTAINED = [name for name in KINDS if name not in CONTAINED]
+COMPILED = ("Landlock, root", "no Landlock, docker's root")
+"""Where the build is not stopped after the attack, which is most of its time."""
+
+WHAT_USERS_MAY = {
+    "a file that every user can read",
+    "programs that run",
+    "a file in /tmp",
+    "a file in shared memory",
+}
+"""Without Landlock; what it leaves there is removed."""
+ROOT_ONLY = {
+    "add to the system's programs",
+    "a device",
+    "give a file away",
+    "another root folder",
+    "what runs when a program crashes",
+    "slow the host down",
+    "a user namespace",
+}
+"""What the system denies to a user who is not root, or may deny."""
+DENIED = {"EACCES", "EPERM", "EXDEV"}
 
 
-def leave_daemon():
-    said, say = os.pipe()
-    if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            os.write(say, str(os.getpid()).encode())
-            # Holds no pipe open and, with another program's environment, bears no mark.
-            os.closerange(0, 100)
-            os.execve("/bin/sleep", ["sleep", "{LONG}"], {{}})
-        os._exit(0)
-    os.close(say)
-    return int(os.read(said, 20))
+@pytest.fixture(scope="module")
+def toolchain() -> Path:
+    """Return the toolchain that the tests share."""
+    shared = CacheLayout(CACHE)
+    shared.make()
+
+    async def ensure() -> None:
+        processes = Processes()
+        toolchains = Toolchains(shared, processes, uv_of(shared))
+        await toolchains.ensure(VERSION, lambda _lines: None)
+        await processes.aclose()
+
+    asyncio.run(ensure())
+    return shared.toolchain(VERSION)
 
 
-async def to_code(config):
-    report = {{name: tried(action) for name, action in TRIES.items()}}
-    report["daemon"] = leave_daemon()
-    (DATA / "report.json").write_text(json.dumps(report))
-"""
-
-
-class Guest:
-    """One guest's builder, with the toolchain of all."""
-
-    def __init__(self, harness: ContainmentHarness, processes: Processes) -> None:
-        shared = CacheLayout(CACHE)
-        shared.make()
-        self.layout = harness.layout
-        self.processes = processes
-        self.toolchains = Toolchains(shared, processes, uv_of(shared))
-        self.toolchain = shared.toolchain(VERSION)
-        self.sources = harness.sources
-
-    async def build(self, containment: Containment | None) -> Firmware:
-        builder = LocalBuilder(
-            self.layout,
-            self.processes,
-            self.toolchains,
-            FirmwareStore(self.layout),
-            containment=containment,
-        )
-        request = BuildRequest(
-            job_id="job",
-            attempt_id="attempt",
-            configuration="lamp.yaml",
-            config_dir=self.sources,
-            device_name="lamp",
-            esphome_version=VERSION,
-            time_zone="Pacific/Chatham",
-        )
-        return await builder.build(request, Sink())
-
-    def report(self) -> dict[str, str | int]:
-        path = self.layout.tree("lamp.yaml") / "report.json"
-        report: dict[str, str | int] = json.loads(path.read_bytes())
+@pytest.fixture(scope="module")
+def toolchains_of_somebody(
+    toolchain: Path,
+) -> Iterator[Path]:
+    """Return a cache whose toolchain belongs to another user than root, as far as that is tried."""
+    folder = CACHE.with_name("test-toolchains-of-somebody")
+    shutil.rmtree(folder, ignore_errors=True)
+    cache = CacheLayout(folder)
+    cache.make()
+    copy = cache.toolchain(VERSION)
+    shutil.copytree(toolchain, copy, symlinks=True, copy_function=os.link)
+    changed = (
+        copy / ".complete",
+        copy / ".lock",
+        *copy.glob("lib/python*/site-packages/esphome/codegen.py"),
+    )
+    for path in changed:
+        content, status = path.read_bytes(), path.stat()
         path.unlink()
-        return report
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    for path in (folder, *folder.iterdir(), copy, copy / "lib", copy / "bin", *changed):
+        os.chown(path, SOMEBODY, SOMEBODY)
+    yield folder
+    shutil.rmtree(folder)
 
 
-async def test_an_attack_is_denied_and_the_build_succeeds(
-    harness: ContainmentHarness, processes: Processes
-) -> None:
-    guest = Guest(harness, processes)
-    poison = guest.toolchain / "lib" / "poison.pth"
-    component = harness.sources / "components" / "evil"
-    component.mkdir(parents=True)
-    (harness.sources / "lamp.yaml").write_text(YAML)
-    (component / "__init__.py").write_text(EVIL)
-    (component / "targets.json").write_text(json.dumps({**harness.at, "poison": str(poison)}))
+class Machines:
+    """Starts machines."""
 
-    firmware = await guest.build(GuestContainment(harness.layout, (harness.config,)))
-    assert firmware.ota.stat().st_size > 100_000
-    report = guest.report()
-    daemon = report.pop("daemon")
-    assert report == {
-        "read Home Assistant's storage": "EACCES",
-        "read another guest's secrets": "EACCES",
-        "read the environment of Home Assistant": "EACCES",
-        "write into the toolchain": "EACCES",
-        "change ESPHome": "EACCES",
-        "slow Home Assistant down": "EPERM",
-        "kill Home Assistant": "EPERM",
+    def __init__(self, folder: Path, request: pytest.FixtureRequest) -> None:
+        self.folder = folder
+        self.request = request
+
+    def run(self, name: str, *, uncontained: bool = False, compile_: bool = False) -> Outcome:
+        kind = KINDS[name]
+        folder = self.folder / "machine"
+        folder.mkdir(mode=0o711)
+        os.chown(folder, kind.user, kind.user)
+        self.request.getfixturevalue("toolchain")
+        toolchains = self.request.getfixturevalue("toolchains_of_somebody") if kind.user else CACHE
+        options = {
+            "folder": str(folder),
+            "toolchains": str(toolchains),
+            "uncontained": uncontained,
+            "compile": compile_,
+        }
+        without = () if kind.landlock else (sys.executable, str(ATTACK / "without_landlock.py"))
+        machine = (sys.executable, str(ATTACK / "machine.py"), json.dumps(options))
+        ran = subprocess.run(
+            [*without, *kind.started_by, *machine], stdout=subprocess.PIPE, check=True, timeout=300
+        )
+        outcome: Outcome = json.loads(ran.stdout)
+        assert outcome["degree"] == kind.degree
+        return outcome
+
+
+@pytest.fixture
+def machines(passable: Path, request: pytest.FixtureRequest) -> Machines:
+    return Machines(passable, request)
+
+
+@pytest.mark.parametrize("name", CONTAINED)
+def test_an_attack_is_denied_and_nothing_of_it_is_left(machines: Machines, name: str) -> None:
+    kind, compiled = KINDS[name], name in COMPILED
+    outcome = machines.run(name, compile_=compiled)
+    assert outcome["refused"] is None
+    if compiled:
+        assert outcome["image"] > 100_000, outcome.get("failed")
+    else:
+        assert "that was all" in outcome["failed"]
+    may = set() if kind.landlock else set(WHAT_USERS_MAY)
+    if kind.user:
+        # Landlock knows no right for it, and the key belongs to the very same user.
+        may.add("rights of the key")
+    report: dict[str, str] = outcome["report"]
+    # None of its descriptors is open.
+    assert report.pop("a descriptor of the launcher") == "EBADF"
+    assert {what for what, came in report.items() if came == "done"} == may
+    assert {came for what, came in report.items() if what not in may} <= DENIED
+    assert len(report) > 50
+    assert outcome["host_lives"]
+    assert outcome["other_lives"]
+    assert not outcome["daemon_lives"]
+    assert outcome["untouched"]
+    assert outcome["left"] == outcome["trash"] == []
+
+    if not kind.user:
+        user, other = outcome["users"]
+        assert user != other
+        assert {user, other} <= set(GUEST_USERS[0])
+        root, trees, tree, tools = outcome["owners"].values()
+        assert (root, trees, tree, tools) == (0, 0, user, user)
+
+
+@pytest.mark.parametrize("name", UNCONTAINED)
+def test_what_cannot_be_contained_is_refused_with_the_reason(machines: Machines, name: str) -> None:
+    outcome = machines.run(name)
+    assert outcome["refused"] == outcome["sentence"]
+    assert "Landlock: the kernel" in outcome["refused"]
+    assert ("only root" if KINDS[name].user else "capabilities CHOWN") in outcome["refused"]
+    assert "report" not in outcome
+
+
+def test_uncontained_the_attack_succeeds(machines: Machines) -> None:
+    """The attack is a real one: nothing but the containment stops it."""
+    outcome = machines.run("no Landlock, not root", uncontained=True)
+    report: dict[str, str] = outcome["report"]
+    assert {what for what, came in report.items() if came != "done"} <= {
+        *ROOT_ONLY,
+        "a descriptor of the launcher",
     }
-    assert isinstance(daemon, int)
-    assert not alive(daemon)
-    assert harness.victim.poll() is None
-    assert not poison.exists()
-
-    # The attack is a real one: nothing but the containment stopped it.
-    try:
-        await guest.build(None)
-    finally:
-        poison.unlink(missing_ok=True)
-    report = guest.report()
-    del report["daemon"]
-    assert set(report.values()) == {"done"}
-    assert await asyncio.to_thread(harness.victim.wait, 30) == -9
+    assert not outcome["host_lives"]

@@ -14,7 +14,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.launcher.confinement import PROCESSES
 from custom_components.esphome_offload.engine.build.launcher.descendants import descendants
-from custom_components.esphome_offload.engine.build.process.containment import (
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
     Degree,
     containment_here,
 )

@@ -5,7 +5,6 @@ from dataclasses import replace
 import errno
 import os
 from pathlib import Path
-import platform
 import struct
 import sys
 
@@ -14,19 +13,23 @@ import pytest
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.launcher import landlock, seccomp
 from custom_components.esphome_offload.engine.build.process import (
-    containment,
+    machine_containment,
     processes as process,
 )
 from custom_components.esphome_offload.engine.build.process.containment import (
     Contained,
     ContainmentError,
-    Degree,
     GuestContainment,
-    Obstacle,
     Rules,
+)
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
+    ContainmentHere,
+    Degree,
+    Obstacle,
     containment_here,
 )
 from custom_components.esphome_offload.engine.build.process.processes import LaunchError
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .containment_harness import ContainmentHarness
 
@@ -143,30 +146,126 @@ async def test_rules_that_are_not_known_start_nothing(
 
 
 @pytest.mark.parametrize(
-    ("kernel", "users", "key"),
+    ("kernel", "users", "degree", "obstacle"),
     [
-        (Kernel(errno.ENOSYS), True, "uncontained_kernel"),
-        (Kernel(errno.EOPNOTSUPP), True, "uncontained_switched_off"),
-        (Kernel(errno.EPERM), False, "uncontained_forbidden"),
-        (Kernel(0, 1), False, "signals_open"),
-        (Kernel(0, 5), False, "signals_open"),
-        (Kernel(0, 5), True, "contained"),
-        (Kernel(0, 6), False, "contained"),
-        (Kernel(0, 99), True, "contained"),
+        (Kernel(errno.ENOSYS), False, Degree.UNCONTAINED, Obstacle.KERNEL),
+        (Kernel(errno.ENOSYS), True, Degree.BY_USERS, Obstacle.KERNEL),
+        (Kernel(errno.EOPNOTSUPP), False, Degree.UNCONTAINED, Obstacle.SWITCHED_OFF),
+        (Kernel(errno.EPERM), False, Degree.UNCONTAINED, Obstacle.FORBIDDEN),
+        (Kernel(0, 1), False, Degree.SIGNALS_OPEN, None),
+        (Kernel(0, 5), False, Degree.SIGNALS_OPEN, None),
+        (Kernel(0, 5), True, Degree.CONTAINED, None),
+        (Kernel(0, 6), False, Degree.CONTAINED, None),
+        (Kernel(0, 99), True, Degree.CONTAINED, None),
     ],
 )
 def test_the_degree_depends_on_landlock_and_on_users_for_guests(
-    monkeypatch: pytest.MonkeyPatch, kernel: Kernel, users: bool, key: str
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: Kernel,
+    users: bool,
+    degree: Degree,
+    obstacle: Obstacle | None,
 ) -> None:
     monkeypatch.setattr(landlock, "_libc", kernel)
-    monkeypatch.setattr(containment, "guest_users", lambda: range(1) if users else None)
+    found = range(2) if users else Reason(ReasonKey.GUEST_USERS_NOT_ROOT)
+    monkeypatch.setattr(machine_containment, "look_for_guest_users", lambda: found)
     here = containment_here()
-    assert here.key == key
-    assert here.placeholders == {
-        "abi": str(max(kernel.version, 0)),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-    }
+    assert (here.degree, here.obstacle, here.guest_users) == (degree, obstacle, users)
+    assert here.abi == max(kernel.version, 0)
+    assert here.why_no_users == (None if users else found)
+
+
+def test_what_is_missing_for_containment_is_said_in_one_sentence() -> None:
+    why = Reason(ReasonKey.GUEST_USERS_WEAK_ROOT, {"capabilities": "SETUID, SETGID"})
+    here = ContainmentHere(Degree.UNCONTAINED, 0, "5.4", "x86_64", Obstacle.KERNEL, False, why)
+    said = str(here.reason)
+    assert said.startswith("Nothing contains builds of guests on this machine")
+    assert "Landlock: the kernel 5.4 has none" in said
+    assert "capabilities SETUID, SETGID" in said
+    assert "riscv32" in str(
+        ContainmentHere(Degree.UNCONTAINED, 0, "5.4", "riscv32", Obstacle.MACHINE).reason
+    )
+
+
+@pytest.mark.parametrize("obstacle", [*Obstacle, None])
+@pytest.mark.parametrize("degree", Degree)
+def test_each_sentence_has_all_that_it_mentions(degree: Degree, obstacle: Obstacle | None) -> None:
+    said = str(ContainmentHere(degree, 1, "5.4", "x86_64", obstacle).reason)
+    assert "?" not in said
+    assert "guests" in said
+
+
+class TestUsersAlone:
+    """Without Landlock, what is private has to be closed to others, and the way open."""
+
+    @pytest.fixture(autouse=True)
+    def no_landlock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(landlock, "_libc", Kernel(errno.ENOSYS))
+        monkeypatch.setattr(machine_containment, "look_for_guest_users", lambda: range(2))
+
+    @pytest.fixture
+    def data(self, passable: Path) -> Path:
+        """Return a data folder as the standalone builder has it."""
+        data = passable / "data"
+        data.mkdir(mode=0o711)
+        (data / "identity").touch(mode=0o600)
+        (data / "cache").mkdir(mode=0o711)
+        (data / "cache" / "toolchains").mkdir()
+        (data / "link").symlink_to("identity")
+        return data
+
+    def here(self, data: Path) -> ContainmentHere:
+        return containment_here(data / "cache", (data,))
+
+    def test_they_contain_where_nothing_private_is_open(self, data: Path) -> None:
+        assert self.here(data).degree is Degree.BY_USERS
+
+    @pytest.mark.parametrize("mode", [0o604, 0o602, 0o601])
+    def test_not_where_a_private_file_is_open_to_others(self, data: Path, mode: int) -> None:
+        (data / "identity").chmod(mode)
+        here = self.here(data)
+        assert here.degree is Degree.UNCONTAINED
+        assert str(data / "identity") in str(here.reason)
+
+    def test_not_where_its_folder_is(self, data: Path) -> None:
+        data.chmod(0o755)
+        assert self.here(data).degree is Degree.UNCONTAINED
+
+    def test_nor_one_on_the_way_to_the_cache(self, data: Path) -> None:
+        (data / "cache").chmod(0o700)
+        way = data / "way"
+        way.mkdir(mode=0o711)
+        (way / "cache").mkdir()
+        assert containment_here(way / "cache", (data,)).degree is Degree.BY_USERS
+        way.chmod(0o755)
+        assert containment_here(way / "cache", (data,)).degree is Degree.UNCONTAINED
+
+    def test_not_where_the_way_is_closed(self, data: Path) -> None:
+        data.chmod(0o700)
+        here = self.here(data)
+        assert here.degree is Degree.UNCONTAINED
+        assert str(here.reason).count(str(data)) == 1
+        # Where users may be let pass by a capability, which Landlock bounds.
+        assert containment_here(None, (data,)).degree is Degree.BY_USERS
+
+    def test_what_is_private_elsewhere_may_be_closed_as_a_whole(
+        self, data: Path, passable: Path
+    ) -> None:
+        private = passable / "private"
+        private.mkdir(mode=0o700)
+        (private / "file").touch()
+        assert containment_here(data / "cache", (data, private)).degree is Degree.BY_USERS
+
+    def test_with_landlock_but_no_right_to_pass_landlock_contains_alone(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(landlock, "_libc", Kernel(0, 7))
+        monkeypatch.setattr(machine_containment, "can_let_pass", lambda: False)
+        (data / "identity").chmod(0o644)
+        assert self.here(data).guest_users
+        data.chmod(0o700)
+        here = self.here(data)
+        assert (here.degree, here.guest_users) == (Degree.CONTAINED, False)
 
 
 def test_an_unknown_machine_and_system_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,12 +307,12 @@ def test_a_private_folder_behind_a_link_is_recognised(tmp_path: Path) -> None:
 
 
 def test_nothing_that_builds_could_replace_by_a_link_is_granted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(containment, "guest_user", lambda _folder: None)
     inside = tmp_path / "trees" / "lamp" / "sources"
     call = replace(contained(tmp_path), config_dir=inside)
-    assert inside not in GuestContainment(CacheLayout(tmp_path), ())(call).read
+    rules = GuestContainment(CacheLayout(tmp_path), (), by_users=False)(call)
+    assert inside not in rules.read
 
 
 def test_the_certificates_of_this_network_are_granted(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Where Home Assistant runs as root, each guest's builds run as a user of their own."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 import json
 import os
@@ -17,14 +19,17 @@ from custom_components.esphome_offload.engine.build.cache.ownership import (
     guest_users,
     may_read,
 )
-from custom_components.esphome_offload.engine.build.process import processes as process
+from custom_components.esphome_offload.engine.build.cache.removal import remove
 from custom_components.esphome_offload.engine.build.process.containment import (
     Contained,
     ContainmentError,
-    Degree,
     GuestContainment,
+)
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
+    Degree,
     containment_here,
 )
+from custom_components.esphome_offload.engine.build.process.processes import Processes
 
 from .containment_harness import ContainmentHarness
 from .processes import LONG, alive
@@ -50,22 +55,13 @@ time.sleep({LONG})
 """
 
 
-def without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have launchers restrict nothing by Landlock, so that only the user protects."""
-    start = "from launcher.program import main"
-    assert start in process._LAUNCHER
-    patch = "from launcher import landlock; landlock.restrict = lambda *_: None;"
-    patch += "landlock.abi = lambda: 5;"
-    monkeypatch.setattr(process, "_LAUNCHER", process._LAUNCHER.replace(start, patch + start))
-
-
 @pytest.mark.parametrize("closed", [False, True], ids=["open folders", "closed folders"])
 async def test_a_build_is_a_user_of_its_guest_and_has_no_privileges(
-    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, closed: bool
+    harness: ContainmentHarness, closed: bool
 ) -> None:
-    without_landlock(monkeypatch)  # else it cannot read its own status
-    rules = replace(harness.rules(), search=closed)
-    user = harness.layout.root.stat().st_uid
+    # It has to read its own status.
+    rules = replace(harness.rules(), search=closed, read=(Path("/proc"),))
+    user = harness.layout.root.stat().st_gid
     assert user in GUEST_USERS[0]
     # A folder that all can pass, since the launcher changes to it before anything else.
     command = replace(harness.command(rules, "-c", IDENTITY), cwd=Path("/"))
@@ -77,29 +73,57 @@ async def test_a_build_is_a_user_of_its_guest_and_has_no_privileges(
 
 
 async def test_each_guest_has_a_user_that_stays(harness: ContainmentHarness) -> None:
-    first, second = guest_user(harness.layout.root), guest_user(harness.other.root)
+    trash = harness.cache.trash
+    first, second = (guest_user(each.root, trash) for each in (harness.layout, harness.other))
     assert first != second
-    assert guest_user(harness.layout.root) == first
+    assert guest_user(harness.layout.root, trash) == first
     for layout, user in ((harness.layout, first), (harness.other, second)):
         status = layout.root.stat()
-        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (user, user, 0o700)
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, user, 0o710)
+
+
+async def test_a_user_is_not_given_to_another_while_files_of_it_are_left(
+    harness: ContainmentHarness,
+) -> None:
+    trash, root = harness.cache.trash, harness.layout.root
+    first = guest_user(root, trash)
+    # It is the first to be tried again, but for what is not deleted yet.
+    gone = harness.cache.to_trash(root)
+    assert gone is not None
+    root.mkdir()
+    assert guest_user(root, trash) != first
+    remove(gone)
+    remove(root)
+    root.mkdir()
+    assert guest_user(root, trash) == first
+
+
+def test_two_caches_of_one_machine_begin_with_different_users(tmp_path: Path) -> None:
+    users = set()
+    for name in ("one", "two", "three"):
+        folder = tmp_path / name / "guests" / "first"
+        folder.mkdir(parents=True)
+        users.add(guest_user(folder, tmp_path / name / "trash"))
+    assert len(users) == 3
+
+
+@pytest.fixture
+def open_harness(passable: Path, processes: Processes) -> Iterator[ContainmentHarness]:
+    """Return one whose cache users can reach without a capability."""
+    harness = ContainmentHarness(passable, processes)
+    harness.open_to_users()
+    yield harness
+    harness.close()
 
 
 @pytest.mark.parametrize("landlock", [True, False], ids=["with Landlock", "by users alone"])
 async def test_a_build_cannot_touch_another_guest(
-    harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, landlock: bool
+    open_harness: ContainmentHarness, landlock: bool
 ) -> None:
-    if not landlock:
-        without_landlock(monkeypatch)
-        # Else a build keeps the right to pass closed folders, which is a right to read.
-        for folder in harness.config.parents:
-            folder.chmod(folder.stat().st_mode | 0o011)
-        if harness.rules().search:
-            pytest.skip("the Python of these tests is in a folder that is closed to others")
+    harness = open_harness
     theirs = harness.other.tmp / "pid"
-    running = asyncio.create_task(
-        harness.run(harness.rules(harness.other), "-c", WAITING, str(theirs))
-    )
+    other = harness.rules(harness.other, by_landlock=landlock)
+    running = asyncio.create_task(harness.run(other, "-c", WAITING, str(theirs)))
     async with asyncio.timeout(30):
         while not theirs.exists():  # noqa: ASYNC110 no event crosses
             await asyncio.sleep(0.01)
@@ -118,18 +142,63 @@ async def test_a_build_cannot_touch_another_guest(
         "open(at['storage'], 'a')",
         "open(at['module'], 'a')",
         "open(at['yaml'], 'a')",
+        "os.rename(at['trees'], at['trees'] + '.old')",
+        "os.symlink('/', os.path.dirname(at['trees']) + '/link')",
+        by_landlock=landlock,
     )
     assert set(outcomes.split()) <= {"EPERM", "EACCES"}, outcomes
     assert outcomes.split()[0] == "EPERM"
     assert alive(victim)
     assert all(path.read_text() == "content" for path in harness.files.values())
     assert harness.files["theirs"].stat().st_mode & 0o777 == 0o600
-    assert (
-        await harness.tries("open(at['module']).read()", "open(at['yaml']).read()") == "done done"
-    )
+    reads = ("open(at['module']).read()", "open(at['yaml']).read()")
+    assert await harness.tries(*reads, by_landlock=landlock) == "done done"
     running.cancel()
     await asyncio.wait({running})
     assert not alive(victim)
+
+
+FORKS = f"""
+import os, signal, sys, time
+for number in range(1, 32):
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_IGN)
+os.setsid()
+open(sys.argv[1], "w").close()
+end = time.monotonic() + {LONG}
+while time.monotonic() < end:
+    # Each has ended before its turn comes.
+    if os.fork():
+        os._exit(0)
+"""
+
+
+def run_by(user: int) -> list[str]:
+    """Return the processes of a user."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if process.stat().st_uid == user:
+                found.append(process.name)
+    return found
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_without_landlock_processes_that_fork_all_the_time_end_as_well(
+    open_harness: ContainmentHarness,
+) -> None:
+    rules = open_harness.rules(by_landlock=False)
+    assert rules.user is not None
+    # Two, since the second is the first one's and goes on when that has ended.
+    program = f"import os; os.fork() or exec({FORKS!r}); import time; time.sleep({LONG})"
+    begun = open_harness.layout.tmp / "begun"
+    running = asyncio.create_task(open_harness.run(rules, "-c", program, str(begun)))
+    async with asyncio.timeout(30):
+        while not begun.exists():  # noqa: ASYNC110 no event crosses
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait({running})
+    assert run_by(rules.user) == []
 
 
 async def test_what_a_guest_wrote_can_be_read_and_removed_by_us(
@@ -202,10 +271,11 @@ def test_folders_on_the_way_decide_what_may_be_read(tmp_path: Path) -> None:
         (1000, "CapEff:\t000001ffffffffff\n", "0 0 4294967295\n", None),
         (0, "CapEff:\t00000000a80425fb\n", "0 0 4294967295\n", GUEST_USERS[0]),
         (0, "CapEff:\t0000000000000000\n", "0 0 4294967295\n", None),
+        (0, "CapEff:\t00000000000000eb\n", "0 0 4294967295\n", GUEST_USERS[0]),
         (0, "CapEff:\t000001ffffffffff\n", "0 100000 65536\n", GUEST_USERS[1]),
         (0, "CapEff:\t000001ffffffffff\n", "0 1000 1\n1 100000 999\n", None),
     ],
-    ids=["not root", "container", "no capabilities", "65536 users", "one user"],
+    ids=["not root", "container", "no capabilities", "just enough", "65536 users", "one user"],
 )
 def test_users_for_guests_depend_on_what_root_may_do(
     monkeypatch: pytest.MonkeyPatch,
@@ -224,4 +294,6 @@ def test_users_for_guests_depend_on_what_root_may_do(
 
 
 def test_json_of_rules_names_the_user(harness: ContainmentHarness) -> None:
-    assert json.loads(json.dumps(harness.rules().spec()))["uid"] == guest_user(harness.layout.root)
+    assert json.loads(json.dumps(harness.rules().spec()))["uid"] == guest_user(
+        harness.layout.root, harness.cache.trash
+    )

@@ -92,6 +92,7 @@ def test_guests_can_pass_to_what_is_shared_and_nothing_else(layout: CacheLayout)
     modes = {path.name: path.stat().st_mode & 0o777 for path in layout.root.iterdir()}
     assert layout.root.stat().st_mode & 0o777 == 0o711
     assert modes.pop("toolchains") == modes.pop("guests") == 0o711
+    assert modes.pop("running.lock") == 0o600
     assert set(modes.values()) == {0o700}
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.firmware import BuildResult
 from custom_components.esphome_offload.engine.build.model import BuildError
-from custom_components.esphome_offload.engine.build.result import forget_validated, read_result
+from custom_components.esphome_offload.engine.build.result import forget_validated, take_result
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.reason import ReasonKey
 
@@ -20,6 +21,7 @@ class Tree:
     """A tree as ESPHome leaves it."""
 
     def __init__(self, folder: Path) -> None:
+        self.taken = 0
         self.root = folder / "tree"
         self.build = self.root / "build" / "lamp"
         self.image = self.build / "firmware.ota.bin"
@@ -42,9 +44,13 @@ class Tree:
         }
         self.record.write_text(json.dumps(told))
 
+    def result(self) -> BuildResult:
+        self.taken += 1
+        return take_result(self.root, LAMP, self.root.with_name(f"taken{self.taken}"))
+
     def refused(self) -> BuildError:
         with pytest.raises(BuildError) as caught:
-            read_result(self.root, LAMP)
+            self.result()
         return caught.value
 
 
@@ -54,19 +60,22 @@ def tree(tmp_path: Path) -> Tree:
 
 
 def test_a_whole_tree_has_a_result(tree: Tree) -> None:
-    result = read_result(tree.root, LAMP)
-    assert result.ota == tree.image
+    result = tree.result()
+    assert (result.ota.name, result.ota.read_bytes()) == (tree.image.name, b"image")
+    assert not result.ota.is_relative_to(tree.root)
     assert result.build_info.esphome_version == "1"
 
 
 def test_what_was_validated_is_part_of_the_result(tree: Tree) -> None:
-    assert read_result(tree.root, LAMP).validated == {}
+    assert tree.result().validated == {}
     validated = tree.record.with_name(f"{LAMP}.validated.json")
     validated.write_text("{}")
-    assert read_result(tree.root, LAMP).validated == {
-        "json": tree.record,
-        "validated.json": validated,
+    taken = tree.result().validated
+    assert {name: path.read_text() for name, path in taken.items()} == {
+        "json": tree.record.read_text(),
+        "validated.json": "{}",
     }
+    assert all(path.stat().st_mode & 0o077 == 0 for path in taken.values())
     validated.unlink()
     validated.symlink_to(tree.outside)
     assert tree.refused().failure_reason is FailureReason.CONFIG_INVALID
@@ -91,7 +100,7 @@ def test_what_was_validated_earlier_is_forgotten_but_not_behind_a_link(
 
 def test_without_build_info_the_version_is_that_of_the_record(tree: Tree) -> None:
     tree.info.unlink()
-    assert read_result(tree.root, LAMP).build_info.esphome_version == "2026.10.0"
+    assert tree.result().build_info.esphome_version == "2026.10.0"
 
 
 @pytest.mark.parametrize("which", ["record", "info", "image"])
@@ -100,6 +109,30 @@ def test_a_link_out_of_the_tree_is_not_followed(tree: Tree, which: str) -> None:
     path.unlink()
     path.symlink_to(tree.outside)
     assert tree.refused().failure_reason is FailureReason.CONFIG_INVALID
+
+
+@pytest.mark.parametrize("which", ["record", "info", "image"])
+def test_a_link_in_place_of_a_folder_is_not_followed(tree: Tree, which: str) -> None:
+    """Another build of the same guest could put one there while this result is read."""
+    path: Path = getattr(tree, which)
+    theirs = tree.outside.with_name("theirs")
+    path.parent.rename(theirs)
+    path.parent.symlink_to(theirs)
+    assert tree.refused().failure_reason is FailureReason.CONFIG_INVALID
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("which", ["record", "info", "image"])
+def test_a_file_of_somebody_else_is_not_read(tree: Tree, which: str) -> None:
+    """Where the system lets everybody make a second name for any file."""
+    os.chown(tree.root, 55000, 55000)
+    for path in tree.root.rglob("*"):
+        os.chown(path, 55000, 55000)
+    assert tree.result().ota.read_bytes() == b"image"
+    path = getattr(tree, which)
+    path.unlink()
+    path.hardlink_to(tree.outside)
+    assert tree.refused().reason.key is ReasonKey.RESULT_MISSING
 
 
 @pytest.mark.parametrize("which", ["record", "info", "image"])

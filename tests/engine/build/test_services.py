@@ -1,24 +1,34 @@
 """The real parts put together; nothing is compiled here."""
 
+import asyncio
+from functools import partial
 import os
 from pathlib import Path
+import sys
+import time
 from unittest.mock import patch
 
 import pytest
 
 from custom_components.esphome_offload.engine.build import services as services_module
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.cache.ownership import guest_user, guest_users
+from custom_components.esphome_offload.engine.build.cache.shared_folders import sweep
 from custom_components.esphome_offload.engine.build.local import LocalBuilder
+from custom_components.esphome_offload.engine.build.process import containment
 from custom_components.esphome_offload.engine.build.process.containment import (
+    GuestContainment,
+)
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
     ContainmentHere,
     Degree,
-    GuestContainment,
     Obstacle,
 )
 from custom_components.esphome_offload.engine.build.services import BuildServices
 
 PIN = "ab" * 32
 CONTAINED = ContainmentHere(Degree.CONTAINED, 7, "", "")
+BY_USERS = ContainmentHere(Degree.BY_USERS, 0, "", "", Obstacle.KERNEL, guest_users=True)
 UNCONTAINED = ContainmentHere(Degree.UNCONTAINED, 0, "", "", Obstacle.KERNEL)
 
 
@@ -28,7 +38,7 @@ async def test_a_guest_has_a_builder_of_its_own_that_shares_the_slots(
 ) -> None:
     layout = CacheLayout(tmp_path / "cache")
     private = (tmp_path / "config",)
-    with patch.object(services_module, "containment_here", lambda: here):
+    with patch.object(services_module, "containment_here", lambda *_: here):
         services = BuildServices(layout, private)
     own = layout.guest(PIN)
     guest = await services.make_guest(own)
@@ -37,8 +47,52 @@ async def test_a_guest_has_a_builder_of_its_own_that_shares_the_slots(
     assert isinstance(guest.builder, LocalBuilder)
     assert guest.builder is not services.builder
     assert guest.builder.slots is services.builder.slots
-    contained = GuestContainment(own, private) if here is CONTAINED else None
+    contained = GuestContainment(own, private, by_users=False) if here is CONTAINED else None
     assert guest.builder._containment == contained
+    await services.aclose()
+
+
+FORKS = """
+import os, sys, time
+os.setresgid(int(sys.argv[1]), int(sys.argv[1]), int(sys.argv[1]))
+os.setresuid(int(sys.argv[1]), int(sys.argv[1]), int(sys.argv[1]))
+print("begun", flush=True)
+while time.monotonic() < float(sys.argv[2]):
+    # Each has ended before its turn comes.
+    if os.fork():
+        os._exit(0)
+"""
+
+
+@pytest.mark.skipif(guest_users() is None, reason="guests have no users of their own here")
+async def test_nothing_of_a_guest_is_left_when_its_builds_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o777)
+    monkeypatch.setattr(containment, "sweep", partial(sweep, shared=(shared,)))
+    layout = CacheLayout(tmp_path / "cache")
+    with patch.object(services_module, "containment_here", lambda *_: BY_USERS):
+        services = BuildServices(layout, ())
+    own = layout.guest(PIN)
+    own.make()
+    layout.share()
+    user = guest_user(own.root, layout.trash)
+    assert user is not None
+    forker = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-I", "-S", "-c", FORKS, str(user), str(time.monotonic() + 60)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert forker.stdout is not None
+    assert await forker.stdout.readline() == b"begun\n"
+    (shared / "left").touch()
+    os.chown(shared / "left", user, user)
+    (shared / "ours").touch()
+    await services.make_guest(own)
+    async with asyncio.timeout(30):
+        assert await forker.stdout.read() == b"", "nobody holds it open any more"
+    assert [path.name for path in shared.iterdir()] == ["ours"]
     await services.aclose()
 
 
@@ -102,3 +156,16 @@ async def test_what_was_fetched_to_know_devices_and_hashes_counts_and_goes_by_it
     assert not layout.packages.exists()
     assert not layout.config_hash.exists()
     await services.aclose()
+
+
+@pytest.mark.skipif(guest_users() is None, reason="guests have no users of their own here")
+async def test_users_of_guests_reach_nothing_that_was_made_at_the_start(tmp_path: Path) -> None:
+    layout = CacheLayout(tmp_path / "cache")
+    layout.make()
+    (layout.staging / "left").mkdir(parents=True)
+    services = BuildServices(layout, ())
+    await services.start()
+    await services.aclose()
+    open_ = {path for path in layout.root.iterdir() if path.stat().st_mode & 0o077}
+    assert open_ == {layout.guests, layout.toolchains}
+    assert all(path.stat().st_mode & 0o066 == 0 for path in (layout.root, *open_))

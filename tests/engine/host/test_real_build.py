@@ -13,8 +13,10 @@ from custom_components.esphome_offload.engine.build.cache.layout import CacheLay
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
 from custom_components.esphome_offload.engine.build.local import LocalBuilder
 from custom_components.esphome_offload.engine.build.process.containment import (
-    Degree,
     GuestContainment,
+)
+from custom_components.esphome_offload.engine.build.process.machine_containment import (
+    Degree,
     containment_here,
 )
 from custom_components.esphome_offload.engine.build.process.processes import Processes

@@ -8,6 +8,7 @@ import logging
 import os
 from pathlib import Path
 from typing import Annotated, override
+import uuid
 
 from ..clock import Time
 from ..codec import CodecError, Text, decode_json, encode_json
@@ -37,7 +38,12 @@ from .model import (
 from .process.containment import Containment, ContainmentError
 from .process.processes import LaunchError, Processes
 from .resources import Machine, check, why_not_here
-from .result import forget_build_info, forget_validated, read_result
+from .result import (
+    built_configurations,
+    forget_build_info,
+    forget_validated,
+    take_result,
+)
 from .slots import Slots
 from .toolchain.esphome_command import (
     Entry,
@@ -137,7 +143,7 @@ class LocalBuilder(Builder):
         resources, warm, ccache = await asyncio.to_thread(
             lambda: (
                 self._machine.read(),
-                _warm(self._layout.trees),
+                built_configurations(self._layout.trees),
                 self._toolchains.have_ccache(),
             )
         )
@@ -216,6 +222,8 @@ class LocalBuilder(Builder):
         finally:
             self._building -= 1
             await self._discard_damaged()
+            if self._containment is not None and not self._building:
+                await asyncio.to_thread(self._containment.clean_up)
 
     async def _discard_damaged(self) -> None:
         async with self._tools:
@@ -242,17 +250,26 @@ class LocalBuilder(Builder):
         await asyncio.to_thread(self._prepare, tree, request)
         sink.stage(Stage.COMPILING)
         await self._compile(request, toolchain, tree, sink)
-        result = await asyncio.to_thread(read_result, tree, request.configuration)
-        if await asyncio.to_thread(self._mistakable, request.configuration, result):
-            # ESPHome keeps the time of the build where only an included file has changed. A device
-            # could not be asked whether it runs this build or the one before.
-            sink.lines((f"{OWN}Built again: this firmware has the build time of an older one",))
-            await asyncio.to_thread(forget_build_info, tree, request.configuration)
-            await self._compile(request, toolchain, tree, sink)
-            result = await asyncio.to_thread(read_result, tree, request.configuration)
-        await asyncio.to_thread(self._identify, request.configuration, result)
-        check_version(result.build_info, request.esphome_version)
-        return await self._firmware.keep(request.configuration, request.device_name, result)
+        # Out of reach of builds.
+        taken = self._layout.staging / uuid.uuid4().hex
+        try:
+            result = await asyncio.to_thread(
+                take_result, tree, request.configuration, taken / "first"
+            )
+            if await asyncio.to_thread(self._mistakable, request.configuration, result):
+                # ESPHome keeps the time of the build where only an included file has changed. A
+                # device could not be asked whether it runs this build or the one before.
+                sink.lines((f"{OWN}Built again: this firmware has the build time of an older one",))
+                await asyncio.to_thread(forget_build_info, tree, request.configuration)
+                await self._compile(request, toolchain, tree, sink)
+                result = await asyncio.to_thread(
+                    take_result, tree, request.configuration, taken / "second"
+                )
+            await asyncio.to_thread(self._identify, request.configuration, result)
+            check_version(result.build_info, request.esphome_version)
+            return await self._firmware.keep(request.configuration, request.device_name, result)
+        finally:
+            await asyncio.to_thread(remove, taken)
 
     async def _compile(
         self, request: BuildRequest, toolchain: Toolchain, tree: Path, sink: BuildSink
@@ -361,15 +378,3 @@ def _disk_errors() -> Iterator[None]:
 def _remove(folders: Iterable[Path]) -> None:
     for folder in folders:
         remove(folder)
-
-
-def _warm(trees: Path) -> frozenset[str]:
-    """Return the configurations that have been built, by what ESPHome left in their trees."""
-    return frozenset(
-        path.name.removesuffix(".json")
-        for folder in trees.glob("*/storage")
-        # A build could have put a link there, to a folder whose names are none of its business.
-        if not folder.is_symlink()
-        for path in folder.glob("*.json")
-        if not path.name.endswith(".validated.json")
-    )

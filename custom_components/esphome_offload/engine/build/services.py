@@ -21,8 +21,10 @@ from .firmware import FirmwareStore
 from .flasher import FirmwareFlasher
 from .local import LocalBuilder
 from .model import Builder
-from .process.containment import Degree, GuestContainment, containment_here
+from .process.containment import GuestContainment
+from .process.machine_containment import Degree, containment_here
 from .process.processes import Processes
+from .process.user_processes import kill_all_of
 from .toolchain.toolchains import Toolchains
 from .toolchain.uv import Uv
 from .toolchain.versions import Versions
@@ -74,7 +76,7 @@ class BuildServices:
         self.bundles = Bundles(layout, self.processes, self.toolchains, around=around)
         self.flasher = FirmwareFlasher(layout, self.processes, self.toolchains)
         self.config_hashes = ConfigHashes(layout, self.processes, self.toolchains)
-        self.containment = containment_here()
+        self.containment = containment_here(layout.root, private)
 
     async def start(self) -> None:
         """Wait for the end of what a killed Home Assistant left running, then read the cache."""
@@ -82,8 +84,8 @@ class BuildServices:
             await self.processes.wait_for_leftovers()
         finally:
             await asyncio.to_thread(self.layout.make)
-            await asyncio.to_thread(self.layout.share)
             await asyncio.to_thread(self.layout.empty_tmp)
+            await asyncio.to_thread(self.layout.share)
             self._background.start(in_thread(self.layout.empty_trash), "empty the trash")
             await self.toolchains.load()
             await self.builder.refresh()
@@ -97,18 +99,33 @@ class BuildServices:
     async def make_guest(self, layout: CacheLayout) -> GuestBuildServices:
         """Make what builds for a guest, with the toolchains and slots of this machine."""
         firmware = FirmwareStore(layout)
-        contained = self.containment.degree is not Degree.UNCONTAINED
+        await asyncio.to_thread(layout.make)
+        containment = await self._contain(layout)
         builder = LocalBuilder(
             layout,
             self.processes,
             self.toolchains,
             firmware,
             slots=self.builder.slots,
-            containment=GuestContainment(layout, self._private) if contained else None,
+            containment=containment,
             compiler_cache=CompilerCache(self.compiler_caches, layout, guest=True),
         )
         await builder.refresh()
         return GuestBuildServices(layout, builder, firmware)
+
+    async def _contain(self, layout: CacheLayout) -> GuestContainment | None:
+        """Return how builds of a guest are contained, none of which runs yet."""
+        here = self.containment
+        if here.degree is Degree.UNCONTAINED:
+            return None
+        containment = GuestContainment(
+            layout, self._private, by_landlock=here.abi > 0, by_users=here.guest_users
+        )
+        if (user := await asyncio.to_thread(lambda: containment.user)) is not None:
+            # Of an earlier run, or of a former guest that had this user, whatever ended its guards.
+            await kill_all_of(user, self.processes)
+            await asyncio.to_thread(containment.clean_up)
+        return containment
 
     async def make_room(self, known: Collection[str] | None) -> None:
         """Remove what is beyond the budgets, and what belongs to no ``known`` configuration.

@@ -1,7 +1,7 @@
 """The status of this machine as a guest gets it."""
 
 from ..build.model import BuilderStatus
-from ..build.process.containment import ContainmentHere, Degree
+from ..build.process.machine_containment import ContainmentHere, Degree
 from ..build.resources import DISK_MIB
 from ..build.slots import Slots
 from ..protocol.errors import ProtocolError
@@ -21,7 +21,7 @@ def why_not_lent(
     if not builder.available:
         return builder.why_not or Reason(ReasonKey.NOT_AVAILABLE)
     if containment.degree is Degree.UNCONTAINED and not uncontained:
-        return Reason(ReasonKey.NOT_CONTAINED)
+        return containment.reason
     return None
 
 

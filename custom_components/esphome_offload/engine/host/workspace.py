@@ -91,7 +91,7 @@ class GuestWorkspaces:
         async with self._opening[layout.root.name]:
             workspace = self._workspaces.get(pin_sha256)
             if workspace is None:
-                await asyncio.to_thread(_make_folders, layout)
+                await asyncio.to_thread(layout.make)
                 workspace = GuestWorkspace(await self._make(layout))
                 self._workspaces[pin_sha256] = workspace
             return workspace
@@ -102,11 +102,6 @@ class GuestWorkspaces:
         async with self._opening[root.name]:
             self._workspaces.pop(pin_sha256, None)
             await asyncio.to_thread(self._layout.discard, root)
-
-
-def _make_folders(layout: CacheLayout) -> None:
-    layout.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    layout.make()
 
 
 def _empty_tmp(guests: Path) -> None:

@@ -227,6 +227,10 @@ class CacheLayout:
         for folder in (self.guests, self.toolchains):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o711)
+        # Who can read a file can lock it. uv lets everybody write to its own.
+        for lock in (self.lease, *self.toolchains.glob("*/.lock")):
+            lock.touch()
+            lock.chmod(0o600)
         self.root.chmod(0o711)
 
     def empty_tmp(self) -> None:

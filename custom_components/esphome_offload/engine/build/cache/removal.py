@@ -19,11 +19,16 @@ def remove(folder: Path, stop: threading.Event | None = None) -> None:
     with suppress(OSError):
         top = open_folder(str(folder), None)
         try:
-            while _remove_some(top, stop or threading.Event()):
-                pass
+            empty(top, stop)
         finally:
             os.close(top)
         folder.rmdir()
+
+
+def empty(folder: int, stop: threading.Event | None = None) -> None:
+    """Delete what is in an open folder; the same otherwise. Blocks."""
+    while _remove_some(folder, stop or threading.Event()):
+        pass
 
 
 def _remove_some(top: int, stop: threading.Event) -> bool:

@@ -43,23 +43,24 @@ def contain(
     run: list[str],
     read: list[str],
     devices: list[str],
+    by_landlock: bool,
     uid: int | None,
     search: bool,
 ) -> bool:
-    """Contain this process; return whether its signals are contained too.
+    """Contain this process; return whether Landlock contains its signals.
 
     The lists are paths, of which those in ``write`` must exist and may also be read and run; a
-    folder stands for all below it. ``uid``: the user and group to become; None: stay what we are.
+    folder stands for all below it. They hold ``by_landlock`` alone: without it the rights of files
+    decide, for a user of its own. ``uid``: the user and group to become; None: stay what we are.
     ``search``: that user may pass folders that it has no right to, and read what the lists allow.
 
     Raises OSError; then this process must end, it may be half contained.
     """
     if not seccomp.supported():
         raise OSError(f"builds cannot be contained on a machine of type {os.uname().machine}")
-    try:
-        version = landlock.abi()
-    except OSError as error:
-        raise OSError(f"this system has no Landlock to contain builds with ({error})") from error
+    version = _landlock() if by_landlock else 0
+    if not version and (uid is None or search):
+        raise OSError("without Landlock nothing but a user of its own can contain a build")
     # A crash would write all memory of the process into the tree, secrets of the YAML included.
     limit(resource.RLIMIT_CORE, 0)
     limit(resource.RLIMIT_NPROC, PROCESSES)
@@ -68,23 +69,31 @@ def contain(
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
     _control(libc, "no_new_privs", _PR_SET_NO_NEW_PRIVS, 1)
-    landlock.restrict(
-        version,
-        [
-            *((path, _WRITE, True) for path in write),
-            *((path, _RUN, False) for path in run),
-            *((path, _READ, False) for path in read),
-            *((path, _DEVICE, False) for path in devices),
-        ],
-    )
+    if version:
+        landlock.restrict(
+            version,
+            [
+                *((path, _WRITE, True) for path in write),
+                *((path, _RUN, False) for path in run),
+                *((path, _READ, False) for path in read),
+                *((path, _DEVICE, False) for path in devices),
+            ],
+        )
     if uid is None:
         # Root's files are its own, but folders on the way to them may belong to others.
         keep_capabilities(libc, 1 << _CAP_DAC_OVERRIDE)
     else:
         _become(libc, uid, search=search)
     # Last, because it also denies what the others need.
-    seccomp.restrict(truncate=version >= TRUNCATE_ABI)
+    seccomp.restrict(truncate=not version or version >= TRUNCATE_ABI)
     return version >= landlock.SIGNALS_ABI
+
+
+def _landlock() -> int:
+    try:
+        return landlock.abi()
+    except OSError as error:
+        raise OSError(f"this system has no Landlock to contain builds with ({error})") from error
 
 
 def limit(kind: int, value: int) -> None:

@@ -13,6 +13,9 @@ import time
 GRACE = 3.0
 """Seconds between SIGTERM and SIGKILL; ninja and gcc use them to remove half-written files."""
 
+LAST_RESORT = 0.5
+"""Seconds of SIGKILL to what was found, before all processes of a guest's user are killed."""
+
 POLL = 0.05
 """Seconds between two searches for processes that are left."""
 
@@ -72,10 +75,31 @@ def descendants(ancestor: int) -> list[Identity]:
     return found
 
 
-class Ending:
-    """SIGTERM to each process once, SIGKILL to all from ``GRACE`` seconds on."""
+def kill_all_of(user: int) -> None:
+    """Kill all processes of a guest's user in one step; only root can.
 
-    def __init__(self) -> None:
+    Searching for processes and killing what was found loses against processes that fork and exit
+    all the time. ``kill(-1)`` misses none, since the kernel lets no process fork meanwhile.
+    """
+    killer = os.fork()
+    if killer == 0:
+        try:
+            # Nobody else has that real and saved user, so what is killed cannot kill it first.
+            os.setresuid(user + 1, user, user + 1)
+            os.kill(-1, signal.SIGKILL)
+        finally:
+            os._exit(0)
+    os.waitpid(killer, 0)
+
+
+class Ending:
+    """SIGTERM to each process once, SIGKILL to all from ``GRACE`` seconds on.
+
+    What has a ``user`` of its own is killed with all of that user's if that does not end it.
+    """
+
+    def __init__(self, user: int | None = None) -> None:
+        self._user = user
         self._terminated: set[Identity] = set()
         self._since = time.monotonic()
 
@@ -93,3 +117,5 @@ class Ending:
             elif process not in self._terminated:
                 _send(process, signal.SIGTERM)
                 self._terminated.add(process)
+        if self._user is not None and time.monotonic() - self._since >= GRACE + LAST_RESORT:
+            kill_all_of(self._user)

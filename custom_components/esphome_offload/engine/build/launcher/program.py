@@ -101,6 +101,7 @@ class Spec:
         self.lease_path = lease_path
         self.contain: Callable[[], bool] | None = None
         self.killer: DomainKiller | None = None
+        self.user: int | None = None
         if containment is not None:
             # Here, because only builds of guests pay for it.
             from .confinement import contain  # noqa: PLC0415
@@ -108,13 +109,14 @@ class Spec:
 
             self.contain = partial(contain, **containment)
             self.killer = DomainKiller()
+            self.user = containment["uid"]
 
     @classmethod
     def parse(cls, line: bytes) -> Spec:
         """Read one JSON object."""
         try:
             return cls(**json.loads(line))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, KeyError) as error:
             raise LauncherError("spec", str(error)) from error
 
 
@@ -144,6 +146,7 @@ class Launcher:
         self._status: int | None = None
         self._main = 0
         self._killer: DomainKiller | None = None
+        self._user: int | None = None
         self._prctl = ctypes.CDLL(None).prctl
         self._prctl.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
         if os.getsid(0) != os.getpid():
@@ -165,6 +168,7 @@ class Launcher:
         if line is None:
             return _ENDED_BEFORE_START
         spec = Spec.parse(line)
+        self._user = spec.user
         if not self._lock(spec.lease_path, fcntl.LOCK_SH, spec.lock_timeout) or not self._lock(
             spec.lock_path, fcntl.LOCK_EX, spec.lock_timeout
         ):
@@ -340,7 +344,7 @@ class Launcher:
 
     def _end_descendants(self) -> None:
         """End all processes below. None is left when there is no child: orphans come here."""
-        ending = Ending()
+        ending = Ending(self._user)
         while self._reap():
             left = descendants(os.getpid())
             if self._killer is not None:

@@ -1,0 +1,1 @@
+"""A configuration that is an attack, and the machine that builds it."""
