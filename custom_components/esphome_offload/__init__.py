@@ -26,6 +26,7 @@ from .page.commands import async_setup_page_commands
 from .peering.entity import async_update_device
 from .peering.entry import PeerConfigEntry, is_peer
 from .peering.self_check import async_setup_self_check
+from .registry import async_targets_of
 from .services import async_setup_services
 from .websocket_api import async_setup_websocket_api
 
@@ -97,11 +98,15 @@ async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: AnyConfigEntry, device_entry: dr.AnyDeviceEntry
 ) -> bool:
-    """Unpair the guest of a device; other devices are removed with their configurations."""
-    pin_sha256 = guest_pin(device_entry)
-    if pin_sha256 is None:
-        return False
-    await hass.data[DATA_COORDINATOR].lender.async_unpair(pin_sha256)
+    """Unpair the guest of a device, or forget a device that was only heard of in the network.
+
+    Others are removed with their configurations.
+    """
+    coordinator = hass.data[DATA_COORDINATOR]
+    if (pin_sha256 := guest_pin(device_entry)) is None:
+        targets = async_targets_of(hass, device_entry.id)
+        return bool(targets) and all(map(coordinator.firmware.forget_announced, targets))
+    await coordinator.lender.async_unpair(pin_sha256)
     return True
 
 

@@ -76,7 +76,12 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.versions = VersionTracker(
             hass, build_services.versions, lambda: self._listeners.notify(None)
         )
-        self.firmware = DeviceFirmware(hass, lambda: self.devices, self._firmware_changed)
+        self.firmware = DeviceFirmware(
+            hass,
+            lambda: self.devices,
+            self._firmware_changed,
+            lambda: self.inventory.match_soon(),  # noqa: PLW0108 - it is made after this
+        )
         self.inventory = DeviceInventory(
             hass,
             core,
@@ -86,6 +91,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             scanned=self._files_changed,
             changed=self._devices_changed,
             macs=self.firmware.macs,
+            announced=self.firmware.announced,
         )
         self.queue = JobQueue(
             persistence=JobPersistence(hass),

@@ -28,6 +28,19 @@ def async_entity(hass: HomeAssistant, target: TargetId) -> er.RegistryEntry | No
 
 
 @callback
+def async_targets_of(hass: HomeAssistant, device_id: str) -> list[TargetId]:
+    """Return the targets whose update entities are on a device."""
+    registry = er.async_get(hass)
+    return [
+        TargetId(entity.unique_id)
+        for entity in er.async_entries_for_device(
+            registry, device_id, include_disabled_entities=True
+        )
+        if (entity.platform, entity.domain) == (DOMAIN, _UPDATE_DOMAIN)
+    ]
+
+
+@callback
 def async_rename(hass: HomeAssistant, entry_id: str, old: TargetId, new: TargetId) -> None:
     """Keep the entities of a target that is called otherwise now; see ``moved``."""
     registry = er.async_get(hass)

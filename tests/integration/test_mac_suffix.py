@@ -12,11 +12,13 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er, 
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.esphome_offload import async_remove_config_entry_device
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import CONFIGURED, FlashRequest, Node
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage as JobStage
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 
 from .actions.calling import call
@@ -404,3 +406,102 @@ async def test_a_job_of_the_configuration_is_for_none_of_several(
     assert job.request.target == "lamp.yaml"
     assert coordinator.queue.last(ONE) is None
     assert [lamp.live.device_info.esphome_version for lamp in lamps] == [OLD, OLD]
+
+
+class TestHeardOf:
+    """Devices that Home Assistant does not have, but hears of in the network."""
+
+    @staticmethod
+    async def announce(
+        coordinator: OffloadCoordinator,
+        pass_time: Pass,
+        mac: str = FIRST,
+        name: str = "lamp-001122",
+    ) -> None:
+        coordinator.firmware._announced(AnnouncedFirmware(name, OLD, mac, 7))
+        await pass_time(1)
+
+    async def test_it_is_a_target_that_stays_after_a_restart(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
+        pass_time: Pass,
+        stage: Stage,
+    ) -> None:
+        before = entities(hass)["lamp.yaml"]
+        await self.announce(coordinator, pass_time)
+        await self.announce(coordinator, pass_time, SECOND, "lamp-003344")
+        assert set(entities(hass)) == {ONE, TWO}
+        assert entities(hass)[ONE].id == before.id
+        assert shown(hass, ONE)["installed_version"] == OLD
+        assert shown(hass, TWO)["friendly_name"] == "Desk lamp 003344 ESPHome"
+        await hass.config_entries.async_reload(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert set(entities(hass)) == {ONE, TWO}
+        stage.firmware.node = Node("lamp", adds_mac_suffix=True)
+
+        job = await install(coordinator, TWO)
+        assert (job.status, job.request.device_name) == (JobStatus.COMPLETED, "lamp-003344")
+        assert [request.addresses for request in stage.flasher.requests] == [("lamp-003344.local",)]
+
+    async def test_it_is_the_same_when_home_assistant_has_it(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, pass_time: Pass
+    ) -> None:
+        await self.announce(coordinator, pass_time)
+        before = entities(hass)[ONE]
+        lamp = Lamp(hass, FIRST)
+        await pass_time(1)
+        after = entities(hass)
+        assert set(after) == {ONE}
+        assert (after[ONE].id, after[ONE].device_id) == (before.id, lamp.device.id)
+        await hass.config_entries.async_remove(lamp.entry.entry_id)
+        await pass_time(1)
+        assert set(entities(hass)) == {"lamp.yaml"}
+
+    async def test_it_is_expected_under_the_name_that_it_has(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+    ) -> None:
+        await self.announce(coordinator, pass_time)
+        (config_dir / "lamp.yaml").write_text(SUFFIXED.replace("name: lamp", "name: light"))
+        await pass_time(31)
+        device = coordinator.devices[ONE]
+        assert (device.name, device.announced) == ("light-001122", "lamp-001122")
+        await self.announce(coordinator, pass_time, name="light-001122")
+        assert coordinator.devices[ONE].announced == "light-001122"
+
+    @pytest.mark.parametrize(
+        ("mac", "name"),
+        [(SECOND, "lamp-001122"), (FIRST, "plug-001122"), ("00:11:22", "lamp-001122")],
+    )
+    async def test_others_are_none(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        pass_time: Pass,
+        mac: str,
+        name: str,
+    ) -> None:
+        await self.announce(coordinator, pass_time, mac, name)
+        assert set(entities(hass)) == {"lamp.yaml"}
+
+    async def test_it_can_be_removed(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
+        pass_time: Pass,
+    ) -> None:
+        await self.announce(coordinator, pass_time)
+        device = dr.async_get(hass).async_get(entities(hass)[ONE].device_id or "")
+        assert device is not None
+        assert await async_remove_config_entry_device(hass, entry, device)
+        await pass_time(1)
+        assert set(entities(hass)) == {"lamp.yaml"}
+        own = dr.async_get(hass).async_get(entities(hass)["lamp.yaml"].device_id or "")
+        assert own is not None
+        assert not await async_remove_config_entry_device(hass, entry, own)

@@ -10,8 +10,9 @@ from homeassistant.util.network import is_ip_address
 
 from ..engine.codec import CodecError, Text, decode, encode
 from ..engine.const import JobStatus
+from ..engine.devices.model import Configuration
 from ..engine.jobs.model import FirmwareJob
-from ..engine.target import TargetId, configuration_of, moved
+from ..engine.target import TargetId, configuration_of, is_mac, mac_suffix, moved
 from ..storage import StatePersistence
 from .announced_firmware import AnnouncedFirmware, FirmwareAnnouncements
 from .matching import is_named
@@ -28,6 +29,7 @@ from .tracker import OffloadDevice
 _LOGGER = logging.getLogger(__name__)
 
 _MOST_UNMATCHED: Final = 1000
+_MOST_OF_CONFIGURATION: Final = 50
 """Anybody in the network can announce devices."""
 
 
@@ -38,12 +40,15 @@ class _Record:
     running: RunningFirmware | None = None
     present: PresentHash | None = None
     mac: Annotated[str, Text(64)] | None = None
+    announced: Annotated[str, Text(64)] | None = None
+    """The node name of a device that Home Assistant does not have, and has heard of."""
 
 
 class DeviceFirmware:
     """Keeps in ``.storage/esphome_offload.firmware`` what devices run.
 
-    ``changed`` is called with the targets for which something changed.
+    ``changed`` is called with the targets for which something changed, ``found`` when a device
+    has announced itself that may be one of several of a configuration.
     """
 
     def __init__(
@@ -51,9 +56,11 @@ class DeviceFirmware:
         hass: HomeAssistant,
         devices: Callable[[], Mapping[TargetId, OffloadDevice]],
         changed: Callable[[Container[TargetId]], None],
+        found: Callable[[], None],
     ) -> None:
         self._devices = devices
         self._changed = changed
+        self._found = found
         self._store = StatePersistence(hass, "firmware")
         self._records: dict[TargetId, _Record] = {}
         self._announcements = FirmwareAnnouncements(hass, self._announced)
@@ -129,6 +136,36 @@ class DeviceFirmware:
             if record.mac is not None and configuration_of(target) == configuration
         )
 
+    def announced(self, configuration: Configuration) -> dict[str, str]:
+        """Return the names of devices of a configuration that have announced themselves.
+
+        They are by MAC address, without those that Home Assistant has.
+        """
+        found = {
+            record.mac: record.announced
+            for target, record in self._records.items()
+            if record.mac and record.announced
+            if configuration_of(target) == configuration.file_name
+        }
+        heard_of = {
+            heard.mac: heard.node_name
+            for heard in self._unmatched.values()
+            if heard.mac
+            and is_mac(heard.mac)
+            and heard.node_name == f"{configuration.node_name}{mac_suffix(heard.mac)}"
+        }
+        return dict([*found.items(), *heard_of.items()][:_MOST_OF_CONFIGURATION])
+
+    @callback
+    def forget_announced(self, target: TargetId) -> bool:
+        """Forget a device that has announced itself; returns whether it is such a one."""
+        record = self._record(target)
+        if record.announced is None:
+            return False
+        self._set(target, replace(record, announced=None))
+        self._found()
+        return True
+
     @callback
     def note_job(self, job: FirmwareJob) -> None:
         """Take over what a job has flashed."""
@@ -169,7 +206,7 @@ class DeviceFirmware:
                     mac = device.core.mac
             if mac is not None:
                 self._take_from_others(target, mac)
-                record = replace(record, mac=mac)
+                record = replace(record, mac=mac, announced=None)
             self._set(target, record, notify=False)
         for announced in tuple(self._unmatched.values()):
             self._announced(announced)
@@ -208,11 +245,18 @@ class DeviceFirmware:
         if (target := self._device_of(announced)) is None:
             if len(self._unmatched) < _MOST_UNMATCHED:
                 self._unmatched[announced.node_name] = announced
+                if announced.mac and announced.node_name.endswith(mac_suffix(announced.mac)):
+                    self._found()
             return
         self._unmatched.pop(announced.node_name, None)
         record = self._record(target)
-        running = after_announcement(record.running, announced)
-        self._set(target, replace(record, running=running))
+        record = replace(record, running=after_announcement(record.running, announced))
+        device = self._devices()[target]
+        if device.announced is not None:
+            record = replace(record, mac=device.mac, announced=announced.node_name)
+            if device.announced != announced.node_name:
+                self._found()
+        self._set(target, record)
 
     def _device_of(self, announced: AnnouncedFirmware) -> TargetId | None:
         """Return the only target whose device this can be."""

@@ -140,12 +140,12 @@ class CoreDeviceLink(DeviceLink):
 
         return tuple(filter(is_free, self._expected_at(request, device, node)))
 
-    @staticmethod
     def _expected_at(
-        request: JobRequest, device: CoreDevice | None, node: Node | None
+        self, request: JobRequest, device: CoreDevice | None, node: Node | None
     ) -> tuple[str, ...]:
         if device is None:
-            return (CONFIGURED,) if request.mac is None else (f"{request.device_name}.local",)
+            name = self.node_name(request) or request.device_name
+            return (CONFIGURED,) if request.mac is None else (f"{name}.local",)
         # A device with another name than the firmware, because of a suffix or because it is being
         # renamed: it is not where ESPHome would look for the firmware's.
         other = node is not None and node.name != device.node_name
@@ -166,8 +166,8 @@ class CoreDeviceLink(DeviceLink):
 
     @override
     def node_name(self, request: JobRequest) -> str | None:
-        device = self._devices.find(request).core
-        return None if device is None else device.node_name
+        found = self._devices.find(request)
+        return found.announced if found.core is None else found.core.node_name
 
     @override
     def intruder(self, request: JobRequest) -> str | None:

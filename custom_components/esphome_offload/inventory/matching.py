@@ -18,13 +18,15 @@ class Match:
 
     ``rivals`` say why it is unclear: other configurations of the same node name, or several
     devices that it could be for. Nothing is flashed then. ``candidates`` are the devices among
-    which a person may choose; ``settled``: the choice was none of them.
+    which a person may choose; ``settled``: the choice was none of them. ``announced`` is the node
+    name of a device that Home Assistant does not have, and has heard of in the network.
     """
 
     core: CoreDevice | None = None
     rivals: tuple[str, ...] = ()
     candidates: tuple[CoreDevice, ...] = ()
     settled: bool = False
+    announced: str | None = None
 
 
 def match(
@@ -32,6 +34,7 @@ def match(
     devices: Iterable[CoreDevice],
     macs: Callable[[str], Collection[str]] = lambda _file_name: (),
     chosen: Callable[[TargetId], str | None] = lambda _target: None,
+    announced: Callable[[Configuration], Mapping[str, str]] = lambda _configuration: {},
 ) -> dict[TargetId, Match]:
     """Return the match of each target: of each configuration, or of each of its devices.
 
@@ -39,7 +42,8 @@ def match(
     not there; else an address that it gives, if the device there has its name or is the one that
     it had. The node name alone does only if exactly one configuration and one device have it. A
     configuration that was renamed keeps the devices that it had (``macs``), which have its former
-    name until they are flashed.
+    name until they are flashed. ``announced`` returns the node names of devices of a configuration
+    that were heard of in the network, by MAC address.
     """
     files: defaultdict[str, list[Configuration]] = defaultdict(list)
     for configuration in configurations.values():
@@ -49,13 +53,19 @@ def match(
     for name, configuration in configurations.items():
         had = macs(name)
         rivals = [each for each in files[configuration.node_name] if each is not configuration]
-        several = _several(configuration, index, had)
-        for device in several:
-            target = target_id(name, device.mac)
-            matches[target] = _match_one(device, rivals, chosen(target))
-        if not several:
+        found = {
+            (target := target_id(name, device.mac)): _match_one(device, rivals, chosen(target))
+            for device in _several(configuration, index, had)
+        }
+        if configuration.adds_mac_suffix and not configuration.access.address_given:
+            for mac, node_name in announced(configuration).items():
+                if mac not in index.by_mac and node_name not in files:
+                    others = tuple(sorted(each.file_name for each in rivals))
+                    found[target_id(name, mac)] = Match(None, others, announced=node_name)
+        if not found:
             target = target_id(name)
-            matches[target] = _match(configuration, index, rivals, chosen(target), had)
+            found[target] = _match(configuration, index, rivals, chosen(target), had)
+        matches |= found
     _give_heirs(matches, configurations, index, macs, chosen)
     _refuse_shared(matches, chosen)
     return matches

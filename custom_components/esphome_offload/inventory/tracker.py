@@ -28,13 +28,15 @@ _COALESCE_SECONDS = 0.2
 class OffloadDevice:
     """A target: a configuration and its device in core's esphome, if it has one.
 
-    ``rivals``: see ``Match``. ``mac``: of one device among several of the configuration.
+    ``rivals``, ``announced``: see ``Match``. ``mac``: of one device among several of the
+    configuration.
     """
 
     configuration: Configuration
     core: CoreDevice | None
     rivals: tuple[str, ...] = ()
     mac: str | None = None
+    announced: str | None = None
 
     @property
     def target(self) -> TargetId:
@@ -71,7 +73,7 @@ class DeviceInventory(ConfigurationFolder):
 
     ``scanned`` is called after each scan that found a change, ``changed`` with the targets that
     were added, removed or changed. ``macs`` returns the MAC addresses of the devices that a
-    configuration had last.
+    configuration had last, ``announced`` those that it has besides core's, as in ``match``.
     """
 
     def __init__(
@@ -83,11 +85,13 @@ class DeviceInventory(ConfigurationFolder):
         scanned: Callable[[FileChanges], None],
         changed: Callable[[Container[TargetId]], None],
         macs: Callable[[str], Collection[str]],
+        announced: Callable[[Configuration], Mapping[str, str]],
     ) -> None:
         super().__init__(hass, inspector, scanned)
         self._core = core
         self._changed = changed
         self._macs = macs
+        self._announced = announced
         self._devices: Mapping[TargetId, OffloadDevice] = MappingProxyType({})
         self._matches: Mapping[TargetId, Match] = MappingProxyType({})
         self._choices = DeviceChoices(hass)
@@ -143,7 +147,7 @@ class DeviceInventory(ConfigurationFolder):
 
     @override
     def _subscribe(self) -> list[Callable[[], None]]:
-        return [*super()._subscribe(), self._core.subscribe(self._match_soon)]
+        return [*super()._subscribe(), self._core.subscribe(self.match_soon)]
 
     @override
     @callback
@@ -189,7 +193,7 @@ class DeviceInventory(ConfigurationFolder):
             names = (each.name for each in self._of_configuration(request.configuration))
             return Match(None, tuple(names) if request.mac is None else ())
         if device.core is None:
-            return Match(None, device.rivals)
+            return Match(None, device.rivals, announced=device.announced)
         return Match(self._core.get(device.core.entry_id))
 
     def _of(self, request: JobRequest) -> OffloadDevice | None:
@@ -270,8 +274,9 @@ class DeviceInventory(ConfigurationFolder):
             self._match()
 
     @callback
-    def _match_soon(self) -> None:
-        if self._match_timer is None:
+    def match_soon(self) -> None:
+        """Match again in a moment."""
+        if self._following and self._match_timer is None:
             timer = self._hass.loop.call_later(_COALESCE_SECONDS, self._match)
             self._match_timer = timer.cancel
 
@@ -284,7 +289,7 @@ class DeviceInventory(ConfigurationFolder):
     def _match(self) -> None:
         self._drop_timer()
         matches = self._matches = match(
-            self._configurations, self._core.devices(), self._macs, self._chosen
+            self._configurations, self._core.devices(), self._macs, self._chosen, self._announced
         )
         devices = {
             target: OffloadDevice(
@@ -292,6 +297,7 @@ class DeviceInventory(ConfigurationFolder):
                 found.core,
                 found.rivals,
                 mac_of(target),
+                found.announced,
             )
             for target, found in matches.items()
         }

@@ -69,6 +69,7 @@ def inventory(
         scanned=lambda _changes: None,
         changed=changed,
         macs=lambda _file_name: (),
+        announced=lambda _configuration: {},
     )
 
 
@@ -127,6 +128,7 @@ async def test_a_device_that_a_broken_package_hides_is_there_after_a_restart(
         scanned=lambda _changes: None,
         changed=lambda _configurations: None,
         macs=lambda _file_name: (),
+        announced=lambda _configuration: {},
     )
     await restarted.async_start(config_dir)
     await restarted.async_rescan()
