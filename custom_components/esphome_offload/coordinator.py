@@ -30,10 +30,8 @@ from .inventory.configuration_changes import ConfigurationChanges
 from .inventory.configuration_folder import FileChanges
 from .inventory.core_esphome import CoreEsphome
 from .inventory.device_firmware import DeviceFirmware
-from .inventory.device_link import CoreDeviceLink
-from .inventory.network_probe import NetworkProbe
+from .inventory.device_link import core_device_link
 from .inventory.refusals import refuse_impossible
-from .inventory.restart_reasons import RestartReasons
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
@@ -72,7 +70,6 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._listeners = Listeners[Container[TargetId] | None]()
         self._rollbacks = RollbackWatch(hass)
         self._announcer = JobAnnouncer(hass)
-        core = CoreEsphome(hass)
         self.versions = VersionTracker(
             hass, build_services.versions, lambda: self._listeners.notify(None)
         )
@@ -84,9 +81,12 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         )
         self.inventory = DeviceInventory(
             hass,
-            core,
+            CoreEsphome(hass),
             EsphomeInspector(
-                build_services.layout, build_services.processes, build_services.toolchains
+                build_services.layout,
+                build_services.processes,
+                build_services.toolchains,
+                Path(hass.config.config_dir),
             ),
             scanned=self._files_changed,
             changed=self._devices_changed,
@@ -99,7 +99,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             builders=self.builders,
             flasher=build_services.flasher,
             firmware=build_services.firmware,
-            devices=CoreDeviceLink(self.inventory, NetworkProbe(hass), RestartReasons(hass)),
+            devices=core_device_link(hass, self.inventory),
             configurations=self.inventory,
             settings=lambda: self.settings.of_queue(hass.config.time_zone, self.peering.expected),
             on_event=self._job_event,

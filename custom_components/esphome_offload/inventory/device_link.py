@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 import re
 from typing import Final, Protocol, override
 
+from homeassistant.core import HomeAssistant
+
 from ..engine.build.model import CONFIGURED, BuildInfo, Node
 from ..engine.devices.model import CoreDevice
 from ..engine.jobs.model import JobRequest
@@ -19,6 +21,8 @@ from ..engine.jobs.ports import (
 from ..engine.target import TargetId
 from .identity import Identity
 from .matching import Match, is_at
+from .network_probe import NetworkProbe
+from .restart_reasons import RestartReasons
 
 # A small device starts in some ten seconds; one with a distant access point, or one that Home
 # Assistant only finds at its next attempt, takes a minute and more.
@@ -210,6 +214,11 @@ class CoreDeviceLink(DeviceLink):
     @override
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         return self._devices.subscribe(listener)
+
+
+def core_device_link(hass: HomeAssistant, devices: LiveDevices) -> CoreDeviceLink:
+    """Return the link to the devices of this Home Assistant."""
+    return CoreDeviceLink(devices, NetworkProbe(hass), RestartReasons(hass))
 
 
 class _Watch(RestartWatch):

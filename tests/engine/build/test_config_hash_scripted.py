@@ -97,7 +97,7 @@ async def test_a_folder_that_cannot_have_another_name_is_not_judged(
 
 def test_esphome_runs_with_a_limit_of_memory() -> None:
     toolchain = Toolchain(VERSION, Path("/toolchain/bin/python"), Path("/toolchain/bin"))
-    python, _, _, program, *arguments = enter_limited(toolchain, ("config-hash", LAMP))
+    python, _, _, _, program, *arguments = enter_limited(toolchain, ("config-hash", LAMP))
     assert python == "/toolchain/bin/python"
     assert "RLIMIT_AS" in program
     assert arguments == ["config-hash", LAMP]

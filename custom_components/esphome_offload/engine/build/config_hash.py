@@ -5,6 +5,7 @@ on the version of ESPHome, whose defaults it covers.
 """
 
 import asyncio
+from dataclasses import replace
 import logging
 from pathlib import Path
 import re
@@ -12,9 +13,10 @@ from typing import Final
 
 from .cache.layout import CacheLayout
 from .model import BuildError
-from .process.processes import LaunchError, Processes
+from .process.processes import Command, LaunchError, Processes
+from .process.reach import reach, run_within
 from .toolchain.esphome_command import Entry, EsphomeCall, enter_limited, esphome_command
-from .toolchain.toolchains import Toolchains
+from .toolchain.toolchains import Toolchain, Toolchains
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -37,12 +39,15 @@ class ConfigHashes:
         layout: CacheLayout,
         processes: Processes,
         toolchains: Toolchains,
+        home: Path | None = None,
         *,
         entry: Entry = enter_limited,
     ) -> None:
+        """``home``: Home Assistant's configuration folder, in which not all is to be read."""
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
+        self._home = home
         self._entry = entry
 
     def can_tell(self, esphome_version: str) -> bool:
@@ -65,8 +70,10 @@ class ConfigHashes:
                 arguments=("config-hash", str(config_dir / configuration)),
                 nice=_NICE,
             )
-            command = esphome_command(self._layout, self._entry, toolchain, call)
-            result, output = await self._processes.capture(command, timeout=_TIMEOUT)
+            command = await asyncio.to_thread(self._contained, toolchain, call)
+            result, output = await run_within(
+                lambda command: self._processes.capture(command, timeout=_TIMEOUT), command
+            )
         except (BuildError, LaunchError, OSError) as error:  # TimeoutError is an OSError
             _LOGGER.debug("The hash of %s cannot be asked for: %s", configuration, error)
             return None
@@ -75,6 +82,15 @@ class ConfigHashes:
             _LOGGER.debug("ESPHome %s has no hash of %s", esphome_version, configuration)
             return None
         return int(found[-1], 16)
+
+    def _contained(self, toolchain: Toolchain, call: EsphomeCall) -> Command:
+        """Return the command, which runs code of the configuration without being asked to."""
+        command = esphome_command(self._layout, self._entry, toolchain, call)
+        write = (call.data_dir, self._layout.tmp)
+        for folder in write:
+            folder.mkdir(parents=True, exist_ok=True)
+        needed = (*toolchain.folders, call.config_dir, self._layout.home, self._layout.tools)
+        return replace(command, rules=reach(self._home, needed=needed, write=write))
 
     async def is_portable(
         self,

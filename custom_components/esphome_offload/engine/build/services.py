@@ -75,7 +75,7 @@ class BuildServices:
         )
         self.bundles = Bundles(layout, self.processes, self.toolchains, around=around)
         self.flasher = FirmwareFlasher(layout, self.processes, self.toolchains)
-        self.config_hashes = ConfigHashes(layout, self.processes, self.toolchains)
+        self.config_hashes = ConfigHashes(layout, self.processes, self.toolchains, around)
         self.containment = containment_here(layout.root, private)
 
     async def start(self) -> None:

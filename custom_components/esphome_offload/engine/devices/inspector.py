@@ -1,23 +1,26 @@
 """Inspector: asks the newest ESPHome that is there about configurations."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 import json
 import logging
 import os
 from pathlib import Path
+import shutil
 from typing import Final, Protocol, override
 import uuid
 
 from ..build.cache.layout import CacheLayout
 from ..build.process.environment import process_environment
 from ..build.process.processes import Command, LaunchError, Processes
+from ..build.process.reach import reach, run_within
 from ..build.toolchain.toolchains import Toolchain, Toolchains
 from ..codec import CodecError, decode_json
 from ..const import MIB
 from ..reason import Reason, ReasonKey
 from ..text import one_line
+from ..threads import UnreliableThreads
 from .answers import Answer
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,6 +29,7 @@ _START: Final = (
     "import sys; sys.path.append(sys.argv.pop(1)); from inspection.program import main; main()"
 )
 _START_TIMEOUT: Final = 120.0
+_LOOK_TIMEOUT: Final = 20.0
 _OUTPUT: Final = 32 * MIB
 GIT_ENVIRONMENT: Final = {"GIT_TERMINAL_PROMPT": "0"}
 """There is nobody to ask for a password."""
@@ -45,6 +49,22 @@ class _Limits:
 _READING: Final = _Limits(seconds=10.0, memory=96 * MIB, timeout=2.0)
 # Six times the seconds may pass, which a small repository over a slow line does not need.
 _FETCHING: Final = _Limits(seconds=30.0, memory=1024 * MIB, timeout=180.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question about files of a folder, in a temporary folder of its own."""
+
+    toolchain: Toolchain
+    folder: Path
+    config_dir: Path
+    names: tuple[str, ...]
+    fetch: bool
+
+    @property
+    def limits(self) -> _Limits:
+        """What it may take."""
+        return _FETCHING if self.fetch else _READING
 
 
 class Inspector(Protocol):
@@ -70,10 +90,19 @@ class _TooMuchOutputError(Exception):
 class EsphomeInspector(Inspector):
     """Runs the inspection program in the newest toolchain, one process for all files."""
 
-    def __init__(self, layout: CacheLayout, processes: Processes, toolchains: Toolchains) -> None:
+    def __init__(
+        self,
+        layout: CacheLayout,
+        processes: Processes,
+        toolchains: Toolchains,
+        home: Path | None = None,
+    ) -> None:
+        """``home``: Home Assistant's configuration folder, in which not all is to be read."""
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
+        self._home = home
+        self._threads = UnreliableThreads()
 
     @property
     @override
@@ -89,7 +118,6 @@ class EsphomeInspector(Inspector):
         toolchain = await self._toolchains.newest()
         if toolchain is None or not names:
             return {}
-        request = self._layout.tmp / f"inspection-{uuid.uuid4().hex}.json"
         output = bytearray()
 
         def on_output(chunk: bytes) -> None:
@@ -98,50 +126,65 @@ class EsphomeInspector(Inspector):
                 raise _TooMuchOutputError
 
         ended = False
+        folder = self._layout.tmp / f"inspection-{uuid.uuid4().hex}"
+        question = _Question(toolchain, folder, config_dir, tuple(names), fetch)
         try:
-            limits = _FETCHING if fetch else _READING
-            await asyncio.to_thread(self._write, request, config_dir, names, fetch, limits)
-            timeout = _START_TIMEOUT + limits.timeout * len(names)
-            command = self._command(toolchain, request)
-            result = await self._processes.run(command, on_output, timeout=timeout)
-            ended = result.exit_code == 0
+            timeout = _START_TIMEOUT + question.limits.timeout * len(names)
+            ended = await self._run(question, on_output, timeout)
         except (LaunchError, OSError, TimeoutError, _TooMuchOutputError) as error:
             _LOGGER.warning("ESPHome could not be asked about configurations: %s", error)
         finally:
-            await asyncio.to_thread(request.unlink, missing_ok=True)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         return await asyncio.to_thread(_decode, bytes(output), names, ended=ended)
 
-    def _write(
-        self,
-        request: Path,
-        config_dir: Path,
-        names: Sequence[str],
-        fetch: bool,
-        limits: _Limits,
-    ) -> None:
+    async def _run(
+        self, question: _Question, on_output: Callable[[bytes], None], timeout: float
+    ) -> bool:
+        """Return whether ESPHome has ended well; raises what ``Processes.run`` does."""
+        # The folder may be on a share that does not answer.
+        command = await self._threads.run(lambda: self._command(question), _LOOK_TIMEOUT)
+        result = await run_within(
+            lambda command: self._processes.run(command, on_output, timeout=timeout), command
+        )
+        return result.exit_code == 0
+
+    def _command(self, question: _Question) -> Command:
+        """Write the question down, and return the command that answers it. Blocks."""
+        here = str(Path(__file__).parent)
+        toolchain, folder, limits = question.toolchain, question.folder, question.limits
+        clones = self._layout.data_dirs()
         content = {
-            "config_dir": str(config_dir),
-            "names": list(names),
-            "clones": [str(path) for path in self._layout.data_dirs()],
+            "config_dir": str(question.config_dir),
+            "names": question.names,
+            "clones": [str(path) for path in clones],
             "seconds": limits.seconds,
             "memory": limits.memory,
-            "fetch": fetch,
+            "fetch": question.fetch,
         }
-        request.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True)
+        request = folder / "request.json"
         request.write_text(json.dumps(content), encoding="utf-8")
-
-    def _command(self, toolchain: Toolchain, request: Path) -> Command:
-        here = str(Path(__file__).parent)
+        write = [folder]
+        if question.fetch:
+            self._layout.packages.mkdir(parents=True, exist_ok=True)
+            write.append(self._layout.packages)
+        needed = (
+            *toolchain.folders,
+            question.config_dir,
+            self._layout.home,
+            *clones,
+        )
         return Command(
             argv=(*toolchain.python_command, "-s", "-c", _START, here, str(request)),
-            cwd=self._layout.root,
+            cwd=folder,
             env=process_environment(
                 os.environ,
                 time_zone="UTC",
                 home=self._layout.home,
-                tmpdir=self._layout.tmp,
+                tmpdir=folder,
                 extra={"ESPHOME_DATA_DIR": str(self._layout.packages), **GIT_ENVIRONMENT},
             ),
+            rules=reach(self._home, needed=needed, write=write),
         )
 
 

@@ -77,6 +77,11 @@ class Toolchain:
         return (str(self.python), "-P", "-B")
 
     @property
+    def folders(self) -> tuple[Path, Path]:
+        """Where it is, and where the Python is that it is made of. Blocks."""
+        return self.bin.parent, self.python.resolve().parents[1]
+
+    @property
     def ccache(self) -> Path:
         """The compiler cache's program, which may be missing."""
         return self.bin / "ccache"

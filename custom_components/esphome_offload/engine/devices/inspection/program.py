@@ -17,6 +17,7 @@ import signal
 import sys
 
 from .examiner import Examiner, OutOfTime
+from .offline import go_offline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def main() -> None:
     """Run as a program; never returns."""
     request: Request = json.loads(Path(sys.argv[1]).read_bytes())
     examiner = Examiner(request["config_dir"], request["clones"], fetch=request["fetch"])
+    if not request["fetch"]:
+        go_offline()
     output = os.dup(1)
     null = os.open(os.devnull, os.O_RDWR)
     # What ESPHome prints is none of the answers.
@@ -66,9 +69,12 @@ def main() -> None:
 def _run_child(examiner: Examiner, request: Request, names: list[str], output: int) -> int:
     """Have a child answer as many as it can; return how many are answered now."""
     reading, writing = os.pipe()
+    # Contained, a process cannot be looked at in /proc, except for this one.
+    size = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
     child = os.fork()
     if child == 0:
         os.close(reading)
+        _limit_memory(size + request["memory"])
         _work(examiner, request, names, writing)
     os.close(writing)
     answered = _forward(reading, output)
@@ -103,7 +109,6 @@ def _forward(reading: int, output: int) -> int:
 
 def _work(examiner: Examiner, request: Request, names: list[str], output: int) -> NoReturn:
     try:
-        _limit_memory(request["memory"])
         gc.disable()
         for index, name in enumerate(names):
             if index % _COLLECTED == _COLLECTED - 1:
@@ -124,11 +129,10 @@ def _work(examiner: Examiner, request: Request, names: list[str], output: int) -
         os._exit(1)
 
 
-def _limit_memory(growth: int) -> None:
-    size = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+def _limit_memory(size: int) -> None:
     # Without permission, or with a lower limit already.
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (size + growth, size + growth))
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
