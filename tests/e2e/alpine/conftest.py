@@ -22,7 +22,7 @@ from ..harness.esphome_env import link_toolchain
 from ..harness.processes import ProcessFailedError, environment, run
 from ..harness.standalone import StandaloneBuilder
 from ..harness.workspace import CACHE, REPOSITORY
-from .offloader import Answer, Request
+from .offloader import INVITATION, Answer, Invitation, Request
 
 _ENGINE = Path("custom_components/esphome_offload/engine")
 _SECONDS = 300.0
@@ -131,31 +131,35 @@ async def device(alpine: Alpine, early_sockets: None, workspace: Path) -> AsyncI
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def answer(alpine: Alpine, device: Device, workspace: Path) -> Answer:
     """Run the offloader on Alpine once, against a builder on this machine."""
+    request = Request(
+        version=NEW_VERSION,
+        configuration=device.configuration,
+        device_name=device.name,
+        job_id=new_id(),
+        attempt_id=new_id(),
+    )
+    data = alpine.folders / "data"
+    (data / "request.json").write_text(json.dumps(request))
+    write_other_index(data / "musllinux-index")
+    offloader = alpine.run(
+        *("/usr/local/bin/python3", "/engine/offloader.py", "/data/request.json"),
+        # As Home Assistant's image sets them.
+        UV_EXTRA_INDEX_URL="file:///data/musllinux-index/simple",
+        UV_SYSTEM_PYTHON="true",
+        UV_NO_CACHE="true",
+    )
     builder = StandaloneBuilder(workspace.with_name(f"{workspace.name}-standalone"))
     try:
-        link_toolchain(NEW_VERSION, builder.cache)
-        # Its builds are our own.
-        await builder.open("--uncontained")
-        request = Request(
-            version=NEW_VERSION,
-            configuration=device.configuration,
-            device_name=device.name,
-            url=builder.url,
-            code=await builder.open_pairing(),
-            job_id=new_id(),
-            attempt_id=new_id(),
-        )
-        data = alpine.folders / "data"
-        (data / "request.json").write_text(json.dumps(request))
-        write_other_index(data / "musllinux-index")
-        output = await alpine.run(
-            *("/usr/local/bin/python3", "/engine/offloader.py", "/data/request.json"),
-            # As Home Assistant's image sets them.
-            UV_EXTRA_INDEX_URL="file:///data/musllinux-index/simple",
-            UV_SYSTEM_PYTHON="true",
-            UV_NO_CACHE="true",
-            PYTHONDONTWRITEBYTECODE="",
-        )
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(offloader)
+            link_toolchain(NEW_VERSION, builder.cache)
+            # Its builds are our own.
+            await builder.open("--uncontained")
+            invitation = Invitation(url=builder.url, code=await builder.open_pairing())
+            part = data / "invitation.part"
+            part.write_text(json.dumps(invitation))
+            part.rename(data / INVITATION.name)
     finally:
         await builder.close()
+    output = running.result()
     return cast("Answer", json.loads(output.splitlines()[-1]))

@@ -40,20 +40,27 @@ from custom_components.esphome_offload.engine.protocol.pairing import pair
 
 CONFIG = Path("/config")
 ZONE = "Europe/Vienna"
+INVITATION = Path("/data/invitation.json")
+"""It comes when the builder runs, which is started meanwhile."""
 UNLIKELY = "86399.125"
 """Seconds; nothing else sleeps for so long."""
 
 
 class Request(TypedDict):
-    """The device, the builder with its pairing code, and ids that Python 3.14 makes."""
+    """The device, and ids that Python 3.14 makes."""
 
     version: str
     configuration: str
     device_name: str
-    url: str
-    code: str
     job_id: str
     attempt_id: str
+
+
+class Invitation(TypedDict):
+    """What a person reads on the builder and types."""
+
+    url: str
+    code: str
 
 
 class Answer(TypedDict, total=False):
@@ -184,12 +191,14 @@ class Offloader:
             esphome_version=self.request["version"],
             time_zone=ZONE,
         )
+        invitation = await invited()
+        url, code = invitation["url"], invitation["code"]
         caller = Caller(Identity.generate(), Introduction(own_offer("1.2.3"), "alpine"))
         async with aiohttp.ClientSession() as http:
-            async with dial(http, self.request["url"], caller) as answered:
-                paired = await pair(answered.opening, answered.hello, self.request["code"])
+            async with dial(http, url, caller) as answered:
+                paired = await pair(answered.opening, answered.hello, code)
             link = PeerLink(
-                url=self.request["url"],
+                url=url,
                 caller=caller,
                 peer_key=paired.public,
                 label=paired.label,
@@ -224,6 +233,14 @@ class Offloader:
 
     def command(self, *argv: str, rules: Rules | None = None) -> Command:
         return Command(argv=argv, cwd=Path("/data"), env={"PATH": os.defpath}, rules=rules)
+
+
+async def invited() -> Invitation:
+    async with asyncio.timeout(300):
+        while not INVITATION.exists():  # noqa: ASYNC110 - no event crosses
+            await asyncio.sleep(0.1)
+    found: Invitation = json.loads(INVITATION.read_bytes())
+    return found
 
 
 def processes_with(argument: str) -> list[str]:
