@@ -119,7 +119,7 @@ async def test_the_app_is_paired_with_by_submit_and_offered_again_when_its_entry
     ):
         assert response.status == 403
 
-    await client.remove(entry["entry_id"])
+    await client.remove_entry(entry["entry_id"])
 
     async def renewed() -> bool:
         return "secret" in (await client.get(f"{STAND_IN.name}/discovery"))["config"]

@@ -20,6 +20,7 @@ from custom_components.esphome_offload.engine.const import JobStatus, Operation,
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
+from custom_components.esphome_offload.page.payload import page_devices
 
 from .actions.calling import call
 from .conftest import LAMP, NEWEST, Pass, Stage
@@ -184,6 +185,17 @@ async def test_actions_take_the_devices_and_the_entities(
     entity_id = entities(hass)[TWO].entity_id
     found = await call(hass, "get_jobs", entity_id=entity_id)
     assert [job["entity_id"] for job in found["jobs"]] == [entity_id]
+
+
+async def test_the_page_shows_each_device_with_its_jobs(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, lamps: tuple[Lamp, Lamp]
+) -> None:
+    job = await install(coordinator, TWO)
+    shown_there = page_devices(hass, coordinator)[TWO]
+    assert (shown_there["id"], shown_there["configuration"]) == (TWO, "lamp.yaml")
+    assert (shown_there["name"], shown_there["node_name"]) == ("Desk lamp 003344", "lamp-003344")
+    assert shown_there["device_id"] == lamps[1].device.id
+    assert coordinator.job_details(job)["target"] == TWO
 
 
 async def test_both_can_wait_at_the_same_time_and_one_is_cancelled(

@@ -10,9 +10,11 @@ import pytest
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import Node
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.device_access import DeviceAccess, OtaPlatform
 from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 
 from .conftest import LAMP, NEWEST, Pass, Stage
 
@@ -137,3 +139,23 @@ async def test_a_job_that_waits_does_not_flash_what_became_unclear(
     assert job.status is JobStatus.FAILED
     assert "lamp-old.yaml could be it as well" in str(job.outcome.error)
     assert stage.flasher.requests == []
+
+
+async def test_at_an_address_the_device_is_asked_who_it_is(
+    coordinator: OffloadCoordinator, config_dir: Path, pass_time: Pass, stage: Stage
+) -> None:
+    """Home Assistant has neither of them."""
+    (config_dir / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
+    await pass_time(31)
+    stage.firmware.node = Node("lamp")
+    for name, status in (
+        ("plug", JobStatus.FAILED),
+        ("lamp", JobStatus.COMPLETED),
+        # Of no configuration here: a new device, for example.
+        ("esphome-web", JobStatus.COMPLETED),
+    ):
+        stage.identities["192.168.1.20"] = DeviceIdentity(name)
+        job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL, address="192.168.1.20")
+        assert (await coordinator.async_wait(job)).status is status
+        assert (job.outcome.failure_reason == "wrong_device") is (status is JobStatus.FAILED)
+    assert len(stage.flasher.requests) == 2

@@ -162,11 +162,6 @@ class Client:
             path, flow["type"], str(flow.get("errors") or flow.get("reason")), flow
         )
 
-    async def remove(self, entry_id: str) -> None:
-        """Remove a config entry."""
-        url = f"{self.url}/api/config/config_entries/entry/{entry_id}"
-        await _request(self.session, "DELETE", url, headers=self._headers)
-
     async def reload(self, entry_id: str) -> None:
         """Reload a config entry."""
         await self.post(f"config/config_entries/entry/{entry_id}/reload", {})

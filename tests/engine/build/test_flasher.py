@@ -54,6 +54,7 @@ class Bench:
         sink: Sink,
         addresses: tuple[str, ...] = (HERE,),
         saved_at: float | None = None,
+        mac: str | None = None,
     ) -> None:
         (self.config_dir / LAMP).write_text(json.dumps(told))
         if saved_at is not None:
@@ -66,6 +67,7 @@ class Bench:
             firmware=self.firmware,
             addresses=addresses,
             time_zone="UTC",
+            mac=mac,
         )
         await self.flasher.flash(request, sink)
 
@@ -123,6 +125,21 @@ async def test_the_data_directory_is_not_that_of_the_build(bench: Bench, sink: S
     data = Path(environment["ESPHOME_DATA_DIR"])
     assert data == bench.layout.flash(LAMP)
     assert not data.is_relative_to(bench.layout.trees)
+
+
+async def test_devices_of_one_configuration_are_flashed_at_the_same_time(bench: Bench) -> None:
+    """Each from a directory of its own, and each failure is that of its own device."""
+    macs = ("aa:bb:cc:00:11:22", "aa:bb:cc:00:33:44")
+    refused = {"says": ["ERROR The OTA password is wrong"], "exit": 1}
+    errors = await asyncio.gather(
+        *(bench.flash(refused, Sink(), mac=mac) for mac in macs), return_exceptions=True
+    )
+    for mac, name, error in zip(macs, ("lamp-001122", "lamp-003344"), errors, strict=True):
+        assert isinstance(error, BuildError)
+        assert error.reason.parameters["device"] == name
+        data = bench.layout.flash(LAMP, mac)
+        seen = json.loads((data / "seen.json").read_text())
+        assert seen["env"]["ESPHOME_DATA_DIR"] == str(data)
 
 
 async def test_a_device_counts_as_flashed_when_it_took_all_not_when_esphome_ends(
