@@ -110,6 +110,11 @@ def test_what_cannot_be_contained_is_an_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(landlock, "abi", lambda: landlock._syscall(-1))
     with pytest.raises(OSError, match="no Landlock"):
         contain()
+    for uid, search in ((None, False), (77, True)):
+        with pytest.raises(OSError, match="without Landlock"):
+            confinement.contain(
+                write=[], run=[], read=[], devices=[], by_landlock=False, uid=uid, search=search
+            )
     monkeypatch.setattr(seccomp, "_AUDIT_ARCH", {})
     with pytest.raises(OSError, match="machine of type"):
         contain()

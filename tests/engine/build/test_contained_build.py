@@ -30,6 +30,7 @@ from custom_components.esphome_offload.engine.build.process.processes import Pro
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 
 from .conftest import uv_of
+from .rights import DOCKER, LEAST, SOMEBODY, WITHOUT_LANDLOCK, as_somebody, root_with
 
 HERE = containment_here()
 pytestmark = [
@@ -44,32 +45,8 @@ pytestmark = [
 VERSION = "2026.10.0"
 CACHE = Path(__file__).parents[3] / ".cache" / "test-toolchains"
 ATTACK = Path(__file__).with_name("attack")
-SOMEBODY = 54321
-"""A user that has no guests and nothing else."""
-
-DOCKER = [
-    "chown",
-    "dac_override",
-    "fowner",
-    "fsetid",
-    "kill",
-    "setgid",
-    "setuid",
-    "setpcap",
-    "net_bind_service",
-    "net_raw",
-    "sys_chroot",
-    "mknod",
-    "audit_write",
-    "setfcap",
-]
-LEAST = ["chown", "dac_override", "fowner", "kill", "setgid", "setuid"]
 
 type Outcome = dict[str, Any]
-
-
-def root_with(*capabilities: str) -> tuple[str, ...]:
-    return ("setpriv", "--bounding-set", ",".join(["-all", *(f"+{each}" for each in capabilities)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +59,7 @@ class Kind:
     user: int = 0
 
 
-NOT_ROOT = ("setpriv", f"--reuid={SOMEBODY}", f"--regid={SOMEBODY}", "--clear-groups")
+NOT_ROOT = as_somebody()
 KINDS = {
     "Landlock, root": Kind(True, Degree.CONTAINED),
     "Landlock, docker's root": Kind(True, Degree.CONTAINED, root_with(*DOCKER)),
@@ -181,7 +158,7 @@ class Machines:
             "uncontained": uncontained,
             "compile": compile_,
         }
-        without = () if kind.landlock else (sys.executable, str(ATTACK / "without_landlock.py"))
+        without = () if kind.landlock else WITHOUT_LANDLOCK
         machine = (sys.executable, str(ATTACK / "machine.py"), json.dumps(options))
         ran = subprocess.run(
             [*without, *kind.started_by, *machine], stdout=subprocess.PIPE, check=True, timeout=300

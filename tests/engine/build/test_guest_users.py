@@ -7,6 +7,7 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,6 +21,12 @@ from custom_components.esphome_offload.engine.build.cache.ownership import (
     may_read,
 )
 from custom_components.esphome_offload.engine.build.cache.removal import remove
+from custom_components.esphome_offload.engine.build.launcher import descendants
+from custom_components.esphome_offload.engine.build.launcher.descendants import (
+    GRACE,
+    LAST_RESORT,
+    Ending,
+)
 from custom_components.esphome_offload.engine.build.process.containment import (
     Contained,
     ContainmentError,
@@ -159,17 +166,21 @@ async def test_a_build_cannot_touch_another_guest(
 
 
 FORKS = f"""
-import os, signal, sys, time
+import os, random, resource, signal, sys, time
 for number in range(1, 32):
     if number not in (signal.SIGKILL, signal.SIGSTOP):
         signal.signal(number, signal.SIG_IGN)
 os.setsid()
 open(sys.argv[1], "w").close()
+# As many as that are there all the time, and hardly any of them for long.
+resource.setrlimit(resource.RLIMIT_NPROC, (24, 24))
 end = time.monotonic() + {LONG}
 while time.monotonic() < end:
-    # Each has ended before its turn comes.
-    if os.fork():
-        os._exit(0)
+    try:
+        if os.fork() and random.random() < 0.5:
+            os._exit(0)
+    except BlockingIOError:
+        time.sleep(0.002)
 """
 
 
@@ -183,7 +194,7 @@ def run_by(user: int) -> list[str]:
     return found
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient", "measured_launcher")
 async def test_without_landlock_processes_that_fork_all_the_time_end_as_well(
     open_harness: ContainmentHarness,
 ) -> None:
@@ -199,6 +210,40 @@ async def test_without_landlock_processes_that_fork_all_the_time_end_as_well(
     running.cancel()
     await asyncio.wait({running})
     assert run_by(rules.user) == []
+
+
+def test_what_does_not_end_otherwise_is_killed_with_all_of_its_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    killed: list[int] = []
+    monkeypatch.setattr(descendants, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(descendants, "kill_all_of", killed.append)
+    own, guests = Ending(), Ending(77)
+    for now[0] in (GRACE, GRACE + LAST_RESORT - 0.1):
+        guests.send([])
+    assert killed == []
+    now[0] = GRACE + LAST_RESORT
+    guests.send([])
+    own.send([])
+    assert killed == [77]
+
+
+def test_without_landlock_no_build_begins_where_private_files_are_open_or_the_way_is_closed(
+    open_harness: ContainmentHarness,
+) -> None:
+    harness = open_harness
+    harness.rules(by_landlock=False)
+    storage = harness.files["storage"].parent
+    storage.chmod(0o755)
+    with pytest.raises(ContainmentError, match=str(storage)):
+        harness.rules(by_landlock=False)
+    storage.chmod(0o700)
+    harness.config.chmod(0o700)
+    with pytest.raises(ContainmentError, match="closed to the user"):
+        harness.rules(by_landlock=False)
+    # Landlock bounds what may be read with the capability to pass.
+    assert harness.rules().search
 
 
 async def test_what_a_guest_wrote_can_be_read_and_removed_by_us(

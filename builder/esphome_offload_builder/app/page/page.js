@@ -9,11 +9,6 @@ const ENDS = {
   expired: () => "The time is over. Show another code to try again.",
   wrong_codes: () => "Too many wrong codes. Show another code to try again.",
 };
-const CONTAINED = {
-  contained: "Each build sees its own files and the compilers alone.",
-  signals_open: "Each build sees its own files and the compilers alone, but can end other programs of its user.",
-  uncontained: "Builds are not contained: they can do all that this program can.",
-};
 
 const byId = (id) => document.getElementById(id);
 const asked = new Set(); // pins of guests whose removal waits for a second click
@@ -72,7 +67,7 @@ function showStatus(status) {
     ["Disk", `${(status.disk_used / GIB).toFixed(1)} of ${(status.disk_limit / GIB).toFixed(0)} GiB used by builds${free}`],
     ["ESPHome", status.toolchains.join(", ") || "none yet; the first build installs it"],
     ["Compiler cache", status.ccache ? `had ${status.ccache_hits} of ${status.ccache_files} files since the start` : "comes with the first ESPHome version"],
-    ["Containment", CONTAINED[status.containment] ?? status.containment],
+    ["Containment", status.containment_text],
     ["Version", status.version],
     ["Port", `${status.port}`],
     ["Pin", status.pin_sha256],
