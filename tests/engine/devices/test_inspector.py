@@ -203,6 +203,15 @@ class TestFailures:
         assert "could not be asked" in caplog.text
         assert not list(layout.tmp.iterdir())
 
+    async def test_where_packages_are_fetched_to_is_there(
+        self, layout: CacheLayout, processes: Processes, tmp_path: Path
+    ) -> None:
+        asked = self.inspector(layout, processes, 'ls -d "$ESPHOME_DATA_DIR" >&2; exit 1')
+        await asked.ask(tmp_path, ["a.yaml"])
+        assert not layout.packages.exists()
+        await asked.ask(tmp_path, ["a.yaml"], fetch=True)
+        assert layout.packages.is_dir()
+
     @pytest.mark.parametrize(
         "answer",
         ["nonsense", '{"file": "b.yaml"}', '{"file": "a.yaml", "node_name": "Not A Name"}', "{}"],

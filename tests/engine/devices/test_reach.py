@@ -11,8 +11,18 @@ from custom_components.esphome_offload.engine.build.cache.layout import CacheLay
 from custom_components.esphome_offload.engine.build.config_hash import ConfigHashes
 from custom_components.esphome_offload.engine.build.launcher import landlock
 from custom_components.esphome_offload.engine.build.process import reach as module
-from custom_components.esphome_offload.engine.build.process.processes import Command, Processes
-from custom_components.esphome_offload.engine.build.process.reach import can_contain, reach
+from custom_components.esphome_offload.engine.build.process.containment import Rules
+from custom_components.esphome_offload.engine.build.process.processes import (
+    Command,
+    LaunchError,
+    Processes,
+    TreeLockedError,
+)
+from custom_components.esphome_offload.engine.build.process.reach import (
+    can_contain,
+    reach,
+    run_within,
+)
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.devices.inspector import EsphomeInspector
 
@@ -153,6 +163,51 @@ async def test_rules_that_cannot_be_kept_are_done_without(
     monkeypatch.setattr(home.inspector, "_command", impossible)
     assert (await home.ask())["kitchen.yaml"] == "around"
     assert "cannot be contained" in caplog.text
+
+
+class Launcher:
+    """Refuses what has rules, or everything."""
+
+    def __init__(self, error: LaunchError, *, always: bool = False) -> None:
+        self.error = error
+        self.always = always
+        self.ran: list[Command] = []
+
+    async def run(self, command: Command) -> str:
+        self.ran.append(command)
+        if self.always or command.rules is not None:
+            raise self.error
+        return "ran"
+
+
+COMMAND = Command(argv=("x",), cwd=Path("/"), env={}, rules=Rules())
+
+
+async def test_what_cannot_be_contained_runs_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    launcher = Launcher(LaunchError("no such folder"))
+    assert await run_within(launcher.run, COMMAND) == "ran"
+    assert [each.rules for each in launcher.ran] == [Rules(), None]
+    assert "cannot be contained: no such folder" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "command", "runs"),
+    [
+        (LaunchError("x"), COMMAND, 2),
+        (LaunchError("x"), replace(COMMAND, rules=None), 1),
+        # Another command has its folder; it was waited for.
+        (TreeLockedError("x"), COMMAND, 1),
+    ],
+)
+async def test_what_cannot_run_at_all_is_told(
+    error: LaunchError, command: Command, runs: int
+) -> None:
+    launcher = Launcher(error, always=True)
+    with pytest.raises(LaunchError):
+        await run_within(launcher.run, command)
+    assert len(launcher.ran) == runs
 
 
 @needs_landlock
