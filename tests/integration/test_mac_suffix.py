@@ -24,6 +24,7 @@ from custom_components.esphome_offload.page.payload import page_devices
 
 from .actions.calling import call
 from .conftest import LAMP, NEWEST, Pass, Stage
+from .inventory.test_configuration_changes import checked
 
 SUFFIXED = LAMP.replace("  name: lamp\n", "  name: lamp\n  name_add_mac_suffix: true\n")
 FIRST, SECOND = "aa:bb:cc:00:11:22", "aa:bb:cc:00:33:44"
@@ -196,6 +197,32 @@ async def test_the_page_shows_each_device_with_its_jobs(
     assert (shown_there["name"], shown_there["node_name"]) == ("Desk lamp 003344", "lamp-003344")
     assert shown_there["device_id"] == lamps[1].device.id
     assert coordinator.job_details(job)["target"] == TWO
+
+
+async def test_whether_the_configuration_changed_is_asked_once_for_both(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    lamps: tuple[Lamp, Lamp],
+    config_dir: Path,
+    pass_time: Pass,
+    stage: Stage,
+) -> None:
+    for target in (ONE, TWO):
+        assert (await install(coordinator, target)).outcome.verified
+    await checked(hass)
+    assert stage.config_hashes.asked == []
+    stage.config_hashes.hashes["lamp.yaml"] = 0xAB
+    (config_dir / "lamp.yaml").write_text(f"{SUFFIXED}# changed\n")
+    await pass_time(31)
+    await pass_time(122)
+    await checked(hass)
+    assert [shown(hass, target)["configuration_changed"] for target in (ONE, TWO)] == [True, True]
+    assert stage.config_hashes.asked == [("lamp.yaml", NEWEST)]
+    await hass.services.async_call(
+        "update", "skip", {"entity_id": entities(hass)[ONE].entity_id}, blocking=True
+    )
+    assert hass.states.get(entities(hass)[ONE].entity_id).state == "off"
+    assert hass.states.get(entities(hass)[TWO].entity_id).state == "on"
 
 
 async def test_both_can_wait_at_the_same_time_and_one_is_cancelled(

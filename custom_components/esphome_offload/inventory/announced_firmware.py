@@ -35,6 +35,11 @@ class AnnouncedFirmware:
     config_hash: int | None = None
     addresses: tuple[str, ...] = ()
 
+    @property
+    def stem(self) -> str:
+        """The node name without its last part, which may be a MAC suffix."""
+        return self.node_name.rpartition("-")[0]
+
 
 class FirmwareAnnouncements:
     """Listens on Home Assistant's own mDNS sockets; ``announced`` is called at each change."""

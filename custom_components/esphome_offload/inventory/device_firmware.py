@@ -1,5 +1,6 @@
 """DeviceFirmware: what each device runs, and whether its configuration changed since."""
 
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 import logging
@@ -63,9 +64,12 @@ class DeviceFirmware:
         self._found = found
         self._store = StatePersistence(hass, "firmware")
         self._records: dict[TargetId, _Record] = {}
+        self._by_configuration: dict[str, list[TargetId]] | None = None
         self._announcements = FirmwareAnnouncements(hass, self._announced)
         # Of devices whose configuration has not been found yet.
         self._unmatched: dict[str, AnnouncedFirmware] = {}
+        # Of those with a MAC suffix the MAC addresses and names, by the name without it.
+        self._suffixed: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._indexed: Mapping[TargetId, OffloadDevice] | None = None
         self._index: dict[str, list[TargetId]] = {}
 
@@ -107,13 +111,10 @@ class DeviceFirmware:
         self, configuration: str, fingerprint: str, esphome_version: str
     ) -> PresentHash | None:
         """Return the hash of this state of a configuration if it is known for any target."""
-        for target, record in self._records.items():
+        wanted = fingerprint, esphome_version
+        for record in self._records_of(configuration):
             present = record.present
-            if (
-                present is not None
-                and configuration_of(target) == configuration
-                and (present.fingerprint, present.esphome_version) == (fingerprint, esphome_version)
-            ):
+            if present and (present.fingerprint, present.esphome_version) == wanted:
                 return present
         return None
 
@@ -130,11 +131,8 @@ class DeviceFirmware:
 
     def macs(self, configuration: str) -> tuple[str, ...]:
         """Return the MAC addresses of the devices that a configuration had last."""
-        return tuple(
-            record.mac
-            for target, record in self._records.items()
-            if record.mac is not None and configuration_of(target) == configuration
-        )
+        records = self._records_of(configuration)
+        return tuple(record.mac for record in records if record.mac is not None)
 
     def announced(self, configuration: Configuration) -> dict[str, str]:
         """Return the names of devices of a configuration that have announced themselves.
@@ -143,17 +141,10 @@ class DeviceFirmware:
         """
         found = {
             record.mac: record.announced
-            for target, record in self._records.items()
+            for record in self._records_of(configuration.file_name)
             if record.mac and record.announced
-            if configuration_of(target) == configuration.file_name
         }
-        heard_of = {
-            heard.mac: heard.node_name
-            for heard in self._unmatched.values()
-            if heard.mac
-            and is_mac(heard.mac)
-            and heard.node_name == f"{configuration.node_name}{mac_suffix(heard.mac)}"
-        }
+        heard_of = self._suffixed.get(configuration.node_name, {})
         return dict([*found.items(), *heard_of.items()][:_MOST_OF_CONFIGURATION])
 
     @callback
@@ -227,6 +218,7 @@ class DeviceFirmware:
         }
         if records != self._records:
             self._records = records
+            self._by_configuration = None
             self._save()
 
     @callback
@@ -238,17 +230,16 @@ class DeviceFirmware:
         for target in gone:
             del self._records[target]
         if gone:
+            self._by_configuration = None
             self._save()
 
     @callback
     def _announced(self, announced: AnnouncedFirmware) -> None:
         if (target := self._device_of(announced)) is None:
-            if len(self._unmatched) < _MOST_UNMATCHED:
-                self._unmatched[announced.node_name] = announced
-                if announced.mac and announced.node_name.endswith(mac_suffix(announced.mac)):
-                    self._found()
+            self._keep_unmatched(announced)
             return
-        self._unmatched.pop(announced.node_name, None)
+        if (former := self._unmatched.pop(announced.node_name, None)) is not None and former.mac:
+            self._suffixed[former.stem].pop(former.mac, None)
         record = self._record(target)
         record = replace(record, running=after_announcement(record.running, announced))
         device = self._devices()[target]
@@ -257,6 +248,15 @@ class DeviceFirmware:
             if device.announced != announced.node_name:
                 self._found()
         self._set(target, record)
+
+    def _keep_unmatched(self, announced: AnnouncedFirmware) -> None:
+        name, mac = announced.node_name, announced.mac
+        if self._unmatched.get(name) == announced or len(self._unmatched) >= _MOST_UNMATCHED:
+            return
+        self._unmatched[name] = announced
+        if mac is not None and is_mac(mac) and name.endswith(mac_suffix(mac)):
+            self._suffixed[announced.stem][mac] = name
+            self._found()
 
     def _device_of(self, announced: AnnouncedFirmware) -> TargetId | None:
         """Return the only target whose device this can be."""
@@ -271,11 +271,21 @@ class DeviceFirmware:
             return None
         return found[0]
 
+    def _records_of(self, configuration: str) -> list[_Record]:
+        """Return what is known of all targets of a configuration."""
+        if self._by_configuration is None:
+            self._by_configuration = {}
+            for target in self._records:
+                self._by_configuration.setdefault(configuration_of(target), []).append(target)
+        return [self._records[target] for target in self._by_configuration.get(configuration, ())]
+
     def _record(self, target: TargetId) -> _Record:
         return self._records.get(target, _Record())
 
     def _set(self, target: TargetId, record: _Record, *, notify: bool = True) -> None:
         if record != self._record(target):
+            if target not in self._records:
+                self._by_configuration = None
             self._records[target] = record
             self._save()
             if notify:
