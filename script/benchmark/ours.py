@@ -45,8 +45,9 @@ async def install(client: Client, entities: Sequence[str], **data: Json) -> Inst
 
 
 async def forget(client: Client, entities: Sequence[str]) -> None:
-    """Clean the devices: their next builds are cold ones."""
-    answer = await client.service(f"{DOMAIN}.clean", {"entity_id": list(entities)}, response=True)
+    """Clean the devices, and the compiler caches with all tools: their next builds are cold ones."""
+    target = {"entity_id": list(entities)}
+    answer = await client.service(f"{DOMAIN}.clean", target, {"all": True}, response=True)
     for job in answer["jobs"]:
         ended = await follow(client, job["job_id"])
         if ended["status"] != "completed":

@@ -79,7 +79,8 @@ async def _compare(pair: Pair[AnyBuilder], names: Sequence[str], runs: int) -> d
                     await ours.forget(client, [entity])
                 case Kind.EDITED:
                     edit(device, run)
-            for name in names:
+            # Each is as often the first as the second.
+            for name in names if run % 2 else reversed(names):
                 installed = await ours.install(client, [entity], source=name)
                 seconds[name].append(installed.seconds)
                 await ours.settled(client, [device])
