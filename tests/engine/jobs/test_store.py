@@ -98,8 +98,8 @@ def test_whole_seconds_are_seconds_too() -> None:
     assert decode(FirmwareJob, stored).stage_seconds == {Stage.COMPILING: 3.0}
 
 
-def ended(configuration: str) -> FirmwareJob:
-    job = FirmwareJob(new_id(), request(configuration), NOW)
+def ended(configuration: str, mac: str | None = None) -> FirmwareJob:
+    job = FirmwareJob(new_id(), request(configuration, mac=mac), NOW)
     job.cancel(NOW)
     return job
 
@@ -111,6 +111,11 @@ def test_all_jobs_below_the_limit_are_kept() -> None:
 def test_the_oldest_are_dropped_but_never_the_newest_of_a_device() -> None:
     jobs = [*(ended("rare.yaml") for _ in range(2)), *(ended("busy.yaml") for _ in range(5))]
     assert to_drop(jobs, limit=3) == [jobs[3], jobs[2], jobs[0]]
+
+
+def test_of_several_devices_of_a_configuration_the_newest_of_each_is_kept() -> None:
+    rare, *busy = [ended("a.yaml", mac) for mac in ("aa:bb:cc:00:11:22", *[None] * 4)]
+    assert to_drop([rare, *busy], limit=2) == [busy[1], busy[0]]
 
 
 def test_active_jobs_are_never_dropped() -> None:

@@ -1,0 +1,91 @@
+"""Several devices of one configuration: each has jobs of its own."""
+
+from custom_components.esphome_offload.engine.build.model import Node
+from custom_components.esphome_offload.engine.const import (
+    FailureReason,
+    JobStatus,
+    Operation,
+    Stage,
+)
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.jobs.ports import Presence
+
+from .fakes import Block, settle
+from .queue_harness import QueueHarness
+
+MACS = ("aa:bb:cc:00:11:22", "aa:bb:cc:00:33:44")
+NAMES = ("lamp-001122", "lamp-003344")
+ONE, TWO = (f"lamp.yaml@{mac}" for mac in MACS)
+
+
+async def install(harness: QueueHarness, number: int, **changes: object) -> FirmwareJob:
+    harness.keeper.node = Node("lamp", adds_mac_suffix=True)
+    return await harness.run(mac=MACS[number], device_name=NAMES[number], **changes)
+
+
+async def test_both_wait_for_their_devices_also_after_a_restart(harness: QueueHarness) -> None:
+    for name in NAMES:
+        harness.devices.state[name] = Presence.OFFLINE
+    first, second = [await install(harness, number) for number in (0, 1)]
+    assert (harness.queue.active(ONE), harness.queue.active(TWO)) == (first, second)
+    assert harness.queue.active("lamp.yaml") is None
+    # What is built is the same for both.
+    assert {request.device_name for request in harness.builder.requests} == {"lamp"}
+    await harness.restart()
+    for name, target in zip(NAMES, (ONE, TWO), strict=True):
+        job = harness.queue.active(target)
+        assert job is not None
+        assert job.stage is Stage.WAITING_DEVICE
+        harness.devices.become(name, Presence.ONLINE)
+        await settle()
+        assert job.status is JobStatus.COMPLETED
+    assert [request.mac for request in harness.flasher.requests] == list(MACS)
+    assert [request.device_name for request in harness.flasher.requests] == list(NAMES)
+
+
+async def test_a_new_request_replaces_only_the_job_of_its_device(harness: QueueHarness) -> None:
+    for name in NAMES:
+        harness.devices.state[name] = Presence.OFFLINE
+    first, second = [await install(harness, number) for number in (0, 1)]
+    newer = await install(harness, 0, esphome_version="2026.10.1")
+    assert first.outcome.failure_reason is FailureReason.SUPERSEDED
+    assert (newer.stage, second.stage) == (Stage.WAITING_DEVICE,) * 2
+
+
+async def test_a_configuration_is_in_use_while_any_device_is_built_for(
+    harness: QueueHarness,
+) -> None:
+    block = Block()
+    harness.builder.script = [block]
+    job = await install(harness, 0)
+    waiting = await install(harness, 1)
+    assert harness.queue.uses("lamp.yaml")
+    assert harness.queue.is_running(ONE)
+    assert not harness.queue.is_running(TWO)
+    block.release.set()
+    await settle()
+    assert (job.status, waiting.status) == (JobStatus.COMPLETED,) * 2
+    assert not harness.queue.uses("lamp.yaml")
+
+
+async def test_jobs_go_with_the_file_and_to_the_device_that_becomes_known(
+    harness: QueueHarness,
+) -> None:
+    built = await harness.run(operation=Operation.COMPILE)
+    harness.queue.rename("lamp.yaml", ONE)
+    assert harness.queue.last(ONE) is built
+    assert (built.request.mac, built.request.device_name) == (MACS[0], NAMES[0])
+    other = await install(harness, 1)
+    harness.queue.rename("lamp.yaml", "desk.yaml")
+    assert harness.queue.last(f"desk.yaml@{MACS[0]}") is built
+    assert harness.queue.last(f"desk.yaml@{MACS[1]}") is other
+    harness.queue.rename("lamp.yaml", "desk.yaml")
+    assert harness.queue.last(f"desk.yaml@{MACS[1]}") is other
+
+
+async def test_firmware_that_fits_another_device_is_for_one_only(harness: QueueHarness) -> None:
+    harness.devices.intruders[NAMES[0]] = NAMES[1]
+    job = await install(harness, 0)
+    assert job.outcome.failure_reason is FailureReason.WRONG_DEVICE
+    assert f"made for {NAMES[0]}, and not for {NAMES[1]}" in str(job.outcome.error)
+    assert harness.flasher.requests == []
