@@ -14,6 +14,7 @@ from custom_components.esphome_offload.engine.build.cache.ownership import NOBOD
 from custom_components.esphome_offload.engine.build.model import BuildSink
 from custom_components.esphome_offload.engine.build.process import processes as process
 from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.build.toolchain.uv import Uv
 from custom_components.esphome_offload.engine.build.toolchain.versions import Versions
@@ -48,7 +49,7 @@ def sink() -> Sink:
 
 @pytest.fixture
 async def processes() -> AsyncIterator[Processes]:
-    processes = Processes()
+    processes = Processes(warm=WarmPythons())
     yield processes
     await processes.aclose()
 

@@ -373,7 +373,7 @@ def test_a_score_that_cannot_be_changed_is_no_error(monkeypatch: pytest.MonkeyPa
         raise PermissionError
 
     monkeypatch.setattr(program, "open", refuse, raising=False)
-    program._raise_oom_score(500)
+    program.set_oom_score(500)
 
 
 def test_nothing_is_run_where_the_parent_was_killed_meanwhile(

@@ -25,6 +25,7 @@ from .process.containment import GuestContainment
 from .process.machine_containment import Degree, containment_here
 from .process.processes import Processes
 from .process.user_processes import kill_all_of
+from .process.warm import WarmPythons
 from .toolchain.toolchains import Toolchains
 from .toolchain.uv import Uv
 from .toolchain.versions import Versions
@@ -59,7 +60,7 @@ class BuildServices:
         """
         self.layout = layout
         self._private = private
-        self.processes = Processes(layout.lease)
+        self.processes = Processes(layout.lease, WarmPythons())
         self._background = BackgroundTasks()
         uv = Uv(layout, (sys.executable, "-m", "uv"), Path(sys.executable))
         self.toolchains = Toolchains(layout, self.processes, uv)

@@ -141,7 +141,9 @@ def _oom_kills() -> int:
 class Launcher:
     """The run of one command, from its spec to its report."""
 
-    def __init__(self) -> None:
+    def __init__(self, execute: Callable[[Spec], object] | None = None) -> None:
+        """``execute`` turns a process into the command, and never returns; else that is exec."""
+        self._execute = execute or _execute
         self._ending = False
         self._status: int | None = None
         self._main = 0
@@ -310,7 +312,7 @@ class Launcher:
         signal.set_wakeup_fd(-1)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.nice(spec.nice)
-        _raise_oom_score(spec.oom_score_adj)
+        set_oom_score(spec.oom_score_adj)
         # What one command makes others may have to read: a toolchain, the builds of guests.
         os.umask(0o022)
         os.chdir(spec.cwd)
@@ -321,8 +323,7 @@ class Launcher:
                 spec.killer.fork(launcher)
             # A change of user resets it.
             self._end_with(launcher)
-        # Every other descriptor of this program is closed by exec.
-        os.execvpe(spec.argv[0], spec.argv, spec.env)  # noqa: S606 - no shell is wanted
+        self._execute(spec)
 
     def _end_with(self, launcher: int) -> None:
         """Ask the kernel to kill this process when the launcher ends."""
@@ -364,23 +365,33 @@ def _to_null(standard: int) -> None:
     os.close(null)
 
 
-def _raise_oom_score(score: int) -> None:
-    """Offer this process to the kernel when memory ends; raising needs no privilege."""
+def _execute(spec: Spec) -> None:
+    # It closes every other descriptor of this program.
+    os.execvpe(spec.argv[0], spec.argv, spec.env)  # noqa: S606 - no shell is wanted
+
+
+def set_oom_score(score: int, *, lower: bool = False) -> int | None:
+    """Offer this process to the kernel when memory ends; return how much it was before.
+
+    Raising needs no privilege.
+    """
     try:
         with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
-            if int(file.read()) < score:
+            before = int(file.read())
+            if before < score or lower:
                 file.seek(0)
                 file.write(str(score))
     except OSError:
         # Not everywhere may /proc be written; the command is no worse without.
-        pass
+        return None
+    return before
 
 
-def main() -> None:
+def main(execute: Callable[[Spec], object] | None = None) -> None:
     """Run as a program; never returns."""
     report: dict[str, object] | None
     try:
-        report = Launcher().run()
+        report = Launcher(execute).run()
     except LauncherError as error:
         report = {"error": error.kind, "message": str(error)}
     except OSError as error:

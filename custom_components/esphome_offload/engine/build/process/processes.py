@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import fcntl
 import json
 import logging
-import os
 from pathlib import Path
-import sys
 import threading
 import time
-from typing import TypedDict, cast
+from typing import TypedDict
 
 from ...const import MIB
 from ...tasks import BackgroundTasks, uninterrupted
 from ...threads import in_thread
 from .build_progress import BuildProgress
 from .containment import Rules
+from .launching import Launched, connect, start_launcher
 from .output import OutputParser
+from .warm import WarmPythons
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,8 +27,6 @@ _LAUNCHER = "import sys; sys.path.append(sys.argv[1]); from launcher.program imp
 _CHUNK = 16 * 1024
 _LINES = 500
 """Bytes and lines handled in one turn of the event loop, at most: a few milliseconds."""
-_BUFFER = 64 * 1024
-"""asyncio stops reading at twice this, the pipe fills, and the command waits for us."""
 _END_TIMEOUT = 7.0
 """The launcher needs 3 s, 5 at most; one that takes longer is stuck and is killed."""
 _KILL_TIMEOUT = 4.0
@@ -46,7 +44,8 @@ class Command:
 
     ``lock`` is a file: two commands with the same one never run at the same time, the second
     waits up to ``lock_timeout`` seconds. ``nice`` is added to ours; ``oom_score_adj`` is 0 to 1000.
-    With ``rules`` it runs contained by them or not at all.
+    With ``rules`` it runs contained by them or not at all. ``warm``: it is a Python of a toolchain
+    that runs ESPHome, which one that has ESPHome imported may do instead.
     """
 
     argv: tuple[str, ...]
@@ -57,6 +56,7 @@ class Command:
     nice: int = 10
     oom_score_adj: int = 800
     rules: Rules | None = None
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,11 @@ class Processes:
     ``lease``: a file that no build can open, locked as long as anything of a command is left.
     """
 
-    def __init__(self, lease: Path | None = None) -> None:
+    def __init__(self, lease: Path | None = None, warm: WarmPythons | None = None) -> None:
+        """With ``warm``, calls of our own ESPHome do not wait for its start."""
         self._lease = lease
-        self._running: dict[asyncio.Task[ProcessResult], _Running] = {}
+        self._warm = warm
+        self._running: dict[asyncio.Task[ProcessResult], Launched] = {}
         self._endings = BackgroundTasks()
 
     async def wait_for_leftovers(self, timeout: float = _LEFTOVERS_TIMEOUT) -> bool:
@@ -196,24 +198,13 @@ class Processes:
         for task in self._running:
             self._end_in_background(task)
         await self._endings.wait()
+        if self._warm is not None:
+            await self._warm.aclose()
 
     async def _start(
         self, command: Command, on_output: Callable[[bytes], None] | None
     ) -> asyncio.Task[ProcessResult]:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            "-c",
-            _LAUNCHER,
-            str(Path(__file__).parents[1]),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=_BUFFER,
-            # Ours may hold tokens, which every process of this user could read there.
-            env={key: os.environ[key] for key in ("LD_LIBRARY_PATH",) if key in os.environ},
-        )
+        running = await self._start_warm(command) or await start_launcher(_LAUNCHER)
         # No await from here on: what was started must get an owner.
         spec = {
             "argv": command.argv,
@@ -226,12 +217,17 @@ class Processes:
             "lease_path": None if self._lease is None else str(self._lease),
             "containment": None if command.rules is None else command.rules.spec(),
         }
-        running = _Running(process)
         running.control.write(json.dumps(spec).encode() + b"\n")
         task = asyncio.create_task(_supervise(command, running, on_output))
         self._running[task] = running
         task.add_done_callback(self._ended)
         return task
+
+    async def _start_warm(self, command: Command) -> Launched | None:
+        if self._warm is None or not command.warm or command.rules is not None:
+            return None
+        started = await self._warm.start(Path(command.argv[0]))
+        return None if started is None else await connect(*started)
 
     def _ended(self, task: asyncio.Task[ProcessResult]) -> None:
         del self._running[task]
@@ -300,19 +296,8 @@ class _Lines:
             self._sink_lines(lines)
 
 
-class _Running:
-    """A launcher and its three pipes."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-        # All three were asked for, so they are there.
-        self.control = cast("asyncio.StreamWriter", process.stdin)
-        self.output = cast("asyncio.StreamReader", process.stdout)
-        self.report = cast("asyncio.StreamReader", process.stderr)
-
-
 async def _supervise(
-    command: Command, running: _Running, on_output: Callable[[bytes], None] | None
+    command: Command, running: Launched, on_output: Callable[[bytes], None] | None
 ) -> ProcessResult:
     """Hand output on until the launcher has ended; return how the command ended."""
     output = asyncio.create_task(_read(running.output, on_output))

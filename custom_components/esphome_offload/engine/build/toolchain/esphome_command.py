@@ -106,11 +106,13 @@ def esphome_command(
             )
         )
     # --dashboard: progress of an upload is only drawn then when the output is not a terminal.
+    argv = entry(toolchain, ("--dashboard", *call.arguments))
     return Command(
-        argv=entry(toolchain, ("--dashboard", *call.arguments)),
+        argv=argv,
         cwd=call.config_dir,
         env=environment,
         lock=lock_of(call.data_dir),
         nice=call.nice,
         rules=rules,
+        warm=containment is None and argv[:2] == (str(toolchain.python), "-P"),
     )

@@ -1,0 +1,253 @@
+"""WarmPythons: toolchains' Pythons that have ESPHome imported; see ``launcher.warm``."""
+
+import asyncio
+from dataclasses import dataclass, field
+import logging
+import os
+from pathlib import Path
+import socket
+from typing import Final, Protocol
+
+_LOGGER = logging.getLogger(__name__)
+
+_PROGRAM: Final = "import sys; sys.path.append(sys.argv[1]); from launcher.warm import main; main()"
+_START_TIMEOUT: Final = 60.0
+"""Seconds to import ESPHome; three on a small board."""
+_IDLE: Final = 300.0
+"""Seconds without a call after which it ends: it holds 45 MiB."""
+_END_TIMEOUT: Final = 2.0
+_MOST: Final = 2
+"""Toolchains at a time; when a new version comes out, devices are asked by two of them."""
+
+
+class Started(Protocol):
+    """A launcher as a process."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+
+    async def wait(self) -> int:
+        """Return its exit code, negative when a signal ended it."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipes:
+    """Our ends of the three pipes of a launcher, as descriptors."""
+
+    control: int
+    output: int
+    report: int
+
+
+@dataclass(slots=True, eq=False)
+class _Launcher:
+    """A launcher that a warm Python forked."""
+
+    pid: int
+    ended: asyncio.Future[int]
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.ended)
+
+    def kill(self) -> None:
+        if not self.ended.done():
+            # Its parent reaps it only when it has said so, so the pid is its own.
+            os.kill(self.pid, 9)
+
+
+@dataclass(slots=True, eq=False)
+class _Warm:
+    """A running warm Python."""
+
+    process: asyncio.subprocess.Process
+    socket: socket.socket
+    identity: object
+    running: dict[int, asyncio.Future[int]] = field(default_factory=dict)
+    starting: asyncio.Future[_Launcher] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    idle: asyncio.TimerHandle | None = None
+
+
+class WarmPythons:
+    """Starts launchers in warm Pythons, one for each toolchain, which end when they are idle.
+
+    Only for calls of our own: what one call has left in memory, no guest may meet.
+    """
+
+    def __init__(self, idle: float = _IDLE) -> None:
+        """``idle``: seconds after which an idle one ends."""
+        self._idle = idle
+        self._warm: dict[Path, _Warm] = {}
+        self._lock = asyncio.Lock()
+        self._failed: dict[Path, object] = {}
+
+    async def start(self, python: Path) -> tuple[Started, Pipes] | None:
+        """Start a launcher with this Python; None when that is not possible."""
+        try:
+            identity = await asyncio.to_thread(_identity, python)
+            if self._failed.get(python) == identity:
+                return None
+            async with self._lock:
+                warm = await self._get(python, identity)
+            return await self._fork(python, warm)
+        except (OSError, EOFError) as error:  # TimeoutError is an OSError
+            _LOGGER.debug("No warm ESPHome of %s: %r", python, error)
+            return None
+
+    async def aclose(self) -> None:
+        """End all; what they have started must have ended before."""
+        async with self._lock:
+            while self._warm:
+                await self._end(next(iter(self._warm)))
+
+    async def _get(self, python: Path, identity: object) -> _Warm:
+        warm = self._warm.get(python)
+        if warm is not None and (warm.identity != identity or warm.process.returncode is not None):
+            await self._end(python)
+            warm = None
+        if warm is None:
+            for other in [each for each, known in self._warm.items() if not known.running]:
+                if len(self._warm) >= _MOST:
+                    await self._end(other)
+            try:
+                warm = self._warm[python] = await self._start(python, identity)
+            except OSError, EOFError:
+                # A Python that cannot is not asked again until it is another one.
+                self._failed[python] = identity
+                raise
+        if warm.idle is not None:
+            warm.idle.cancel()
+            warm.idle = None
+        return warm
+
+    async def _start(self, python: Path, identity: object) -> _Warm:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            ours.setblocking(False)
+            process = await asyncio.create_subprocess_exec(
+                str(python),
+                "-P",
+                "-c",
+                _PROGRAM,
+                str(Path(__file__).parents[1]),
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=_environment(),
+            )
+        loop = asyncio.get_running_loop()
+        said = b""
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                said = await loop.sock_recv(ours, 64)
+        finally:
+            if said != b"ready":
+                ours.close()
+                if process.returncode is None:
+                    process.kill()
+        if said != b"ready":
+            raise EOFError("it ended at once")
+        warm = _Warm(process, ours, identity)
+        loop.add_reader(ours, self._heard, python, warm)
+        return warm
+
+    async def _fork(self, python: Path, warm: _Warm) -> tuple[Started, Pipes]:
+        async with warm.lock:
+            theirs, mine = _pipes()
+            try:
+                warm.starting = asyncio.get_running_loop().create_future()
+                socket.send_fds(warm.socket, [b"launch"], theirs)
+                async with asyncio.timeout(_START_TIMEOUT):
+                    launcher = await warm.starting
+            except BaseException:
+                for pipe in (mine.control, mine.output, mine.report):
+                    # The end of its control pipe ends a launcher that was started after all.
+                    os.close(pipe)
+                raise
+            finally:
+                warm.starting = None
+                for pipe in theirs:
+                    os.close(pipe)
+                self._rest(python, warm)
+        return launcher, mine
+
+    def _heard(self, python: Path, warm: _Warm) -> None:
+        """Take what a warm Python says; it may have ended."""
+        try:
+            message = warm.socket.recv(64).decode("ascii")
+        except BlockingIOError:
+            return
+        except OSError:
+            message = ""
+        if not message:
+            self._lost(python, warm)
+            return
+        kind, number, *rest = message.split()
+        pid = int(number)
+        if kind == "started":
+            ended = warm.running[pid] = asyncio.get_running_loop().create_future()
+            if warm.starting is not None and not warm.starting.done():
+                warm.starting.set_result(_Launcher(pid, ended))
+            return
+        warm.running.pop(pid).set_result(int(rest[0]))
+        self._rest(python, warm)
+
+    def _rest(self, python: Path, warm: _Warm) -> None:
+        """End a warm Python after a while, unless something is started in it until then."""
+        if self._warm.get(python) is not warm or warm.running or warm.starting is not None:
+            return
+        if warm.idle is not None:
+            warm.idle.cancel()
+        warm.idle = asyncio.get_running_loop().call_later(self._idle, self._lost, python, warm)
+
+    def _lost(self, python: Path, warm: _Warm) -> None:
+        """Forget a warm Python; closing its socket ends it, if it has not ended."""
+        if self._warm.get(python) is warm:
+            del self._warm[python]
+        if warm.idle is not None:
+            warm.idle.cancel()
+        asyncio.get_running_loop().remove_reader(warm.socket)
+        warm.socket.close()
+        if warm.starting is not None and not warm.starting.done():
+            warm.starting.set_exception(EOFError("it has ended"))
+        for ended in warm.running.values():
+            if not ended.done():
+                # Its launchers notice that it has ended, and end what they run.
+                ended.set_result(-9)
+        warm.running.clear()
+
+    async def _end(self, python: Path) -> None:
+        warm = self._warm[python]
+        self._lost(python, warm)
+        try:
+            async with asyncio.timeout(_END_TIMEOUT):
+                await warm.process.wait()
+        except TimeoutError:
+            warm.process.kill()
+
+
+def _identity(python: Path) -> object:
+    """Return what is another when a toolchain was made anew."""
+    found = (python.parent.parent / "pyvenv.cfg").stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def _environment() -> dict[str, str]:
+    """Return what a Python reads at its start; all else each call brings."""
+    taken = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH")
+    passed = {name: os.environ[name] for name in taken if name in os.environ}
+    return {"LANG": "C.UTF-8", **passed, "PYTHONUTF8": "1"}
+
+
+def _pipes() -> tuple[list[int], Pipes]:
+    """Return the ends of the launcher in the order of its standard descriptors, and ours."""
+    control, our_control = os.pipe()
+    our_output, output = os.pipe()
+    our_report, report = os.pipe()
+    return [control, output, report], Pipes(our_control, our_output, our_report)

@@ -1,0 +1,450 @@
+"""Calls of ESPHome in a Python that has it imported: as in a new one, and nothing is left."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import sysconfig
+import textwrap
+from typing import Any
+import venv
+
+import coverage
+import pytest
+
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.process import warm as warm_module
+from custom_components.esphome_offload.engine.build.process.containment import Rules
+from custom_components.esphome_offload.engine.build.process.processes import (
+    Command,
+    LaunchError,
+    Processes,
+    ProcessResult,
+)
+from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
+from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
+
+from .conftest import uv_of
+from .processes import FAMILY, LEAVES_A_FAMILY, STAYS, alive, gone, pids
+
+REPOSITORY = Path(__file__).parents[3]
+CACHE = REPOSITORY / ".cache" / "test-toolchains"
+VERSION = "2026.10.0"
+
+# An ESPHome of which only matters when it is imported, and what a call can see of its process.
+ESPHOME = """
+import json, os, sys, time
+def main():
+    import esphome.config
+    kind = sys.argv[1] if len(sys.argv) > 1 else ""
+    esphome.config.calls += 1
+    print(json.dumps({
+        "argv": sys.argv, "cwd": os.getcwd(), "variable": os.environ.get("VARIABLE"),
+        "names": sorted(os.environ), "zone": time.tzname, "stdin": sys.stdin.read(),
+        "calls": esphome.config.calls, "open": sorted(os.listdir("/proc/self/fd"), key=int)[:-1],
+        "nice": os.nice(0), "name": __name__,
+    }))
+    if kind == "refuse":
+        return 2
+    if kind == "say":
+        sys.exit("what is wrong")
+    if kind == "raise":
+        raise ValueError("a defect")
+    if kind == "killed":
+        os.kill(os.getpid(), 9)
+    if kind == "at-exit":
+        import atexit, threading
+        atexit.register(print, "registered")
+        threading.Timer(0.05, print, ["a thread"]).start()
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+CONFIG = """
+import os
+calls = 0
+with open(os.path.join(os.path.dirname(__file__), "imports"), "a") as file:
+    file.write("x")
+"""
+
+
+class Toolchain:
+    """A virtual environment with that ESPHome."""
+
+    def __init__(self, folder: Path) -> None:
+        venv.create(folder, symlinks=True, with_pip=False)
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+        version = sysconfig.get_python_version()
+        self.package = folder / "lib" / f"python{version}" / "site-packages" / "esphome"
+        self.package.mkdir(parents=True)
+        (self.package / "__init__.py").touch()
+        (self.package / "__main__.py").write_text(ESPHOME)
+        (self.package / "config.py").write_text(CONFIG)
+
+    @property
+    def imports(self) -> int:
+        """How many Pythons imported ESPHome's larger half."""
+        return len((self.package / "imports").read_text())
+
+    def command(self, *arguments: str, **changes: Any) -> Command:
+        settings: dict[str, Any] = {
+            "argv": (str(self.python), "-P", "-m", "esphome", *arguments),
+            "cwd": self.folder,
+            "env": {
+                "PATH": "/usr/bin:/bin",
+                "LANG": "C.UTF-8",
+                "TZ": "Asia/Tokyo",
+                "VARIABLE": "from the call",
+            },
+            "nice": 0,
+            "warm": True,
+        }
+        return Command(**settings | changes)
+
+    def program(self, text: str, *arguments: str) -> Command:
+        return self.command(argv=(str(self.python), "-P", "-c", text, *arguments))
+
+
+@pytest.fixture
+def toolchain(tmp_path: Path) -> Toolchain:
+    return Toolchain(tmp_path / "toolchain")
+
+
+@pytest.fixture
+def pythons(monkeypatch: pytest.MonkeyPatch) -> WarmPythons:
+    current = coverage.Coverage.current()
+    if current is not None and isinstance(data := current.get_option("run:data_file"), str):
+        monkeypatch.setattr(warm_module, "_PROGRAM", measured(data))
+    return WarmPythons()
+
+
+def measured(data: str) -> str:
+    """Return the program with its coverage measured, in itself and in its forks."""
+    return textwrap.dedent(f"""
+        import sys; sys.path.append({str(Path(coverage.__file__).parents[1])!r})
+        import coverage, os
+        def saving(function):
+            def wrapper(*arguments):
+                coverage_.stop(); coverage_.save()
+                function(*arguments)
+            return wrapper
+        os._exit = saving(os._exit)
+        coverage_ = coverage.Coverage(
+            config_file={str(REPOSITORY / "pyproject.toml")!r},
+            data_file={str(Path(data).resolve())!r}, data_suffix=True)
+        coverage_.start()
+        """) + warm_module._PROGRAM.replace("; ", "\n")
+
+
+@pytest.fixture
+async def processes(pythons: WarmPythons) -> AsyncIterator[Processes]:
+    processes = Processes(warm=pythons)
+    yield processes
+    await processes.aclose()
+
+
+def pid_of(pythons: WarmPythons) -> int:
+    (warm,) = pythons._warm.values()
+    return warm.process.pid
+
+
+async def run(processes: Processes, command: Command) -> tuple[ProcessResult, str]:
+    return await processes.capture(command, timeout=60)
+
+
+async def answer(processes: Processes, command: Command) -> dict[str, Any]:
+    result, output = await run(processes, command)
+    assert result.exit_code == 0, output
+    answer: dict[str, Any] = json.loads(output)
+    return answer
+
+
+# A call is as in a new Python
+
+
+async def test_a_call_sees_what_it_would_see_in_a_new_python(
+    processes: Processes, toolchain: Toolchain
+) -> None:
+    warm = await answer(processes, toolchain.command("bundle", "kitchen.yaml"))
+    cold = await answer(Processes(), toolchain.command("bundle", "kitchen.yaml"))
+    assert warm["argv"][1:] == cold["argv"][1:] == ["bundle", "kitchen.yaml"]
+    for key in ("argv", "cwd", "variable", "names", "zone", "stdin", "nice", "name"):
+        assert warm[key] == cold[key], key
+    assert warm["zone"] == ["JST", "JST"]
+    assert warm["open"] == cold["open"] == ["0", "1", "2"], "nothing else is inherited"
+
+
+async def test_esphome_is_imported_once_and_no_call_sees_what_another_changed(
+    processes: Processes, toolchain: Toolchain
+) -> None:
+    answers = [await answer(processes, toolchain.command()) for _ in range(3)]
+    assert [each["calls"] for each in answers] == [1, 1, 1]
+    assert toolchain.imports == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "said"),
+    [
+        ("refuse", 2, ""),
+        ("say", 1, "what is wrong"),
+        ("raise", 1, "ValueError: a defect"),
+        ("at-exit", 0, "a thread\nregistered"),
+    ],
+)
+async def test_a_call_ends_as_in_a_new_python(
+    processes: Processes, toolchain: Toolchain, kind: str, code: int, said: str
+) -> None:
+    results = [await run(each, toolchain.command(kind)) for each in (processes, Processes())]
+    for result, output in results:
+        assert result == ProcessResult(exit_code=code)
+        assert said in output
+
+
+async def test_a_call_that_a_signal_ends_says_which(
+    processes: Processes, toolchain: Toolchain
+) -> None:
+    result, _output = await run(processes, toolchain.command("killed"))
+    assert result == ProcessResult(exit_code=137, signal=signal.SIGKILL)
+
+
+async def test_scripts_and_programs_run_as_well(
+    processes: Processes, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys; print(__name__, sys.argv[1:]); sys.exit(5)")
+    command = toolchain.command(argv=(str(toolchain.python), "-P", str(script), "one"))
+    assert await run(processes, command) == (ProcessResult(5), "__main__ ['one']\n")
+    program = toolchain.program("import sys; print(__name__, sys.argv)", "two")
+    assert await run(processes, program) == (ProcessResult(0), "__main__ ['-c', 'two']\n")
+
+
+async def test_calls_at_the_same_time_do_not_wait_for_each_other(
+    processes: Processes, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    meeting = textwrap.dedent("""
+        import os, sys, time
+        open(sys.argv[1] + str(os.getpid()), "w").close()
+        while len(os.listdir(sys.argv[1])) < 3:
+            time.sleep(0.01)
+        """)
+    folder = tmp_path / "meeting"
+    folder.mkdir()
+    command = toolchain.program(meeting, f"{folder}/")
+    results = await asyncio.gather(*(run(processes, command) for _ in range(3)))
+    assert [result.exit_code for result, _output in results] == [0, 0, 0]
+
+
+# Nothing is left
+
+
+async def test_cancelling_a_call_ends_all_that_it_started(
+    processes: Processes, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    task = asyncio.create_task(
+        run(processes, toolchain.program(LEAVES_A_FAMILY + STAYS, str(tmp_path)))
+    )
+    family = await pids(tmp_path)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not any(map(alive, family)), "before the cancellation returns"
+    assert (await answer(processes, toolchain.command()))["calls"] == 1
+
+
+async def test_the_warm_python_that_is_killed_takes_its_calls_along(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    task = asyncio.create_task(
+        run(processes, toolchain.program(LEAVES_A_FAMILY + STAYS, str(tmp_path)))
+    )
+    family = await pids(tmp_path, FAMILY)
+    os.kill(pid_of(pythons), signal.SIGKILL)
+    result, _output = await task
+    assert result.exit_code != 0
+    await gone(*family)
+    assert (await answer(processes, toolchain.command()))["calls"] == 1, "the next has another"
+
+
+async def test_a_killed_launcher_is_noticed(
+    processes: Processes, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    task = asyncio.create_task(
+        run(processes, toolchain.program(LEAVES_A_FAMILY + STAYS, str(tmp_path)))
+    )
+    family = await pids(tmp_path)
+    (running,) = processes._running.values()
+    running.process.kill()
+    result, _output = await task
+    assert result.terminated
+    await gone(*family)
+
+
+async def test_an_idle_one_ends_and_the_next_call_starts_another(
+    toolchain: Toolchain,
+) -> None:
+    pythons = WarmPythons(idle=0.0)
+    processes = Processes(warm=pythons)
+    await answer(processes, toolchain.command())
+    async with asyncio.timeout(30):
+        while pythons._warm:  # noqa: ASYNC110 nothing notifies
+            await asyncio.sleep(0.01)
+    await answer(processes, toolchain.command())
+    assert toolchain.imports == 2
+    await processes.aclose()
+
+
+async def test_closing_ends_it(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    await answer(processes, toolchain.command())
+    pid = pid_of(pythons)
+    await processes.aclose()
+    await gone(pid)
+
+
+async def test_it_ends_with_the_program_that_started_it(toolchain: Toolchain) -> None:
+    parent = textwrap.dedent("""
+        import asyncio, os, sys
+        from pathlib import Path
+        from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
+        async def main():
+            pythons = WarmPythons()
+            await pythons.start(Path(sys.argv[1]))
+            (warm,) = pythons._warm.values()
+            print(warm.process.pid, flush=True)
+            await asyncio.sleep(600)
+        asyncio.run(main())
+        """)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        parent,
+        str(toolchain.python),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=REPOSITORY,
+    )
+    assert process.stdout is not None
+    pid = int(await process.stdout.readline())
+    assert alive(pid)
+    process.kill()
+    await process.wait()
+    await gone(pid)
+
+
+# Where it cannot be had, or must not be used
+
+
+def break_import(toolchain: Toolchain) -> None:
+    (toolchain.package / "config.py").write_text("import os; os._exit(3)")
+
+
+def remove_environment(toolchain: Toolchain) -> None:
+    (toolchain.folder / "pyvenv.cfg").unlink()
+
+
+@pytest.mark.parametrize("harm", [break_import, remove_environment])
+async def test_without_one_a_call_gets_a_python_of_its_own(
+    processes: Processes,
+    pythons: WarmPythons,
+    toolchain: Toolchain,
+    harm: Callable[[Toolchain], None],
+) -> None:
+    harm(toolchain)
+    for _ in range(2):
+        result, output = await run(processes, toolchain.program("print(6 * 7)"))
+        assert (result.exit_code, output) == (0, "42\n")
+    assert not pythons._warm
+
+
+async def test_one_that_cannot_start_is_not_started_again_until_it_is_made_anew(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    config = toolchain.package / "config.py"
+    config.write_text(CONFIG + "os._exit(3)\n")
+    for _ in range(2):
+        await run(processes, toolchain.program("pass"))
+    assert toolchain.imports == 1
+
+    config.write_text(CONFIG)
+    remake(toolchain)
+    await answer(processes, toolchain.command())
+    assert pythons._warm
+
+
+def remake(toolchain: Toolchain) -> None:
+    settings = toolchain.folder / "pyvenv.cfg"
+    again = settings.with_suffix(".new")
+    again.write_text(settings.read_text())
+    again.rename(settings)
+
+
+async def test_a_toolchain_that_was_made_anew_is_imported_anew(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    await answer(processes, toolchain.command())
+    former = pid_of(pythons)
+    remake(toolchain)
+    await answer(processes, toolchain.command())
+    assert toolchain.imports == 2
+    await gone(former)
+
+
+async def test_there_are_two_at_most(
+    processes: Processes, pythons: WarmPythons, tmp_path: Path
+) -> None:
+    toolchains = [Toolchain(tmp_path / str(number)) for number in range(3)]
+    for toolchain in toolchains:
+        await answer(processes, toolchain.command())
+    assert [*pythons._warm] == [toolchain.python for toolchain in toolchains[1:]]
+
+
+async def test_contained_commands_and_others_never_use_it(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    await run(processes, toolchain.command(warm=False))
+    rules = Rules(write=(toolchain.folder,))
+    with suppress(LaunchError):  # by these rules it may not even read a Python
+        await run(processes, toolchain.command(rules=rules))
+    assert not pythons._warm
+
+
+async def test_it_is_the_first_to_go_when_memory_ends_but_its_calls_are_as_they_say(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    program = "print(open('/proc/self/oom_score_adj').read())"
+    command = toolchain.command(
+        argv=(str(toolchain.python), "-P", "-c", program), oom_score_adj=300
+    )
+    _result, output = await run(processes, command)
+    own = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(output) == max(own, 300)
+    assert int(Path(f"/proc/{pid_of(pythons)}/oom_score_adj").read_text()) == max(own, 800)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("socket_enabled")
+async def test_no_component_is_imported_that_a_configuration_could_replace() -> None:
+    """ESPHome takes a component of the configuration's instead of its own: unless it has it already."""
+    components = "print(sorted(name for name in sys.modules if 'esphome.components' in name))"
+    own = f"import sys, esphome.__main__, esphome.config; {components}"
+    pythons = WarmPythons()
+    processes = Processes(warm=pythons)
+    layout = CacheLayout(CACHE)
+    layout.make()
+    toolchains = Toolchains(layout, processes, uv_of(layout))
+    toolchain = await toolchains.ensure(VERSION, lambda _lines: None)
+
+    def asking(program: str) -> Command:
+        argv = (str(toolchain.python), "-P", "-c", program)
+        return Command(argv=argv, cwd=Path("/"), env={"LANG": "C.UTF-8"}, warm=True)
+
+    _result, expected = await run(Processes(), asking(own))
+    _result, output = await run(processes, asking(f"import sys; {components}"))
+    assert pythons._warm
+    assert "esphome.components.substitutions" in expected
+    assert output == expected
+    await processes.aclose()
