@@ -101,7 +101,7 @@ class Toolchain:
                 "VARIABLE": "from the call",
             },
             "nice": 0,
-            "warm": True,
+            "warm": (str(self.python), "-P"),
         }
         return Command(**settings | changes)
 
@@ -308,12 +308,11 @@ async def test_closing_ends_it(
 
 async def test_it_ends_with_the_program_that_started_it(toolchain: Toolchain) -> None:
     parent = textwrap.dedent("""
-        import asyncio, os, sys
-        from pathlib import Path
+        import asyncio, sys
         from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
         async def main():
             pythons = WarmPythons()
-            await pythons.start(Path(sys.argv[1]))
+            await pythons.start((sys.argv[1], "-P"))
             (warm,) = pythons._warm.values()
             print(warm.process.pid, flush=True)
             await asyncio.sleep(600)
@@ -399,13 +398,15 @@ async def test_there_are_two_at_most(
     toolchains = [Toolchain(tmp_path / str(number)) for number in range(3)]
     for toolchain in toolchains:
         await answer(processes, toolchain.command())
-    assert [*pythons._warm] == [toolchain.python for toolchain in toolchains[1:]]
+    assert [each[0] for each in pythons._warm] == [
+        str(toolchain.python) for toolchain in toolchains[1:]
+    ]
 
 
 async def test_contained_commands_and_others_never_use_it(
     processes: Processes, pythons: WarmPythons, toolchain: Toolchain
 ) -> None:
-    await run(processes, toolchain.command(warm=False))
+    await run(processes, toolchain.command(warm=None))
     rules = Rules(write=(toolchain.folder,))
     with suppress(LaunchError):  # by these rules it may not even read a Python
         await run(processes, toolchain.command(rules=rules))
@@ -439,8 +440,9 @@ async def test_no_component_is_imported_that_a_configuration_could_replace() -> 
     toolchain = await toolchains.ensure(VERSION, lambda _lines: None)
 
     def asking(program: str) -> Command:
-        argv = (str(toolchain.python), "-P", "-c", program)
-        return Command(argv=argv, cwd=Path("/"), env={"LANG": "C.UTF-8"}, warm=True)
+        python = toolchain.python_command
+        argv = (*python, "-c", program)
+        return Command(argv=argv, cwd=Path("/"), env={"LANG": "C.UTF-8"}, warm=python)
 
     _result, expected = await run(Processes(), asking(own))
     _result, output = await run(processes, asking(f"import sys; {components}"))

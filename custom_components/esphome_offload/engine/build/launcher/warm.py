@@ -39,11 +39,13 @@ _MODULES = (
 """Nothing below ``esphome.components`` that these do not bring: a configuration may replace it."""
 _OOM_SCORE = 800
 _PIPES = 3
+_own_arguments = sys.argv
+"""The number of the socket, and how many arguments of a command line start its Python."""
 
 
 def main() -> None:
     """Run as a program; never returns."""
-    server = socket.socket(fileno=int(sys.argv[2]))
+    server = socket.socket(fileno=int(_own_arguments[2]))
     oom_score = set_oom_score(_OOM_SCORE)
     for name in _MODULES:
         try:
@@ -127,7 +129,7 @@ def _run(spec: Spec) -> None:
     sys.stderr = open(  # noqa: SIM115
         2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
-    _python, _safe_path, kind, *arguments = spec.argv
+    kind, *arguments = spec.argv[int(_own_arguments[3]) :]
     try:
         if kind == "-c":
             sys.argv = ["-c", *arguments[1:]]

@@ -44,8 +44,8 @@ class Command:
 
     ``lock`` is a file: two commands with the same one never run at the same time, the second
     waits up to ``lock_timeout`` seconds. ``nice`` is added to ours; ``oom_score_adj`` is 0 to 1000.
-    With ``rules`` it runs contained by them or not at all. ``warm``: it is a Python of a toolchain
-    that runs ESPHome, which one that has ESPHome imported may do instead.
+    With ``rules`` it runs contained by them or not at all. ``warm`` is the beginning of ``argv`` that
+    starts the Python of a toolchain; one that has ESPHome imported already may do the rest.
     """
 
     argv: tuple[str, ...]
@@ -56,7 +56,7 @@ class Command:
     nice: int = 10
     oom_score_adj: int = 800
     rules: Rules | None = None
-    warm: bool = False
+    warm: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +224,9 @@ class Processes:
         return task
 
     async def _start_warm(self, command: Command) -> Launched | None:
-        if self._warm is None or not command.warm or command.rules is not None:
+        if self._warm is None or command.warm is None or command.rules is not None:
             return None
-        started = await self._warm.start(Path(command.argv[0]))
+        started = await self._warm.start(command.warm)
         return None if started is None else await connect(*started)
 
     def _ended(self, task: asyncio.Task[ProcessResult]) -> None:

@@ -20,6 +20,9 @@ _MOST: Final = 2
 """Toolchains at a time; when a new version comes out, devices are asked by two of them."""
 
 
+type Python = tuple[str, ...]
+
+
 class Started(Protocol):
     """A launcher as a process."""
 
@@ -81,14 +84,17 @@ class WarmPythons:
     def __init__(self, idle: float = _IDLE) -> None:
         """``idle``: seconds after which an idle one ends."""
         self._idle = idle
-        self._warm: dict[Path, _Warm] = {}
+        self._warm: dict[Python, _Warm] = {}
         self._lock = asyncio.Lock()
-        self._failed: dict[Path, object] = {}
+        self._failed: dict[Python, object] = {}
 
-    async def start(self, python: Path) -> tuple[Started, Pipes] | None:
-        """Start a launcher with this Python; None when that is not possible."""
+    async def start(self, python: Python) -> tuple[Started, Pipes] | None:
+        """Start a launcher with this Python; None when that is not possible.
+
+        ``python`` is the beginning of a command line, its program first.
+        """
         try:
-            identity = await asyncio.to_thread(_identity, python)
+            identity = await asyncio.to_thread(_identity, python[0])
             if self._failed.get(python) == identity:
                 return None
             async with self._lock:
@@ -104,7 +110,7 @@ class WarmPythons:
             while self._warm:
                 await self._end(next(iter(self._warm)))
 
-    async def _get(self, python: Path, identity: object) -> _Warm:
+    async def _get(self, python: Python, identity: object) -> _Warm:
         warm = self._warm.get(python)
         if warm is not None and (warm.identity != identity or warm.process.returncode is not None):
             await self._end(python)
@@ -124,17 +130,17 @@ class WarmPythons:
             warm.idle = None
         return warm
 
-    async def _start(self, python: Path, identity: object) -> _Warm:
+    async def _start(self, python: Python, identity: object) -> _Warm:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             ours.setblocking(False)
             process = await asyncio.create_subprocess_exec(
-                str(python),
-                "-P",
+                *python,
                 "-c",
                 _PROGRAM,
                 str(Path(__file__).parents[1]),
                 str(theirs.fileno()),
+                str(len(python)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -157,7 +163,7 @@ class WarmPythons:
         loop.add_reader(ours, self._heard, python, warm)
         return warm
 
-    async def _fork(self, python: Path, warm: _Warm) -> tuple[Started, Pipes]:
+    async def _fork(self, python: Python, warm: _Warm) -> tuple[Started, Pipes]:
         async with warm.lock:
             theirs, mine = _pipes()
             try:
@@ -177,7 +183,7 @@ class WarmPythons:
                 self._rest(python, warm)
         return launcher, mine
 
-    def _heard(self, python: Path, warm: _Warm) -> None:
+    def _heard(self, python: Python, warm: _Warm) -> None:
         """Take what a warm Python says; it may have ended."""
         try:
             message = warm.socket.recv(64).decode("ascii")
@@ -198,7 +204,7 @@ class WarmPythons:
         warm.running.pop(pid).set_result(int(rest[0]))
         self._rest(python, warm)
 
-    def _rest(self, python: Path, warm: _Warm) -> None:
+    def _rest(self, python: Python, warm: _Warm) -> None:
         """End a warm Python after a while, unless something is started in it until then."""
         if self._warm.get(python) is not warm or warm.running or warm.starting is not None:
             return
@@ -206,7 +212,7 @@ class WarmPythons:
             warm.idle.cancel()
         warm.idle = asyncio.get_running_loop().call_later(self._idle, self._lost, python, warm)
 
-    def _lost(self, python: Path, warm: _Warm) -> None:
+    def _lost(self, python: Python, warm: _Warm) -> None:
         """Forget a warm Python; closing its socket ends it, if it has not ended."""
         if self._warm.get(python) is warm:
             del self._warm[python]
@@ -222,7 +228,7 @@ class WarmPythons:
                 ended.set_result(-9)
         warm.running.clear()
 
-    async def _end(self, python: Path) -> None:
+    async def _end(self, python: Python) -> None:
         warm = self._warm[python]
         self._lost(python, warm)
         try:
@@ -232,9 +238,9 @@ class WarmPythons:
             warm.process.kill()
 
 
-def _identity(python: Path) -> object:
+def _identity(python: str) -> object:
     """Return what is another when a toolchain was made anew."""
-    found = (python.parent.parent / "pyvenv.cfg").stat()
+    found = (Path(python).parents[1] / "pyvenv.cfg").stat()
     return found.st_ino, found.st_mtime_ns
 
 

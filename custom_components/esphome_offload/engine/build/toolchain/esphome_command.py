@@ -106,7 +106,7 @@ def esphome_command(
             )
         )
     # --dashboard: progress of an upload is only drawn then when the output is not a terminal.
-    argv = entry(toolchain, ("--dashboard", *call.arguments))
+    argv, python = entry(toolchain, ("--dashboard", *call.arguments)), toolchain.python_command
     return Command(
         argv=argv,
         cwd=call.config_dir,
@@ -114,5 +114,5 @@ def esphome_command(
         lock=lock_of(call.data_dir),
         nice=call.nice,
         rules=rules,
-        warm=containment is None and argv[:2] == (str(toolchain.python), "-P"),
+        warm=python if containment is None and argv[: len(python)] == python else None,
     )
