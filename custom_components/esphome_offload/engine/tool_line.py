@@ -17,7 +17,7 @@ from .tool_sentences import CONFIGURATION, LINKER, OVERFLOWS, PROJECT, SIZE, Sen
 
 _LONGEST: Final = 1000
 _SOURCE_FILE: Final = re.compile(
-    r"(?:[\w@+-][\w@+. -]{0,60}/){0,8}[\w@+-][\w@+. -]{0,60}\.(?:ya?ml|h|hpp|c|cc|cpp|tcc|S)"
+    r"(?:\.\./){0,3}(?:[\w@+-][\w@+. -]{0,60}/){0,8}[\w@+-][\w@+. -]{0,60}\.(?:ya?ml|h|hpp|c|cc|cpp|tcc|S)"
 )
 _IN_TREE: Final = re.compile(
     r"^(?:\.{0,2}/).{0,800}?(?:^|/)(?:\.piolibdeps/[^/]{1,60}/|(?=(?:src|managed_components|pio_components)/))(.{1,300})$"

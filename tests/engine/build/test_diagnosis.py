@@ -81,9 +81,15 @@ def test_a_file_that_is_no_yaml_is_an_invalid_configuration() -> None:
 
 
 def test_a_file_elsewhere_is_not_named() -> None:
-    for place in ("/home/me/x.yaml", "../x.yaml", "/config/esphome/../x.yaml", f"/{SECRET}"):
+    for place in ("/home/me/x.yaml", "/config/esphome/a/../../x.yaml", f"/{SECRET}"):
         error = judged(["Failed config", f"wifi: [source {place}:5]"], REFUSED)
         assert error.reason == Reason(ReasonKey.CONFIG_REFUSED)
+
+
+def test_a_file_around_the_folder_is_named_as_the_configuration_does() -> None:
+    place = "/config/esphome/../common/base.yaml"
+    error = judged(["Failed config", f"wifi: [source {place}:5]"], REFUSED)
+    assert error.reason.parameters["file"] == "../common/base.yaml"
 
 
 def test_a_folder_behind_a_link_is_the_folder_too(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 import logging
+import os
 from pathlib import Path
 from typing import Final
 
@@ -68,13 +69,15 @@ def reach(home: Path | None, *, needed: Collection[Path], write: Collection[Path
 def _visible(folder: Path, way: list[Path]) -> Iterator[Path]:
     """Yield what is in a folder on the way to the private one, or in that itself."""
     is_home = bool(way) and folder == way[0]
-    # A folder that cannot be listed: what is needed in it is named.
-    with suppress(OSError):
-        for path in sorted(folder.iterdir()):
-            if path.is_symlink() or (folder == Path("/") and path.name in _KERNEL):
+    # A folder that cannot be listed: what is needed in it is named. Nothing in it is looked at,
+    # which may be a share that does not answer.
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda each: each.name):
+            path = Path(entry.path)
+            if entry.is_symlink() or (folder == Path("/") and entry.name in _KERNEL):
                 # What a link leads to is there under its own name, or private.
                 continue
-            if is_home and (path.name in _PRIVATE or path.name.endswith(_PRIVATE_SUFFIXES)):
+            if is_home and (entry.name in _PRIVATE or entry.name.endswith(_PRIVATE_SUFFIXES)):
                 continue
             if path in way:
                 yield from _visible(path, way)
