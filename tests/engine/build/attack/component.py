@@ -149,6 +149,7 @@ TRIES = {
     "read Home Assistant's storage": read(AT["storage"]),
     "read the secrets of another guest": read(AT["their_secrets"]),
     "list the folder of another guest": names(AT["their_folder"]),
+    "list what was compiled for another guest": names(AT["their_cache"]),
     "list the guests": names(GUEST.parent),
     "read what the machine builds for itself": names(GUEST.parents[1] / "trees"),
     "change the tree of another guest": make(AT["their_tree"] + "/planted"),

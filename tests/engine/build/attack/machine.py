@@ -164,6 +164,7 @@ class Machine:
             "their_secrets": str(tree / "secrets"),
             "their_tree": str(tree),
             "their_folder": str(other.layout.root),
+            "their_cache": str(other.layout.compiler_cache),
             "toolchain": str(self.toolchain),
             "control": str(self.data / "control.sock"),
             "public": str(self.public),
@@ -204,9 +205,11 @@ class Machine:
             return
         outcome["daemon_lives"] = _alive(cast("int", report.pop("daemon")))
         outcome["report"] = report
+        layout = guest.layout
         outcome["owners"] = {
             path.name: path.lstat().st_uid
-            for path in (guest.layout.root, guest.layout.trees, tree, guest.layout.tools)
+            for path in (layout.root, layout.trees, tree, layout.tools, layout.compiler_cache)
+            if path.exists()
         }
         await guest.builder.clean("lamp.yaml", tools=True)
         outcome["trash"] = [str(path) for path in guest.layout.trash.iterdir()]
@@ -234,8 +237,10 @@ class Machine:
                 )
             )
         secrets = _private(layout.trees / "lamp" / "secrets")
+        layout.compiler_cache.mkdir()
         if rules is not None and rules.user is not None:
-            os.chown(secrets, rules.user, rules.user)
+            for path in (secrets, layout.compiler_cache):
+                os.chown(path, rules.user, rules.user)
         python = str(Path(sys.executable).resolve())
         argv = (python, "-I", "-S", "-c", WAITS, str(layout.tmp / "pid"))
         command = Command(argv, cwd=layout.sources, env={"TOKEN": "secret"}, rules=rules)
