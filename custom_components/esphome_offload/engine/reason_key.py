@@ -170,7 +170,7 @@ class ReasonKey(StrEnum):
     PEER_UNCLEAR = "peer_unclear", "Its answer makes no sense"
     PEER_OVERLOADED = "peer_overloaded", "It is too busy to answer"
     PEER_NOT_LENT = "peer_not_lent", "Its owner does not lend it now"
-    PEER_REPLACED = "peer_replaced", "Another Home Assistant answers at its address; pair the two again"
+    PEER_REPLACED = "peer_replaced", "Another builder answers at its address, or it has a new identity; pair the two again"
     PEER_COPIED = "peer_copied", "It has the identity of this Home Assistant; make a new one and pair the two again"
     PEER_UNPAIRED = "peer_unpaired", "Its owner ended the pairing; pair the two again"
     PEER_UNREACHABLE = "peer_unreachable", "{label} cannot be reached"
