@@ -6,16 +6,18 @@ import json
 import os
 from pathlib import Path
 import socket
-from typing import override
+from typing import TYPE_CHECKING, override
 
 import click
 
 from . import __version__
-from .control_client import ControlClient
 from .engine.const import COMPILER_CACHE_GIB, STANDALONE_PORT
-from .pairing import show_code
+from .process import become_builder
 from .settings import DataFolder, RefusedError, Settings, Supervisor, read_options, read_pins
 from .status import guests_text, status_text
+
+if TYPE_CHECKING:
+    from .control_client import ControlClient
 
 _DEFAULT_DATA = Path.home() / ".local" / "share" / "esphome-offload-builder"
 
@@ -155,9 +157,6 @@ def run(
     verbose: bool,
 ) -> None:
     """Run the builder until SIGTERM or Ctrl-C."""
-    # Here, since the other commands need none of it.
-    from .serve import serve  # noqa: PLC0415
-
     texts = [*guests, *([] if guests_file is None else [guests_file.read_text(encoding="utf-8")])]
     settings = Settings(
         folder=folder,
@@ -172,7 +171,7 @@ def run(
         announce=announce,
         supervisor=Supervisor.from_environment(os.environ),
     )
-    serve(settings, verbose=verbose)
+    become_builder(settings, verbose=verbose)
 
 
 @main.command()
@@ -180,7 +179,9 @@ def run(
 @click.pass_obj
 def pair(folder: DataFolder, *, as_json: bool) -> None:
     """Open the pairing window and show the code for it."""
-    client = ControlClient(folder)
+    from .pairing import show_code  # noqa: PLC0415 - as below
+
+    client = _client(folder)
     if as_json:
         _print_json(_run(client.open_window()))
     elif not _run(show_code(client)):
@@ -193,7 +194,7 @@ def pair(folder: DataFolder, *, as_json: bool) -> None:
 def guests(ctx: click.Context, *, as_json: bool) -> None:
     """List the paired Home Assistants, or remove one."""
     if ctx.invoked_subcommand is None:
-        known = _run(ControlClient(ctx.obj).status())["guests"]
+        known = _run(_client(ctx.obj).status())["guests"]
         _print_json(known) if as_json else click.echo(guests_text(known))
 
 
@@ -202,7 +203,7 @@ def guests(ctx: click.Context, *, as_json: bool) -> None:
 @click.pass_obj
 def remove(folder: DataFolder, pin: str) -> None:
     """Unpair the guest whose PIN begins like this, and delete what was built for it."""
-    client = ControlClient(folder)
+    client = _client(folder)
     known = _run(client.status())["guests"]
     found = [each for each in known if each["pin_sha256"].startswith(pin.lower())]
     if len(found) != 1:
@@ -216,7 +217,7 @@ def remove(folder: DataFolder, pin: str) -> None:
 @click.pass_obj
 def status(folder: DataFolder, *, as_json: bool) -> None:
     """Show slots, builds, guests, toolchains and disk of the running builder."""
-    payload = _run(ControlClient(folder).status())
+    payload = _run(_client(folder).status())
     _print_json(payload) if as_json else click.echo(status_text(payload))
 
 
@@ -224,8 +225,15 @@ def status(folder: DataFolder, *, as_json: bool) -> None:
 @click.pass_obj
 def clean(folder: DataFolder) -> None:
     """Delete build trees, firmware, tools and ESPHome versions that are not in use."""
-    left = _run(ControlClient(folder).clean())["disk_used"]
+    left = _run(_client(folder).clean())["disk_used"]
     click.echo(f"Builds of guests take {left / 2**20:.0f} MiB now")
+
+
+def _client(folder: DataFolder) -> ControlClient:
+    # Here, since ``run`` needs none of it, and it takes a small machine a while.
+    from .control_client import ControlClient  # noqa: PLC0415
+
+    return ControlClient(folder)
 
 
 def _run[T](work: Coroutine[None, None, T]) -> T:

@@ -1,7 +1,6 @@
 """What the other commands ask of the running program, over the socket in its data folder."""
 
 from http import HTTPStatus
-from typing import Final
 
 from aiohttp import web
 
@@ -11,13 +10,18 @@ from .engine.host.attempt import GuestAttempt
 from .engine.host.guests import Guest
 from .engine.host.server import LinkServer, Served
 from .engine.host.status import why_no_build
-from .payloads import BuildPayload, CleanedPayload, GuestPayload, PairingPayload, StatusPayload
+from .payloads import (
+    CACHE,
+    GUESTS,
+    PAIRING,
+    STATUS,
+    BuildPayload,
+    CleanedPayload,
+    GuestPayload,
+    PairingPayload,
+    StatusPayload,
+)
 from .settings import Settings
-
-STATUS: Final = "/status"
-PAIRING: Final = "/pairing"
-GUESTS: Final = "/guests"
-CACHE: Final = "/cache"
 
 
 class Control:

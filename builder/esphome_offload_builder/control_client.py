@@ -5,8 +5,15 @@ from typing import cast
 
 import aiohttp
 
-from .control import CACHE, GUESTS, PAIRING, STATUS
-from .payloads import CleanedPayload, PairingPayload, StatusPayload
+from .payloads import (
+    CACHE,
+    GUESTS,
+    PAIRING,
+    STATUS,
+    CleanedPayload,
+    PairingPayload,
+    StatusPayload,
+)
 from .settings import DataFolder, RefusedError
 
 _CLEAN_TIMEOUT = 600.0

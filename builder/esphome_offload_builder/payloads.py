@@ -1,6 +1,11 @@
-"""The answers of the running program to the other commands, as JSON."""
+"""What the other commands ask of the running program, and its answers, as JSON."""
 
-from typing import TypedDict
+from typing import Final, TypedDict
+
+STATUS: Final = "/status"
+PAIRING: Final = "/pairing"
+GUESTS: Final = "/guests"
+CACHE: Final = "/cache"
 
 
 class BuildPayload(TypedDict):

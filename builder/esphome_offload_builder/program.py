@@ -6,12 +6,11 @@ import errno
 import logging
 import os
 import socket
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from . import __version__
-from .announcement import Announcement
 from .app.home_assistant import HomeAssistantApp
 from .app.ingress import ingress_application
 from .app.supervisor import AppInfo
@@ -21,7 +20,6 @@ from .engine.build.cache.layout import CacheLayout
 from .engine.build.services import BuildServices
 from .engine.clock import SystemTime
 from .engine.const import GIB
-from .engine.host.announcement import AnnouncedBuilder
 from .engine.host.build_host import BuildHost
 from .engine.host.guests import GuestRegistry
 from .engine.host.lending import Lending
@@ -37,6 +35,9 @@ from .engine.text import one_line
 from .settings import RefusedError, Settings
 from .storage import FileStore
 
+if TYPE_CHECKING:
+    from .announcement import Announcement
+
 _LOGGER = logging.getLogger(__name__)
 
 _SHUTDOWN_TIMEOUT: Final = 1.0
@@ -51,7 +52,7 @@ class StandaloneBuilder:
         self._label = one_line(settings.name, LABEL_LIMIT) or "builder"
         self._server = LinkServer()
         self._window = PairingWindow(SystemTime().monotonic)
-        self._announcement = Announcement()
+        self._announcement: Announcement | None = None
         self._guest_store = FileStore(settings.folder.guests)
         self._attempt_store = FileStore(settings.folder.attempts)
         self._app_store = FileStore(settings.folder.app)
@@ -112,9 +113,14 @@ class StandaloneBuilder:
             )
             self._background.start(app.run(), "be an app of Home Assistant OS")
         if settings.announce:
+            # 3 MiB, which are not needed where nothing is announced.
+            from .announcement import Announcement  # noqa: PLC0415
+            from .engine.host.announcement import AnnouncedBuilder  # noqa: PLC0415
+
             builder = AnnouncedBuilder(identity.pin_sha256, self._label)
+            self._announcement = announcement = Announcement()
             self._background.start(
-                self._announcement.start(builder, settings.port), "announce this builder"
+                announcement.start(builder, settings.port), "announce this builder"
             )
         _LOGGER.info(
             "Ready: %s (version %s) on port %d, data in %s, pin %s",
@@ -129,7 +135,9 @@ class StandaloneBuilder:
         """End all connections and builds; returns when everything is on disk."""
         self._window.close()
         await self._background.cancel()
-        parts = [self._announcement.stop(), self._pruning.stop(), self._server.close()]
+        parts = [self._pruning.stop(), self._server.close()]
+        if self._announcement is not None:
+            parts.append(self._announcement.stop())
         if (served := self._server.served) is not None:
             parts.append(served.host.stop())
         await stop_all(*parts)

@@ -14,9 +14,10 @@ from aiohttp import web
 from click.testing import CliRunner
 from esphome_offload_builder import pairing, serve
 from esphome_offload_builder.cli import main
-from esphome_offload_builder.control import STATUS
 from esphome_offload_builder.control_client import ControlClient
 from esphome_offload_builder.log import log_to_stdout
+from esphome_offload_builder.payloads import STATUS
+from esphome_offload_builder.process import read_arguments
 from esphome_offload_builder.settings import DataFolder, RefusedError, Settings, Supervisor
 import pytest
 
@@ -30,7 +31,15 @@ OTHER = "cd" * 32
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Return the settings of all runs, which do nothing."""
     found: list[Settings] = []
-    monkeypatch.setattr(serve, "serve", lambda settings, verbose: found.append(settings))
+
+    def become(_program: str, argv: list[str]) -> None:
+        # Everybody on this machine can read it.
+        assert "secret" not in argv[-1]
+        settings, verbose = read_arguments(argv[-1])
+        assert not verbose
+        found.append(settings)
+
+    monkeypatch.setattr("os.execv", become)
     return found
 
 
@@ -112,14 +121,18 @@ def test_options_that_are_none_are_refused(
 
 def test_supervisor_is_known_by_its_token(tmp_path: Path, served: list[Settings]) -> None:
     data = ["--data", str(tmp_path)]
-    for env in ({}, {"SUPERVISOR_TOKEN": "t"}, {"SUPERVISOR_TOKEN": "t", "SUPERVISOR_API": "u/"}):
+    for env in (
+        {},
+        {"SUPERVISOR_TOKEN": "secret"},
+        {"SUPERVISOR_TOKEN": "secret", "SUPERVISOR_API": "u/"},
+    ):
         assert CliRunner().invoke(main, [*data, "run"], env=env).exit_code == 0
     assert [each.supervisor for each in served] == [
         None,
-        Supervisor("http://supervisor", "t"),
-        Supervisor("u", "t"),
+        Supervisor("http://supervisor", "secret"),
+        Supervisor("u", "secret"),
     ]
-    assert "'t'" not in repr(served)
+    assert "secret" not in repr(served)
 
 
 def test_it_is_a_module_too(monkeypatch: pytest.MonkeyPatch) -> None:
