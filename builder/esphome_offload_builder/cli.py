@@ -224,7 +224,7 @@ def status(folder: DataFolder, *, as_json: bool) -> None:
 @main.command()
 @click.pass_obj
 def clean(folder: DataFolder) -> None:
-    """Delete build trees, firmware, tools and ESPHome versions that are not in use."""
+    """Delete build trees, firmware, tools, compiler caches and ESPHome versions not in use."""
     left = _run(_client(folder).clean())["disk_used"]
     click.echo(f"Builds of guests take {left / 2**20:.0f} MiB now")
 
