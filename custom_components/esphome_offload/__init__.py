@@ -32,7 +32,13 @@ from .websocket_api import async_setup_websocket_api
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
-_PLATFORMS = [Platform.SENSOR, Platform.SWITCH, Platform.UPDATE]
+_PLATFORMS = [
+    Platform.BUTTON,
+    Platform.EVENT,
+    Platform.SENSOR,
+    Platform.SWITCH,
+    Platform.UPDATE,
+]
 _PEER_PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
 

@@ -10,6 +10,8 @@ from .engine.target import TargetId, moved
 from .inventory.tracker import OffloadDevice
 
 _UPDATE_DOMAIN = "update"
+_SEPARATOR = "/"
+"""Between a target and what else its entities are; no file name has it."""
 
 
 def own_device_info(device: OffloadDevice) -> dr.DeviceInfo:
@@ -17,6 +19,16 @@ def own_device_info(device: OffloadDevice) -> dr.DeviceInfo:
     return dr.DeviceInfo(
         identifiers={(DOMAIN, device.name)}, name=device.friendly_name, manufacturer="ESPHome"
     )
+
+
+def entity_unique_id(target: TargetId, key: str | None = None) -> str:
+    """Return the unique id of an entity of a target; without ``key`` of its update entity."""
+    return target if key is None else f"{target}{_SEPARATOR}{key}"
+
+
+def target_of(unique_id: str) -> TargetId:
+    """Return the target of an entity."""
+    return TargetId(unique_id.partition(_SEPARATOR)[0])
 
 
 @callback
@@ -44,14 +56,11 @@ def async_targets_of(hass: HomeAssistant, device_id: str) -> list[TargetId]:
 def async_rename(hass: HomeAssistant, entry_id: str, old: TargetId, new: TargetId) -> None:
     """Keep the entities of a target that is called otherwise now; see ``moved``."""
     registry = er.async_get(hass)
-    for entity in er.async_entries_for_config_entry(registry, entry_id):
-        target = moved(TargetId(entity.unique_id), old, new)
-        if (
-            entity.domain == _UPDATE_DOMAIN
-            and target != entity.unique_id
-            and async_entity(hass, target) is None
-        ):
-            registry.async_update_entity(entity.entity_id, new_unique_id=target)
+    for entity, target in _of_targets(hass, entry_id):
+        now = moved(target, old, new)
+        unique_id = now + entity.unique_id.removeprefix(target)
+        if now != target and not registry.async_get_entity_id(entity.domain, DOMAIN, unique_id):
+            registry.async_update_entity(entity.entity_id, new_unique_id=unique_id)
 
 
 @callback
@@ -60,8 +69,8 @@ def async_remove_stale(
 ) -> None:
     """Remove the entities of targets that do not exist any more."""
     registry = er.async_get(hass)
-    for entity in er.async_entries_for_config_entry(registry, entry_id):
-        if entity.domain == _UPDATE_DOMAIN and is_gone(TargetId(entity.unique_id)):
+    for entity, target in _of_targets(hass, entry_id):
+        if is_gone(target):
             registry.async_remove(entity.entity_id)
     _remove_unused_devices(hass, entry_id)
 
@@ -72,8 +81,8 @@ def async_relink(
 ) -> None:
     """Link every entity to its device in core's esphome, else to one of our own."""
     registry = er.async_get(hass)
-    for entity in er.async_entries_for_config_entry(registry, entry_id):
-        if (device := devices.get(TargetId(entity.unique_id))) is None:
+    for entity, target in _of_targets(hass, entry_id):
+        if (device := devices.get(target)) is None:
             continue
         if device.core is not None and device.core.device_id is not None:
             device_id = device.core.device_id
@@ -86,6 +95,15 @@ def async_relink(
         if entity.device_id != device_id:
             registry.async_update_entity(entity.entity_id, device_id=device_id)
     _remove_unused_devices(hass, entry_id)
+
+
+def _of_targets(hass: HomeAssistant, entry_id: str) -> list[tuple[er.RegistryEntry, TargetId]]:
+    """Return the entities of targets; others are of guests and of this instance."""
+    return [
+        (entity, target_of(entity.unique_id))
+        for entity in er.async_entries_for_config_entry(er.async_get(hass), entry_id)
+        if entity.domain == _UPDATE_DOMAIN or _SEPARATOR in entity.unique_id
+    ]
 
 
 @callback

@@ -5,11 +5,11 @@ from typing import Any, override
 from homeassistant.components.switch import SwitchEntity
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import Unauthorized, UnknownUser
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry
 from .engine.host.lending import Lending
+from .entity import async_require_admin
 from .lending.guest_devices import async_remove_instance, instance_device_info
 from .lending.lender import Lender
 
@@ -67,27 +67,13 @@ class LendingSwitch(SwitchEntity):
 
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
-        await self._async_require_admin()
+        await async_require_admin(self)
         await self._lender.async_set_paused(paused=False)
 
     @override
     async def async_turn_off(self, **kwargs: Any) -> None:
-        await self._async_require_admin()
+        await async_require_admin(self)
         await self._lender.async_set_paused(paused=True)
-
-    async def _async_require_admin(self) -> None:
-        """Raise Unauthorized for a user who is no administrator.
-
-        The services of switches are for everybody who may control the entity. As in those that
-        are for administrators only, a call without a user is Home Assistant's own.
-        """
-        if (context := self._context) is None or context.user_id is None:
-            return
-        user = await self.hass.auth.async_get_user(context.user_id)
-        if user is None:
-            raise UnknownUser(context=context, entity_id=self.entity_id)
-        if not user.is_admin:
-            raise Unauthorized(context=context, entity_id=self.entity_id)
 
     @callback
     def _changed(self) -> None:

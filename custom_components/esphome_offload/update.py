@@ -8,7 +8,7 @@ from homeassistant.components.update import (
     UpdateEntity,
     UpdateEntityFeature,
 )
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -17,9 +17,9 @@ from .coordinator import OffloadConfigEntry
 from .engine.const import FailureReason, JobStatus, Operation
 from .engine.jobs.model import FirmwareJob
 from .engine.jobs.router import Bind, Fail, Wait
-from .engine.target import TargetId, configuration_of
+from .engine.target import configuration_of
 from .engine.text import without_markup
-from .entity import OffloadEntity
+from .entity import OffloadEntity, async_add_to_targets
 from .reasons import common_text, outcome_text, raise_if_pending, reason_text
 
 # The job queue decides what runs at the same time.
@@ -34,28 +34,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add an entity for every target that is there or appears."""
-    coordinator = entry.runtime_data
-    entities: dict[TargetId, OffloadUpdate] = {}
-
-    @callback
-    def follow() -> None:
-        nonlocal entities
-        devices = coordinator.devices
-        # A target that was renamed took its entity with it.
-        entities = {
-            entity.target: entity for entity in entities.values() if entity.target in devices
-        }
-        new = {
-            target: OffloadUpdate(coordinator, device)
-            for target, device in devices.items()
-            if target not in entities
-        }
-        entities |= new
-        if new:
-            async_add_entities(new.values())
-
-    entry.async_on_unload(coordinator.async_add_listener(follow))
-    follow()
+    async_add_to_targets(entry, async_add_entities, OffloadUpdate)
 
 
 class OffloadUpdate(OffloadEntity, UpdateEntity):
@@ -80,10 +59,6 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
             "waiting_for",
         }
     )
-
-    @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
 
     @property
     def job(self) -> FirmwareJob | None:

@@ -386,11 +386,19 @@ class TestCoreDevices:
 
         entry.runtime_data.runs(NEWEST, "2026-11-25 10:00:00 +0000")
         await pass_time(1)
-        assert written == [ENTITY]
+        assert sorted(written) == [
+            "button.desk_lamp_cancel_installation",
+            "sensor.desk_lamp_installation",
+            ENTITY,
+        ]
 
         stage.builder.become(replace(stage.builder.state, busy=1))
         await hass.async_block_till_done()
-        assert written == [ENTITY]
+        assert sorted(written) == [
+            "button.desk_lamp_cancel_installation",
+            "sensor.desk_lamp_installation",
+            ENTITY,
+        ]
 
     async def test_a_job_starts_from_the_version_that_was_just_verified(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass

@@ -104,7 +104,9 @@ def test_imports_from_other_components_are_dependencies() -> None:
     # Platforms that every integration may offer need no declaration.
     offered = {
         "binary_sensor",
+        "button",
         "diagnostics",
+        "event",
         "logbook",
         "recorder",
         "repairs",
