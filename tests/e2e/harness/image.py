@@ -53,16 +53,25 @@ class Podman:
                 raise NoImagesHereError(f"no {program} here")
         if os.geteuid() != 0:
             raise NoImagesHereError("needs root")
-        try:
-            await self("info")
-        except ProcessFailedError as err:
-            raise NoImagesHereError(f"podman does not work here: {err}") from err
+        await self._check()
         await self._make_base()
         dockerfile = ("--file", "builder/Dockerfile", "--tag", name, ".")
         mounts = await self._index_settings()
         output = ("--format", "docker", "--network", "host")  # OCI's knows no health check
         await self("build", *output, *_LIMITS, *mounts, *dockerfile, seconds=_BUILD)
         await self("image", "prune", "--force", "--filter", "until=48h")
+
+    async def _check(self) -> None:
+        """Check that Podman works, if need be with a new store: this one may be of another."""
+        try:
+            await self("info")
+        except ProcessFailedError:
+            for name in ("store", "run", "tmp"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            try:
+                await self("info")
+            except ProcessFailedError as err:
+                raise NoImagesHereError(f"podman does not work here: {err}") from err
 
     async def _make_base(self) -> None:
         """Make what stands in for Python's image, once."""
@@ -140,4 +149,6 @@ def certificates() -> list[str]:
 def surroundings() -> list[str]:
     """Return the options that a container needs on this machine, whatever runs in it."""
     passed = [name for name in environment() if name in _PASSED or name.startswith("UV_INDEX")]
-    return [*_LIMITS, *certificates(), *(word for name in passed for word in ("--env", name))]
+    # Nothing else ends it if the tests are killed.
+    end = ("--timeout", "900")
+    return [*_LIMITS, *end, *certificates(), *(word for name in passed for word in ("--env", name))]
