@@ -1,6 +1,6 @@
 """The entities and devices of this integration in Home Assistant's registries."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
@@ -50,6 +50,20 @@ def async_targets_of(hass: HomeAssistant, device_id: str) -> list[TargetId]:
         )
         if (entity.platform, entity.domain) == (DOMAIN, _UPDATE_DOMAIN)
     ]
+
+
+@callback
+def own_entities(
+    hass: HomeAssistant, entity_ids: Iterable[str], translation_key: str | None
+) -> set[str]:
+    """Return those of the entities that are of this integration and of one kind."""
+    registry = er.async_get(hass)
+    return {
+        entity_id
+        for entity_id in entity_ids
+        if (entity := registry.async_get(entity_id)) is not None
+        and (entity.platform, entity.translation_key) == (DOMAIN, translation_key)
+    }
 
 
 @callback

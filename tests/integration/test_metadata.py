@@ -8,15 +8,21 @@ from uuid import UUID
 
 from awesomeversion import AwesomeVersion, AwesomeVersionStrategy
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import selector as selector_helper, service as service_helper
+from homeassistant.helpers import (
+    condition as condition_helper,
+    selector as selector_helper,
+    service as service_helper,
+)
+from homeassistant.helpers.trigger import descriptions
 from homeassistant.loader import Integration
 from PIL import Image
 import probatio
 import pytest
 import yaml
 
-from custom_components.esphome_offload import services
+from custom_components.esphome_offload import condition, services, trigger
 from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.event import InstallationEnd
 from custom_components.esphome_offload.flows import options as options_flow
 from custom_components.esphome_offload.inventory.choices import NO_DEVICE
 
@@ -37,6 +43,21 @@ def texts() -> Texts:
 @pytest.fixture(scope="module")
 def actions() -> Texts:
     return cast("Texts", yaml.safe_load((ROOT / "services.yaml").read_text()))
+
+
+@pytest.fixture(scope="module")
+def triggers() -> Texts:
+    return _described("triggers.yaml", descriptions._TRIGGERS_DESCRIPTION_SCHEMA)
+
+
+@pytest.fixture(scope="module")
+def conditions() -> Texts:
+    return _described("conditions.yaml", condition_helper._CONDITIONS_DESCRIPTION_SCHEMA)
+
+
+def _described(name: str, schema: probatio.Schema) -> Texts:
+    """Return the triggers or conditions as Home Assistant reads them."""
+    return cast("Texts", schema(yaml.safe_load((ROOT / name).read_text())))
 
 
 @pytest.fixture(scope="module")
@@ -216,9 +237,50 @@ def test_examples_are_accepted_by_their_selectors_and_actions(actions: Texts) ->
                 assert UUID(hex=example).version == 7, "as those of jobs are"
 
 
-def test_selectors_name_their_options_in_en_json(actions: Texts, texts: Texts) -> None:
+def test_the_described_triggers_and_conditions_are_the_offered_ones(
+    triggers: Texts, conditions: Texts, texts: Texts, icons: Texts
+) -> None:
+    for section, described, offered in (
+        ("triggers", triggers, trigger.TRIGGERS),
+        ("conditions", conditions, condition.CONDITIONS),
+    ):
+        assert set(described) == set(offered)
+        assert set(texts[section]) == set(offered)
+        assert set(icons[section]) == set(offered)
+        for name, each in described.items():
+            text = texts[section][name]
+            assert text["name"], name
+            assert text["description"], name
+            fields = each.get("fields", {})
+            assert set(text.get("fields", {})) == set(fields), name
+            for field in text.get("fields", {}).values():
+                assert field["name"], name
+                assert field["description"], name
+
+
+async def test_what_the_editor_can_choose_is_accepted(
+    hass: HomeAssistant, triggers: Texts, conditions: Texts
+) -> None:
+    chosen = {"behavior": None, "for": {"minutes": 5}, "outcomes": list(InstallationEnd)}
+    for described, offered in (
+        (triggers, trigger.TRIGGERS),
+        (conditions, condition.CONDITIONS),
+    ):
+        for name, each in described.items():
+            options = {}
+            for key, field in each.get("fields", {}).items():
+                options[key] = chosen[key] or field["default"]
+                selector_helper.selector(field["selector"])(options[key])
+            target = {"entity_id": ["sensor.lamp"]}
+            config = {"target": target, "options": options}
+            assert await offered[name].async_validate_config(hass, config)
+
+
+def test_selectors_name_their_options_in_en_json(
+    actions: Texts, triggers: Texts, texts: Texts
+) -> None:
     used: dict[str, set[str]] = {}
-    for selector in _selectors(actions):
+    for selector in (*_selectors(actions), *_selectors(triggers)):
         if (select := selector.get("select")) and "translation_key" in select:
             used.setdefault(select["translation_key"], set()).update(select["options"])
     for flow_key, options in _flow_selectors():
@@ -228,7 +290,7 @@ def test_selectors_name_their_options_in_en_json(actions: Texts, texts: Texts) -
 
 def _selectors(actions: Texts) -> Iterator[dict[str, Any]]:
     for action in actions.values():
-        for field in action["fields"].values():
+        for field in action.get("fields", {}).values():
             yield field["selector"]
 
 

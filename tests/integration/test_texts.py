@@ -48,6 +48,8 @@ def test_keys_and_texts_have_the_form_that_hassfest_wants(texts: Texts) -> None:
         "entity",
         "device",
         "services",
+        "triggers",
+        "conditions",
         "exceptions",
         "issues",
         "selector",

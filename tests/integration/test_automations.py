@@ -1,0 +1,205 @@
+"""Automations with our triggers and our condition, in a real automation."""
+
+from datetime import timedelta
+from typing import Any
+
+from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.helpers import (
+    area_registry as ar,
+    device_registry as dr,
+    entity_registry as er,
+    floor_registry as fr,
+    label_registry as lr,
+)
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+    async_mock_service,
+)
+
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.const import FailureReason, Operation
+
+from ..engine.jobs.fakes import failing, flash_failing
+from .conftest import Stage
+from .peer_entries.entries import add_peer
+from .test_device_entities import ENDED, INSTALLATION, run
+from .test_devices import core_device
+
+LAMP = {"entity_id": [ENDED, INSTALLATION]}
+
+
+async def automation(hass: HomeAssistant, **config: Any) -> list[ServiceCall]:
+    """Set up an automation; what it calls are the entities that triggered it."""
+    calls = async_mock_service(hass, "test", "automation")
+    data = {"entity": "{{ trigger.entity_id }}", "event": "{{ trigger.to_state.state }}"}
+    action = {"action": "test.automation", "data": data}
+    assert await async_setup_component(
+        hass, "automation", {"automation": {"alias": "test", "actions": [action], **config}}
+    )
+    await hass.async_block_till_done()
+    return calls
+
+
+async def triggered(
+    hass: HomeAssistant, trigger: str, target: dict[str, Any], **options: Any
+) -> list[ServiceCall]:
+    config = {"trigger": f"esphome_offload.{trigger}", "target": target, "options": options}
+    return await automation(hass, triggers=[config])
+
+
+@pytest.mark.parametrize("kind", ["entity", "device", "area", "floor", "label"])
+async def test_an_installation_that_finished_triggers_by_every_kind_of_target(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entity_registry: er.EntityRegistry,
+    device_registry: dr.DeviceRegistry,
+    kind: str,
+) -> None:
+    entity = entity_registry.async_get(ENDED)
+    assert entity is not None
+    assert entity.device_id is not None
+    floor = fr.async_get(hass).async_create("Upstairs")
+    area = ar.async_get(hass).async_create("Study", floor_id=floor.floor_id)
+    label = lr.async_get(hass).async_create("Lamps")
+    device_registry.async_update_device(entity.device_id, area_id=area.id, labels={label.label_id})
+    target = {
+        "entity": {"entity_id": ENDED},
+        "device": {"device_id": entity.device_id},
+        "area": {"area_id": area.id},
+        "floor": {"floor_id": floor.floor_id},
+        "label": {"label_id": label.label_id},
+    }[kind]
+    calls = await triggered(hass, "install_finished", target)
+    await run(hass, coordinator)
+    assert [call.data["entity"] for call in calls] == [ENDED]
+    await run(hass, coordinator, Operation.COMPILE)
+    assert len(calls) == 1
+
+
+async def test_only_the_chosen_outcomes_trigger(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    calls = await triggered(hass, "install_finished", LAMP, outcomes=["cancelled", "failed"])
+    await run(hass, coordinator)
+    assert not calls
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+    await run(hass, coordinator)
+    assert len(calls) == 1
+    job, _ = await stage.start_blocked(coordinator)
+    await coordinator.async_cancel(job.job_id)
+    await hass.async_block_till_done()
+    assert len(calls) == 2
+
+
+async def test_a_failure_and_a_device_that_went_back_trigger_as_failed(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    calls = await triggered(hass, "install_failed", LAMP)
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+    await run(hass, coordinator)
+    assert len(calls) == 1
+    stage.flasher.script = [flash_failing(FailureReason.ROLLED_BACK)]
+    await run(hass, coordinator)
+    assert len(calls) == 2
+    await run(hass, coordinator)
+    assert len(calls) == 2
+
+
+async def test_a_device_that_is_waited_for_triggers_after_the_time_that_was_chosen(
+    hass: HomeAssistant, coordinator: OffloadCoordinator
+) -> None:
+    core_device(hass, available=False)
+    calls = await triggered(hass, "waiting_for_device", LAMP, **{"for": {"minutes": 5}})
+    await run(hass, coordinator)
+    for minutes, expected in ((4, 0), (6, 1)):
+        async_fire_time_changed(hass, dt_util.utcnow() + timedelta(minutes=minutes))
+        await hass.async_block_till_done()
+        assert len(calls) == expected
+    job = coordinator.queue.active("lamp.yaml")
+    assert job is not None
+    await coordinator.async_cancel(job.job_id)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "states"),
+    [
+        ("builder_available", (LinkState.CONNECTED,)),
+        ("builder_unavailable", (LinkState.CONNECTED, LinkState.CONNECTING)),
+    ],
+)
+async def test_a_builder_that_comes_or_goes_triggers(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    trigger: str,
+    states: tuple[LinkState, ...],
+) -> None:
+    peer = add_peer(hass)
+    assert await hass.config_entries.async_setup(peer.entry_id)
+    await hass.async_block_till_done()
+    link = stage.peers.links[-1]
+    link.become(LinkState.CONNECTING)
+    await hass.async_block_till_done()
+    (sensor,) = hass.states.async_entity_ids("binary_sensor")
+    calls = await triggered(hass, trigger, {"entity_id": sensor})
+    for state in states:
+        assert not calls
+        link.become(state)
+        await hass.async_block_till_done()
+    assert [call.data["entity"] for call in calls] == [sensor]
+
+
+async def test_entities_of_others_do_not_trigger(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    entity_registry: er.EntityRegistry,
+    entry: MockConfigEntry,
+) -> None:
+    other = entity_registry.async_get_or_create("event", "doorbell", "1").entity_id
+    unregistered = "event.of_yaml"
+    calls = await triggered(hass, "install_finished", {"entity_id": [other, unregistered]})
+    for entity_id in (other, unregistered):
+        hass.states.async_set(entity_id, "unknown")
+        hass.states.async_set(entity_id, "2026-11-29T10:00:00", {"event_type": "completed"})
+    await hass.async_block_till_done()
+    assert not calls
+
+
+async def test_the_condition_passes_while_an_installation_goes_on(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    condition = {"condition": "esphome_offload.is_installing", "target": LAMP}
+    trigger = {"trigger": "event", "event_type": "ask"}
+    calls = await automation(
+        hass,
+        triggers=[trigger],
+        conditions=[condition],
+        actions=[{"action": "test.automation"}],
+    )
+
+    async def passes() -> bool:
+        before = len(calls)
+        hass.bus.async_fire("ask")
+        await hass.async_block_till_done()
+        return len(calls) > before
+
+    assert not await passes()
+    job, block = await stage.start_blocked(coordinator)
+    await hass.async_block_till_done()
+    assert await passes()
+    block.release.set()
+    await coordinator.async_wait(job)
+    await hass.async_block_till_done()
+    assert not await passes()
+
+    core_device(hass, available=False)
+    await run(hass, coordinator)
+    assert not await passes()
+    waiting = coordinator.queue.active("lamp.yaml")
+    assert waiting is not None
+    await coordinator.async_cancel(waiting.job_id)
