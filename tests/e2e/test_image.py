@@ -285,7 +285,7 @@ async def test_it_pairs_and_builds_with_the_options_of_the_docs_and_of_the_compo
         await container.start(*compose_options())
         async with guest.connected(container) as link:
             await guest.compiling(link, await guest.submit(link, tmp_path, "heater"))
-            assert "root" not in await container.users_of("-m esphome")
+            assert "root" not in await container.users_of("-m esphome ")
             began = time.monotonic()
             assert await container.stop() == 0
             assert time.monotonic() - began < 10
