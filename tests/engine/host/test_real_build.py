@@ -130,7 +130,10 @@ async def test_a_guest_gets_what_it_would_have_built_itself(
     assert processes_of(builder.layout.root) == []
 
     # Contained as it is, it has a compiler cache: another device is not compiled again.
-    porch = {"porch.yaml": LAMP["lamp.yaml"].replace(b"lamp", b"porch")}
+    porch = {
+        name.replace("lamp", "porch"): content.replace(b"lamp", b"porch")
+        for name, content in AROUND.items()
+    }
     third = await guest.submit(porch, configuration="porch.yaml", device_name="porch")
     assert await end_of(guest, third) is AttemptState.COMPLETED
     *_, last = [line for _, line in lines_of(await guest.events(third))]
