@@ -34,6 +34,7 @@ from .engine.const import (
 from .engine.jobs.model import FirmwareJob
 from .engine.target import TargetId
 from .errors import validation_error
+from .peering.entry import is_peer
 from .reasons import outcome_text, raise_if_pending
 from .targets import async_targets, has_target
 
@@ -61,6 +62,7 @@ class ServiceField(StrEnum):
     ADDRESS = "address"
     WAIT = "wait"
     FAIL_IF_PENDING = "fail_if_pending"
+    RAISE_ON_FAILURE = "raise_on_failure"
     JOB_ID = "job_id"
     STATUS = "status"
     LIMIT = "limit"
@@ -73,15 +75,19 @@ _SOURCE: VolDictType = {probatio.Optional(ServiceField.SOURCE, default=REQUESTED
 _CLEAN: VolDictType = {probatio.Optional(ServiceField.CLEAN, default=False): cv.boolean}
 _ADDRESS: VolDictType = {probatio.Optional(ServiceField.ADDRESS): cv.string}
 _WAIT: VolDictType = {probatio.Optional(ServiceField.WAIT, default=False): cv.boolean}
-_FLASH_WAIT: VolDictType = {
+_WAIT_FOR_END: VolDictType = {
     **_WAIT,
+    probatio.Optional(ServiceField.RAISE_ON_FAILURE, default=True): cv.boolean,
+}
+_FLASH_WAIT: VolDictType = {
+    **_WAIT_FOR_END,
     probatio.Optional(ServiceField.FAIL_IF_PENDING): cv.boolean,
 }
 _JOB_ID: VolDictType = {probatio.Optional(ServiceField.JOB_ID): cv.string}
 
 _SUBMIT_FIELDS: dict[Operation, VolDictType] = {
     Operation.INSTALL: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_ADDRESS, **_FLASH_WAIT},
-    Operation.COMPILE: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_WAIT},
+    Operation.COMPILE: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_WAIT_FOR_END},
     Operation.UPLOAD: {**_TARGET, **_ADDRESS, **_FLASH_WAIT},
     Operation.CLEAN: {
         **_TARGET,
@@ -157,7 +163,10 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
     _refuse_running(coordinator, targets)
     jobs = [coordinator.submit(request, call.context) for request in requests]
     fail_if_pending: bool | None = call.data.get(ServiceField.FAIL_IF_PENDING)
-    if call.data[ServiceField.WAIT] or fail_if_pending:
+    if not call.data.get(ServiceField.RAISE_ON_FAILURE, True):
+        # The caller looks at the ends of the jobs, so it waits for them.
+        jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
+    elif call.data[ServiceField.WAIT] or fail_if_pending:
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
         _raise_if_failed(call.hass, jobs)
         if coordinator.settings.pending_is_error if fail_if_pending is None else fail_if_pending:
@@ -262,10 +271,17 @@ def _address(
 
 
 def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
-    """Return "auto" or a builder's id, for one of these, a pin or a label."""
+    """Return "auto" or a builder's id, for one of these, a pin, a label or a config entry's id."""
     given: str = call.data.get(ServiceField.SOURCE, REQUESTED_AUTO).strip()
     if given.lower() in (REQUESTED_AUTO, REQUESTED_LOCAL):
         return given.lower()
+    entry = call.hass.config_entries.async_get_entry(given)
+    if entry is not None and entry.domain == DOMAIN:
+        if not is_peer(entry):
+            return REQUESTED_LOCAL
+        peer = coordinator.peering.get(entry.entry_id)
+        # Refused by the coordinator if it is not loaded, by the name that people know.
+        return entry.title if peer is None else peer.builder.builder_id
     matching = [
         builder.builder_id
         for builder in coordinator.builders.builders

@@ -52,7 +52,9 @@ def triggers() -> Texts:
 
 @pytest.fixture(scope="module")
 def conditions() -> Texts:
-    return _described("conditions.yaml", condition_helper._CONDITIONS_DESCRIPTION_SCHEMA)
+    # Home Assistant 2026.10 has no module of descriptions there.
+    helper = getattr(condition_helper, "descriptions", condition_helper)
+    return _described("conditions.yaml", helper._CONDITIONS_DESCRIPTION_SCHEMA)
 
 
 def _described(name: str, schema: probatio.Schema) -> Texts:

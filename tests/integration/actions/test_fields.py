@@ -3,16 +3,19 @@
 from homeassistant.core import HomeAssistant
 import probatio
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.toolchain.versions import (
     VersionError,
 )
+from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import Operation, Source
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ...engine.jobs.fakes import ScriptedBuilder
 from ..conftest import NEWEST, Stage
+from ..peer_entries.entries import add_peer
 from .calling import (
     LAMP_ENTITY,
     PLUG_ENTITY,
@@ -160,6 +163,25 @@ async def test_a_builder_is_named_by_its_label_or_its_pin(
         assert response["jobs"][0]["source_label"] == "Big Box"
     assert len(peer.requests) == 2
     assert not stage.builder.requests
+
+
+async def test_a_builder_is_named_by_its_entry_which_the_editor_lists(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage, entry: MockConfigEntry
+) -> None:
+    peer = add_peer(hass)
+    assert await hass.config_entries.async_setup(peer.entry_id)
+    stage.peers.links[-1].become(LinkState.CONNECTED)
+    await hass.async_block_till_done()
+    for chosen, requested in ((peer, peer.unique_id), (entry, "local")):
+        response = await call(
+            hass, "compile", entity_id=PLUG_ENTITY, source=chosen.entry_id, wait=True
+        )
+        assert response["jobs"][0]["requested_source"] == requested
+
+    await hass.config_entries.async_unload(peer.entry_id)
+    error = await refused(hass, "compile", entity_id=PLUG_ENTITY, source=peer.entry_id)
+    assert error.translation_key == "unknown_source"
+    assert "attic" in str(error)
 
 
 async def test_an_unknown_builder_is_refused(hass: HomeAssistant, home: OffloadCoordinator) -> None:

@@ -20,7 +20,7 @@ from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
 from custom_components.esphome_offload.services import OffloadService
 
-from ...engine.jobs.fakes import Block, because, failing
+from ...engine.jobs.fakes import Block, because, failing, flash_failing
 from ..conftest import NEWEST, Stage
 from .calling import (
     LAMP_ENTITY,
@@ -185,6 +185,28 @@ async def test_with_wait_a_cancelled_job_is_raised_as_a_failure(
     await call(hass, "cancel", entity_id=PLUG_ENTITY)
     with pytest.raises(HomeAssistantError, match="plug: It was cancelled"):
         await waiting
+
+
+@pytest.mark.parametrize("action", ["install", "compile"])
+async def test_without_raising_the_end_of_every_job_is_the_answer(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage, action: str
+) -> None:
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "lamp.cpp:3: error: no")]
+    response = await call(hass, action, entity_id="all", raise_on_failure=False)
+    ends = {job["configuration"]: (job["status"], job["error"]) for job in response["jobs"]}
+    assert ends == {
+        "lamp.yaml": ("failed", str(because("lamp.cpp:3: error: no"))),
+        "plug.yaml": ("completed", None),
+    }
+
+
+async def test_an_upload_without_raising_answers_with_its_end(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    await call(hass, "compile", entity_id=PLUG_ENTITY, wait=True)
+    stage.flasher.script = [flash_failing(FailureReason.UPLOAD_REFUSED)]
+    response = await call(hass, "upload", entity_id=PLUG_ENTITY, raise_on_failure=False)
+    assert response["jobs"][0]["status"] == "failed"
 
 
 async def test_a_caller_that_goes_away_leaves_the_job_running(
