@@ -78,6 +78,7 @@ class Answer(TypedDict, total=False):
     leaked: bool
     node_name: str | None
     config_hash: int | None
+    warm: bool
     built_hash: int
     source_label: str
     firmware_sha256: str
@@ -230,6 +231,9 @@ class Offloader:
             time_zone=ZONE,
         )
         await self.services.flasher.flash(request, self.sink)
+        # It does without if such a Python cannot be started.
+        warm = self.services.processes._warm
+        self.answer["warm"] = warm is not None and bool(warm._warm)
 
     def command(self, *argv: str, rules: Rules | None = None) -> Command:
         return Command(argv=argv, cwd=Path("/data"), env={"PATH": os.defpath}, rules=rules)

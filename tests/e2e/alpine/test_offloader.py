@@ -51,6 +51,7 @@ async def test_a_builder_builds_for_it_and_it_flashes_the_device(
 ) -> None:
     assert answer["source_label"] == "workshop"
     assert answer["stages"][-1] == "uploading"
+    assert answer["warm"]
     assert device.firmware_sha256() == answer["firmware_sha256"]
     client = APIClient("127.0.0.1", device.api_port, None)
     await client.connect(login=True)

@@ -4,6 +4,7 @@ Home Assistant has one Python, but a toolchain may get any that ESPHome supports
 newer syntax and use no newer part of the standard library is checked by ruff and mypy.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 import shutil
@@ -19,6 +20,7 @@ from custom_components.esphome_offload.engine.build.launcher import landlock
 from custom_components.esphome_offload.engine.build.model import BuildRequest
 from custom_components.esphome_offload.engine.build.process.containment import Rules
 from custom_components.esphome_offload.engine.build.process.processes import Command, Processes
+from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.build.toolchain.uv import Uv
 from custom_components.esphome_offload.engine.devices.inspector import EsphomeInspector
@@ -99,15 +101,16 @@ class Bench:
     """A toolchain with the older Python, and a lamp."""
 
     layout: CacheLayout
+    warm: WarmPythons
     processes: Processes
     toolchains: Toolchains
     config_dir: Path
 
 
 @pytest.fixture
-async def bench(
-    older_python: Path, processes: Processes, tmp_path: Path, socket_enabled: None
-) -> Bench:
+async def bench(older_python: Path, tmp_path: Path, socket_enabled: None) -> AsyncIterator[Bench]:
+    warm = WarmPythons()
+    processes = Processes(warm=warm)
     layout = CacheLayout(CACHE / f"test-toolchains-{older_python.name}")
     layout.make()
     if not layout.uv_cache.is_symlink():
@@ -119,7 +122,8 @@ async def bench(
     toolchain = await toolchains.ensure(VERSION, lambda _lines: None)
     assert toolchain.python.resolve() == older_python.resolve()
     (tmp_path / LAMP).write_text(YAML)
-    return Bench(layout, processes, toolchains, tmp_path)
+    yield Bench(layout, warm, processes, toolchains, tmp_path)
+    await processes.aclose()
 
 
 # With 3.13 it is asked in tests/alpine.
@@ -146,3 +150,4 @@ async def test_esphome_there_answers_as_anywhere(bench: Bench, sink: Sink) -> No
     hashes = ConfigHashes(bench.layout, bench.processes, bench.toolchains)
     found = await hashes.calculate(LAMP, bench.config_dir, VERSION, "UTC")
     assert found is not None
+    assert bench.warm._warm, "it does without if such a Python cannot be started"
