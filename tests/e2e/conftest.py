@@ -37,7 +37,7 @@ def _group(item: pytest.Item) -> str:
     if item.path.parent.name == "several":
         return "several"
     if item.path.parent.name == "pair":
-        attacks = "attacks" in item.path.stem
+        attacks = item.path.stem in ("test_link_attacks", "test_tampering")
         return f"{'attacks' if attacks else 'pair'}, {item.callspec.params['opened']}"
     return "offloader" if "offloader" in item.fixturenames else item.path.stem
 
