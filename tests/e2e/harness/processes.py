@@ -168,6 +168,18 @@ def mentioning(text: str) -> dict[int, str]:
     return found
 
 
+def at_work(text: str) -> dict[int, str]:
+    """Return those of ``mentioning`` that a job has, or something in the background.
+
+    Not a Python that has ESPHome imported and waits for calls; its calls look the same.
+    """
+    found = mentioning(text)
+    warm = [pid for pid, command in found.items() if "launcher.warm" in command]
+    if len(warm) == 1:
+        del found[warm[0]]
+    return found
+
+
 def _environ(folder: Path) -> bytes:
     try:
         return (folder / "environ").read_bytes()

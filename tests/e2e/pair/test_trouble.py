@@ -14,7 +14,7 @@ from ..harness.client import Json
 from ..harness.faults import frozen, held_project, small_disk
 from ..harness.jobs import Job, follow, has, has_printed, in_stage, output, reach, submit
 from ..harness.pair import Pair
-from ..harness.processes import mentioning
+from ..harness.processes import at_work, mentioning
 from ..harness.relay import Relay
 from ..harness.scripted import Part, folder_in
 from ..harness.second_guest import second_guest_of
@@ -356,7 +356,7 @@ async def until_idle(pair: Pair[AnyBuilder]) -> None:
     places = (str(pair.offloader.instance.offload_cache), str(workspace_of(pair)))
 
     async def idle() -> bool:
-        return not any(mentioning(place) for place in places)
+        return not any(at_work(place) for place in places)
 
     await until(idle, "the end of all processes", SOON)
 
