@@ -160,7 +160,7 @@ def test_the_watchdog_asks_where_the_program_listens(config: dict[str, Any]) -> 
     assert config["watchdog"] == f"http://[HOST]:[PORT:{STANDALONE_PORT}]/health/live"
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("language", ["en", "de", "nl"])
 def test_every_option_is_explained(config: dict[str, Any], language: str) -> None:
     texts = load(APP / "translations" / f"{language}.yaml")
     TRANSLATIONS(texts)
