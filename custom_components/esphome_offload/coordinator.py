@@ -31,6 +31,7 @@ from .inventory.configuration_folder import FileChanges
 from .inventory.core_esphome import CoreEsphome
 from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import core_device_link
+from .inventory.failed_installs import FailedInstalls
 from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceInventory, OffloadDevice
@@ -113,6 +114,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             idle=lambda: not build_services.builder.slots.busy,
             in_use=self.queue.uses,
         )
+        self._failed_installs = FailedInstalls(hass, self.inventory)
         self._records = TargetRecords(
             hass,
             inventory=self.inventory,
@@ -169,12 +171,14 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             self.queue.release()
             await self.firmware.async_start()
             self._changes.start()
+            self._failed_installs.start()
 
     async def async_detach(self, entry: OffloadConfigEntry) -> None:
         """Hold the queue; running jobs go on unless the owner disabled the entry."""
         self.queue.hold()
         self.inventory.stop()
         self.versions.stop()
+        self._failed_installs.stop()
         await self._changes.async_stop()
         await self.firmware.async_stop()
         self._entry = None

@@ -16,10 +16,11 @@ from .engine.jobs.model import FirmwareJob, JobEvent
 from .engine.reason import Reason
 from .engine.target import TargetId, moved
 from .engine.text import without_markup
-from .reasons import reason_text
+from .reasons import outcome_text, reason_text
 
 _ALTERED: Final = "firmware_altered"
 _ROLLED_BACK: Final = "rolled_back"
+_INSTALL_FAILED: Final = "install_failed"
 _FOLDER_MISSING: Final = "folder_missing"
 _UNREADABLE: Final = "configuration_unreadable"
 _AMBIGUOUS: Final = "device_ambiguous"
@@ -27,12 +28,24 @@ _CHOOSE_DEVICE: Final = "choose_device"
 _LENDING_IMPOSSIBLE: Final = "lending_impossible"
 _WRONG_CODES: Final = "pairing_wrong_codes"
 _PEER_INCOMPATIBLE: Final = "peer_incompatible"
+_BUILDER_UNREACHABLE: Final = "builder_unreachable"
+
+type _Data = dict[str, str | int | float | None]
 
 
 @callback
 def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) -> None:
-    """Create or delete the repair about the firmware of a job that has ended."""
+    """Create or delete the repairs about the firmware of a job that has ended."""
     target = job.request.target
+    if job.request.operation.flashes:
+        if event is JobEvent.COMPLETED:
+            async_delete_install_failed(hass, target)
+        # The other two have a repair of their own.
+        elif event is JobEvent.FAILED and job.outcome.failure_reason not in (
+            FailureReason.INTEGRITY,
+            FailureReason.ROLLED_BACK,
+        ):
+            _create_install_failed(hass, job)
     if event is JobEvent.COMPLETED:
         # Cleaning brings no firmware.
         if job.request.operation is not Operation.CLEAN:
@@ -66,13 +79,49 @@ def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) 
     )
 
 
+def _create_install_failed(hass: HomeAssistant, job: FirmwareJob) -> None:
+    fingerprint = job.attempts[-1].fingerprint if job.attempts else job.fingerprint
+    _create_of_target(
+        hass,
+        job.request.target,
+        translation_key=_INSTALL_FAILED,
+        data={
+            "target": job.request.target,
+            "job_id": job.job_id,
+            "fingerprint": fingerprint or job.fingerprint,
+        },
+        device=job.request.device_name,
+        version=job.request.esphome_version,
+        error=outcome_text(hass, job),
+    )
+
+
+@callback
+def async_failed_installs(hass: HomeAssistant) -> dict[TargetId, str]:
+    """Return what the configurations were like, of targets with a repair that one failed."""
+    return {
+        target: fingerprint
+        for issue, key, target in _of_targets(hass)
+        if key == _INSTALL_FAILED
+        and issue.data is not None
+        and isinstance(fingerprint := issue.data.get("fingerprint"), str)
+    }
+
+
+@callback
+def async_delete_install_failed(hass: HomeAssistant, target: TargetId) -> None:
+    """Delete the repair that an installation failed."""
+    ir.async_delete_issue(hass, DOMAIN, f"{_INSTALL_FAILED}_{target}")
+
+
 @callback
 def async_rename(hass: HomeAssistant, old: TargetId, new: TargetId) -> None:
     """Keep the repairs about the firmware of a target that is called otherwise now."""
     for issue, key, target in _of_targets(hass):
         if (now := moved(target, old, new)) != target:
             placeholders = issue.translation_placeholders or {}
-            _create_of_target(hass, now, translation_key=key, **placeholders)
+            data = None if issue.data is None else {**issue.data, "target": now}
+            _create_of_target(hass, now, translation_key=key, data=data, **placeholders)
             ir.async_delete_issue(hass, DOMAIN, issue.issue_id)
 
 
@@ -91,7 +140,7 @@ def _of_targets(hass: HomeAssistant) -> list[tuple[ir.IssueEntry, str, TargetId]
     return [
         (issue, key, TargetId(issue.issue_id.removeprefix(f"{key}_")))
         for issue in ir.async_get(hass).issues.values()
-        for key in (_ALTERED, _ROLLED_BACK)
+        for key in (_ALTERED, _ROLLED_BACK, _INSTALL_FAILED)
         if issue.domain == DOMAIN and issue.issue_id.startswith(f"{key}_")
     ]
 
@@ -157,7 +206,7 @@ def async_set_ambiguous(
             hass,
             f"{_AMBIGUOUS}_{target}",
             translation_key=_CHOOSE_DEVICE if device.can_choose else _AMBIGUOUS,
-            choose_for=target if device.can_choose else None,
+            data={"target": target} if device.can_choose else None,
             file=device.file,
             device=device.name,
             rivals=", ".join(device.rivals),
@@ -211,8 +260,30 @@ def async_delete_peer_incompatible(hass: HomeAssistant, entry_id: str) -> None:
     ir.async_delete_issue(hass, DOMAIN, f"{_PEER_INCOMPATIBLE}_{entry_id}")
 
 
+@callback
+def async_create_builder_unreachable(hass: HomeAssistant, entry_id: str, label: str) -> None:
+    """Create the repair that a builder has not been reachable for long."""
+    _create_issue(
+        hass,
+        f"{_BUILDER_UNREACHABLE}_{entry_id}",
+        translation_key=_BUILDER_UNREACHABLE,
+        label=label,
+    )
+
+
+@callback
+def async_delete_builder_unreachable(hass: HomeAssistant, entry_id: str) -> None:
+    """Delete it."""
+    ir.async_delete_issue(hass, DOMAIN, f"{_BUILDER_UNREACHABLE}_{entry_id}")
+
+
 def _create_of_target(
-    hass: HomeAssistant, target: TargetId, *, translation_key: str, **placeholders: str
+    hass: HomeAssistant,
+    target: TargetId,
+    *,
+    translation_key: str,
+    data: _Data | None = None,
+    **placeholders: str,
 ) -> None:
     _create_issue(
         hass,
@@ -221,6 +292,7 @@ def _create_of_target(
         translation_key=translation_key,
         # It may happen while nobody looks.
         is_persistent=True,
+        data=data,
         **placeholders,
     )
 
@@ -232,16 +304,16 @@ def _create_issue(
     translation_key: str,
     severity: ir.IssueSeverity = ir.IssueSeverity.WARNING,
     is_persistent: bool = False,
-    choose_for: str | None = None,
+    data: _Data | None = None,
     **placeholders: str,
 ) -> None:
     ir.async_create_issue(
         hass,
         DOMAIN,
         issue_id,
-        # The dialog is in repairs.py.
-        is_fixable=choose_for is not None,
-        data=None if choose_for is None else {"target": choose_for},
+        # The dialogs are in repairs.py, and have to know what for.
+        is_fixable=data is not None,
+        data=data,
         is_persistent=is_persistent,
         severity=severity,
         translation_key=translation_key,

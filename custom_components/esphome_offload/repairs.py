@@ -1,7 +1,12 @@
-"""The repairs that a person can decide: which device a configuration is for."""
+"""The repairs with a dialog: which device a configuration is for, an installation that failed."""
+
+from abc import abstractmethod
+from typing import override
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.selector import (
     SelectOptionDict,
     SelectSelector,
@@ -10,9 +15,13 @@ from homeassistant.helpers.selector import (
 )
 import probatio
 
+from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR
+from .engine.const import Operation
 from .engine.target import TargetId, configuration_of
 from .inventory.choices import NO_DEVICE
+from .job_payload import RequestOptions
+from .page import PAGE_URL
 
 _DEVICE = "device"
 
@@ -20,17 +29,81 @@ _DEVICE = "device"
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
-    """Return the dialog of the only repair that has one."""
-    return ChooseDeviceFlow(TargetId(str((data or {})["target"])))
+    """Return the dialog of a repair."""
+    data = data or {}
+    target = TargetId(str(data["target"]))
+    if (job_id := data.get("job_id")) is not None:
+        return RetryFlow(target, str(job_id))
+    return ChooseDeviceFlow(target)
 
 
-class ChooseDeviceFlow(RepairsFlow):
+class _OffloadRepair(RepairsFlow):
+    """A dialog with one form."""
+
+    async def async_step_init(self, _issue: dict[str, str] | None = None) -> RepairsFlowResult:
+        """Show the form; this step itself is called with what Home Assistant knows of the repair."""
+        return await self.async_step_confirm()
+
+    @abstractmethod
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Show the form, or do what was entered."""
+
+
+class RetryFlow(_OffloadRepair):
+    """Says where the log of an installation that failed is, and does it once more."""
+
+    def __init__(self, target: TargetId, job_id: str) -> None:
+        self._target = target
+        self._job_id = job_id
+
+    @override
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Ask whether to try again."""
+        if user_input is not None:
+            try:
+                await self._async_retry()
+            except ServiceValidationError as err:
+                return self.async_abort(
+                    reason="refused", description_placeholders={"error": str(err)}
+                )
+            return self.async_create_entry(data={})
+        issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
+        placeholders = {} if issue is None else issue.translation_placeholders or {}
+        return self.async_show_form(
+            step_id="confirm",
+            data_schema=probatio.Schema({}),
+            description_placeholders={**placeholders, "log": f"/{PAGE_URL}/job/{self._job_id}"},
+        )
+
+    async def _async_retry(self) -> None:
+        coordinator = self.hass.data[DATA_COORDINATOR]
+        job = coordinator.queue.get(self._job_id)
+        if job is None:  # it was long ago
+            await coordinator.async_submit(self._target, Operation.INSTALL)
+            return
+        request = job.request
+        options = RequestOptions(
+            source=request.requested_source, clean=request.clean, address=request.address
+        )
+        if request.operation.builds:
+            options["version"] = request.esphome_version
+        await coordinator.async_submit(self._target, request.operation, **options)
+
+
+class ChooseDeviceFlow(_OffloadRepair):
     """Lets a person choose the device of a target; remembered until another is chosen."""
 
     def __init__(self, target: TargetId) -> None:
         self._target = target
 
-    async def async_step_init(self, user_input: dict[str, str] | None = None) -> RepairsFlowResult:
+    @override
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
         """Show the devices that it could be for."""
         inventory = self.hass.data[DATA_COORDINATOR].inventory
         if user_input is not None:
@@ -52,7 +125,7 @@ class ChooseDeviceFlow(RepairsFlow):
             )
         )
         return self.async_show_form(
-            step_id="init",
+            step_id="confirm",
             data_schema=probatio.Schema({probatio.Required(_DEVICE): selector}),
             description_placeholders={"file": configuration_of(self._target)},
         )

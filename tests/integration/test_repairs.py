@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from homeassistant.components.repairs import RepairsFlow
+from homeassistant.components.repairs import RepairsFlowResult
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -16,7 +17,6 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, OffloadCoordinator
 from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
-from custom_components.esphome_offload.repairs import async_create_fix_flow
 
 from .conftest import LAMP, Pass, Stage
 
@@ -45,12 +45,22 @@ def unclear(hass: HomeAssistant) -> dict[str, bool]:
     }
 
 
-async def dialog(hass: HomeAssistant, file: str) -> RepairsFlow:
-    issue = ir.async_get(hass).async_get_issue(DOMAIN, f"device_ambiguous_{file}")
-    assert issue is not None
-    flow = await async_create_fix_flow(hass, issue.issue_id, issue.data)
-    flow.hass, flow.handler, flow.flow_id = hass, DOMAIN, "flow"
-    return flow
+async def dialog(hass: HomeAssistant, file: str) -> RepairsFlowResult:
+    """Return the form of a repair, as Home Assistant starts it."""
+    assert await async_setup_component(hass, "repairs", {})
+    form: RepairsFlowResult = await hass.data["repairs"]["flow_manager"].async_init(
+        DOMAIN, context={"issue_id": f"device_ambiguous_{file}"}
+    )
+    assert form["type"] is FlowResultType.FORM
+    return form
+
+
+async def choose(hass: HomeAssistant, file: str, device: str) -> None:
+    form = await dialog(hass, file)
+    done = await hass.data["repairs"]["flow_manager"].async_configure(
+        form["flow_id"], {"device": device}
+    )
+    assert done["type"] is FlowResultType.CREATE_ENTRY
 
 
 async def test_one_of_two_devices_of_a_name_is_chosen_and_remembered(
@@ -62,14 +72,12 @@ async def test_one_of_two_devices_of_a_name_is_chosen_and_remembered(
     entry: MockConfigEntry,
 ) -> None:
     assert unclear(hass) == {"lamp.yaml": True}
-    flow = await dialog(hass, "lamp.yaml")
-    form = await flow.async_step_init()
-    assert form["type"] is FlowResultType.FORM
+    form = await dialog(hass, "lamp.yaml")
     (selector,) = form["data_schema"].schema.values()
     assert [option["value"] for option in selector.config["options"]] == [*MACS, "none"]
 
     chosen = "aa:bb:cc:00:00:02"
-    assert (await flow.async_step_init({"device": chosen}))["type"] is FlowResultType.CREATE_ENTRY
+    await choose(hass, "lamp.yaml", chosen)
 
     def device() -> str | None:
         core = coordinator.devices["lamp.yaml"].core
@@ -100,7 +108,7 @@ async def test_the_other_device_is_never_taken_for_a_chosen_one_that_is_gone(
     hass: HomeAssistant, lamps: None, coordinator: OffloadCoordinator, pass_time: Pass
 ) -> None:
     chosen, other = MACS
-    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": chosen})
+    await choose(hass, "lamp.yaml", chosen)
     core = coordinator.devices["lamp.yaml"].core
     assert core is not None
     await hass.config_entries.async_remove(core.entry_id)
@@ -117,7 +125,7 @@ async def test_a_choice_is_for_the_node_name_that_the_configuration_had(
     config_dir: Path,
     pass_time: Pass,
 ) -> None:
-    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": next(iter(MACS))})
+    await choose(hass, "lamp.yaml", next(iter(MACS)))
     (config_dir / "lamp.yaml").write_text(LAMP.replace("lamp", "desk"))
     await pass_time(31)
     assert coordinator.devices["lamp.yaml"].core is None
@@ -129,7 +137,7 @@ async def test_a_device_can_be_chosen_again(
     options = hass.config_entries.options
     menu = await options.async_init(entry.entry_id)
     assert "choices" not in menu["menu_options"]
-    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": "none"})
+    await choose(hass, "lamp.yaml", "none")
     assert unclear(hass) == {}
 
     menu = await options.async_init(entry.entry_id)
@@ -145,7 +153,7 @@ async def test_a_device_can_be_chosen_again(
 async def test_nothing_is_chosen_again_while_the_integration_is_not_loaded(
     hass: HomeAssistant, lamps: None, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
-    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": "none"})
+    await choose(hass, "lamp.yaml", "none")
     options = hass.config_entries.options
     menu = await options.async_init(entry.entry_id)
     del hass.data[DATA_COORDINATOR]
@@ -228,9 +236,9 @@ async def test_a_copy_can_be_for_none(
     await pass_time(31)
     assert unclear(hass) == {"lamp.yaml": True, "lamp-old.yaml": True}
 
-    await (await dialog(hass, "lamp-old.yaml")).async_step_init({"device": "none"})
+    await choose(hass, "lamp-old.yaml", "none")
     assert unclear(hass) == {"lamp.yaml": True}
-    await (await dialog(hass, "lamp.yaml")).async_step_init({"device": mac})
+    await choose(hass, "lamp.yaml", mac)
 
     assert unclear(hass) == {}
     assert coordinator.devices["lamp.yaml"].core is not None

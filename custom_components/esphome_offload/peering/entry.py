@@ -74,7 +74,8 @@ class PeerSettings:
 class Peer:
     """A paired builder and the connection to it.
 
-    ``reported_down``: the log says that it is not connected.
+    ``reported_down``: the log says that it is not connected. ``end_absence`` stops the timer that
+    runs while it is not.
     """
 
     entry: PeerConfigEntry
@@ -83,6 +84,7 @@ class Peer:
     builder: Builder
     unregister: Callable[[], None]
     reported_down: bool = False
+    end_absence: CALLBACK_TYPE | None = None
 
     @callback
     def async_add_listener(

@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import datetime, timedelta
 import logging
 from typing import Final
 
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HassJob, HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed, ConfigEntryError
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
+from homeassistant.helpers.event import async_call_later
 
 from ..const import DOMAIN
 from ..engine.build.services import BuildServices
@@ -21,7 +23,12 @@ from ..engine.protocol.channel import ChannelClosed
 from ..engine.protocol.errors import ProtocolError
 from ..engine.protocol.identity import IdentityError
 from ..engine.reason import Reason, ReasonKey
-from ..issues import async_delete_peer_incompatible, async_set_peer_incompatible
+from ..issues import (
+    async_create_builder_unreachable,
+    async_delete_builder_unreachable,
+    async_delete_peer_incompatible,
+    async_set_peer_incompatible,
+)
 from ..reasons import reason_text
 from .caller import async_get_caller
 from .entity import async_update_device
@@ -31,6 +38,7 @@ _LOGGER = logging.getLogger(__name__)
 
 START_GRACE: Final = 20.0
 """Seconds after a start that a job waits for a peer to connect, rather than be built here."""
+_LONG_ABSENCE: Final = timedelta(days=1)
 _UNPAIR_TIMEOUT: Final = 10.0
 """Seconds; a person waits for this in a dialog."""
 
@@ -110,6 +118,7 @@ class Peering:
         peer = Peer(entry, settings, link, builder, self._pool.register(builder))
         self._peers[entry.entry_id] = peer
         link.subscribe(lambda: self._link_changed(peer))
+        self._follow_absence(peer)
         await link.start()
         return peer
 
@@ -118,6 +127,7 @@ class Peering:
         peer = self._peers.pop(entry_id, None)
         if peer is not None:
             peer.unregister()
+            self._end_absence(peer)
             await peer.link.stop()
             async_delete_peer_incompatible(self._hass, entry_id)
 
@@ -212,6 +222,7 @@ class Peering:
         if self._peers.get(entry.entry_id) is not peer:
             return
         _log_availability(peer)
+        self._follow_absence(peer)
         if link.state is LinkState.REFUSED:
             entry.async_start_reauth(self._hass)
         if link.state is LinkState.INCOMPATIBLE:
@@ -223,6 +234,34 @@ class Peering:
             # Nothing needs to be done any more.
             for flow in entry.async_get_active_flows(self._hass, {SOURCE_REAUTH}):
                 self._hass.config_entries.flow.async_abort(flow["flow_id"])
+
+    @callback
+    def _follow_absence(self, peer: Peer) -> None:
+        """Create a repair when a peer is away for a day, and delete it when it is back."""
+        if peer.link.connected:
+            self._end_absence(peer)
+            return
+        if peer.end_absence is not None:
+            return
+
+        @callback
+        def too_long(_now: datetime) -> None:
+            # Of one that refuses this instance, or is incompatible, Home Assistant says so already.
+            if peer.link.state is LinkState.CONNECTING:
+                async_create_builder_unreachable(
+                    self._hass, peer.entry.entry_id, peer.settings.label
+                )
+
+        peer.end_absence = async_call_later(
+            self._hass, _LONG_ABSENCE, HassJob(too_long, cancel_on_shutdown=True)
+        )
+
+    @callback
+    def _end_absence(self, peer: Peer) -> None:
+        if peer.end_absence is not None:
+            peer.end_absence()
+            peer.end_absence = None
+        async_delete_builder_unreachable(self._hass, peer.entry.entry_id)
 
 
 def _log_availability(peer: Peer) -> None:

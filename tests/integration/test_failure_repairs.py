@@ -1,0 +1,221 @@
+"""Repairs about installations that failed, and about builders that are away for long."""
+
+from pathlib import Path
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.setup import async_setup_component
+import pytest
+
+from custom_components.esphome_offload import issues
+from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.client.link import LinkState
+from custom_components.esphome_offload.engine.const import (
+    FailureReason,
+    JobStatus,
+    Operation,
+)
+from custom_components.esphome_offload.engine.reason import ReasonKey
+
+from ..engine.jobs.fakes import failing, flash_failing
+from .conftest import LAMP, Pass, Stage
+from .peer_entries.entries import add_peer
+from .test_device_entities import run
+
+FAILED = "install_failed_lamp.yaml"
+DAY = 24 * 60 * 60
+
+
+@pytest.fixture
+async def failed(hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage) -> str:
+    """Return the id of an installation that failed."""
+    assert await async_setup_component(hass, "repairs", {})
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "main.cpp:7: error")]
+    await run(hass, coordinator)
+    return coordinator.queue.jobs()[-1].job_id
+
+
+def repair(hass: HomeAssistant, issue_id: str = FAILED) -> ir.IssueEntry | None:
+    return ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+
+
+async def dialog(hass: HomeAssistant) -> tuple[Any, Any]:
+    """Return the manager of the dialogs, and the first form of the repair's."""
+    manager = hass.data["repairs"]["flow_manager"]
+    form = await manager.async_init(DOMAIN, context={"issue_id": FAILED})
+    assert form["type"] is FlowResultType.FORM
+    return manager, form
+
+
+class TestFailedInstallation:
+    async def test_it_is_named_with_its_reason_until_the_next_success(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, failed: str
+    ) -> None:
+        issue = repair(hass)
+        assert issue is not None
+        assert issue.is_fixable
+        assert issue.is_persistent
+        assert issue.translation_placeholders is not None
+        assert issue.translation_placeholders["device"] == "lamp"
+        assert "main.cpp:7" in issue.translation_placeholders["error"]
+
+        await run(hass, coordinator, Operation.COMPILE)
+        assert repair(hass) is not None, "nothing was installed"
+        await run(hass, coordinator)
+        assert repair(hass) is None
+
+    async def test_its_dialog_says_where_the_log_is_and_tries_again(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, failed: str
+    ) -> None:
+        manager, form = await dialog(hass)
+        assert form["description_placeholders"]["log"] == f"/esphome-offload/job/{failed}"
+        assert form["description_placeholders"]["device"] == "lamp"
+        done = await manager.async_configure(form["flow_id"], {})
+        assert done["type"] is FlowResultType.CREATE_ENTRY
+        assert repair(hass) is None
+        again = coordinator.queue.jobs()[-1]
+        assert again.job_id != failed
+        before = coordinator.queue.get(failed)
+        assert before is not None
+        assert again.request.same_work(before.request)
+        assert (await coordinator.async_wait(again)).status is JobStatus.COMPLETED
+
+    async def test_an_upload_that_failed_is_an_upload_again(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+    ) -> None:
+        assert await async_setup_component(hass, "repairs", {})
+        await run(hass, coordinator, Operation.COMPILE)
+        stage.flasher.script = [flash_failing(FailureReason.UPLOAD_REFUSED)]
+        await run(hass, coordinator, Operation.UPLOAD)
+        manager, form = await dialog(hass)
+        await manager.async_configure(form["flow_id"], {})
+        again = coordinator.queue.jobs()[-1]
+        assert again.request.operation is Operation.UPLOAD
+        assert (await coordinator.async_wait(again)).status is JobStatus.COMPLETED
+
+    async def test_a_job_that_is_not_known_any_more_is_an_installation_again(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        failed: str,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        manager, form = await dialog(hass)
+        monkeypatch.setattr(coordinator.queue, "get", lambda _job_id: None)
+        await manager.async_configure(form["flow_id"], {})
+        again = coordinator.queue.jobs()[-1]
+        assert again.job_id != failed
+        assert again.request.operation is Operation.INSTALL
+        monkeypatch.undo()
+        await coordinator.async_wait(again)
+
+    async def test_it_stays_when_it_cannot_be_tried_again_now(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, failed: str
+    ) -> None:
+        manager, form = await dialog(hass)
+        job, block = await stage.start_blocked(coordinator)
+        refused = await manager.async_configure(form["flow_id"], {})
+        assert (refused["type"], refused["reason"]) == (FlowResultType.ABORT, "refused")
+        assert "lamp" in refused["description_placeholders"]["error"]
+        assert repair(hass) is not None
+        block.release.set()
+        await coordinator.async_wait(job)
+
+    async def test_it_goes_when_the_configuration_changes(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        failed: str,
+    ) -> None:
+        await pass_time(31)
+        await pass_time(62)
+        assert repair(hass) is not None
+        (config_dir / "lamp.yaml").write_text(f"{LAMP}\n# mended\n")
+        await pass_time(93)
+        await pass_time(124)
+        assert repair(hass) is None
+
+    async def test_it_is_renamed_with_its_configuration(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        failed: str,
+    ) -> None:
+        (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
+        await pass_time(31)
+        assert repair(hass) is None
+        issue = repair(hass, "install_failed_desk.yaml")
+        assert issue is not None
+        assert issue.data is not None
+        assert issue.data["target"] == "desk.yaml"
+        assert issue.data["job_id"] == failed
+
+    async def test_what_has_a_repair_of_its_own_has_no_second_one(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+    ) -> None:
+        for reason in (FailureReason.INTEGRITY, FailureReason.ROLLED_BACK):
+            stage.flasher.script = [flash_failing(reason)]
+            await run(hass, coordinator)
+            last = coordinator.queue.last("lamp.yaml")
+            assert last is not None
+            assert last.outcome.failure_reason is reason
+            assert repair(hass) is None
+
+    async def test_a_compilation_that_fails_is_no_installation(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+    ) -> None:
+        stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+        await run(hass, coordinator, Operation.COMPILE)
+        assert repair(hass) is None
+        assert issues.async_failed_installs(hass) == {}
+
+
+class TestUnreachableBuilder:
+    async def test_one_that_is_away_for_a_day_is_named_until_it_is_back(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        stage: Stage,
+        pass_time: Pass,
+    ) -> None:
+        peer = add_peer(hass)
+        assert await hass.config_entries.async_setup(peer.entry_id)
+        link = stage.peers.links[-1]
+        link.become(LinkState.CONNECTED)
+        link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
+        issue_id = f"builder_unreachable_{peer.entry_id}"
+        await pass_time(DAY - 60)
+        assert repair(hass, issue_id) is None
+        await pass_time(DAY + 60)
+        issue = repair(hass, issue_id)
+        assert issue is not None
+        assert issue.translation_placeholders == {"label": "attic"}
+        link.become(LinkState.CONNECTED)
+        assert repair(hass, issue_id) is None
+
+    async def test_one_that_came_back_meanwhile_or_is_not_loaded_is_not_named(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        stage: Stage,
+        pass_time: Pass,
+    ) -> None:
+        back, unloaded, refusing = (add_peer(hass, label) for label in ("a", "b", "c"))
+        stage.peers.reachable = False
+        for peer in (back, unloaded, refusing):
+            await hass.config_entries.async_setup(peer.entry_id)
+        await hass.async_block_till_done()
+        links = {link.label: link for link in stage.peers.links}
+        links["a"].become(LinkState.CONNECTED)
+        await hass.config_entries.async_unload(unloaded.entry_id)
+        links["c"].become(LinkState.REFUSED, ReasonKey.PEER_FORGOT)
+        await pass_time(DAY + 60)
+        for peer in (back, unloaded, refusing):
+            assert repair(hass, f"builder_unreachable_{peer.entry_id}") is None
