@@ -10,6 +10,7 @@ from homeassistant.components.logbook import (
 from homeassistant.core import Event, HomeAssistant, callback
 
 from .const import DOMAIN
+from .engine.const import FailureReason
 from .engine.jobs.model import JobEvent
 from .events import EVENT_JOB
 from .job_payload import JobEventPayload
@@ -29,9 +30,10 @@ def async_describe_events(
         @callback
         def describe(event: Event[JobEventPayload]) -> dict[str, str | None]:
             job = event.data
+            superseded = job["failure_reason"] == FailureReason.SUPERSEDED
             message = common_text(
                 hass,
-                f"logbook_{ending}",
+                f"logbook_{FailureReason.SUPERSEDED if superseded else ending}",
                 operation=common_text(hass, f"operation_{job['operation']}"),
                 version=job["esphome_version"],
                 error=job["error"] or "",

@@ -12,6 +12,7 @@ from custom_components.esphome_offload.engine.const import FailureReason, Operat
 
 from ..engine.jobs.fakes import because, failing
 from .conftest import NEWEST, Stage
+from .test_devices import core_device
 
 KEYS = {
     "job_id",
@@ -131,3 +132,24 @@ async def test_the_logbook_tells_how_a_job_ended(
     ]
     assert {entry["name"] for entry in told} == {"lamp"}
     assert {entry["entity_id"] for entry in told} == {"update.desk_lamp_esphome"}
+
+
+async def test_the_logbook_tells_what_was_replaced_from_what_was_cancelled(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, heard: list[Event]
+) -> None:
+    describe = {}
+    logbook.async_describe_events(
+        hass, lambda domain, event_type, function: describe.update({event_type: function})
+    )
+    core_device(hass, available=False)
+    for clean in (False, True):
+        job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL, clean=clean)
+        await coordinator.async_wait(job)
+    await coordinator.async_cancel(job.job_id)
+    await hass.async_block_till_done()
+
+    told = [describe[event.event_type](event) for event in heard if event.event_type in describe]
+    assert [entry["message"] for entry in told] == [
+        f"Installation of ESPHome {NEWEST} was replaced by a newer job",
+        f"Installation of ESPHome {NEWEST} was cancelled",
+    ]

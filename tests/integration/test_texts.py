@@ -157,7 +157,7 @@ def test_every_common_text_is_used_and_the_reverse(texts: Texts) -> None:
     composed = {
         *(f"operation_{each}" for each in Operation),
         *(f"stage_{each}" for each in (*Stage, JobStatus.QUEUED)),
-        *(f"logbook_{each}" for each in ("completed", "failed", "cancelled")),
+        *(f"logbook_{each}" for each in ("completed", "failed", "cancelled", "superseded")),
     }
     users = ("config_flow.py", "flows/several.py", "update.py", "system_health.py")
     written = set().union(*(literals(ROOT / name) for name in users))
