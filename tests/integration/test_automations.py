@@ -6,10 +6,12 @@ from typing import Any
 from homeassistant.core import HomeAssistant, ServiceCall
 from homeassistant.helpers import (
     area_registry as ar,
+    condition,
     device_registry as dr,
     entity_registry as er,
     floor_registry as fr,
     label_registry as lr,
+    trigger,
 )
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
@@ -46,9 +48,9 @@ async def automation(hass: HomeAssistant, **config: Any) -> list[ServiceCall]:
 
 
 async def triggered(
-    hass: HomeAssistant, trigger: str, target: dict[str, Any], **options: Any
+    hass: HomeAssistant, key: str, target: dict[str, Any], **options: Any
 ) -> list[ServiceCall]:
-    config = {"trigger": f"esphome_offload.{trigger}", "target": target, "options": options}
+    config = {"trigger": f"esphome_offload.{key}", "target": target, "options": options}
     return await automation(hass, triggers=[config])
 
 
@@ -126,7 +128,7 @@ async def test_a_device_that_is_waited_for_triggers_after_the_time_that_was_chos
 
 
 @pytest.mark.parametrize(
-    ("trigger", "states"),
+    ("key", "states"),
     [
         ("builder_available", (LinkState.CONNECTED,)),
         ("builder_unavailable", (LinkState.CONNECTED, LinkState.CONNECTING)),
@@ -136,7 +138,7 @@ async def test_a_builder_that_comes_or_goes_triggers(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     stage: Stage,
-    trigger: str,
+    key: str,
     states: tuple[LinkState, ...],
 ) -> None:
     peer = add_peer(hass)
@@ -146,7 +148,7 @@ async def test_a_builder_that_comes_or_goes_triggers(
     link.become(LinkState.CONNECTING)
     await hass.async_block_till_done()
     (sensor,) = hass.states.async_entity_ids("binary_sensor")
-    calls = await triggered(hass, trigger, {"entity_id": sensor})
+    calls = await triggered(hass, key, {"entity_id": sensor})
     for state in states:
         assert not calls
         link.become(state)
@@ -173,12 +175,10 @@ async def test_entities_of_others_do_not_trigger(
 async def test_the_condition_passes_while_an_installation_goes_on(
     hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
 ) -> None:
-    condition = {"condition": "esphome_offload.is_installing", "target": LAMP}
-    trigger = {"trigger": "event", "event_type": "ask"}
     calls = await automation(
         hass,
-        triggers=[trigger],
-        conditions=[condition],
+        triggers=[{"trigger": "event", "event_type": "ask"}],
+        conditions=[{"condition": "esphome_offload.is_installing", "target": LAMP}],
         actions=[{"action": "test.automation"}],
     )
 
@@ -203,3 +203,25 @@ async def test_the_condition_passes_while_an_installation_goes_on(
     waiting = coordinator.queue.active("lamp.yaml")
     assert waiting is not None
     await coordinator.async_cancel(waiting.job_id)
+
+
+async def test_home_assistant_offers_them_with_what_can_be_chosen(
+    hass: HomeAssistant, coordinator: OffloadCoordinator
+) -> None:
+    assert await async_setup_component(hass, "automation", {})
+    await hass.async_block_till_done()
+    triggers = await trigger.async_get_all_descriptions(hass)
+    conditions = await condition.async_get_all_descriptions(hass)
+    ours = {key for key in (*triggers, *conditions) if key.startswith("esphome_offload.")}
+    assert ours == {
+        "esphome_offload.builder_available",
+        "esphome_offload.builder_unavailable",
+        "esphome_offload.install_failed",
+        "esphome_offload.install_finished",
+        "esphome_offload.is_installing",
+        "esphome_offload.waiting_for_device",
+    }
+    finished = triggers["esphome_offload.install_finished"]
+    assert finished is not None
+    assert set(finished["fields"]) == {"outcomes"}
+    assert finished["target"]["entity"][0]["integration"] == "esphome_offload"
