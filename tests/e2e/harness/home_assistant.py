@@ -34,6 +34,9 @@ class HomeAssistant:
         self._client = await self.instance.client()
         # It answers requests before its integrations are set up.
         await until(self._client.running, "all integrations of Home Assistant")
+        components = (await self._client.call("get_config"))["components"]
+        if missing := set(self.instance.added).difference(components):
+            raise ProcessFailedError(f"{missing} did not load:\n{self.instance.log}")
 
     async def set_up_with(self, config_dir: str) -> None:
         """Add "this instance" through its config flow."""

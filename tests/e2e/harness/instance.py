@@ -52,6 +52,8 @@ class Instance:
         self.port = 0
         self._name = name
         self._discoverable = discoverable
+        self.added: list[str] = []
+        """The names of the components that were added."""
         self._child: Child | None = None
 
     @property
@@ -110,6 +112,7 @@ class Instance:
     def add_component(self, component: Path) -> None:
         """Have it load another custom component, which needs no configuration."""
         self._link(component)
+        self.added.append(component.name)
         with (self.config / "configuration.yaml").open("a") as configuration:
             configuration.write(f"{component.name}:\n")
 

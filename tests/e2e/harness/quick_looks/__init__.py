@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.typing import ConfigType
 
 from custom_components.esphome_offload.engine.jobs import verifying
-from custom_components.esphome_offload.inventory import configuration_changes, tracker
+from custom_components.esphome_offload.inventory import configuration_changes, configuration_folder
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
 
 DOMAIN = "quick_looks"
@@ -18,7 +18,7 @@ DOMAIN = "quick_looks"
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     """Shorten intervals and time limits; the latter also of what is set up already."""
     for module, name, value in (
-        (tracker, "_SCAN_INTERVAL", timedelta(seconds=3)),
+        (configuration_folder, "_SCAN_INTERVAL", timedelta(seconds=3)),
         (configuration_changes, "_INTERVAL", timedelta(seconds=3)),
         (verifying, "ANNOUNCED_WITHIN", 5.0),
     ):
