@@ -49,7 +49,7 @@ async def home_assistant() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-@pytest.mark.parametrize("path", ["", "page.css", "page.js", "status", "pairing"])
+@pytest.mark.parametrize("path", ["", "page.css", "page.js", "texts.js", "status", "pairing"])
 async def test_the_page_is_for_home_assistant_alone(
     url: str, home_assistant: aiohttp.ClientSession, http: aiohttp.ClientSession, path: str
 ) -> None:
@@ -125,6 +125,32 @@ def test_texts_of_guests_are_never_read_as_html() -> None:
 def test_the_page_works_below_any_path() -> None:
     """Home Assistant serves it below a path that has a token in it."""
     html, script = (PAGE / "index.html").read_text(), (PAGE / "page.js").read_text()
-    assert re.findall(r'(?:href|src)="([^"]*)"', html) == ["page.css", "page.js"]
+    assert re.findall(r'(?:href|src)="([^"]*)"', html) == ["page.css", "texts.js", "page.js"]
     assert not re.search(r"""["'`](?:/|https?:)""", script)
     assert not re.search(r"<script>|<style|style=| on\w+=", html), "its policy forbids them"
+
+
+def test_each_language_of_the_page_has_every_text() -> None:
+    """The same keys and placeholders, and exactly those that the page uses."""
+    languages = {
+        language: dict(re.findall(r'^    (\w+): "(.*)",$', block, re.MULTILINE))
+        for language, block in re.findall(
+            r"^  (\w\w): \{\n(.*?)^  \},$",
+            (PAGE / "texts.js").read_text(),
+            re.MULTILINE | re.DOTALL,
+        )
+    }
+    assert languages.keys() == {"en", "de", "nl"}
+    html, script = (PAGE / "index.html").read_text(), (PAGE / "page.js").read_text()
+    states = {f"stage_{each}" for each in ("queued", "preparing", "downloading", "compiling")}
+    used = {
+        *re.findall(r'\btext\("(\w+)"', script),
+        *re.findall(r'data-(?:text|label)="(\w+)"', html),
+        *re.findall(r'"(\w+)"', re.findall(r"new Set\(\[(.*)\]\)", script)[0]),
+        *states,
+    }
+    english = languages["en"]
+    for language, texts in languages.items():
+        assert texts.keys() == used, language
+        for key, text in texts.items():
+            assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", english[key]))

@@ -20,7 +20,12 @@ _USER: Final = "X-Remote-User-Id"
 _NAME: Final = "X-Remote-User-Display-Name"
 
 _PAGE: Final = Path(__file__).with_name("page")
-_FILES: Final = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}
+_FILES: Final = {
+    "/": "index.html",
+    "/page.css": "page.css",
+    "/page.js": "page.js",
+    "/texts.js": "texts.js",
+}
 
 _HEADERS: Final = {
     hdrs.CACHE_CONTROL: "no-store",

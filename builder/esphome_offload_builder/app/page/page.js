@@ -4,11 +4,7 @@
 const EVERY = 2000;
 const GIB = 2 ** 30;
 const WINDOW = 300;
-const ENDS = {
-  paired: (label) => `Paired with ${label}.`,
-  expired: () => "The time is over. Show another code to try again.",
-  wrong_codes: () => "Too many wrong codes. Show another code to try again.",
-};
+const ENDS = new Set(["paired", "expired", "wrong_codes"]);
 
 const byId = (id) => document.getElementById(id);
 const asked = new Set(); // pins of guests whose removal waits for a second click
@@ -26,54 +22,60 @@ async function request(path, method = "GET") {
   return response.status === 204 ? null : response.json();
 }
 
+function decimal(value, digits) {
+  return value.toLocaleString(LANGUAGE, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
 function showBuild(build) {
   const percent = build.percent === null ? "" : ` ${Math.round(build.percent)} %`;
-  const ahead = build.ahead === null ? "" : build.ahead === 0 ? ", next" : `, ${build.ahead} before it`;
-  const about = `for ${build.guest}, ESPHome ${build.esphome_version}: ${build.stage}${percent}${ahead}`;
+  const ahead = build.ahead === null ? "" : build.ahead === 0 ? text("next") : text("ahead", build);
+  const key = `stage_${build.stage}`;
+  const stage = key in TEXTS.en ? text(key) : build.stage;
+  const about = text("build", { guest: build.guest, version: build.esphome_version, stage, percent, ahead });
   const item = element("li", {}, element("div", {}, build.device, element("small", { textContent: about })));
   if (build.percent !== null) {
-    item.append(element("progress", { max: 100, value: build.percent, ariaLabel: build.stage }));
+    item.append(element("progress", { max: 100, value: build.percent, ariaLabel: stage }));
   }
   return item;
 }
 
 function showGuest(guest) {
-  const seen = guest.last_seen === null ? "Never connected" : `Last seen ${new Date(guest.last_seen).toLocaleString()}`;
-  const about = `${guest.connected ? "Connected" : seen}, builds: ${guest.builds}`;
+  const seen = guest.last_seen === null ? text("never_connected") : text("last_seen", { time: new Date(guest.last_seen).toLocaleString(LANGUAGE) });
+  const about = text("guest", { seen: guest.connected ? text("connected") : seen, builds: guest.builds });
   const actions = element("span", {});
-  const act = (text, then, className = "") =>
-    actions.append(element("button", { type: "button", textContent: text, className, onclick: then, ariaLabel: `${text} (${guest.label})` }));
+  const act = (name, then, className = "") =>
+    actions.append(element("button", { type: "button", textContent: name, className, onclick: then, ariaLabel: `${name} (${guest.label})` }));
   if (asked.has(guest.pin_sha256)) {
-    act("Remove for good", () => {
+    act(text("remove_for_good"), () => {
       asked.delete(guest.pin_sha256);
       change(`guests/${guest.pin_sha256}`, "DELETE");
     }, "bad");
-    act("Keep", () => { asked.delete(guest.pin_sha256); update(); });
+    act(text("keep"), () => { asked.delete(guest.pin_sha256); update(); });
   } else {
-    act("Remove", () => { asked.add(guest.pin_sha256); update(); });
+    act(text("remove"), () => { asked.add(guest.pin_sha256); update(); });
   }
   return element("li", {}, element("div", {}, guest.label, element("small", { textContent: about })), actions);
 }
 
 function showStatus(status) {
   byId("name").textContent = status.name;
-  byId("state").textContent = status.available ? "Accepts builds" : `Accepts no builds: ${status.why_not}`;
-  byId("slots").textContent = `${status.busy} of ${status.slots} at the same time, ${status.queued} waiting`;
+  byId("state").textContent = status.available ? text("accepts") : text("accepts_none", { reason: status.why_not });
+  byId("slots").textContent = text("slots", status);
   replace("builds", status.builds.map(showBuild));
   replace("guests", status.guests.map(showGuest));
   byId("no-guests").hidden = status.guests.length > 0;
-  const free = status.disk_free_mib === null ? "" : `, ${(status.disk_free_mib / 1024).toFixed(1)} GiB free`;
+  const free = status.disk_free_mib === null ? "" : text("disk_free", { free: decimal(status.disk_free_mib / 1024, 1) });
   const facts = [
-    ["Disk", `${(status.disk_used / GIB).toFixed(1)} of ${(status.disk_limit / GIB).toFixed(0)} GiB used by builds${free}`],
-    ["ESPHome", status.toolchains.join(", ") || "none yet; the first build installs it"],
-    ["Compiler cache", status.ccache ? `had ${status.ccache_hits} of ${status.ccache_files} files since the start` : "comes with the first ESPHome version"],
-    ["Containment", status.containment_text],
-    ["Version", status.version],
-    ["Port", `${status.port}`],
-    ["Pin", status.pin_sha256],
+    [text("disk"), text("disk_used", { used: decimal(status.disk_used / GIB, 1), limit: decimal(status.disk_limit / GIB, 0), free })],
+    ["ESPHome", status.toolchains.join(", ") || text("no_toolchain")],
+    [text("cache"), status.ccache ? text("cache_hits", { hits: status.ccache_hits, files: status.ccache_files }) : text("no_cache")],
+    [text("containment"), status.containment_text],
+    [text("version"), status.version],
+    [text("port"), `${status.port}`],
+    [text("pin"), status.pin_sha256],
   ];
-  replace("machine", facts.flatMap(([name, text]) => [
-    element("dt", { textContent: name }), element("dd", { textContent: text }),
+  replace("machine", facts.flatMap(([name, fact]) => [
+    element("dt", { textContent: name }), element("dd", { textContent: fact }),
   ]));
 }
 
@@ -89,9 +91,9 @@ function replace(id, children) {
 
 function showPairing(pairing) {
   opened = pairing.code === null ? null : { code: pairing.code, ends: Date.now() + 1000 * pairing.seconds_left, tries: pairing.tries_left };
-  const end = ENDS[pairing.end]?.(pairing.newest_guest);
-  byId("ended").hidden = end === undefined;
-  byId("ended").textContent = end ?? "";
+  const ended = ENDS.has(pairing.end);
+  byId("ended").hidden = !ended;
+  byId("ended").textContent = ended ? text(pairing.end, { label: pairing.newest_guest }) : "";
   byId("closed").hidden = opened !== null;
   byId("opened").hidden = opened === null;
   if (opened === null) return;
@@ -106,7 +108,7 @@ function tick() {
   byId("left").max = WINDOW;
   byId("left").value = seconds;
   const left = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-  byId("time").textContent = `Time left ${left}, tries left ${opened.tries}`;
+  byId("time").textContent = text("time", { time: left, tries: opened.tries });
 }
 
 let updating = false;
@@ -120,7 +122,7 @@ async function update() {
     document.querySelector("main").hidden = false;
     byId("problem").hidden = true;
   } catch (error) {
-    byId("problem").textContent = `The builder does not answer (${error.message}). This page tries again.`;
+    byId("problem").textContent = text("no_answer", { error: error.message });
     byId("problem").hidden = false;
   } finally {
     updating = false;
