@@ -78,7 +78,7 @@ export class OffloadJob extends Part {
         { resubscribe: false },
       );
       if (mine === this.current) this.unsubscribe = end;
-      else void end();
+      else void Promise.resolve(end()).catch(() => undefined);
     } catch (error) {
       if (mine === this.current) this.missing = errorText(error);
     }
@@ -181,7 +181,8 @@ export class OffloadJob extends Part {
             : html`<button class="danger" @click=${() => this.cancel(job)}>
                 ${text("cancel")}
               </button>`}
-          ${job.source !== "local" && job.operation !== "upload" && this.canBuildHere
+          ${job.status !== "completed" &&
+          job.source !== "local" && job.operation !== "upload" && this.canBuildHere
             ? html`<button @click=${() => this.buildHere(job)}>${text("build_here")}</button>`
             : nothing}
         </div>
@@ -279,7 +280,7 @@ export class OffloadJob extends Part {
         min-width: 0;
       }
       .live {
-        color: var(--success-color, var(--primary-color));
+        color: var(--page-accent);
       }
       .frame {
         position: relative;

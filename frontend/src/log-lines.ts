@@ -44,18 +44,18 @@ export class LogChunk extends LitElement {
       line-height: ${LINE_HEIGHT}px;
     }
     .error {
-      color: var(--error-color);
+      color: var(--page-error);
     }
     .warning {
-      color: var(--warning-color);
+      color: var(--page-warning);
     }
     .own {
-      color: var(--primary-color);
+      color: var(--page-accent);
       font-weight: 600;
     }
     mark {
-      background: var(--primary-color);
-      color: var(--text-primary-color, #fff);
+      background: var(--page-button);
+      color: #fff;
     }
   `;
 }

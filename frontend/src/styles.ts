@@ -5,6 +5,11 @@ import { css } from "lit";
 
 export const shared = css`
   :host {
+    /* Home Assistant's colors are too pale for text on its own backgrounds. */
+    --page-accent: color-mix(in srgb, var(--primary-color), var(--primary-text-color) 40%);
+    --page-error: color-mix(in srgb, var(--error-color), var(--primary-text-color) 35%);
+    --page-warning: color-mix(in srgb, var(--warning-color), var(--primary-text-color) 55%);
+    --page-button: color-mix(in srgb, var(--primary-color), black 30%);
     color: var(--primary-text-color);
     font-family: var(--ha-font-family-body, var(--paper-font-body1_-_font-family, sans-serif));
     -webkit-font-smoothing: antialiased;
@@ -29,7 +34,7 @@ export const shared = css`
     font-weight: 500;
   }
   a {
-    color: var(--primary-color);
+    color: var(--page-accent);
   }
   button,
   .button {
@@ -51,12 +56,12 @@ export const shared = css`
     white-space: nowrap;
   }
   button.primary {
-    background: var(--primary-color);
-    border-color: var(--primary-color);
-    color: var(--text-primary-color, #fff);
+    background: var(--page-button);
+    border-color: var(--page-button);
+    color: #fff;
   }
   button.danger {
-    color: var(--error-color);
+    color: var(--page-error);
   }
   button.plain {
     border-color: transparent;
@@ -119,11 +124,11 @@ export const shared = css`
     white-space: nowrap;
   }
   .badge.failed {
-    color: var(--error-color);
+    color: var(--page-error);
   }
   .badge.changed,
   .badge.update {
-    color: var(--primary-color);
+    color: var(--page-accent);
   }
   .row {
     display: flex;

@@ -44,6 +44,11 @@ class Client:
         self._answers: dict[int, asyncio.Future[Json]] = {}
         self._events: dict[int, asyncio.Queue[Json]] = {}
 
+    @property
+    def token(self) -> str:
+        """The access token of this login."""
+        return self._token
+
     @classmethod
     async def onboard(cls, url: str) -> Self:
         """Create the owner of a fresh Home Assistant and finish its onboarding."""
