@@ -61,8 +61,9 @@ class Screen:
         )
 
     def _note(self, error: str) -> None:
-        # Home Assistant's own frontend asks for parts of it that this instance does not load.
-        if error != "Object" and '"unknown_command"' not in error:
+        # Of Home Assistant's own frontend, on each of its pages: it asks for parts that this instance
+        # does not load, and ends subscriptions that went with a lost connection.
+        if not any(each in error for each in ("Object", '"unknown_command"', '"not_found"')):
             self.errors.append(error)
 
     async def open(self, section: str) -> None:
