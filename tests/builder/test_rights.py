@@ -34,6 +34,8 @@ class Machine:
         program += ["--uncontained"] if uncontained else []
         argv = [*WITHOUT_LANDLOCK, *started_by, *program]
         env = environment(PYTHONPATH=str(ROOT / "builder"))
+        # Somebody else may not write where the coverage of tests is kept.
+        env = {name: env[name] for name in env if not name.startswith("COVERAGE_")}
         return await Child.start("builder", argv, log=self.folder / "log", cwd=ROOT, env=env)
 
 

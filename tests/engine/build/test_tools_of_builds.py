@@ -121,7 +121,7 @@ async def test_a_build_that_begins_while_tools_are_deleted_keeps_its_own(
 ) -> None:
     damaged(bench)
     (bench.layout.tools / "idf" / "tools").mkdir(parents=True)
-    hold = Hold(monkeypatch, "remove")
+    hold = Hold(monkeypatch, "_remove")
     cleaning = asyncio.create_task(bench.builder.clean("fan.yaml", tools=True))
     await asyncio.to_thread(hold.entered.wait, 30)
     assert list(bench.layout.tools.iterdir()) == []
