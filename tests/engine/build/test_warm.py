@@ -269,6 +269,60 @@ async def test_the_warm_python_that_is_killed_takes_its_calls_along(
     assert (await answer(processes, toolchain.command()))["calls"] == 1, "the next has another"
 
 
+async def starting(
+    processes: Processes, pythons: WarmPythons, command: Command
+) -> asyncio.Task[Any]:
+    """Return a call that waits for its launcher, because the warm Python does not move."""
+    os.kill(pid_of(pythons), signal.SIGSTOP)
+    task = asyncio.create_task(run(processes, command))
+    (warm,) = pythons._warm.values()
+    async with asyncio.timeout(30):
+        while warm.starting is None:  # noqa: ASYNC110 nothing notifies
+            await asyncio.sleep(0.01)
+    return task
+
+
+async def test_a_call_that_is_cancelled_before_it_has_a_launcher_runs_nothing(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    await run(processes, toolchain.command())
+    ran = tmp_path / "ran"
+    task = await starting(
+        processes, pythons, toolchain.program("import sys; open(sys.argv[1], 'w')", str(ran))
+    )
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    os.kill(pid_of(pythons), signal.SIGCONT)
+    # In the same Python, which has dealt with the cancelled one before.
+    assert (await answer(processes, toolchain.command()))["calls"] == 1
+    assert toolchain.imports == 1
+    assert not ran.exists()
+
+
+async def test_a_call_whose_warm_python_is_killed_before_it_has_a_launcher_is_made_anyway(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    await run(processes, toolchain.command())
+    task = await starting(processes, pythons, toolchain.program("print('made')"))
+    os.kill(pid_of(pythons), signal.SIGKILL)
+    assert await task == (ProcessResult(0), "made\n")
+
+
+async def test_a_warm_python_that_does_not_end_is_killed(
+    processes: Processes,
+    pythons: WarmPythons,
+    toolchain: Toolchain,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(warm_module, "_END_TIMEOUT", 0.1)
+    await run(processes, toolchain.command())
+    pid = pid_of(pythons)
+    os.kill(pid, signal.SIGSTOP)
+    await processes.aclose()
+    await gone(pid)
+
+
 async def test_a_killed_launcher_is_noticed(
     processes: Processes, toolchain: Toolchain, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """WarmPythons: toolchains' Pythons that have ESPHome imported; see ``launcher.warm``."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
 import os
@@ -121,7 +122,7 @@ class WarmPythons:
                     await self._end(other)
             try:
                 warm = self._warm[python] = await self._start(python, identity)
-            except OSError, EOFError:
+            except EOFError:
                 # A Python that cannot is not asked again until it is another one.
                 self._failed[python] = identity
                 raise
@@ -185,12 +186,9 @@ class WarmPythons:
 
     def _heard(self, python: Python, warm: _Warm) -> None:
         """Take what a warm Python says; it may have ended."""
-        try:
+        message = ""
+        with suppress(OSError):  # reset by one that was killed
             message = warm.socket.recv(64).decode("ascii")
-        except BlockingIOError:
-            return
-        except OSError:
-            message = ""
         if not message:
             self._lost(python, warm)
             return
