@@ -18,14 +18,18 @@ _READ_OR_WRITE: Final = 0o066
 
 
 def check_machine(folder: DataFolder) -> None:
-    """Refuse a system that cannot compile, and a disk that is too small."""
+    """Refuse a system that cannot compile, and a disk that is too small.
+
+    One that may be full of our own cache is not refused: only the running program can clean that,
+    and until then it accepts no builds.
+    """
     if (why_not := why_not_here()) is not None:
         raise RefusedError(str(why_not))
     try:
         free = free_disk(folder.root) // MIB
     except OSError as err:
         raise RefusedError(f"{folder.root} cannot be used: {err.strerror}") from err
-    if free < DISK_MIB:
+    if free < DISK_MIB and not folder.cache.is_dir():
         figures = {"free": str(free), "needed": str(DISK_MIB)}
         raise RefusedError(f"{folder.root}: {Reason(ReasonKey.DISK_LOW, figures)}")
 

@@ -4,7 +4,7 @@ import { css, html, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
 
 import { Part, follow } from "./element";
-import { moment } from "./texts";
+import { counted, moment } from "./texts";
 import type { Builder, Guest } from "./types";
 
 const INTEGRATION = "/config/integrations/integration/esphome_offload";
@@ -149,7 +149,7 @@ export class OffloadBuilders extends Part {
       </div>
       <p class="muted">
         ${guest.connected ? nothing : text("guests.last_seen", { time: seen })}
-        ${text("guests.builds", { count: guest.builds_completed })}
+        ${counted(this.hass, "guests.builds", guest.builds_completed)}
       </p>
       <ul>
         ${guest.builds.map(

@@ -6,7 +6,7 @@ import { repeat } from "lit/directives/repeat.js";
 
 import "./dialog";
 import { Part, follow, jobPath } from "./element";
-import { stageText } from "./texts";
+import { counted, stageText } from "./texts";
 import { isOver, type Device, type Job, type Operation } from "./types";
 
 interface Row {
@@ -44,7 +44,7 @@ export class OffloadDevices extends Part {
               class="primary"
               @click=${() => this.install(chosen.map((row) => row.device))}
             >
-              ${text("devices.install_chosen", { count: chosen.length })}
+              ${counted(this.hass, "devices.install_chosen", chosen.length)}
             </button>`
           : html`<button
               ?disabled=${!shown.some((row) => row.update && !row.active)}
@@ -72,7 +72,7 @@ export class OffloadDevices extends Part {
     return [...this.store.devices.values()]
       .map((device) => {
         const job = this.store.jobOf(device);
-        return { device, job, active: !!job && !isOver(job), update: needsUpdate(device) };
+        return { device, job, active: !!job && !isOver(job), update: device.update && canInstall(device) };
       })
       .sort((a, b) => need(a) - need(b) || a.device.name.localeCompare(b.device.name));
   }
@@ -84,6 +84,7 @@ export class OffloadDevices extends Part {
       <input
         type="checkbox"
         aria-label=${text("devices.choose", { device: device.name })}
+        ?disabled=${!canInstall(device)}
         .checked=${this.chosen.has(device.id)}
         @change=${() => this.toggle(device)}
       />
@@ -122,7 +123,7 @@ export class OffloadDevices extends Part {
           ? html`<button class="danger" @click=${() => this.cancel(job)}>${text("cancel")}</button>`
           : html`<button
               class=${update ? "primary" : ""}
-              ?disabled=${busy || !device.over_the_air || device.rivals.length > 0}
+              ?disabled=${busy || !canInstall(device)}
               @click=${() => this.installOne(device)}
             >
               ${text(update ? "devices.install" : "devices.install_again")}
@@ -198,14 +199,14 @@ export class OffloadDevices extends Part {
     }
     if (!overview.builders.some((builder) => builder.available)) {
       return html`<p class="notice info">
-        ${text("welcome.no_builder", { count: rows.length })}
+        ${counted(this.hass, "welcome.no_builder", rows.length)}
         <a href="/esphome-offload/builders" @click=${follow}>${text("tab.builders")}</a>
       </p>`;
     }
     if (!this.store.jobs.size) {
       const updates = rows.filter((row) => row.update).length;
       return html`<p class="notice info">
-        ${text("welcome.ready", { count: rows.length, updates, folder: overview.folder })}
+        ${counted(this.hass, "welcome.ready", rows.length, { updates, folder: overview.folder })}
       </p>`;
     }
     return nothing;
@@ -364,9 +365,7 @@ export class OffloadDevices extends Part {
   ];
 }
 
-const needsUpdate = (device: Device): boolean =>
-  device.configuration_changed === true ||
-  (device.wanted_version !== null && device.installed_version !== device.wanted_version);
+const canInstall = (device: Device): boolean => device.over_the_air && !device.rivals.length;
 
 function need({ device, job, active, update }: Row): number {
   if (active) return 0;

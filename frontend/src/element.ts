@@ -55,6 +55,16 @@ export abstract class Part extends LitElement {
     return answer?.job;
   }
 
+  /** Do a job once more, by the same builder if one was asked for. */
+  protected async retry(job: Job): Promise<void> {
+    const builds = job.operation === "install" || job.operation === "compile";
+    const again = await this.submit(job.target, job.operation, {
+      ...(builds ? { version: job.esphome_version, source: job.requested_source } : {}),
+      clean: job.clean,
+    });
+    if (again) this.go(jobPath(again));
+  }
+
   protected async cancel(job: Job): Promise<void> {
     await this.command({ type: "esphome_offload/job/cancel", job_id: job.job_id });
   }

@@ -46,7 +46,7 @@ export class JobRow extends Part {
         ${over
           ? job.status === "completed"
             ? nothing
-            : html`<button ?disabled=${this.busy} @click=${this.retry}>${text("retry")}</button>`
+            : html`<button ?disabled=${this.busy} @click=${this.again}>${text("retry")}</button>`
           : html`<button class="danger" ?disabled=${this.busy} @click=${this.stop}>
               ${text("cancel")}
             </button>`}
@@ -71,17 +71,10 @@ export class JobRow extends Part {
     this.busy = false;
   }
 
-  private async retry(): Promise<void> {
-    const { job } = this;
+  private async again(): Promise<void> {
     this.busy = true;
-    const again = await this.submit(job.target, job.operation, {
-      ...(job.operation === "install" || job.operation === "compile"
-        ? { version: job.esphome_version, source: job.requested_source }
-        : {}),
-      clean: job.clean,
-    });
+    await this.retry(this.job);
     this.busy = false;
-    if (again) this.go(jobPath(again));
   }
 
   static override styles = [

@@ -6,7 +6,7 @@ import { customElement, property, query, state } from "lit/decorators.js";
 import "./log-lines";
 import { PAGE, Part, follow, jobPath } from "./element";
 import type { LogLines } from "./log-lines";
-import { duration, errorText, stageText } from "./texts";
+import { counted, duration, errorText, stageText } from "./texts";
 import { isOver, type HomeAssistant, type Job, type LogEvent } from "./types";
 
 @customElement("esphome-offload-job")
@@ -88,7 +88,7 @@ export class OffloadJob extends Part {
     this.job = event.job;
     if (event.first_line > this.nextLine && event.lines.length) {
       this.log?.add([
-        `== ${this.text("log.dropped", { count: event.first_line - this.nextLine })}`,
+        `== ${counted(this.hass, "log.dropped", event.first_line - this.nextLine)}`,
       ]);
     }
     this.log?.add(event.lines);
@@ -204,15 +204,6 @@ export class OffloadJob extends Part {
 
   private get canBuildHere(): boolean {
     return !!this.store.overview?.builders.find((each) => each.id === "local")?.available;
-  }
-
-  private async retry(job: Job): Promise<void> {
-    const builds = job.operation === "install" || job.operation === "compile";
-    const again = await this.submit(job.target, job.operation, {
-      ...(builds ? { version: job.esphome_version, source: job.requested_source } : {}),
-      clean: job.clean,
-    });
-    if (again) this.go(jobPath(again));
   }
 
   private async buildHere(job: Job): Promise<void> {

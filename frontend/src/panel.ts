@@ -11,7 +11,7 @@ import "./jobs";
 import { PAGE, follow } from "./element";
 import { Store } from "./store";
 import { shared } from "./styles";
-import { errorText, textsOf } from "./texts";
+import { counted, errorText, textsOf } from "./texts";
 import { isOver, type HomeAssistant, type Route } from "./types";
 
 const TABS = ["devices", "jobs", "builders"] as const;
@@ -94,7 +94,7 @@ export class OffloadPanel extends LitElement {
                 : nothing}
               @click=${follow}
               >${text(`tab.${tab}`)}${tab === "jobs" && active
-                ? html` <span class="count" aria-label=${text("active_jobs", { count: active })}
+                ? html` <span class="count" aria-label=${counted(this.hass, "active_jobs", active)}
                     >${active}</span
                   >`
                 : nothing}</a

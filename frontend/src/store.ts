@@ -50,6 +50,7 @@ export class Store {
   }
 
   private pageChanged(event: PageEvent): void {
+    if (event.snapshot) this.devices.clear();
     for (const id of event.removed) this.devices.delete(id);
     for (const [id, device] of Object.entries(event.devices)) this.devices.set(id, device);
     if (event.overview) {

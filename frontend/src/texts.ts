@@ -11,6 +11,17 @@ export const textsOf =
   (key, values) =>
     hass.localize(PREFIX + key, values) || key;
 
+/** A text with a number of things in it: Home Assistant's texts of integrations have no plurals. */
+export const counted = (
+  hass: HomeAssistant,
+  key: string,
+  count: number,
+  values: Record<string, string | number> = {},
+): string => {
+  const form = new Intl.PluralRules(hass.language).select(count) === "one" ? "one" : "other";
+  return textsOf(hass)(`${key}_${form}`, { count, ...values });
+};
+
 /** Where a job stands, in a few words. */
 export function stageText(text: Text, job: Job): string {
   if (job.status !== "running") return text(`status.${job.status}`);

@@ -17,7 +17,6 @@ export interface HomeAssistant {
   localize(key: string, values?: Record<string, string | number>): string;
   loadBackendTranslation(category: string, integration: string): Promise<unknown>;
   callWS<T>(message: Record<string, unknown>): Promise<T>;
-  config: { components: string[]; time_zone: string };
 }
 
 export interface Route {
@@ -32,13 +31,13 @@ export interface Device {
   node_name: string;
   comment: string | null;
   platform: string | null;
-  entity_id: string | null;
   device_id: string | null;
   online: boolean | null;
   deep_sleep: boolean;
   installed_version: string | null;
   wanted_version: string | null;
   configuration_changed: boolean | null;
+  update: boolean;
   over_the_air: boolean;
   rivals: string[];
 }
@@ -46,7 +45,6 @@ export interface Device {
 export interface Builder {
   id: string;
   label: string;
-  entry_id: string | null;
   program: string | null;
   url: string | null;
   connected: boolean;
@@ -56,7 +54,6 @@ export interface Builder {
   busy: number;
   queued: number;
   versions: string[];
-  memory_mib: number | null;
   disk_mib: number | null;
 }
 
@@ -66,8 +63,6 @@ export interface GuestBuild {
   esphome_version: string;
   state: string;
   progress: number | null;
-  ahead: number | null;
-  submitted_at: string;
 }
 
 export interface Guest {
@@ -82,7 +77,6 @@ export interface Guest {
 export interface Overview {
   set_up: boolean;
   folder: string | null;
-  newest_version: string | null;
   unreadable: Record<string, string>;
   builders: Builder[];
   lending: {
@@ -95,6 +89,7 @@ export interface Overview {
 }
 
 export interface PageEvent {
+  snapshot: boolean;
   devices: Record<string, Device>;
   removed: string[];
   overview?: Overview;

@@ -110,6 +110,15 @@ def test_a_full_disk_is_refused_with_the_figures(
         check_machine(DataFolder(tmp_path))
 
 
+def test_a_disk_that_its_own_cache_may_fill_is_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "free_disk", lambda _folder: 5 * 1024**2)
+    folder = DataFolder(tmp_path)
+    folder.cache.mkdir()
+    checks.check_machine(folder)
+
+
 def test_a_disk_that_cannot_be_asked_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

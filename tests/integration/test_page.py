@@ -48,6 +48,8 @@ class Page:
         message = await self.client.receive_json()
         assert message["type"] == "event", message
         event: dict[str, Any] = message["event"]
+        if event["snapshot"]:
+            self.devices.clear()
         for name in event["removed"]:
             del self.devices[name]
         self.devices |= event["devices"]
@@ -138,13 +140,13 @@ async def test_the_first_event_has_everything(shown: Page) -> None:
         "node_name": "lamp",
         "comment": None,
         "platform": "host",
-        "entity_id": "update.desk_lamp_esphome",
         "device_id": shown.devices["lamp.yaml"]["device_id"],
         "online": None,
         "deep_sleep": False,
         "installed_version": None,
         "wanted_version": "2026.10.0",
         "configuration_changed": None,
+        "update": True,
         "over_the_air": True,
         "rivals": [],
     }
@@ -201,6 +203,22 @@ async def test_it_is_for_administrators_only(
     await client.send_json_auto_id({"type": "esphome_offload/pairing/open"})
     answer = await client.receive_json()
     assert answer["error"]["code"] == "unauthorized"
+
+
+async def test_an_older_version_than_the_device_has_is_no_update(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, shown: Page, stage: Stage
+) -> None:
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL, version="2026.10.0")
+    await coordinator.async_wait(job)
+    await shown.until(lambda shown: shown.devices["lamp.yaml"]["installed_version"] == "2026.10.0")
+    assert shown.devices["lamp.yaml"]["update"] is False
+    stage.versions.newest_stable = "2026.9.0"
+    await coordinator.versions.async_refresh()
+    await shown.until(lambda shown: shown.devices["lamp.yaml"]["wanted_version"] == "2026.9.0")
+    assert shown.devices["lamp.yaml"]["update"] is False
+    stage.versions.newest_stable = "2026.12.0"
+    await coordinator.versions.async_refresh()
+    await shown.until(lambda shown: shown.devices["lamp.yaml"]["update"])
 
 
 # Buttons
@@ -301,6 +319,10 @@ def test_every_text_that_the_page_uses_is_there_and_every_one_is_used() -> None:
     named = set(re.findall(r"\"([a-z_]+(?:\.[a-z_]+)?)\"", source))
     sections = {f"{name}." for name in re.findall(r"`([a-z_]+)\.\$\{", source)}
     called = set(re.findall(r"text\(\s*\"([a-z_.]+)\"", source))
+    counted = set(re.findall(r"counted\(this\.hass, \"([a-z_.]+)\"", source))
+    forms = {f"{key}_{form}" for key in counted for form in ("one", "other")}
+    called |= forms
+    named |= forms
     assert called <= texts, called - texts
     unused = {
         key for key in texts if key not in named and not any(key.startswith(s) for s in sections)

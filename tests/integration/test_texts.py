@@ -65,8 +65,7 @@ def test_keys_and_texts_have_the_form_that_hassfest_wants(texts: Texts) -> None:
         assert not re.search(r"<[a-z/!]", text, re.IGNORECASE), f"{path}: HTML"
         assert not re.search(r"'[^']*\{\w+\}[^']*'", text), f"{path}: quoted placeholder"
         assert "[%key:" not in text, f"{path}: references are not resolved"
-        if path[0] != "config_panel":  # these are for the frontend, plurals and all
-            list(string.Formatter().parse(text))  # raises on unbalanced braces
+        list(string.Formatter().parse(text))  # raises on unbalanced braces
 
 
 def test_no_text_has_a_url_but_in_a_placeholder(texts: Texts) -> None:

@@ -13,7 +13,7 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 
 from .conftest import NEWEST
-from .sources import ROOT, Texts, english, leaves
+from .sources import ROOT, Texts, english, leaves, placeholders
 
 LANGUAGES = ("de", "nl")
 
@@ -47,15 +47,6 @@ SAME_BY_NATURE = {
 }
 
 
-def placeholders(text: str) -> set[str]:
-    """Return the placeholders of a text, which may be a plural of the frontend's."""
-    return set(re.findall(r"\{(\w+)(?:\}|, plural,)", text))
-
-
-def plurals(text: str) -> int:
-    return len(re.findall(r", plural, one \{[^{}]*#[^{}]*\} other \{[^{}]*#[^{}]*\}\}", text))
-
-
 def texts_of(language: str) -> dict[tuple[str, ...], str]:
     path = ROOT / "translations" / f"{language}.json"
     return dict(leaves(cast("Texts", json.loads(path.read_text()))))
@@ -74,11 +65,10 @@ def test_a_language_has_the_texts_of_english(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_text_has_the_placeholders_and_plurals_of_english(language: str) -> None:
+def test_a_text_has_the_placeholders_of_english(language: str) -> None:
     expected = dict(leaves(english()))
     for path, text in texts_of(language).items():
         assert placeholders(text) == placeholders(expected[path]), path
-        assert plurals(text) == plurals(expected[path]) == text.count("plural,"), path
         assert text.count("{") == text.count("}"), path
 
 
@@ -97,6 +87,17 @@ def test_texts_have_the_form_that_hassfest_wants(language: str) -> None:
         assert not re.search(r"<[a-z/!]", text, re.IGNORECASE), f"{path}: HTML"
         assert not re.search(r"'[^']*\{\w+\}[^']*'", text), f"{path}: quoted placeholder"
         assert not re.search(r"://|mailto:", text), f"{path}: URL"
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+async def test_home_assistant_gives_the_page_all_of_its_texts(
+    hass: HomeAssistant, language: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It leaves out what it cannot read, such as plurals in the frontend's own form."""
+    given = await async_get_translations(hass, language, "config_panel", [DOMAIN])
+    wanted = {path for path in texts_of(language) if path[0] == "config_panel"}
+    assert given.keys() == {f"component.{DOMAIN}.{'.'.join(path)}" for path in wanted}
+    assert "rror" not in caplog.text
 
 
 async def test_an_error_is_in_the_language_of_the_person_who_sees_it(

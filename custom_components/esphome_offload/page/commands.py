@@ -57,11 +57,13 @@ async def _follow(
     )
     sent: Mapping[str, PageDevice] = {}
     overview: object = None
+    first = True
     try:
         while True:
             changed.clear()
             devices, now = page_devices(hass, coordinator), page_overview(hass, coordinator)
             event: dict[str, Any] = {
+                "snapshot": first,
                 "devices": {
                     name: device for name, device in devices.items() if sent.get(name) != device
                 },
@@ -71,7 +73,7 @@ async def _follow(
                 event["overview"] = now
             if event["devices"] or event["removed"] or "overview" in event:
                 subscription.send(event)
-            sent, overview = devices, now
+            sent, overview, first = devices, now, False
             await subscription.ready()
             host = coordinator.lender.host
             building = host is not None and bool(host.active())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TypedDict
 
+from homeassistant.const import STATE_ON
 from homeassistant.core import HomeAssistant
 
 from ..const import DOMAIN
@@ -17,10 +18,11 @@ from ..registry import async_entity
 
 
 class PageDevice(TypedDict):
-    """A device; ``id`` is the target of its jobs. ``online`` and ``configuration_changed`` are null while unknown.
+    """A device; ``id`` is the target of its jobs.
 
-    ``rivals`` say why it is unclear which device it is; ``over_the_air``: whether it can be
-    flashed so.
+    ``online`` and ``configuration_changed`` are null while unknown. ``update``: whether there is
+    something to install, as its update entity says. ``rivals`` say why it is unclear which device
+    it is; ``over_the_air``: whether it can be flashed so.
     """
 
     id: str
@@ -29,23 +31,22 @@ class PageDevice(TypedDict):
     node_name: str
     comment: str | None
     platform: str | None
-    entity_id: str | None
     device_id: str | None
     online: bool | None
     deep_sleep: bool
     installed_version: str | None
     wanted_version: str | None
     configuration_changed: bool | None
+    update: bool
     over_the_air: bool
     rivals: list[str]
 
 
 class PageBuilder(TypedDict):
-    """A builder; "local" is this instance. ``memory_mib`` and ``disk_mib`` are what is free."""
+    """A builder; "local" is this instance. ``disk_mib`` is what is free."""
 
     id: str
     label: str
-    entry_id: str | None
     program: str | None
     url: str | None
     connected: bool
@@ -55,20 +56,17 @@ class PageBuilder(TypedDict):
     busy: int
     queued: int
     versions: list[str]
-    memory_mib: int | None
     disk_mib: int | None
 
 
 class PageGuestBuild(TypedDict):
-    """A build for a guest that waits or runs; ``submitted_at`` is ISO 8601, UTC."""
+    """A build for a guest that waits or runs."""
 
     attempt_id: str
     configuration: str
     esphome_version: str
     state: str
     progress: int | None
-    ahead: int | None
-    submitted_at: str
 
 
 class PageGuest(TypedDict):
@@ -97,7 +95,6 @@ class PageOverview(TypedDict):
 
     set_up: bool
     folder: str | None
-    newest_version: str | None
     unreadable: dict[str, str]
     builders: list[PageBuilder]
     lending: PageLending
@@ -118,7 +115,6 @@ def page_overview(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageO
     return {
         "set_up": options is not None,
         "folder": None if folder is None else str(folder),
-        "newest_version": coordinator.versions.latest,
         "unreadable": {
             name: reason_text(hass, reason)
             for name, reason in coordinator.inventory.problems.items()
@@ -133,6 +129,10 @@ def _device(
 ) -> PageDevice:
     configuration, core = device.configuration, device.core
     entity = async_entity(hass, target)
+    state = None if entity is None else hass.states.get(entity.entity_id)
+    installed, wanted = coordinator.installed_version(target), coordinator.versions.latest
+    # An update entity knows no answer while nothing is known of the device.
+    unknown = installed is None and wanted is not None
     return {
         "id": target,
         "configuration": configuration.file_name,
@@ -140,13 +140,13 @@ def _device(
         "node_name": device.name,
         "comment": configuration.comment,
         "platform": configuration.platform,
-        "entity_id": None if entity is None else entity.entity_id,
         "device_id": None if entity is None else entity.device_id,
         "online": None if core is None else core.online,
         "deep_sleep": configuration.deep_sleep,
-        "installed_version": coordinator.installed_version(target),
-        "wanted_version": coordinator.versions.latest,
+        "installed_version": installed,
+        "wanted_version": wanted,
         "configuration_changed": coordinator.firmware.is_changed(target),
+        "update": unknown or (state is not None and state.state == STATE_ON),
         "over_the_air": not configuration.access.without_ota,
         "rivals": list(device.rivals),
     }
@@ -170,7 +170,6 @@ def _builder(hass: HomeAssistant, builder: Builder, peer: Peer | None) -> PageBu
     return {
         "id": builder.builder_id,
         "label": builder.label,
-        "entry_id": None if peer is None else peer.entry.entry_id,
         "program": None if introduction is None else introduction.program.value,
         "url": None if peer is None else peer.settings.url,
         "connected": status.reachable,
@@ -180,7 +179,6 @@ def _builder(hass: HomeAssistant, builder: Builder, peer: Peer | None) -> PageBu
         "busy": status.busy,
         "queued": status.queue_length,
         "versions": list(status.versions),
-        "memory_mib": status.memory_mib,
         "disk_mib": status.disk_mib,
     }
 
@@ -221,6 +219,4 @@ def _guest_build(attempt: GuestAttempt) -> PageGuestBuild:
         "esphome_version": parameters.esphome_version,
         "state": attempt.state.value,
         "progress": None if attempt.percent is None else int(attempt.percent),
-        "ahead": attempt.ahead,
-        "submitted_at": attempt.submission.at.isoformat(),
     }
