@@ -106,6 +106,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             on_event=self._job_event,
             end_leftovers=build_services.start,
         )
+        build_services.firmware.in_use = self.queue.firmware_in_use
         self._changes = ConfigurationChanges(
             hass,
             self.firmware,

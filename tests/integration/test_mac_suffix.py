@@ -232,6 +232,8 @@ async def test_both_can_wait_at_the_same_time_and_one_is_cancelled(
         lamp.live.available = False
     first, second = [await install(coordinator, target) for target in (ONE, TWO)]
     assert (first.stage, second.stage) == (JobStage.WAITING_DEVICE,) * 2
+    kept = coordinator.build_services.firmware.in_use()
+    assert kept == {first.firmware_sha256, second.firmware_sha256}
     await call(hass, "cancel", entity_id=entities(hass)[ONE].entity_id)
     assert first.status is JobStatus.CANCELLED
     assert second.stage is JobStage.WAITING_DEVICE

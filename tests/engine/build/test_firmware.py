@@ -175,13 +175,35 @@ async def test_the_two_newest_are_kept(
     assert list(layout.tmp.iterdir()) == []
 
 
+async def test_what_is_in_use_is_kept_however_much_is_built_after_it(
+    store: FirmwareStore, tree: Path
+) -> None:
+    waited_for = await keep(store, tree, b"0")
+    store.in_use = lambda: {waited_for.sha256}
+    first, *_newer = [await keep(store, tree, content) for content in (b"1", b"2", b"3")]
+    assert await store.load(LAMP, waited_for.sha256) == waited_for
+    assert await store.load(LAMP, first.sha256) is None
+    await store.rename(LAMP, "desk.yaml")
+    assert await store.load("desk.yaml", waited_for.sha256) is not None
+    store.in_use = frozenset
+    await keep(store, tree, b"4")
+    assert await store.load(LAMP, waited_for.sha256) is None
+
+
+async def test_one_that_is_forgotten_leaves_the_others(store: FirmwareStore, tree: Path) -> None:
+    first, second = [await keep(store, tree, content) for content in (b"1", b"2")]
+    await store.forget(second)
+    assert await store.load(LAMP, second.sha256) is None
+    assert await store.load(LAMP, first.sha256) == first
+
+
 async def test_configurations_do_not_share(store: FirmwareStore, tree: Path) -> None:
     lamp = await keep(store, tree, b"image")
     assert await store.latest("fan.yaml") is None
     fan = await store.keep("fan.yaml", "fan", built(tree))
     assert fan.sha256 == lamp.sha256
     assert fan.ota != lamp.ota
-    await store.forget("fan.yaml")
+    await store.forget(fan)
     assert await store.latest("fan.yaml") is None
     assert await store.latest(LAMP) == lamp
 

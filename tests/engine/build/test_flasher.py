@@ -217,10 +217,17 @@ async def test_firmware_that_was_altered_is_never_flashed(bench: Bench, sink: Si
     bench.layout.discard(bench.firmware.ota.parent)
 
 
-async def test_firmware_that_is_gone_is_never_flashed(bench: Bench, sink: Sink) -> None:
+@pytest.mark.parametrize("validated", [False, True])
+async def test_firmware_that_is_gone_is_never_flashed(
+    bench: Bench, sink: Sink, validated: bool
+) -> None:
+    if validated:
+        files = {"json": bench.firmware.ota.parent / "validated" / "json"}
+        bench.firmware = replace(bench.firmware, validated=files)
     bench.layout.discard(bench.firmware.ota.parent)
     error = await bench.refused({"says": ["INFO OTA successful"]}, sink)
     assert error.failure_reason is FailureReason.NO_FIRMWARE
+    assert "could not be started" not in "".join(sink.output)
 
 
 async def test_what_esphome_says_about_a_failure_is_judged(bench: Bench, sink: Sink) -> None:

@@ -52,6 +52,17 @@ def test_all_of_a_configuration_that_is_gone_for_a_week_goes(layout: CacheLayout
     assert list(layout.orphans.iterdir()) == []
 
 
+def test_firmware_that_a_device_waits_for_stays(layout: CacheLayout) -> None:
+    keep(layout, LAMP)
+    (layout.firmware(LAMP) / "digest").mkdir()
+    for days, in_use, there in ((0, {"digest"}, True), (8, {"digest"}, True), (9, (), True)):
+        now = time.time() + days * 24 * 3600.0
+        prune_orphans(layout, ["fan.yaml"], now, threading.Event(), in_use)
+        assert kept(layout, LAMP) is there
+    look(layout, 17, "fan.yaml")
+    assert not kept(layout, LAMP)
+
+
 def test_the_week_begins_when_it_is_gone_however_long_it_was_not_built(layout: CacheLayout) -> None:
     keep(layout, LAMP)
     look(layout, 20, LAMP)

@@ -19,7 +19,7 @@ from custom_components.esphome_offload.engine.jobs.router import Bind
 from custom_components.esphome_offload.engine.jobs.store import to_drop
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from .fakes import Block, settle
+from .fakes import Block, flash_failing, settle
 from .queue_harness import QueueHarness
 
 
@@ -164,6 +164,29 @@ async def test_an_upload_whose_firmware_is_gone_fails(harness: QueueHarness) -> 
     job = harness.queue.get(job_id)
     assert job is not None
     assert job.outcome.failure_reason is FailureReason.NO_FIRMWARE
+
+
+@pytest.mark.parametrize(
+    ("operation", "end", "builds"),
+    [(Operation.INSTALL, JobStatus.COMPLETED, 2), (Operation.UPLOAD, JobStatus.FAILED, 1)],
+)
+async def test_firmware_that_is_gone_when_it_is_sent_is_built_again_by_an_installation(
+    harness: QueueHarness, operation: Operation, end: JobStatus, builds: int
+) -> None:
+    if operation is Operation.UPLOAD:
+        await harness.run(operation=Operation.COMPILE)
+    harness.flasher.script = [flash_failing(FailureReason.NO_FIRMWARE)]
+    job = await harness.run(operation=operation)
+    assert job.status is end
+    assert len(harness.builder.requests) == builds
+
+
+async def test_firmware_is_in_use_until_its_job_has_ended(harness: QueueHarness) -> None:
+    harness.devices.state["lamp"] = Presence.OFFLINE
+    job = await harness.run()
+    assert harness.queue.firmware_in_use() == {job.firmware_sha256}
+    await harness.queue.cancel(job.job_id)
+    assert harness.queue.firmware_in_use() == frozenset()
 
 
 async def test_a_recovered_job_of_a_removed_configuration_fails_and_names_it(

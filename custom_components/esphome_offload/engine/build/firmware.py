@@ -1,7 +1,7 @@
 """FirmwareStore: what was built, kept until it is flashed or built again."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 import hashlib
 import logging
@@ -27,7 +27,7 @@ _MANIFEST = "firmware.json"
 _VALIDATED = "validated"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEPT = 2
-"""The newest, and the one before it, which a flash that began just now may still read."""
+"""The newest, and the one before it, besides what is in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +55,25 @@ class _Manifest:
 
 
 class FirmwareStore:
-    """Firmware by configuration and the SHA-256 of its OTA image. All work is done in a thread."""
+    """Firmware by configuration and the SHA-256 of its OTA image. All work is done in a thread.
+
+    ``in_use`` returns the digests of what may still be flashed, however much is built after it:
+    a configuration may have several devices. It is called on the event loop.
+    """
 
     def __init__(self, layout: CacheLayout) -> None:
         """Keep it under ``layout``."""
         self._layout = layout
+        self.in_use: Callable[[], Collection[str]] = frozenset
 
     async def keep(self, configuration: str, device_name: str, result: BuildResult) -> Firmware:
         """Copy a build's result out of its tree; the next build writes into those files again.
 
         Raises OSError, in particular when the disk is full.
         """
-        return await asyncio.to_thread(self._keep, configuration, device_name, result)
+        return await asyncio.to_thread(
+            self._keep, configuration, device_name, result, self.in_use()
+        )
 
     async def latest(self, configuration: str) -> Firmware | None:
         """Return what was built last for a configuration."""
@@ -83,9 +90,10 @@ class FirmwareStore:
             await verify(firmware)
         return firmware
 
-    async def forget(self, configuration: str) -> None:
-        """Remove all firmware of a configuration."""
-        await asyncio.to_thread(self._layout.discard, self._layout.firmware(configuration))
+    async def forget(self, firmware: Firmware) -> None:
+        """Remove one firmware."""
+        folder = self._layout.firmware(firmware.configuration) / firmware.sha256
+        await asyncio.to_thread(self._layout.discard, folder)
 
     async def rename(self, old: str, new: str) -> None:
         """Copy what is kept of a configuration to the new name of its file.
@@ -93,12 +101,18 @@ class FirmwareStore:
         Under the old one it stays, for a flash that reads it.
         """
         try:
-            await asyncio.to_thread(self._rename, old, new)
+            await asyncio.to_thread(self._rename, old, new, self.in_use())
         except OSError as error:
             # Nothing is lost that could not be built again.
             _LOGGER.warning("The firmware of %s is not taken over to %s: %s", old, new, error)
 
-    def _keep(self, configuration: str, device_name: str, result: BuildResult) -> Firmware:
+    def _keep(
+        self,
+        configuration: str,
+        device_name: str,
+        result: BuildResult,
+        in_use: Collection[str],
+    ) -> Firmware:
         sha256 = digest(result.ota)
         folder = self._layout.firmware(configuration) / sha256
         node = read_node(result.validated, result.node_name or device_name, result.ota)
@@ -112,7 +126,8 @@ class FirmwareStore:
             kept = self._copy(folder, configuration, device_name, result, node)
         os.utime(folder / _MANIFEST)
         for old in self._by_age(configuration)[_KEPT:]:
-            self._layout.discard(old)
+            if old.name not in in_use:
+                self._layout.discard(old)
         return kept
 
     def _copy(
@@ -137,14 +152,14 @@ class FirmwareStore:
             raise
         return _firmware(folder, manifest)
 
-    def _rename(self, old: str, new: str) -> None:
+    def _rename(self, old: str, new: str, in_use: Collection[str]) -> None:
         for folder in reversed(self._by_age(old)):
             kept = _read(folder, old)
             # What was altered meanwhile must not get a name under which it is right.
             if kept is not None and digest(kept.ota) == kept.sha256:
                 name = "" if kept.node is None else kept.node.name
                 result = BuildResult(kept.ota, kept.build_info, kept.validated, name)
-                self._keep(new, kept.device_name, result)
+                self._keep(new, kept.device_name, result, in_use)
 
     def _latest(self, configuration: str) -> Firmware | None:
         kept = (_read(folder, configuration) for folder in self._by_age(configuration))

@@ -99,6 +99,9 @@ class FirmwareFlasher:
             command = esphome_command(self._layout, self._entry, toolchain, call)
             failure = await self._upload(command, request, sink)
         except (LaunchError, OSError) as error:
+            if isinstance(error, FileNotFoundError):
+                # It may be the firmware that is missing: then the tools are not at fault.
+                await verify(request.firmware)
             self._toolchains.invalidate(toolchain.version)
             sink.lines((f"{OWN}The upload could not be started: {error}",))
             raise BuildError(

@@ -134,7 +134,10 @@ class BuildServices:
         None: it is not known which configurations there are.
         """
         if known is not None:
-            await in_thread(lambda stop: prune_orphans(self.layout, known, time.time(), stop))
+            in_use = self.firmware.in_use()
+            await in_thread(
+                lambda stop: prune_orphans(self.layout, known, time.time(), stop, in_use)
+            )
         await self.toolchains.make_room()
         fetched = await asyncio.to_thread(fetched_sources, self.layout)
         await make_room((self.builder, self.bundles, *fetched), TREES_BUDGET)

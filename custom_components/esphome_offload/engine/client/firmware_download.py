@@ -57,7 +57,7 @@ async def fetch_firmware(
                 checked = await store.load(request.configuration, kept.sha256)
             except BuildError:
                 # Altered on our disk: fetched in full.
-                await store.forget(request.configuration)
+                await store.forget(kept)
                 checked = None
             if checked is not None:
                 validated = await bundles.validated(

@@ -26,7 +26,7 @@ from .ports import (
     QueueSettings,
     Verdict,
 )
-from .remedies import Action, FailureHistory, Step
+from .remedies import Action, Decision, FailureHistory, Step
 from .verifying import Verification
 
 _SAVE_WAIT_EVERY = 900.0
@@ -43,6 +43,8 @@ class Flashed(Enum):
     """The device has accepted it, but Home Assistant does not know that device."""
     OUTDATED = auto()
     """Not flashed: the configuration was changed meanwhile."""
+    GONE = auto()
+    """Not flashed: the firmware is not kept any more."""
 
 
 class Flashing:
@@ -121,14 +123,28 @@ class Flashing:
                     return await self._flash(job, firmware, presence, lease)
                 except BuildError as err:
                     failure = err
-            decision = failures.decide(
-                Step.FLASH, failure.failure_reason, device_known=presence is not Presence.UNKNOWN
-            )
-            if decision.action is Action.FAIL:
-                raise failure
-            self._logs.append(job.job_id, (f"{OWN}{failure}",))
+            known = presence is not Presence.UNKNOWN
+            decision = self._decide(job, failures, failure, device_known=known)
+            if decision.action is Action.BUILD_AGAIN:
+                return Flashed.GONE
             unreachable = decision.action is Action.WAIT_FOR_DEVICE
             await self._rest(job, decision.delay)
+
+    def _decide(
+        self,
+        job: FirmwareJob,
+        failures: FailureHistory,
+        failure: BuildError,
+        *,
+        device_known: bool,
+    ) -> Decision:
+        """Return what to do about a failure; raises it when that is nothing."""
+        decision = failures.decide(Step.FLASH, failure.failure_reason, device_known=device_known)
+        builds = job.request.operation.builds
+        if decision.action is Action.FAIL or (decision.action is Action.BUILD_AGAIN and not builds):
+            raise failure
+        self._logs.append(job.job_id, (f"{OWN}{failure}",))
+        return decision
 
     async def _rest(self, job: FirmwareJob, seconds: float) -> None:
         if seconds:

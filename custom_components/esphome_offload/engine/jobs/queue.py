@@ -269,6 +269,11 @@ class JobQueue:
             if not (job.terminal or job.waiting)
         )
 
+    def firmware_in_use(self) -> frozenset[str]:
+        """Return the digests of the firmware of all jobs that have not ended."""
+        digests = (job.firmware_sha256 for job in self.jobs() if not job.terminal)
+        return frozenset(sha256 for sha256 in digests if sha256 is not None)
+
     def last(self, target: TargetId) -> FirmwareJob | None:
         """Return the newest job of a target that has ended."""
         return self._ledger.last(target)

@@ -72,7 +72,6 @@ _FINAL_FOR_FLASHING = (
     FailureReason.NOT_VERIFIED,
     FailureReason.ROLLED_BACK,
     FailureReason.INTEGRITY,
-    FailureReason.NO_FIRMWARE,
     # Only where nothing was kept of what was validated for the build.
     FailureReason.CONFIG_INVALID,
     # It was stopped from elsewhere.
@@ -108,6 +107,8 @@ REMEDIES: Mapping[tuple[Step, FailureReason], Remedy] = {
     (Step.FLASH, FailureReason.UPLOAD_FAILED): Remedy(
         Action.RETRY_UPLOAD, times=2, delays=(10.0, 30.0)
     ),
+    # Somebody emptied the cache while the device was waited for. A job that only uploads fails.
+    (Step.FLASH, FailureReason.NO_FIRMWARE): Remedy(Action.BUILD_AGAIN, times=2),
     **dict.fromkeys(((Step.FLASH, reason) for reason in _PASSES_HERE), _FLASH_LATER),
     **dict.fromkeys(((Step.FLASH, reason) for reason in _FINAL_FOR_FLASHING), _FAIL),
 }

@@ -93,7 +93,7 @@ class JobRunner:
                 builds += 1
                 firmware = await self._building.build(job, failures)
             flashed = await self._flashing.flash(job, firmware, failures, outdated)
-            if flashed is not Flashed.OUTDATED:
+            if flashed not in (Flashed.OUTDATED, Flashed.GONE):
                 return flashed is Flashed.VERIFIED
             firmware = None
 

@@ -17,16 +17,26 @@ a board takes half an hour: a week of a few hundred MiB costs less."""
 
 
 def prune_orphans(
-    layout: CacheLayout, known: Collection[str], now: float, stop: threading.Event
+    layout: CacheLayout,
+    known: Collection[str],
+    now: float,
+    stop: threading.Event,
+    firmware_in_use: Collection[str] = (),
 ) -> None:
     """Remove all that is kept of configurations that have been missing for long enough.
 
     ``known`` are the configurations that exist, or are in use; ``now`` is Unix time. When one was
-    missed first is noted. Blocks; stops early when ``stop`` is set.
+    missed first is noted. ``firmware_in_use`` are digests: a device that waits for firmware under the
+    former name of its file keeps it. Blocks; stops early when ``stop`` is set.
     """
     kinds = (layout.trees, layout.bundles, layout.all_firmware, layout.all_flash)
     kept = {path.name for kind in kinds for path in folders(kind)}
     orphans = kept - {configuration_key(configuration) for configuration in known}
+    orphans -= {
+        folder.name
+        for folder in folders(layout.all_firmware)
+        if any((folder / sha256).exists() for sha256 in firmware_in_use)
+    }
     layout.orphans.mkdir(parents=True, exist_ok=True)
     for stamp in layout.orphans.iterdir():
         if stamp.name not in orphans:
