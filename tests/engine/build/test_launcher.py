@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.esphome_offload.engine.build.launcher import descendants, program
+from custom_components.esphome_offload.engine.build.launcher import descendants, oom, program
 from custom_components.esphome_offload.engine.build.process import processes as process
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 
@@ -372,8 +372,8 @@ def test_a_score_that_cannot_be_changed_is_no_error(monkeypatch: pytest.MonkeyPa
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(program, "open", refuse, raising=False)
-    program.set_oom_score(500)
+    monkeypatch.setattr(oom, "open", refuse, raising=False)
+    assert oom.set_oom_score(500) is None
 
 
 def test_nothing_is_run_where_the_parent_was_killed_meanwhile(
@@ -416,5 +416,5 @@ def test_kills_for_memory_are_counted_as_near_to_us_as_known(
             raise FileNotFoundError(path)
         return io.StringIO(files[path])
 
-    monkeypatch.setattr(program, "open", pretended, raising=False)
-    assert program._oom_kills() == kills
+    monkeypatch.setattr(oom, "open", pretended, raising=False)
+    assert oom.oom_kills() == kills

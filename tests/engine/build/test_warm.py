@@ -277,7 +277,7 @@ async def starting(
     task = asyncio.create_task(run(processes, command))
     (warm,) = pythons._warm.values()
     async with asyncio.timeout(30):
-        while warm.starting is None:  # noqa: ASYNC110 nothing notifies
+        while not warm.starting:  # noqa: ASYNC110 nothing notifies
             await asyncio.sleep(0.01)
     return task
 
@@ -298,6 +298,60 @@ async def test_a_call_that_is_cancelled_before_it_has_a_launcher_runs_nothing(
     assert (await answer(processes, toolchain.command()))["calls"] == 1
     assert toolchain.imports == 1
     assert not ran.exists()
+
+
+async def test_a_call_after_a_cancelled_one_has_a_launcher_of_its_own(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    await run(processes, toolchain.command())
+    first = await starting(processes, pythons, toolchain.program("print('first')"))
+    second = asyncio.create_task(run(processes, toolchain.program("print('second')")))
+    (warm,) = pythons._warm.values()
+    async with asyncio.timeout(30):
+        while len(warm.starting) < 2:  # noqa: ASYNC110 nothing notifies
+            await asyncio.sleep(0.01)
+    first.cancel()
+    await asyncio.wait({first})
+    os.kill(pid_of(pythons), signal.SIGCONT)
+    assert await second == (ProcessResult(0), "second\n")
+
+
+async def test_a_call_in_a_toolchain_that_is_made_anew_goes_on(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    waits = (
+        "import os, sys, time\n"
+        "open(sys.argv[1] + '/began', 'w').close()\n"
+        "while not os.path.exists(sys.argv[1] + '/go'): time.sleep(0.01)\n"
+        "print('done')"
+    )
+    task = asyncio.create_task(run(processes, toolchain.program(waits, str(tmp_path))))
+    async with asyncio.timeout(30):
+        while not (tmp_path / "began").exists():  # noqa: ASYNC110 no event crosses
+            await asyncio.sleep(0.01)
+    former = pid_of(pythons)
+    remake(toolchain)
+    await answer(processes, toolchain.command())
+    assert pid_of(pythons) != former
+    (tmp_path / "go").touch()
+    assert await task == (ProcessResult(0), "done\n")
+    await gone(former)
+
+
+async def test_a_closed_pipe_is_an_error_as_in_a_new_python(
+    processes: Processes, toolchain: Toolchain
+) -> None:
+    program = textwrap.dedent("""
+        import os
+        read, write = os.pipe()
+        os.close(read)
+        try:
+            os.write(write, b"x")
+        except BrokenPipeError:
+            print("handled")
+        """)
+    for each in (processes, Processes()):
+        assert await run(each, toolchain.program(program)) == (ProcessResult(0), "handled\n")
 
 
 async def test_a_call_whose_warm_python_is_killed_before_it_has_a_launcher_is_made_anyway(

@@ -15,7 +15,7 @@ The command writes to standard output; standard error carries one JSON object wh
 ``{"exit_code", "signal", "terminated", "out_of_memory"}``, or ``{"error", "message"}`` with
 "spec", "lock" or "start" when nothing was run.
 """
-# ruff: noqa: PTH103, PTH116, PTH120, PTH123, SIM105
+# ruff: noqa: PTH103, PTH116, PTH120, SIM105
 # Without pathlib and contextlib, because every command pays for the start of this program.
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import signal
 import time
 
 from .descendants import POLL, Ending, descendants
+from .oom import oom_kills, set_oom_score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,24 +121,6 @@ class Spec:
             raise LauncherError("spec", str(error)) from error
 
 
-def _oom_kills() -> int:
-    """Return the number of processes killed for memory so far, in this control group if known."""
-    try:
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            groups = [line[3:].strip() for line in file if line.startswith("0::")]
-    except OSError:
-        groups = []
-    for path in (*(f"/sys/fs/cgroup{group}/memory.events" for group in groups), "/proc/vmstat"):
-        try:
-            with open(path, encoding="ascii") as file:
-                for line in file:
-                    if line.startswith("oom_kill "):
-                        return int(line.split()[1])
-        except OSError:
-            continue
-    return 0
-
-
 class Launcher:
     """The run of one command, from its spec to its report."""
 
@@ -210,7 +193,7 @@ class Launcher:
         self._prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != guard:
             return _ENDED_BEFORE_START
-        oom_kills = _oom_kills()
+        killed_before = oom_kills()
         self._start(spec)
         while self._status is None and not self._ending:
             self._wait(None)
@@ -222,7 +205,7 @@ class Launcher:
             "exit_code": 128 - code if code < 0 else code,
             "signal": -code if code < 0 else None,
             "terminated": terminated,
-            "out_of_memory": not terminated and code != 0 and _oom_kills() > oom_kills,
+            "out_of_memory": not terminated and code != 0 and oom_kills() > killed_before,
         }
 
     def _listen(self) -> None:
@@ -368,23 +351,6 @@ def _to_null(standard: int) -> None:
 def _execute(spec: Spec) -> None:
     # It closes every other descriptor of this program.
     os.execvpe(spec.argv[0], spec.argv, spec.env)  # noqa: S606 - no shell is wanted
-
-
-def set_oom_score(score: int, *, lower: bool = False) -> int | None:
-    """Offer this process to the kernel when memory ends; return how much it was before.
-
-    Raising needs no privilege.
-    """
-    try:
-        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
-            before = int(file.read())
-            if before < score or lower:
-                file.seek(0)
-                file.write(str(score))
-    except OSError:
-        # Not everywhere may /proc be written; the command is no worse without.
-        return None
-    return before
 
 
 def main(execute: Callable[[Spec], object] | None = None) -> None:

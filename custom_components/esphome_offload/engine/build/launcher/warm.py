@@ -2,9 +2,10 @@
 
 ESPHome takes a quarter of a second to import on a fast machine and seconds on a small board, more
 than most of its calls. This program pays for that once. It is started with the number of a socket;
-each message on it brings the three pipes of a launcher, and a fork of this program becomes that
-launcher, with all that it does (``program``): what it runs instead of a new Python is itself. Back
-go ``ready``, the pid of each launcher, and how each ended. The end of the socket ends it.
+each message on it has a number and brings the three pipes of a launcher, and a fork of this program
+becomes that launcher, with all that it does (``program``): what it runs instead of a new Python is
+itself. Back go ``ready``, the pid of each launcher with its number, and how each ended. The end of
+the socket ends it.
 
 It runs nothing of a configuration itself: whatever a call imports or changes stays in its fork.
 """
@@ -23,7 +24,8 @@ import sys
 import threading
 import time
 
-from .program import Spec, main as launch, set_oom_score
+from .oom import set_oom_score
+from .program import Spec, main as launch
 
 _MODULES = (
     "esphome.__main__",
@@ -84,7 +86,7 @@ def _serve(server: socket.socket, oom_score: int | None) -> None:
                 _become_launcher(server, pipes, (wake, wakeup), oom_score)
             for pipe in pipes:
                 os.close(pipe)
-            server.send(f"started {pid}".encode())
+            server.send(b"started %s %d" % (message, pid))
 
 
 def _reap(server: socket.socket) -> None:
@@ -119,8 +121,11 @@ def _become_launcher(
 
 def _run(spec: Spec) -> None:
     """Run a command line of Python in this process, which is as good as a new one."""
-    os.closerange(_PIPES, os.sysconf("SC_OPEN_MAX"))
+    _close_all_others()
+    # As a Python sets them at its start; a launcher has them as other programs do.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
     os.environ.update(spec.env)
     time.tzset()
@@ -160,6 +165,19 @@ def _run(spec: Spec) -> None:
         except BaseException:  # noqa: BLE001, S112 - the others are still to be done
             continue
     os._exit(code)
+
+
+def _close_all_others() -> None:
+    """Close all descriptors but the standard ones; not by trying each number there could be.
+
+    There could be a thousand million in a container, and musl cannot close a range in one step.
+    """
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - each call pays for an import
+        try:
+            if int(name) >= _PIPES:
+                os.close(int(name))
+        except OSError:
+            continue  # that of the list itself
 
 
 def _exit_code(end: SystemExit) -> int:

@@ -1,8 +1,10 @@
 """WarmPythons: toolchains' Pythons that have ESPHome imported; see ``launcher.warm``."""
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 import logging
 import os
 from pathlib import Path
@@ -71,9 +73,15 @@ class _Warm:
     socket: socket.socket
     identity: object
     running: dict[int, asyncio.Future[int]] = field(default_factory=dict)
-    starting: asyncio.Future[_Launcher] | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    starting: dict[int, asyncio.Future[_Launcher]] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=count)
     idle: asyncio.TimerHandle | None = None
+    closed: bool = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether calls run in it, or start."""
+        return bool(self.running or self.starting)
 
 
 class WarmPythons:
@@ -114,10 +122,10 @@ class WarmPythons:
     async def _get(self, python: Python, identity: object) -> _Warm:
         warm = self._warm.get(python)
         if warm is not None and (warm.identity != identity or warm.process.returncode is not None):
-            await self._end(python)
+            self._retire(python, warm)
             warm = None
         if warm is None:
-            for other in [each for each, known in self._warm.items() if not known.running]:
+            for other in [each for each, known in self._warm.items() if not known.busy]:
                 if len(self._warm) >= _MOST:
                     await self._end(other)
             try:
@@ -126,9 +134,6 @@ class WarmPythons:
                 # A Python that cannot is not asked again until it is another one.
                 self._failed[python] = identity
                 raise
-        if warm.idle is not None:
-            warm.idle.cancel()
-            warm.idle = None
         return warm
 
     async def _start(self, python: Python, identity: object) -> _Warm:
@@ -165,24 +170,24 @@ class WarmPythons:
         return warm
 
     async def _fork(self, python: Python, warm: _Warm) -> tuple[Started, Pipes]:
-        async with warm.lock:
-            theirs, mine = _pipes()
-            try:
-                warm.starting = asyncio.get_running_loop().create_future()
-                socket.send_fds(warm.socket, [b"launch"], theirs)
-                async with asyncio.timeout(_START_TIMEOUT):
-                    launcher = await warm.starting
-            except BaseException:
-                for pipe in (mine.control, mine.output, mine.report):
-                    # The end of its control pipe ends a launcher that was started after all.
-                    os.close(pipe)
-                raise
-            finally:
-                warm.starting = None
-                for pipe in theirs:
-                    os.close(pipe)
-                self._rest(python, warm)
-        return launcher, mine
+        # Nothing is awaited until it counts as busy, so that nobody ends it before.
+        number = next(warm.numbers)
+        starting = warm.starting[number] = asyncio.get_running_loop().create_future()
+        theirs, mine = _pipes()
+        try:
+            socket.send_fds(warm.socket, [str(number).encode()], theirs)
+            async with asyncio.timeout(_START_TIMEOUT):
+                return await starting, mine
+        except BaseException:
+            for pipe in (mine.control, mine.output, mine.report):
+                # The end of its control pipe ends a launcher that was started after all.
+                os.close(pipe)
+            raise
+        finally:
+            del warm.starting[number]
+            for pipe in theirs:
+                os.close(pipe)
+            self._rest(python, warm)
 
     def _heard(self, python: Python, warm: _Warm) -> None:
         """Take what a warm Python says; it may have ended."""
@@ -192,34 +197,51 @@ class WarmPythons:
         if not message:
             self._lost(python, warm)
             return
-        kind, number, *rest = message.split()
-        pid = int(number)
+        kind, *numbers = message.split()
+        first, second = map(int, numbers)
         if kind == "started":
-            ended = warm.running[pid] = asyncio.get_running_loop().create_future()
-            if warm.starting is not None and not warm.starting.done():
-                warm.starting.set_result(_Launcher(pid, ended))
-            return
-        warm.running.pop(pid).set_result(int(rest[0]))
-        self._rest(python, warm)
+            ended = warm.running[second] = asyncio.get_running_loop().create_future()
+            # Of one that was given up meanwhile only the end is awaited.
+            if (starting := warm.starting.get(first)) is not None and not starting.done():
+                starting.set_result(_Launcher(second, ended))
+        else:
+            warm.running.pop(first).set_result(second)
+            self._rest(python, warm)
 
     def _rest(self, python: Python, warm: _Warm) -> None:
-        """End a warm Python after a while, unless something is started in it until then."""
-        if self._warm.get(python) is not warm or warm.running or warm.starting is not None:
+        """End a warm Python that has nothing to do: after a while, or now if it was replaced."""
+        if warm.closed or warm.busy:
+            return
+        if self._warm.get(python) is not warm:
+            self._lost(python, warm)
             return
         if warm.idle is not None:
             warm.idle.cancel()
-        warm.idle = asyncio.get_running_loop().call_later(self._idle, self._lost, python, warm)
+        warm.idle = asyncio.get_running_loop().call_later(self._idle, self._idle_over, python, warm)
+
+    def _idle_over(self, python: Python, warm: _Warm) -> None:
+        if not warm.busy:
+            self._lost(python, warm)
+
+    def _retire(self, python: Python, warm: _Warm) -> None:
+        """Give a warm Python no more calls; those that run in it go on."""
+        del self._warm[python]
+        self._rest(python, warm)
 
     def _lost(self, python: Python, warm: _Warm) -> None:
         """Forget a warm Python; closing its socket ends it, if it has not ended."""
+        if warm.closed:
+            return
+        warm.closed = True
         if self._warm.get(python) is warm:
             del self._warm[python]
         if warm.idle is not None:
             warm.idle.cancel()
         asyncio.get_running_loop().remove_reader(warm.socket)
         warm.socket.close()
-        if warm.starting is not None and not warm.starting.done():
-            warm.starting.set_exception(EOFError("it has ended"))
+        for starting in warm.starting.values():
+            if not starting.done():
+                starting.set_exception(EOFError("it has ended"))
         for ended in warm.running.values():
             if not ended.done():
                 # Its launchers notice that it has ended, and end what they run.

@@ -72,8 +72,7 @@ class Toolchain:
     def python_command(self) -> tuple[str, ...]:
         """The beginning of a command line that runs its Python."""
         # -P: else a file of the user's folder, say json.py, would be taken for a module of ESPHome's.
-        # -B: it writes no bytecode beside the user's components. That of the toolchain is there, and
-        # the programs that ESPHome runs still keep theirs.
+        # -B: no bytecode is written beside the user's components; that of the toolchain is there.
         return (str(self.python), "-P", "-B")
 
     @property
