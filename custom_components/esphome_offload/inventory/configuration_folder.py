@@ -48,6 +48,7 @@ class ConfigurationFolder(ConfigurationSource):
         self._scan_lock = asyncio.Lock()
         self._configurations: Mapping[str, Configuration] = MappingProxyType({})
         self._problems: Mapping[str, Reason] = MappingProxyType({})
+        self._unsure = frozenset[str]()
         self._scanned_once = self._scanned_all = False
         self._unavailable = False
         self._first_scan: asyncio.Task[None] | None = None
@@ -62,8 +63,7 @@ class ConfigurationFolder(ConfigurationSource):
         """
         if self._scanner is not None and (not self._scanned_once or self._unavailable):
             return None
-        unsure = frozenset[str]() if self._scanner is None else self._scanner.result.unsure
-        return unsure.union(self._problems, self._configurations)
+        return self._unsure.union(self._problems, self._configurations)
 
     @property
     def problems(self) -> Mapping[str, Reason]:
@@ -119,6 +119,7 @@ class ConfigurationFolder(ConfigurationSource):
             if self._scanner is not None:
                 self.delete_repairs()
             self._configurations = MappingProxyType({})
+            self._unsure = frozenset()
             self._scanned_once = self._scanned_all = False
             self._scanner = None
             if config_dir is not None:
@@ -200,6 +201,7 @@ class ConfigurationFolder(ConfigurationSource):
         self._show_folder(result.unavailable)
         if result.problems != self._problems:
             self._show_problems(result.problems)
+        self._unsure = result.unsure
         self._scanned_once = True
         before = self._configurations
         now = result.configurations

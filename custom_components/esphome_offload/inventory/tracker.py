@@ -126,7 +126,11 @@ class DeviceInventory(ConfigurationFolder):
             return False
         configuration = configuration_of(target)
         # Of what cannot be read at the moment nothing is known.
-        return configuration in self._configurations or configuration not in known
+        if (found := self._configurations.get(configuration)) is None:
+            return configuration not in known
+        # That it has several devices may stand in a package, which only ESPHome reads.
+        unsure = configuration in self._unsure and not found.adds_mac_suffix
+        return mac_of(target) is None or not unsure
 
     def is_removed(self, mac: str) -> bool:
         """Return whether Home Assistant has no device with this MAC address."""
@@ -165,16 +169,18 @@ class DeviceInventory(ConfigurationFolder):
     @callback
     def _apply(self, result: ScanResult) -> None:
         before = self._configurations
-        problems = self._problems
+        problems, unsure = self._problems, self._unsure
         super()._apply(result)
-        if self._problems is not problems:
-            self._changed(())
         if self._configurations is before:
             self._show_ambiguous()
-            return
-        if (known := self.known_files) is not None:
-            self._choices.keep_only(known)
-        self._match()
+        else:
+            if (known := self.known_files) is not None:
+                self._choices.keep_only(known)
+            self._match()
+        # Not before the match: it would not be known yet which targets there are.
+        certain = (unsure - self._unsure) & self._configurations.keys()
+        if certain or self._problems is not problems:
+            self._changed(())
 
     @callback
     def rename(self, old: TargetId, new: TargetId) -> None:

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.devices.plain import read
 
 
@@ -47,6 +48,28 @@ def test_what_stands_beside_it() -> None:
     assert not answer.complete
     assert answer.access.ota is None
     assert answer.reads == ("a.yaml", "common/base.yaml", "common/", "secrets.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "adds"),
+    [
+        ("esphome: {name: k, name_add_mac_suffix: yes}\n", [True, True]),
+        ("esphome: {name: k, name_add_mac_suffix: false}\n", [False, False]),
+        ("substitutions: {a: 'on'}\nesphome: {name: k, name_add_mac_suffix: $a}\n", [True, True]),
+        ("esphome: {name: k}\n", [False, False]),
+        ("esphome: {name: k}\npackages: {a: !include b.yaml}\n", [False, True]),
+        ("esphome: {name: k, <<: !include b.yaml}\n", [False, True]),
+        ("esphome: {name: k, name_add_mac_suffix: $a}\n", [False, True]),
+        ("esphome: {name: k, name_add_mac_suffix: !secret a}\n", [False, True]),
+    ],
+)
+def test_several_devices_stay_several_where_the_text_does_not_say(
+    text: str, adds: list[bool]
+) -> None:
+    former = Answer("a.yaml", node_name="k", adds_mac_suffix=True)
+    answers = [read("a.yaml", text.encode(), each) for each in (None, former)]
+    assert [answer.adds_mac_suffix for answer in answers] == adds
+    assert {answer.node_name for answer in answers} == {"k"}
 
 
 def test_harm_costs_nothing() -> None:

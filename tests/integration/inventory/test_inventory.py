@@ -13,6 +13,7 @@ from custom_components.esphome_offload.engine.devices.answers import Answer, Fau
 from custom_components.esphome_offload.engine.devices.model import ScanResult
 from custom_components.esphome_offload.engine.devices.scanner import Scanner
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from custom_components.esphome_offload.engine.target import target_id
 from custom_components.esphome_offload.inventory.configuration_folder import (
     ConfigurationFolder,
 )
@@ -21,6 +22,8 @@ from custom_components.esphome_offload.inventory.tracker import DeviceInventory
 
 from ...engine.devices.folder import ScriptedInspector
 from ..conftest import LAMP, Pass
+
+MAC = "aa:bb:cc:00:11:22"
 
 
 class SlowScanner(Scanner):
@@ -102,6 +105,59 @@ async def test_only_the_devices_that_changed_are_notified(
     await inventory.async_rescan()
     inventory.stop()
     assert changes == [{"lamp.yaml"}, {"plug.yaml"}, {"lamp.yaml"}]
+
+
+async def test_several_devices_of_a_package_are_not_gone_until_esphome_was_asked(
+    hass: HomeAssistant, core: CoreEsphome, inspector: ScriptedInspector, config_dir: Path
+) -> None:
+    inspector.version = "2026.10.0"
+    inspector.answers["lamp.yaml"] = Answer(
+        "lamp.yaml", node_name="lamp", platform="host", adds_mac_suffix=True, reads=("lamp.yaml",)
+    )
+    target = target_id("lamp.yaml", MAC)
+    gone: list[bool] = []
+
+    def make() -> DeviceInventory:
+        made = DeviceInventory(
+            hass,
+            core,
+            inspector,
+            scanned=lambda _changes: None,
+            changed=lambda _targets: gone.append(made.is_gone(target)),
+            macs=lambda _file_name: (),
+            announced=lambda configuration: (
+                {MAC: "lamp-001122"} if configuration.adds_mac_suffix else {}
+            ),
+        )
+        return made
+
+    packaged = LAMP + "packages: {base: !include base.yaml}\n"
+    (config_dir / "lamp.yaml").write_text(packaged)
+    inventory = make()
+    # Never asked before: the text alone says that there is one.
+    await inventory.async_start(config_dir)
+    assert inventory.devices.keys() == {"lamp.yaml"}
+    await inventory.async_rescan()
+    assert inventory.devices.keys() == {target}
+    inventory.stop()
+    inspector.silent = True
+    (config_dir / "lamp.yaml").write_text(packaged + "# changed\n")
+    restarted = make()
+    await restarted.async_start(config_dir)
+    await restarted.async_rescan()
+    assert restarted.devices.keys() == {target}
+    assert not any(gone)
+    inspector.silent = False
+    del inspector.answers["lamp.yaml"]
+    (config_dir / "lamp.yaml").write_text(LAMP + "# one\n")
+    restarted.stop()
+    last = make()
+    await last.async_start(config_dir)
+    assert not last.is_gone(target)
+    gone.clear()
+    await last.async_rescan()
+    assert gone == [True]
+    last.stop()
 
 
 async def test_a_device_that_a_broken_package_hides_is_there_after_a_restart(

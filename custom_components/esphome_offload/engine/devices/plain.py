@@ -19,12 +19,18 @@ _DEPTH: Final = 100
 _INCLUDE: Final = re.compile(rb"!include\s+[\"']?([^\s\"'${}]+)")
 _SECRET: Final = re.compile(rb"!secret\s")
 _ELSEWHERE: Final = frozenset({"packages", "<<"})
+_SUFFIX: Final = ("esphome", "name_add_mac_suffix")
+_YES: Final = frozenset({"true", "yes", "on", "enable"})
 
 type _Keys = Mapping[tuple[str, ...], str | None]
 
 
-def read(file: str, text: bytes) -> Answer:
-    """Return what the text of a file says by itself."""
+def read(file: str, text: bytes, former: Answer | None = None) -> Answer:
+    """Return what the text of a file says by itself.
+
+    ``former`` is the last answer that had its device, which decides whether that has several
+    where this text does not say.
+    """
     reads = [file, *(_text(found) for found in _INCLUDE.findall(text))]
     if _SECRET.search(text):
         reads.append("secrets.yaml")
@@ -37,6 +43,13 @@ def read(file: str, text: bytes) -> Answer:
     name = _expand(keys.get(("esphome", "name")), substitutions)
     platform = next((each for each in PLATFORMS if (each,) in keys), None)
     known = name is not None and _NAME.fullmatch(name) is not None
+    complete = not any((each,) in keys for each in _ELSEWHERE)
+    suffix = _expand(keys.get(_SUFFIX), substitutions)
+    if suffix is not None:
+        adds_mac_suffix = suffix.lower() in _YES
+    else:
+        without = complete and _SUFFIX not in keys and ("esphome", "<<") not in keys
+        adds_mac_suffix = former is not None and former.adds_mac_suffix and not without
     return Answer(
         file=file,
         block=("esphome",) in keys,
@@ -44,8 +57,8 @@ def read(file: str, text: bytes) -> Answer:
         friendly_name=_shown(_expand(keys.get(("esphome", "friendly_name")), substitutions)),
         platform=platform,
         deep_sleep=("deep_sleep",) in keys,
-        adds_mac_suffix=(keys.get(("esphome", "name_add_mac_suffix")) or "").lower() == "true",
-        complete=not any((each,) in keys for each in _ELSEWHERE),
+        adds_mac_suffix=adds_mac_suffix,
+        complete=complete,
         reads=tuple(dict.fromkeys(each for each in reads if each.isprintable())),
     )
 

@@ -306,7 +306,9 @@ class Scanner:
             shown = name.encode(errors="surrogateescape").decode(errors="replace")
             reason = Reason(ReasonKey.CONFIGURATION_FILE_NAME, {"file": shown})
             return Answer(shown, broken=True, says_device=True, problem=reason, reads=(name,))
-        return plain.read(name, folder.head(self._config_dir / name, _PLAIN_LIMIT))
+        known = self._known.get(name)
+        former = None if known is None else known.device or known.answer
+        return plain.read(name, folder.head(self._config_dir / name, _PLAIN_LIMIT), former)
 
     async def _judge(self) -> None:
         result = await asyncio.to_thread(judge, str(self._config_dir), self._known)
