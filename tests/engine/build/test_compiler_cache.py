@@ -213,7 +213,9 @@ def test_what_a_build_puts_in_the_place_of_the_count_is_never_followed(
             log.mkdir()
         case "garbage":
             log.write_bytes(b"\xff\x00" * 1000)
+    before = len([*Path("/proc/self/fd").iterdir()])
     assert cache.count(tree) == CacheUse()
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before
     cache.prepare(toolchain, tree)
     assert (tmp_path / "other.log").exists()
     assert caches.use == cache.use == CacheUse()

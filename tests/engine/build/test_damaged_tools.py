@@ -1,9 +1,12 @@
 """Damaged packages of the tools are thrown away, and nothing else is, whatever a build prints."""
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.cache import damaged_tools as module
 from custom_components.esphome_offload.engine.build.cache.damaged_tools import (
     find_damaged,
     trash_all,
@@ -87,6 +90,43 @@ def test_packages_without_a_manifest_are_found_where_one_is_missed(layout: Cache
         ("platformio", "packages", "tool-y"),
     ]
     assert find_damaged(layout, ["Could not find one of 'platform.json' manifest files"]) == ()
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "link"])
+def test_what_is_no_manifest_keeps_no_file_open_and_is_looked_at_once(
+    layout: CacheLayout, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    for number in range(5):
+        manifest = package(layout, *COMPILER[:2], f"p{number}") / "package.json"
+        manifest.unlink()
+        match what:
+            case "folder":
+                manifest.mkdir()
+            case "pipe":
+                os.mkfifo(manifest)
+            case "link":
+                manifest.symlink_to(manifest.parent / "bin" / "gcc")
+    looks: list[str] = []
+    real = module.open_regular
+
+    def look(name: str, folder: int) -> BinaryIO:
+        looks.append(name)
+        return real(name, folder)
+
+    monkeypatch.setattr(module, "open_regular", look)
+    before = len([*Path("/proc/self/fd").iterdir()])
+    found = find_damaged(layout, ["Could not find one of 'package.json' manifest files"] * 50)
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before
+    assert (len(found), len(looks)) == (5, 5)
+
+
+def test_of_endless_packages_only_so_many_are_looked_at(
+    layout: CacheLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_NAMES", 3)
+    for number in range(5):
+        package(layout, *COMPILER[:2], f"p{number}", manifest=None)
+    assert len(find_damaged(layout, ["one of 'package.json' manifest"])) == 3
 
 
 def test_tools_of_a_guest_are_not_ours(layout: CacheLayout) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+import errno
 import os
 from pathlib import Path
 import threading
@@ -133,6 +134,19 @@ def test_folders_themselves_are_counted(tmp_path: Path) -> None:
         (inner / f"{number:0200}").touch()
     blocks = sum(folder.stat().st_blocks for folder in (inner, inner.parent))
     assert disk_usage(tmp_path / "tree", threading.Event()) == blocks * 512
+
+
+def test_a_folder_that_cannot_be_listed_is_not_left_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: int) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = len([*Path("/proc/self/fd").iterdir()])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", refuse)
+        assert disk_usage(tmp_path, threading.Event()) == 0
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before
 
 
 @pytest.mark.parametrize("act", ["measure", "remove"])

@@ -1,5 +1,6 @@
 """What a build left in its tree is believed only as far as it can be."""
 
+from collections.abc import Callable
 import json
 import os
 from pathlib import Path
@@ -135,12 +136,17 @@ def test_a_file_of_somebody_else_is_not_read(tree: Tree, which: str) -> None:
     assert tree.refused().reason.key is ReasonKey.RESULT_MISSING
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
 @pytest.mark.parametrize("which", ["record", "info", "image"])
-def test_a_pipe_is_not_opened(tree: Tree, which: str) -> None:
+def test_what_is_no_file_is_refused_and_not_left_open(
+    tree: Tree, which: str, make: Callable[[Path], None]
+) -> None:
     path: Path = getattr(tree, which)
     path.unlink()
-    os.mkfifo(path)
+    make(path)
+    before = len([*Path("/proc/self/fd").iterdir()])
     assert tree.refused().reason.key is ReasonKey.RESULT_MISSING
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before
 
 
 @pytest.mark.parametrize("which", ["record", "info", "image"])

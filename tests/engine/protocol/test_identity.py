@@ -1,4 +1,5 @@
 import base64
+from collections.abc import Callable
 import hashlib
 import json
 import os
@@ -126,10 +127,15 @@ def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
         load_or_create(path)
 
 
-def test_a_pipe_is_no_identity_and_stops_nobody(path: Path) -> None:
-    os.mkfifo(path)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_no_identity_stops_nobody_and_is_not_left_open(
+    path: Path, make: Callable[[Path], None]
+) -> None:
+    make(path)
+    before = len([*Path("/proc/self/fd").iterdir()])
     with pytest.raises(IdentityError, match="damaged"):
         load_or_create(path)
+    assert len([*Path("/proc/self/fd").iterdir()]) <= before
 
 
 def test_a_file_that_others_can_read_is_closed_to_them_and_said(

@@ -8,11 +8,11 @@ it did for a build.
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-import os
 from pathlib import Path
 from typing import Final
 
 from ..const import COMPILER_CACHE_GIB, GIB, MIB
+from ..regular_file import open_regular
 from .cache.layout import CacheLayout
 from .resources import free_disk
 from .toolchain.toolchains import Toolchain
@@ -107,8 +107,7 @@ def _read(log: Path) -> CacheUse:
     A build could have put anything in its place; what is no such file counts nothing.
     """
     try:
-        handle = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
+        with open_regular(log) as file:
             lines = file.read(_LARGEST_LOG).decode(errors="replace").splitlines()
     except OSError:
         return CacheUse()

@@ -13,11 +13,11 @@ from itertools import islice
 import json
 import os
 from pathlib import Path
-import stat
 from typing import BinaryIO, TypedDict
 
 from ..const import MIB, FailureReason
 from ..reason import Reason, ReasonKey
+from ..regular_file import open_regular
 from .cache.removal import open_folder
 from .firmware import BuildResult
 from .model import BuildError, BuildInfo
@@ -165,15 +165,13 @@ def _copy(tree: Path, path: Path, target: Path, largest: int) -> None:
 @contextmanager
 def _opened(tree: Path, path: Path, largest: int) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file of the tree's owner, and say its size; raises as ``_folder_of``."""
-    with _folder_of(tree, path) as (parent, name):
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with _named_errors():
-            handle = os.open(name, flags, dir_fd=parent)
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(handle)
+    with _folder_of(tree, path) as (parent, name), _named_errors():
+        opened = open_regular(name, parent)
+    with opened as file:
+        found = os.fstat(file.fileno())
         # A name for a file of somebody else, which only we could read, can be made without that.
         own = found.st_uid == tree.stat().st_uid
-        if not (stat.S_ISREG(found.st_mode) and own and found.st_size <= largest):
+        if not own or found.st_size > largest:
             raise _unexpected()
         yield file, found.st_size
 

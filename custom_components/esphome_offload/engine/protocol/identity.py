@@ -9,7 +9,6 @@ import json
 import logging
 import os
 from pathlib import Path
-import stat
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from ..codec import Blob
 from ..private_file import write_private
 from ..reason import Reason, ReasonKey
+from ..regular_file import NotRegularError, open_regular
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -109,12 +109,12 @@ def renew(path: Path) -> Identity:
 
 
 def _load(path: Path) -> Identity:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise _damaged(path, "it is not a file")
-        if status.st_mode & 0o077:
+    try:
+        opened = open_regular(path)
+    except NotRegularError as err:
+        raise _damaged(path, "it is not a file") from err
+    with opened as file:
+        if os.fstat(file.fileno()).st_mode & 0o077:
             _LOGGER.warning(
                 "The identity file %s could be read by other users of this machine; "
                 "make a new identity if one of them may have done so",
@@ -122,7 +122,7 @@ def _load(path: Path) -> Identity:
             )
             # Some file systems have no modes.
             with suppress(OSError):
-                os.fchmod(descriptor, 0o600)
+                os.fchmod(file.fileno(), 0o600)
         content = file.read(_FILE_LIMIT + 1)
     return _decode(path, content)
 

@@ -6,6 +6,7 @@ package is named by folders below the tools, each of which is opened as what it 
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ import stat
 from typing import Final
 import uuid
 
+from ...regular_file import open_regular
 from .layout import CacheLayout
 from .removal import open_folder
 
@@ -38,11 +40,14 @@ _INSTALLED: Final = re.compile(
 _NO_MANIFEST: Final = re.compile(r"one of '(package|platform)\.json' manifest")
 _COMPILER_CACHE: Final = re.compile(r"\bccache: error: ")
 _MANIFEST_SIZE: Final = 1024**2
+_MOST_NAMES: Final = 1000
+"""A build may make any number; all platforms together have some hundred packages."""
 
 
 def find_damaged(layout: CacheLayout, lines: Iterable[str]) -> tuple[Package, ...]:
     """Return the packages that lines of a failed build name as damaged, or that have no manifest. Blocks."""
     found: dict[Package, None] = {}
+    missed: dict[str, None] = {}
     root = f"{layout.tools}/"
     for line in lines:
         if (tool := _INSTALLED.search(line)) is not None:
@@ -50,7 +55,7 @@ def find_damaged(layout: CacheLayout, lines: Iterable[str]) -> tuple[Package, ..
         if _COMPILER_CACHE.search(line) is not None:
             found["ccache",] = None
         if (manifest := _NO_MANIFEST.search(line)) is not None:
-            found.update(dict.fromkeys(_without_manifest(layout, manifest[1])))
+            missed[manifest[1]] = None
         if _DAMAGED.search(line) is None:
             continue
         _, _, rest = line.partition(root)
@@ -59,6 +64,9 @@ def find_damaged(layout: CacheLayout, lines: Iterable[str]) -> tuple[Package, ..
         package = tuple(named[0].split("/"))
         if package[1] not in ("frameworks", "penvs") or _INCOMPLETE.search(line) is not None:
             found[package] = None
+    # Not for each line: a build may say it as often as it likes.
+    for kind in missed:
+        found.update(dict.fromkeys(_without_manifest(layout, kind)))
     return tuple(found)
 
 
@@ -93,7 +101,7 @@ def trash_all(layout: CacheLayout) -> list[Path]:
 
 def _names(folder: int) -> list[str]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in entries]
+        return [entry.name for entry in islice(entries, _MOST_NAMES)]
 
 
 def _without_manifest(layout: CacheLayout, kind: str) -> Iterator[Package]:
@@ -115,8 +123,7 @@ def _has_manifest(folder: int | None, name: str) -> bool:
     if folder is None:
         return True  # a file or a link, which is no package
     try:
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-        with os.fdopen(file, "rb") as manifest:
+        with open_regular(name, folder) as manifest:
             json.loads(manifest.read(_MANIFEST_SIZE))
     except OSError, ValueError, RecursionError:
         return False

@@ -190,8 +190,12 @@ class _Level:
 
     def __init__(self, name: str, parent: int | None) -> None:
         self.handle = open_folder(name, parent)
-        self.size = os.fstat(self.handle).st_blocks * 512
-        self.entries = os.scandir(self.handle)
+        try:
+            self.size = os.fstat(self.handle).st_blocks * 512
+            self.entries = os.scandir(self.handle)
+        except OSError:
+            os.close(self.handle)
+            raise
 
     def close(self) -> None:
         self.entries.close()
