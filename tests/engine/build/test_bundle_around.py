@@ -157,6 +157,41 @@ async def test_a_chain_of_files_from_around_the_folder_is_the_same_configuration
     assert not list(home.folder.rglob("__pycache__"))
 
 
+async def test_a_file_that_is_reached_by_two_spellings_is_in_the_bundle_once(home: Home) -> None:
+    """And the paths that lead out of the folder and back in are there at the other end."""
+    home.configure(
+        "esphome:\n  name: lamp\nhost:\n"
+        "packages: [!include logger.yaml, !include ../common/base.yaml]\n"
+        "substitutions: {a: !secret wifi}\n" + FOO % "../esphome/components"
+    )
+    home.write("common/base.yaml", "packages: [!include ../esphome/logger.yaml]\n")
+    home.write("esphome/logger.yaml", "logger:\nesphome: {comment: !secret other}\n")
+    home.write("esphome/components/foo/__init__.py", "CONFIG_SCHEMA = {}\n")
+    home.write("esphome/secrets.yaml", f"wifi: hunter2\nother: used\nalarm: {UNUSED}\n")
+    content = await home.content()
+    with tarfile.open((await home.make()).path) as archive:
+        names = archive.getnames()
+    assert sorted(names) == [
+        "common/base.yaml",
+        "esphome/components/foo/__init__.py",
+        "esphome/lamp.yaml",
+        "esphome/logger.yaml",
+        "esphome/manifest.json",
+        "esphome/secrets.yaml",
+    ]
+    assert content["esphome/secrets.yaml"] == b"wifi: hunter2\nother: used\n"
+    assert await home.is_the_same_elsewhere()
+    # Nothing lies outside, but a path leads there.
+    home.write("esphome/parts.yaml", "packages: [!include ../esphome/logger.yaml]\n")
+    home.configure(
+        "esphome:\n  name: lamp\nhost:\npackages: [!include logger.yaml, !include parts.yaml]\n"
+    )
+    assert sorted(await home.content()) == [
+        f"esphome/{name}.yaml" for name in ("lamp", "logger", "parts", "secrets")
+    ]
+    assert await home.is_the_same_elsewhere()
+
+
 async def test_pictures_and_headers_from_around_the_folder_travel(home: Home) -> None:
     home.configure(PICTURES.replace("name: lamp", "name: lamp\n  includes: [../lib/x.h, ../more]"))
     home.write("www/logo.svg", '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"/>')

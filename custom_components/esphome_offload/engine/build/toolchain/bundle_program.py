@@ -5,8 +5,8 @@ Run as a program by a toolchain's Python, never imported.
 ESPHome's own bundle has no file from outside of the configuration's folder, and none by the name of
 a link. Here it takes what lies in the folder given with ``--around=``, which is Home Assistant's
 configuration folder. ESPHome still says which files it needs; only the names that they get are ours:
-those by which the configuration knows them, as if nothing were a link. Where something from outside
-is needed, the paths in the bundle begin with the configuration's folder (``esphome/lamp.yaml``,
+those by which the configuration knows them, as if nothing were a link. Where one leads out of
+the folder, the paths in the bundle begin with the configuration's folder (``esphome/lamp.yaml``,
 ``common/base.yaml``); else they are ESPHome's own (``lamp.yaml``).
 
 An upload that finds the validated configuration need not validate again, which on a small board
@@ -88,18 +88,23 @@ class _Places:
         self._inside = folder.resolve()
         self._top = around
         self._around = around.resolve()
+        self.above = 0
+        """How many folders up the paths lead that were named, some of them back to this one."""
 
     def name(self, path: Path) -> str | None:
-        """Return the path from the folder on; None for one that cannot be found from there.
+        """Return the one path from the folder on; None for one that cannot be found from there.
 
         Not resolved, because nothing is a link at the other end. An absolute path that leads out
         of the folder is not found there.
         """
         for folder in (self.folder, self._inside):
             if path.is_relative_to(folder):
-                name = os.path.normpath(path.relative_to(folder))
-                place = Path(os.path.normpath(self.folder / name))
-                return name if place.is_relative_to(self._top) else None
+                spelled = os.path.normpath(path.relative_to(folder))
+                place = os.path.normpath(self.folder / spelled)
+                if not Path(place).is_relative_to(self._top):
+                    return None
+                self.above = max(self.above, spelled.split("/").count(".."))
+                return os.path.relpath(place, self.folder)
         return None
 
     def inside(self, real: Path) -> bool:
@@ -149,7 +154,7 @@ def _creator(  # noqa: C901 - a class whose base only ESPHome has
             except _ANOTHER_ESPHOME:
                 _LOGGER.debug("This ESPHome makes bundles in another way", exc_info=True)
                 return plain(self._config).create_bundle()
-            if above := max(name.split("/").count("..") for name in self._sources or [""]):
+            if above := self._places.above:
                 prefix = "/".join(self._places.folder.parts[-above:])
                 result.data = _moved(result.data, prefix)
             return result
@@ -194,17 +199,17 @@ def _creator(  # noqa: C901 - a class whose base only ESPHome has
 
         def _build_filtered_secrets(self, used_keys: set[str]) -> dict[str, bytes]:
             """Return the secrets of each folder: those that the files there use."""
-            own: dict[Path, set[str]] = {}
+            own: dict[str | None, tuple[Path, set[str]]] = {}
             for path, keys in loads.keys.items():
                 real = path.resolve()
                 if real in self._read or self._places.inside(real):
                     # A file takes them from beside it, and if there are none the main one's.
                     beside = path.with_name(_SECRETS[0])
                     main = self._places.folder / _SECRETS[0]
-                    own.setdefault(beside if beside.is_file() else main, set()).update(keys)
+                    source = beside if beside.is_file() else main
+                    own.setdefault(self._places.name(source), (source, set()))[1].update(keys)
             found = {}
-            for path, keys in own.items():
-                name = self._places.name(path)
+            for name, (path, keys) in own.items():
                 if name is not None and (used := self._used(path, keys)):
                     found[name] = bundle.yaml_util.dump(used, show_secrets=True).encode()
                     self._sources[name] = path
