@@ -1,6 +1,6 @@
 """Several devices of one configuration: each has jobs of its own."""
 
-from custom_components.esphome_offload.engine.build.model import Node
+from custom_components.esphome_offload.engine.build.model import BuilderStatus, Node
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
@@ -81,6 +81,55 @@ async def test_jobs_go_with_the_file_and_to_the_device_that_becomes_known(
     assert harness.queue.last(f"desk.yaml@{MACS[1]}") is other
     harness.queue.rename("lamp.yaml", "desk.yaml")
     assert harness.queue.last(f"desk.yaml@{MACS[1]}") is other
+
+
+async def test_two_waiting_jobs_that_come_together_become_one(harness: QueueHarness) -> None:
+    harness.devices.state |= {"lamp": Presence.OFFLINE, NAMES[0]: Presence.OFFLINE}
+    moved = await harness.run()
+    stays = await install(harness, 0)
+    harness.queue.rename("lamp.yaml", ONE)
+    assert moved.outcome.failure_reason is FailureReason.SUPERSEDED
+    assert harness.queue.active(ONE) is stays
+    await settle()
+    assert stays.stage is Stage.WAITING_DEVICE
+    assert harness.queue.last(ONE) is moved
+
+
+async def test_of_two_jobs_that_come_together_the_one_at_work_goes_on(
+    harness: QueueHarness,
+) -> None:
+    block = Block()
+    harness.builder.script = [block]
+    moved = await harness.run()
+    waiting = await install(harness, 0)
+    harness.queue.rename("lamp.yaml", ONE)
+    assert waiting.outcome.failure_reason is FailureReason.SUPERSEDED
+    assert harness.queue.active(ONE) is moved
+    block.release.set()
+    await settle()
+    assert moved.status is JobStatus.COMPLETED
+
+
+async def test_of_two_jobs_at_work_that_come_together_the_moved_one_is_ended(
+    harness: QueueHarness,
+) -> None:
+    harness.builder.become(BuilderStatus(available=True, slots=2))
+    blocks = Block(), Block()
+    harness.builder.script = [*blocks]
+    stays = await install(harness, 0)
+    moved = await harness.run()
+    harness.queue.rename("lamp.yaml", ONE)
+    harness.queue.rename("lamp.yaml", ONE)
+    await settle()
+    assert blocks[1].cancelled
+    assert (moved.status, moved.outcome.failure_reason) == (
+        JobStatus.CANCELLED,
+        FailureReason.SUPERSEDED,
+    )
+    assert harness.queue.active(ONE) is stays
+    blocks[0].release.set()
+    await settle()
+    assert stays.status is JobStatus.COMPLETED
 
 
 async def test_firmware_that_fits_another_device_is_for_one_only(harness: QueueHarness) -> None:

@@ -287,6 +287,10 @@ class Ledger:
             return
         if self._active.get(target) is job:
             del self._active[target]
+            # Another one stays where two came together by a new name.
+            for other in self._jobs.values():
+                if not other.terminal and other.request.target == target:
+                    self._active[target] = other
         last = self._last.get(target)
         if last is None or last.job_id <= job.job_id:
             self._last[target] = job

@@ -9,7 +9,7 @@ from ..clock import SystemTime, Time
 from ..const import FailureReason, Stage
 from ..job_log import JobLogs
 from ..reason import Reason, ReasonKey
-from ..target import TargetId
+from ..target import TargetId, moved
 from .attempt_sink import new_id
 from .building import Building
 from .flashing import Flashing
@@ -187,10 +187,7 @@ class JobQueue:
                 raise JobRefused(RefusalReason.ALREADY_RUNNING, earlier)
             if earlier.request.same_work(request):
                 return earlier
-            self._cancelling[earlier.job_id] = FailureReason.SUPERSEDED
-            # It holds nothing that somebody would have to wait for.
-            self._ledger.cancel(earlier, FailureReason.SUPERSEDED)
-            self._tasks[earlier.job_id].cancel()
+            self._supersede(earlier)
         job = FirmwareJob(job_id=new_id(), request=request, created_at=self._time.now())
         self._logs.open(job.job_id)
         self._ledger.queue(job)
@@ -225,7 +222,17 @@ class JobQueue:
         await asyncio.gather(*map(self.cancel, active), return_exceptions=True)
 
     def rename(self, old: TargetId, new: TargetId) -> None:
-        """Move the jobs of a target to another, as of a file that was renamed."""
+        """Move the jobs of a target to another, as of a file that was renamed.
+
+        Where that has an active job already, the moved one is superseded, unless only that is at
+        work.
+        """
+        for job in self.jobs():
+            target = moved(job.request.target, old, new)
+            other = self.active(target)
+            if job.terminal or target == job.request.target or other is None:
+                continue
+            self._supersede(other if other.waiting and not job.waiting else job)
         self._ledger.rename(old, new)
 
     def hold(self) -> None:
@@ -319,6 +326,17 @@ class JobQueue:
             self._waiters.discard(settled)
             unsubscribe()
         return job
+
+    def _supersede(self, job: FirmwareJob) -> None:
+        """End a job in favour of another one of its target; what is at work takes a moment."""
+        task = self._tasks.get(job.job_id)
+        if task is None or job.job_id in self._cancelling:
+            return
+        self._cancelling[job.job_id] = FailureReason.SUPERSEDED
+        if job.waiting:
+            # It holds nothing that somebody would have to wait for.
+            self._ledger.cancel(job, FailureReason.SUPERSEDED)
+        task.cancel()
 
     def _known(self, job_id: str) -> FirmwareJob:
         job = self.get(job_id)
