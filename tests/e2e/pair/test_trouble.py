@@ -126,15 +126,12 @@ async def held_waiting_for_device(
 
 @asynccontextmanager
 async def held_uploading(pair: Pair[AnyBuilder], _relay: Relay, entity: str) -> AsyncIterator[str]:
-    async def flashing() -> bool:
-        return bool(mentioning(str(pair.offloader.instance.offload_cache / "flash")))
-
     pair.offloader.device.configure(greeting="uploading")
     # It takes connections, and Home Assistant still has its own, but nothing is answered.
     with frozen(pair.offloader.device.pid):
         job = await submit(pair.offloader.client, "install", entity)
-        await reach(pair.offloader.client, job["job_id"], in_stage("uploading"))
-        await until(flashing, "ESPHome at work on the upload")
+        # ESPHome is at work on the upload.
+        await reach(pair.offloader.client, job["job_id"], has_printed("Connecting to"))
         yield job["job_id"]
 
 
