@@ -1,5 +1,7 @@
 """Several devices of one configuration: each has jobs of its own."""
 
+import pytest
+
 from custom_components.esphome_offload.engine.build.model import BuilderStatus, Node
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
@@ -9,6 +11,7 @@ from custom_components.esphome_offload.engine.const import (
 )
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.jobs.ports import Presence
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .fakes import Block, settle
 from .queue_harness import QueueHarness
@@ -68,6 +71,40 @@ async def test_a_configuration_is_in_use_while_any_device_is_built_for(
     assert not harness.queue.uses("lamp.yaml")
 
 
+@pytest.mark.parametrize("at_peer", [False, True])
+async def test_a_job_that_waits_for_a_tree_holds_no_build_slot(
+    harness: QueueHarness, at_peer: bool
+) -> None:
+    builder = harness.add_peer("aa", "Attic") if at_peer else harness.builder
+    builder.become(BuilderStatus(available=True, slots=2))
+    block = Block()
+    builder.script = [block]
+    first, second = [await install(harness, number) for number in (0, 1)]
+    other = await harness.run("fan.yaml", operation=Operation.COMPILE)
+    assert second.status is JobStatus.QUEUED
+    assert second.waiting_for == Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": builder.label})
+    assert other.status is JobStatus.COMPLETED
+    block.release.set()
+    await settle()
+    assert (first.status, second.status) == (JobStatus.COMPLETED,) * 2
+
+
+async def test_another_builder_builds_for_the_second_device_meanwhile(
+    harness: QueueHarness,
+) -> None:
+    blocks = [Block(), Block()]
+    for builder_id, block in zip(("aa", "bb"), blocks, strict=True):
+        peer = harness.add_peer(builder_id, builder_id)
+        peer.script = [block]
+        peer.become(BuilderStatus(available=True, slots=2))
+    jobs = [await install(harness, number) for number in (0, 1)]
+    assert [job.stage for job in jobs] == [Stage.COMPILING] * 2
+    for block in blocks:
+        block.release.set()
+    await settle()
+    assert [job.status for job in jobs] == [JobStatus.COMPLETED] * 2
+
+
 async def test_jobs_go_with_the_file_and_to_the_device_that_becomes_known(
     harness: QueueHarness,
 ) -> None:
@@ -113,10 +150,10 @@ async def test_of_two_jobs_that_come_together_the_one_at_work_goes_on(
 async def test_of_two_jobs_at_work_that_come_together_the_moved_one_is_ended(
     harness: QueueHarness,
 ) -> None:
-    harness.builder.become(BuilderStatus(available=True, slots=2))
     blocks = Block(), Block()
-    harness.builder.script = [*blocks]
-    stays = await install(harness, 0)
+    harness.builder.script = [blocks[0]]
+    harness.add_peer("aa", "Attic").script = [blocks[1]]
+    stays = await install(harness, 0, requested_source="local")
     moved = await harness.run()
     harness.queue.rename("lamp.yaml", ONE)
     harness.queue.rename("lamp.yaml", ONE)

@@ -51,7 +51,7 @@ class DispatchGate:
             await self._opened.wait()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Binding:
     """A slot on a builder, and why it is this one.
 
@@ -59,6 +59,7 @@ class Binding:
     """
 
     builder: Builder
+    configuration: str
     choice: Bind
     slot: Slot | None
 
@@ -121,7 +122,7 @@ class BuildLane:
         self._settings = settings
         self._time = time
         self._tickets: list[_BuildTicket] = []
-        self._bound: Counter[str] = Counter()
+        self._bound: list[Binding] = []
         self._shared: dict[str, Slots] = {}
         self._serving = False
         self._again = False
@@ -222,13 +223,14 @@ class BuildLane:
         slot = builder.slots.take(OWN) if builder.slots is not None else None
         if builder.slots is not None and slot is None:
             return False
-        self._bound[builder.builder_id] += 1
         self._tickets.remove(ticket)
-        ticket.binding.set_result(Binding(builder, choice, slot))
+        binding = Binding(builder, ticket.job.request.configuration, choice, slot)
+        self._bound.append(binding)
+        ticket.binding.set_result(binding)
         return True
 
     def _give_back(self, binding: Binding) -> None:
-        self._bound[binding.builder.builder_id] -= 1
+        self._bound.remove(binding)
         if binding.slot is not None:
             binding.slot.release()
 
@@ -261,7 +263,7 @@ class BuildLane:
             configuration=configuration,
             requested_source=source,
             candidates=tuple(
-                self._candidate(builder, failed.get(builder.builder_id), now)
+                self._candidate(builder, configuration, failed.get(builder.builder_id), now)
                 for builder in self._builders.builders
             ),
             waited=waited,
@@ -270,7 +272,14 @@ class BuildLane:
             peers_expected=settings.peers_expected,
         )
 
-    def _candidate(self, builder: Builder, failure: BuilderFailure | None, now: float) -> Candidate:
+    def _candidate(
+        self, builder: Builder, configuration: str, failure: BuilderFailure | None, now: float
+    ) -> Candidate:
+        bound = [
+            each.configuration
+            for each in self._bound
+            if each.builder.builder_id == builder.builder_id
+        ]
         if failure is not None and failure.over(now):
             failure = None
         return Candidate(
@@ -278,7 +287,8 @@ class BuildLane:
             label=builder.label,
             source=builder.source,
             status=builder.status(),
-            ours=self._bound[builder.builder_id],
+            ours=len(bound),
+            tree_busy=configuration in bound,
             failed=None if failure is None else failure.reason,
             again_in=None if failure is None else failure.left(now),
         )

@@ -16,6 +16,7 @@ class Candidate:
     """A builder at the moment of the snapshot.
 
     ``ours`` counts our own jobs that are bound to it, of which ``status`` may not know yet.
+    ``tree_busy``: one of these has the same configuration; a builder builds one after the other.
     ``failed`` is why this job failed there, ``again_in`` the seconds until it may be tried there
     again; None: never.
     """
@@ -25,6 +26,7 @@ class Candidate:
     source: Source
     status: BuilderStatus
     ours: int = 0
+    tree_busy: bool = False
     failed: Reason | None = None
     again_in: float | None = None
 
@@ -54,11 +56,13 @@ class Candidate:
 
     @property
     def takes_more(self) -> bool:
-        """Whether a job may be bound.
+        """Whether a job may be bound, and would not hold a slot while it waits for a tree.
 
         This machine's builds are queued here. A peer that is busy for others has a queue of its
         own, in which a job has to be to get a turn.
         """
+        if self.tree_busy:
+            return False
         if self.source is Source.LOCAL:
             return self.idle_slot
         return self.ours < self.status.slots
