@@ -63,8 +63,12 @@ class TargetRecords:
         self._remove_stale(entry_id)
         for job in self._waiting():
             mac, gone = job.request.mac, self._inventory.is_gone(job.request.target)
-            if gone and mac is not None and self._inventory.is_removed(mac):
-                self._drop(job, f"{job.request.device_name} was removed from Home Assistant")
+            if gone and mac is not None:
+                if self._inventory.is_removed(mac):
+                    self._drop(job, f"{job.request.device_name} was removed from Home Assistant")
+                else:
+                    # Its device is no more one of the configuration: it fails, and need not wait.
+                    self._queue.kick()
         registry.async_relink(self._hass, entry_id, self._inventory.devices)
 
     def _remove_stale(self, entry_id: str) -> None:

@@ -1,5 +1,6 @@
 """One configuration with ``name_add_mac_suffix``: each device of it is a target of its own."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import CONFIGURED, FlashRequest, Node
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage as JobStage
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.target import TargetId
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 from custom_components.esphome_offload.page.payload import page_devices
@@ -380,6 +382,36 @@ async def test_a_renamed_node_keeps_its_devices(
     assert stage.flasher.requests[0].addresses[0] == "lamp-003344.local"
 
 
+async def test_a_job_whose_device_is_no_more_one_of_the_configuration_sends_nothing(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    lamps: tuple[Lamp, Lamp],
+    config_dir: Path,
+    pass_time: Pass,
+    stage: Stage,
+) -> None:
+    lamps[0].live.available = False
+    job = await install(coordinator, ONE)
+    assert job.stage is JobStage.WAITING_DEVICE
+    ended = asyncio.Event()
+    coordinator.queue.subscribe(
+        job.job_id, lambda _event, job: ended.set() if job.terminal else None
+    )
+    stage.firmware.node = Node("bedroom")
+    (config_dir / "lamp.yaml").write_text(LAMP.replace("name: lamp", "name: bedroom"))
+    await pass_time(31)
+    await pass_time(1)
+    async with asyncio.timeout(30):
+        await ended.wait()
+    assert (job.status, job.outcome.failure_reason) == (JobStatus.FAILED, "wrong_device")
+    assert "lamp-001122 is no device of its configuration any more" in str(job.outcome.error)
+    assert stage.flasher.requests == []
+    # At an address that a person gives, those that it had are still its own.
+    is_of_another = coordinator.inventory.is_of_another
+    assert not is_of_another(TargetId("lamp.yaml"), DeviceIdentity("lamp-001122"))
+    assert is_of_another(TargetId("lamp.yaml"), DeviceIdentity("athom-plug-abc123"))
+
+
 async def test_a_restart_keeps_what_is_known_of_each(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
@@ -401,6 +433,7 @@ async def test_a_restart_keeps_what_is_known_of_each(
         DeviceIdentity("lamp-003344", SECOND),
         DeviceIdentity("lamp-003344"),
         DeviceIdentity("plug"),
+        DeviceIdentity("athom-plug-abc123"),
         DeviceIdentity("lamp", SECOND),
     ],
 )
@@ -430,6 +463,24 @@ async def test_another_device_at_the_address_is_not_flashed(
 
     stage.flasher.script = [flash]
     assert (await install(coordinator, ONE, address="192.168.1.9")).status is JobStatus.COMPLETED
+
+
+async def test_a_device_that_tells_only_its_name_needs_one_that_is_known_of_it(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, config_dir: Path, pass_time: Pass
+) -> None:
+    lamp = Lamp(hass, FIRST, name="lamp")
+    (config_dir / "lamp.yaml").write_text(LAMP)
+    await pass_time(31)
+
+    def is_refused(name: str) -> bool:
+        return coordinator.inventory.is_of_another(TargetId("lamp.yaml"), DeviceIdentity(name))
+
+    lamp.live.available = False
+    names = ("lamp", "athom-plug-abc123", "light")
+    assert list(map(is_refused, names)) == [False, True, True]
+    (config_dir / "lamp.yaml").write_text(LAMP.replace("name: lamp", "name: light"))
+    await pass_time(31)
+    assert list(map(is_refused, names)) == [False, True, False]
 
 
 async def test_a_job_of_the_configuration_is_for_none_of_several(
@@ -512,6 +563,8 @@ class TestHeardOf:
         await pass_time(31)
         device = coordinator.devices[ONE]
         assert (device.name, device.announced) == ("light-001122", "lamp-001122")
+        former = DeviceIdentity("lamp-001122")
+        assert not coordinator.inventory.is_of_another(TargetId(ONE), former)
         await self.announce(coordinator, pass_time, name="light-001122")
         assert coordinator.devices[ONE].announced == "light-001122"
 

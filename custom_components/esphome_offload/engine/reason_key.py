@@ -110,6 +110,7 @@ class ReasonKey(StrEnum):
     DEVICE_AMBIGUOUS = "device_ambiguous", "It is unclear which device {device} is: {rivals} could be it as well. Give the configuration an address (use_address), name one for this job, or remove what is a copy"
     FIRMWARE_OF_ANOTHER = "firmware_of_another", "The firmware is made for {name}, and not for {device}; nothing was sent. Check the name in the configuration, and build it again"
     FIRMWARE_OF_NO_SUCH = "firmware_of_no_such", "The firmware is not made for {device}; nothing was sent. Build it again on another machine"
+    DEVICE_GONE = "device_gone", "{device} is no device of its configuration any more; nothing was sent. Start a new job for the device that the configuration has now"
     DEVICE_STAYS_BUSY = "device_stays_busy", "{device} is being updated by somebody else; the firmware is built and can be uploaded later"
     DEVICE_STAYS_AWAY = "device_stays_away", "{device} is offline; the firmware is built and can be uploaded later"
     DEVICE_DISPLACED = "device_displaced", "Home Assistant is connected to another device where {device} should be; nothing was sent. Check its address, in its configuration and in Home Assistant; the firmware is built and can be uploaded later"

@@ -80,7 +80,7 @@ class LiveDevices(Protocol):
         """Return all of them."""
 
     def is_of_another(self, target: TargetId, device: Identity) -> bool:
-        """Return whether a device is known not to be that of a target."""
+        """Return whether a device is taken for another than that of a target."""
 
     def find(self, request: JobRequest) -> Match:
         """Return the device that a job is for."""
@@ -112,6 +112,10 @@ class CoreDeviceLink(DeviceLink):
     @override
     def rivals(self, request: JobRequest) -> tuple[str, ...]:
         return self._devices.find(request).rivals
+
+    @override
+    def gone(self, request: JobRequest) -> bool:
+        return self._devices.find(request).gone
 
     @override
     def presence(self, request: JobRequest) -> Presence:

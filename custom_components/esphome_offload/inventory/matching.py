@@ -19,7 +19,8 @@ class Match:
     ``rivals`` say why it is unclear: other configurations of the same node name, or several
     devices that it could be for. Nothing is flashed then. ``candidates`` are the devices among
     which a person may choose; ``settled``: the choice was none of them. ``announced`` is the node
-    name of a device that Home Assistant does not have, and has heard of in the network.
+    name of a device that Home Assistant does not have, and has heard of in the network. ``gone``:
+    it was one of several devices, and its configuration has it no more.
     """
 
     core: CoreDevice | None = None
@@ -27,6 +28,7 @@ class Match:
     candidates: tuple[CoreDevice, ...] = ()
     settled: bool = False
     announced: str | None = None
+    gone: bool = False
 
 
 def match(
@@ -147,12 +149,14 @@ def is_of_another(
     *,
     chosen: str | None = None,
     mac: str | None = None,
+    names: Collection[str] = (),
 ) -> bool:
-    """Return whether a device, found at the address of a configuration, is known to be another.
+    """Return whether a device, found at the address of a configuration, is taken for another.
 
     It has the name of another configuration, or it is none of those that were renamed (``macs``).
     The one that a person chose is none. With ``mac`` only the device with that MAC address is
-    meant.
+    meant. One that does not tell its MAC address must have the name of the configuration, or one
+    that the device is known by (``names``).
     """
     if mac is not None and device.mac is not None:
         return device.mac != mac
@@ -162,9 +166,12 @@ def is_of_another(
     own = device.node_name == configuration.node_name or not exact
     if mac is None and own and is_named(device, configuration):
         return False
-    if mac is not None and device.node_name == f"{configuration.node_name}{mac_suffix(mac)}":
-        return False
-    replaced = bool(macs) and device.mac is not None and device.mac not in macs
+    if device.mac is None:
+        if mac is not None:
+            names = {*names, f"{configuration.node_name}{mac_suffix(mac)}"}
+        others = {each.node_name for each in configurations if each != configuration}
+        return device.node_name not in names or device.node_name in others
+    replaced = bool(macs) and device.mac not in macs
     return replaced or any(is_named(device, each) for each in configurations)
 
 

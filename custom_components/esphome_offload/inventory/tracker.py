@@ -196,8 +196,10 @@ class DeviceInventory(ConfigurationFolder):
             device = self._of(request)
         if device is None:
             # Several are known by now, and it names none of them.
+            if request.mac is not None:
+                return Match(gone=True)
             names = (each.name for each in self._of_configuration(request.configuration))
-            return Match(None, tuple(names) if request.mac is None else ())
+            return Match(None, tuple(names))
         if device.core is None:
             return Match(None, device.rivals, announced=device.announced)
         return Match(self._core.get(device.core.entry_id))
@@ -219,7 +221,7 @@ class DeviceInventory(ConfigurationFolder):
 
     @callback
     def is_of_another(self, target: TargetId, device: Identity) -> bool:
-        """Return whether a device is known not to be that of a target."""
+        """Return whether a device is taken for another than that of a target."""
         known = self._configurations.get(configuration_of(target))
         return known is not None and is_of_another(
             known,
@@ -228,7 +230,19 @@ class DeviceInventory(ConfigurationFolder):
             self._macs(known.file_name),
             chosen=self._chosen(target),
             mac=mac_of(target),
+            names=self._names(target),
         )
+
+    def _names(self, target: TargetId) -> set[str]:
+        """Return the names that the device of a target is known by, maybe former ones."""
+        own = self._devices.get(target)
+        if own is not None and own.core is not None:
+            return {own.core.node_name}
+        if own is not None and own.announced is not None:
+            return {own.announced}
+        mac = mac_of(target)
+        macs = self._macs(configuration_of(target)) if mac is None else (mac,)
+        return {each.node_name for each in self._core.devices() if each.mac in macs}
 
     @callback
     def candidates(self, target: TargetId) -> tuple[CoreDevice, ...]:

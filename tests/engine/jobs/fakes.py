@@ -287,6 +287,7 @@ class ScriptedDevices(DeviceLink):
     def __init__(self) -> None:
         self.state: dict[str, Presence] = {}
         self.displaced: set[str] = set()
+        self.lost: set[str] = set()
         self.verdict = Verdict.CONFIRMED
         self.later = Verdict.CONFIRMED
         self.stays: list[Verdict] = []
@@ -311,6 +312,10 @@ class ScriptedDevices(DeviceLink):
     @override
     def rivals(self, request: JobRequest) -> tuple[str, ...]:
         return self.mistakable.get(request.device_name, ())
+
+    @override
+    def gone(self, request: JobRequest) -> bool:
+        return request.device_name in self.lost
 
     @override
     def presence(self, request: JobRequest) -> Presence:

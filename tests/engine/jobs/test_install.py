@@ -138,6 +138,41 @@ async def test_another_device_at_the_address_gets_nothing(harness: QueueHarness)
     assert harness.flasher.requests == []
 
 
+async def test_firmware_of_which_no_name_was_kept_is_not_sent_to_another_device(
+    harness: QueueHarness,
+) -> None:
+    harness.devices.intruders["lamp"] = "desk"
+    job = await harness.run()
+    names = {"name": "lamp", "device": "desk"}
+    assert job.outcome.error == Reason(ReasonKey.FIRMWARE_OF_ANOTHER, names)
+    assert harness.flasher.requests == []
+
+
+async def test_a_device_that_its_configuration_has_no_more_gets_nothing(
+    harness: QueueHarness,
+) -> None:
+    one = {"mac": "aa:bb:cc:00:11:22", "device_name": "lamp-001122"}
+    harness.keeper.node = Node("ceiling")
+    harness.configurations.names["lamp.yaml"] = "ceiling"
+    harness.devices.lost = {"lamp-001122"}
+    for job in await harness.run(**one), await harness.run(**one, address="192.0.2.7"):
+        assert job.outcome.failure_reason is FailureReason.WRONG_DEVICE
+        assert job.outcome.error == Reason(ReasonKey.DEVICE_GONE, {"device": "lamp-001122"})
+    assert harness.flasher.requests == []
+
+
+async def test_firmware_without_a_suffix_is_for_none_of_several_devices(
+    harness: QueueHarness,
+) -> None:
+    one = {"mac": "aa:bb:cc:00:11:22", "device_name": "lamp-001122"}
+    harness.configurations.names["lamp.yaml"] = "ceiling"
+    harness.keeper.node = Node("ceiling")
+    assert (await harness.run(**one)).outcome.failure_reason is FailureReason.WRONG_DEVICE
+    assert harness.flasher.requests == []
+    harness.keeper.node = Node("ceiling", adds_mac_suffix=True)
+    assert (await harness.run(**one)).status is JobStatus.COMPLETED
+
+
 async def test_a_configuration_that_was_renamed_since_its_job_was_queued(
     harness: QueueHarness,
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.device_access import DeviceAccess
 from custom_components.esphome_offload.engine.devices.model import Configuration, CoreDevice
+from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 from custom_components.esphome_offload.inventory.choices import NO_DEVICE
 from custom_components.esphome_offload.inventory.matching import (
     Match,
@@ -334,7 +335,8 @@ class TestMacSuffix:
             (TWO, True),
             (replace(ONE, mac=None), False),
             (replace(TWO, mac=None), True),
-            (replace(ONE, node_name="esphome-web", mac=None), False),
+            (replace(ONE, node_name="esphome-web", mac=None), True),
+            (replace(ONE, node_name="socket", mac=None), True),
             (replace(ONE, node_name="esphome-web"), False),
         ],
     )
@@ -420,3 +422,29 @@ def test_a_device_at_the_address_of_a_configuration_may_be_another(
     if another:
         assert not is_of_another(lamp, others, found, macs, chosen=MAC)
         assert is_of_another(lamp, others, found, macs, chosen=NO_DEVICE)
+
+
+@pytest.mark.parametrize(
+    ("said", "mac", "another"),
+    [
+        ("lamp", None, False),
+        ("lamp-001122", None, False),
+        ("athom-plug-abc123", None, True),
+        ("old", None, False),
+        ("lamp-001122", MAC, False),
+        ("lamp-001133", MAC, True),
+        ("lamp", MAC, True),
+        ("athom-plug-abc123", MAC, True),
+        ("old", MAC, False),
+        # It is known by this name, and it is that of another configuration.
+        ("socket", None, True),
+        ("socket", MAC, True),
+    ],
+)
+def test_a_device_that_does_not_tell_its_mac_address_needs_a_known_name(
+    said: str, mac: str | None, another: bool
+) -> None:
+    lamp = configuration("lamp.yaml", "lamp", suffixed=True)
+    files = [lamp, configuration("socket.yaml")]
+    found = DeviceIdentity(said)
+    assert is_of_another(lamp, files, found, (), mac=mac, names=("old", "socket")) is another

@@ -9,6 +9,7 @@ from ..clock import Time, sleep
 from ..const import FailureReason, Stage
 from ..job_log import OWN, JobLogs
 from ..reason import Reason, ReasonKey
+from ..target import mac_suffix
 from .attempt_sink import (
     AttemptSink,
     attempt_boundary,
@@ -209,6 +210,9 @@ class Flashing:
         A renamed device still has its old name, and firmware of before has that as well.
         """
         name = job.request.device_name
+        if self._devices.gone(job.request):
+            reason = Reason(ReasonKey.DEVICE_GONE, {"device": name})
+            raise BuildError(FailureReason.WRONG_DEVICE, reason)
         if job.request.address is None and (rivals := self._devices.rivals(job.request)):
             parameters = {"device": name, "rivals": ", ".join(rivals)}
             reason = Reason(ReasonKey.DEVICE_AMBIGUOUS, parameters)
@@ -217,12 +221,12 @@ class Flashing:
         if intruder is not None:
             self._refuse_intruder(job, firmware, intruder)
             return
-        names = (
-            name,
-            # The file may have been changed since the job was queued.
-            self._configurations.node_name(job.request.configuration),
-            self._devices.node_name(job.request),
-        )
+        # The file may have been changed since the job was queued.
+        now = self._configurations.node_name(job.request.configuration)
+        if now is not None and job.request.mac is not None:
+            # Firmware without a suffix is for none of several devices.
+            now += mac_suffix(job.request.mac)
+        names = (name, now, self._devices.node_name(job.request))
         node = firmware.node
         if node is not None and not any(map(node.is_of, filter(None, names))):
             raise _wrong_device(node.name, name)
@@ -234,9 +238,9 @@ class Flashing:
         Of several devices of one configuration it is, and nevertheless only one is meant.
         """
         node = firmware.node
-        if job.request.mac is not None:
+        if job.request.mac is not None or node is None:
             raise _wrong_device(job.request.device_name, intruder)
-        if node is not None and not node.is_of(intruder):
+        if not node.is_of(intruder):
             raise _wrong_device(node.name, intruder)
 
     async def _kept(self, job: FirmwareJob, firmware: Firmware) -> Verdict:

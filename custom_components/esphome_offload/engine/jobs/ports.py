@@ -69,6 +69,10 @@ class DeviceLink(Protocol):
         """Return why it is unclear which device it is: others that it could be mistaken for."""
         return ()
 
+    def gone(self, request: JobRequest) -> bool:
+        """Return whether its configuration does not have this one of several devices any more."""
+        return False
+
     def presence(self, request: JobRequest) -> Presence:
         """Return whether the device can be flashed; BUSY while somebody else updates it."""
 
