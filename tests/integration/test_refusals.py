@@ -151,11 +151,11 @@ async def test_at_an_address_the_device_is_asked_who_it_is(
     for name, status in (
         ("plug", JobStatus.FAILED),
         ("lamp", JobStatus.COMPLETED),
-        # Of no configuration here: a new device, for example.
-        ("esphome-web", JobStatus.COMPLETED),
+        # Without its MAC address it cannot be told from a device of somebody else.
+        ("esphome-web", JobStatus.FAILED),
     ):
         stage.identities["192.168.1.20"] = DeviceIdentity(name)
         job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL, address="192.168.1.20")
         assert (await coordinator.async_wait(job)).status is status
         assert (job.outcome.failure_reason == "wrong_device") is (status is JobStatus.FAILED)
-    assert len(stage.flasher.requests) == 2
+    assert len(stage.flasher.requests) == 1
