@@ -20,6 +20,7 @@ from custom_components.esphome_offload.engine.build.model import CONFIGURED, Fla
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage as JobStage
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.target import TargetId
+from custom_components.esphome_offload.inventory import device_firmware
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 from custom_components.esphome_offload.page.payload import page_devices
@@ -582,6 +583,68 @@ class TestHeardOf:
     ) -> None:
         await self.announce(coordinator, pass_time, mac, name)
         assert set(entities(hass)) == {"lamp.yaml"}
+
+    @pytest.mark.parametrize("name", ["evil", "evil-001122", "lamp-001122\x07", "lamp-003344"])
+    async def test_its_mac_address_alone_gives_it_no_other_name(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
+        pass_time: Pass,
+        name: str,
+    ) -> None:
+        await self.announce(coordinator, pass_time)
+        await self.announce(coordinator, pass_time, name=name)
+        assert {target: device.announced for target, device in coordinator.devices.items()} == {
+            ONE: "lamp-001122"
+        }
+        await hass.config_entries.async_reload(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert coordinator.devices[TargetId(ONE)].announced == "lamp-001122"
+
+    async def test_it_may_be_that_of_another_configuration_by_now(
+        self,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+    ) -> None:
+        (config_dir / "plug.yaml").write_text(SUFFIXED.replace("name: lamp", "name: plug"))
+        await pass_time(31)
+        await self.announce(coordinator, pass_time)
+        await self.announce(coordinator, pass_time, name="plug-001122")
+        assert {target: device.announced for target, device in coordinator.devices.items()} == {
+            ONE: "lamp-001122",
+            f"plug.yaml@{FIRST}": "plug-001122",
+        }
+
+    async def test_however_many_announce_themselves_the_newest_are_kept(
+        self,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(device_firmware, "_MOST_UNMATCHED", 3)
+        await self.announce(coordinator, pass_time, FIRST, "plug-001122")
+        await self.announce(coordinator, pass_time, SECOND, "plug-003344")
+        for name in ("one", "plug-001122", "two", "three"):
+            mac = FIRST if name == "plug-001122" else "00:00:00:00:00:01"
+            await self.announce(coordinator, pass_time, mac, name)
+        (config_dir / "plug.yaml").write_text(SUFFIXED.replace("name: lamp", "name: plug"))
+        await pass_time(31)
+        plugs = {target for target in coordinator.devices if target.startswith("plug")}
+        assert plugs == {f"plug.yaml@{FIRST}"}
+
+    async def test_another_mac_address_of_the_same_name_takes_the_place_of_the_first(
+        self, coordinator: OffloadCoordinator, config_dir: Path, pass_time: Pass
+    ) -> None:
+        other = "aa:bb:dd:00:11:22"
+        for mac in (FIRST, other):
+            await self.announce(coordinator, pass_time, mac, "plug-001122")
+        (config_dir / "plug.yaml").write_text(SUFFIXED.replace("name: lamp", "name: plug"))
+        await pass_time(31)
+        plugs = {target for target in coordinator.devices if target.startswith("plug")}
+        assert plugs == {f"plug.yaml@{other}"}
 
     async def test_it_can_be_removed(
         self,

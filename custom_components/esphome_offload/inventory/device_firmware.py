@@ -238,8 +238,7 @@ class DeviceFirmware:
         if (target := self._device_of(announced)) is None:
             self._keep_unmatched(announced)
             return
-        if (former := self._unmatched.pop(announced.node_name, None)) is not None and former.mac:
-            self._suffixed[former.stem].pop(former.mac, None)
+        self._drop_unmatched(announced.node_name)
         record = self._record(target)
         record = replace(record, running=after_announcement(record.running, announced))
         device = self._devices()[target]
@@ -251,11 +250,27 @@ class DeviceFirmware:
 
     def _keep_unmatched(self, announced: AnnouncedFirmware) -> None:
         name, mac = announced.node_name, announced.mac
-        if self._unmatched.get(name) == announced or len(self._unmatched) >= _MOST_UNMATCHED:
+        if self._unmatched.get(name) == announced:
+            # The oldest ones are dropped, and this one is still there.
+            self._unmatched[name] = self._unmatched.pop(name)
             return
+        self._drop_unmatched(name)
+        if len(self._unmatched) >= _MOST_UNMATCHED:
+            self._drop_unmatched(next(iter(self._unmatched)))
         self._unmatched[name] = announced
         if mac is not None and is_mac(mac) and name.endswith(mac_suffix(mac)):
             self._suffixed[announced.stem][mac] = name
+            self._found()
+
+    def _drop_unmatched(self, node_name: str) -> None:
+        former = self._unmatched.pop(node_name, None)
+        if former is None or former.mac is None:
+            return
+        heard_of = self._suffixed.get(former.stem, {})
+        if heard_of.get(former.mac) == node_name:
+            del heard_of[former.mac]
+            if not heard_of:
+                del self._suffixed[former.stem]
             self._found()
 
     def _device_of(self, announced: AnnouncedFirmware) -> TargetId | None:
@@ -265,7 +280,11 @@ class DeviceFirmware:
             self._indexed, self._index = devices, {}
             for target, device in devices.items():
                 self._index.setdefault(_identity(device), []).append(target)
-        by_mac = self._index.get(announced.mac) if announced.mac else None
+        by_mac = [
+            target
+            for target in self._index.get(announced.mac or "", [])
+            if _has_own_name(announced, devices[target])
+        ]
         found = by_mac or self._index.get(announced.node_name, [])
         if len(found) != 1 or (not by_mac and _is_elsewhere(announced, devices[found[0]])):
             return None
@@ -305,6 +324,14 @@ def _identity(device: OffloadDevice) -> str:
     if device.core is None:
         return device.configuration.node_name
     return device.core.mac or device.core.node_name
+
+
+def _has_own_name(announced: AnnouncedFirmware, device: OffloadDevice) -> bool:
+    """Return whether a device that only announces itself does so by a name of its own.
+
+    Anybody can announce its MAC address, and it is flashed where that name leads to.
+    """
+    return device.announced is None or announced.node_name in (device.announced, device.name)
 
 
 def _is_elsewhere(announced: AnnouncedFirmware, device: OffloadDevice) -> bool:
