@@ -6,7 +6,7 @@ import { customElement, property, query, state } from "lit/decorators.js";
 import "./log-lines";
 import { PAGE, Part, follow, jobPath } from "./element";
 import type { LogLines } from "./log-lines";
-import { counted, duration, errorText, stageText } from "./texts";
+import { counted, duration, errorText, isAnswer, stageText } from "./texts";
 import { isOver, type HomeAssistant, type Job, type LogEvent } from "./types";
 
 @customElement("esphome-offload-job")
@@ -80,7 +80,8 @@ export class OffloadJob extends Part {
       if (mine === this.current) this.unsubscribe = end;
       else void Promise.resolve(end()).catch(() => undefined);
     } catch (error) {
-      if (mine === this.current) this.missing = errorText(error);
+      // Else it is asked again when the connection is back.
+      if (mine === this.current && isAnswer(error)) this.missing = errorText(error);
     }
   }
 

@@ -11,7 +11,7 @@ import "./jobs";
 import { PAGE, follow } from "./element";
 import { Store } from "./store";
 import { shared } from "./styles";
-import { counted, errorText, textsOf } from "./texts";
+import { counted, errorText, isAnswer, textsOf } from "./texts";
 import { isOver, type HomeAssistant, type Route } from "./types";
 
 const TABS = ["devices", "jobs", "builders"] as const;
@@ -30,8 +30,12 @@ export class OffloadPanel extends LitElement {
   private readonly store = new Store(() => (this.revision += 1));
   private connection?: HomeAssistant["connection"];
   private language = "";
+  private subscribed = false;
 
-  private readonly connected = (): boolean => (this.offline = false);
+  private readonly connected = (): void => {
+    this.offline = false;
+    if (!this.subscribed) this.startStore();
+  };
   private readonly lost = (): boolean => (this.offline = true);
 
   override connectedCallback(): void {
@@ -63,7 +67,19 @@ export class OffloadPanel extends LitElement {
   private subscribe(connection: HomeAssistant["connection"]): void {
     connection.addEventListener("ready", this.connected);
     connection.addEventListener("disconnected", this.lost);
-    this.store.start(this.hass).catch((error: unknown) => (this.error = errorText(error)));
+    this.startStore();
+  }
+
+  private startStore(): void {
+    this.subscribed = true;
+    this.store.start(this.hass).catch((error: unknown) => {
+      if (isAnswer(error)) this.error = errorText(error);
+      // The connection was lost before the answer: both are asked again when it is back.
+      else {
+        this.store.stop();
+        this.subscribed = false;
+      }
+    });
   }
 
   private get path(): string[] {

@@ -62,8 +62,9 @@ class Screen:
 
     def _note(self, error: str) -> None:
         # Of Home Assistant's own frontend, on each of its pages: it asks for parts that this instance
-        # does not load, and ends subscriptions that went with a lost connection.
-        if not any(each in error for each in ("Object", '"unknown_command"', '"not_found"')):
+        # does not load, and does not await what goes with a lost connection.
+        known = ("Object", '"unknown_command"', '"not_found"', '"Connection lost"')
+        if not any(each in error for each in known):
             self.errors.append(error)
 
     async def open(self, section: str) -> None:
