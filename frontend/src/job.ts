@@ -9,6 +9,9 @@ import type { LogLines } from "./log-lines";
 import { counted, duration, errorText, isAnswer, stageText } from "./texts";
 import { isOver, type HomeAssistant, type Job, type LogEvent } from "./types";
 
+/** Milliseconds without news of a job after which it is asked for again. */
+const SILENCE = 10_000;
+
 @customElement("esphome-offload-job")
 export class OffloadJob extends Part {
   @property() jobId = "";
@@ -23,6 +26,8 @@ export class OffloadJob extends Part {
   private connection?: HomeAssistant["connection"];
   private nextLine = 0;
   private ended = false;
+  private heardAt = 0;
+  private watch?: ReturnType<typeof setInterval>;
   private unsubscribe?: () => Promise<void> | void;
   /** Counts the subscriptions: what comes late from a former one is not shown. */
   private current = 0;
@@ -55,12 +60,21 @@ export class OffloadJob extends Part {
     this.log?.clear();
     // After a lost connection from the line after the last one, so that none is lost or doubled.
     this.connection?.addEventListener("ready", this.again);
+    // What is asked while a connection is just closing is never answered.
+    this.watch = setInterval(() => {
+      if (Date.now() - this.heardAt > SILENCE) this.again();
+    }, SILENCE / 2);
     void this.subscribe();
   }
 
   private close(): void {
     this.current += 1;
+    clearInterval(this.watch);
     this.connection?.removeEventListener("ready", this.again);
+    this.end();
+  }
+
+  private end(): void {
     void Promise.resolve(this.unsubscribe?.()).catch(() => undefined);
     this.unsubscribe = undefined;
   }
@@ -69,6 +83,8 @@ export class OffloadJob extends Part {
     if (this.ended || !this.connection) return;
     this.current += 1;
     const mine = this.current;
+    this.heardAt = Date.now();
+    this.end();
     try {
       const end = await this.connection.subscribeMessage<LogEvent>(
         (event) => {
@@ -86,6 +102,7 @@ export class OffloadJob extends Part {
   }
 
   private received(event: LogEvent): void {
+    this.heardAt = Date.now();
     this.job = event.job;
     if (event.first_line > this.nextLine && event.lines.length) {
       this.log?.add([
