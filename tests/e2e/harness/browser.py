@@ -63,8 +63,9 @@ class Screen:
     def _note(self, error: str) -> None:
         # Of Home Assistant's own frontend, on each of its pages: it asks for parts that this instance
         # does not load, and does not await what goes with a lost connection.
-        known = ("Object", '"unknown_command"', '"not_found"', '"Connection lost"')
-        if not any(each in error for each in known):
+        known = ('"unknown_command"', '"not_found"', '"Connection lost"')
+        # The same once more, as the browser tells it.
+        if error != "Object" and not any(each in error for each in known):
             self.errors.append(error)
 
     async def open(self, section: str) -> None:

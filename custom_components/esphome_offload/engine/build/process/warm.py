@@ -61,7 +61,7 @@ class _Launcher:
 
     def kill(self) -> None:
         if not self.ended.done():
-            # Its parent reaps it only when it has said so, so the pid is its own.
+            # It may have ended a moment ago; a pid is not given out again so soon.
             os.kill(self.pid, 9)
 
 
