@@ -18,8 +18,18 @@ _RESET_HIGH_WATER = "5"
 
 
 def cpu(pid: int) -> float:
-    """Return the CPU seconds of a process and of all of its descendants that have ended."""
-    times = psutil.Process(pid).cpu_times()
+    """Return the CPU seconds of a process and of all of its descendants, living and ended."""
+    process = psutil.Process(pid)
+    return _own(process) + sum(map(_own, process.children(recursive=True)))
+
+
+def _own(process: psutil.Process) -> float:
+    """Return what the kernel has accounted to a process: its own, and what it has waited for."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        # It ended meanwhile, so what it used counts for its parent now.
+        return 0.0
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
