@@ -312,7 +312,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
     def job_details(self, job: FirmwareJob) -> JobDetails:
         """Return all fields of a job, ready for JSON."""
-        return self._announcer.details(job)
+        return self._announcer.details(job, self.queue.forecast(job))
 
     @callback
     @override

@@ -10,6 +10,7 @@ from homeassistant.util import dt as dt_util
 
 from . import registry
 from .const import DOMAIN
+from .engine.jobs.forecast import Forecast
 from .engine.jobs.model import FirmwareJob, JobEvent
 from .job_payload import JobDetails, event_payload, job_details
 from .reasons import reason_text
@@ -55,9 +56,9 @@ class JobAnnouncer:
             payload = event_payload(job, *self._ids(job), dt_util.utcnow(), self._text_of)
             self._hass.bus.async_fire(event_type, payload, context=context)
 
-    def details(self, job: FirmwareJob) -> JobDetails:
+    def details(self, job: FirmwareJob, forecast: Forecast) -> JobDetails:
         """Return all fields of a job, ready for JSON."""
-        return job_details(job, *self._ids(job), dt_util.utcnow(), self._text_of)
+        return job_details(job, *self._ids(job), dt_util.utcnow(), self._text_of, forecast=forecast)
 
     def _ids(self, job: FirmwareJob) -> tuple[str | None, str | None]:
         entity = registry.async_entity(self._hass, job.request.target)

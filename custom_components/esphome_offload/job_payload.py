@@ -1,12 +1,17 @@
 """The public forms of a FirmwareJob (events, responses, websocket), and of a request for one."""
 
 from collections.abc import Callable
-from datetime import datetime
-from typing import TypedDict
+from datetime import UTC, datetime
+import math
+from typing import Final, TypedDict
 
 from .engine.const import Stage
+from .engine.jobs.forecast import Forecast
 from .engine.jobs.model import Attempt, FirmwareJob
 from .engine.reason import Reason
+
+_END_STEP: Final = 10
+"""Seconds to which an expected end is rounded up."""
 
 type TextOf = Callable[[Reason], str]
 """Returns a reason in Home Assistant's language."""
@@ -62,7 +67,18 @@ class AttemptDetails(TypedDict):
     detail: str | None
 
 
-class JobDetails(JobEventPayload):
+class Expectation(TypedDict):
+    """What is expected of a job that has not ended.
+
+    ``queue_place``: 1 is the next to get a build slot; None when it waits for none.
+    ``expected_end`` is ISO 8601, UTC; None while it is not known.
+    """
+
+    queue_place: int | None
+    expected_end: str | None
+
+
+class JobDetails(JobEventPayload, Expectation):
     """All fields of a job; times are ISO 8601, UTC, ``stages`` seconds by stage.
 
     ``target`` is what it is for: the configuration, or one of its devices with its MAC address.
@@ -132,6 +148,8 @@ def job_details(
     entity_id: str | None,
     now: datetime,
     text_of: TextOf,
+    *,
+    forecast: Forecast,
 ) -> JobDetails:
     """Return all fields of a job, ready for JSON."""
     return {
@@ -145,6 +163,7 @@ def job_details(
         "address": job.request.address,
         "user_id": job.request.user_id,
         "waiting_for": None if job.waiting_for is None else text_of(job.waiting_for),
+        **expectation(forecast, now),
         "pending": job.pending,
         "message": None
         if (reason := job.pending_reason or job.unverified) is None
@@ -163,6 +182,15 @@ def job_details(
             if stage in job.stage_seconds
         },
     }
+
+
+def expectation(forecast: Forecast, now: datetime) -> Expectation:
+    """Return what is expected of a job; not more exactly than it can be known."""
+    if forecast.seconds is None:
+        return {"queue_place": forecast.place, "expected_end": None}
+    end = now.timestamp() + forecast.seconds
+    rounded = datetime.fromtimestamp(math.ceil(end / _END_STEP) * _END_STEP, UTC)
+    return {"queue_place": forecast.place, "expected_end": rounded.isoformat()}
 
 
 def _attempt(attempt: Attempt, text_of: TextOf) -> AttemptDetails:

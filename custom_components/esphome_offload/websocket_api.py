@@ -1,20 +1,24 @@
 """Websocket commands for administrators: follow one job, list and follow all."""
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from homeassistant.components import websocket_api
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.util import dt as dt_util
 import probatio
 
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .engine.jobs.model import FirmwareJob
+from .job_payload import Expectation, expectation
 from .websocket_stream import ThrottledSubscription
 
 _MESSAGE_INTERVAL = 0.1
 _LIST_INTERVAL = 0.5
+_EXPECTED_INTERVAL = 5.0
+"""With each job that starts or ends, all that wait behind it move up."""
 _LINES_PER_MESSAGE = 500
 _BYTES_PER_MESSAGE = 96 * 1024
 
@@ -137,17 +141,43 @@ async def _follow_all(
         changed.set()
 
     unsubscribe = coordinator.queue.subscribe(None, collect)
+    loop = asyncio.get_running_loop()
+    expected: dict[str, Expectation] = {}
+    look_at: float | None = None
+    looked_at = loop.time()
     try:
         subscription.send({"jobs": _newest(coordinator, limit), "snapshot": True})
         while True:
             await subscription.ready()
-            await changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(look_at):
+                    await changed.wait()
             changed.clear()
-            details = [coordinator.job_details(job) for job in jobs.values()]
+            event: dict[str, Any] = {"snapshot": False}
+            event["jobs"] = [coordinator.job_details(job) for job in jobs.values()]
+            look_at = look_at or looked_at + _EXPECTED_INTERVAL
+            if loop.time() >= look_at:
+                look_at, looked_at = None, loop.time()
+                before, expected = expected, _expectations(coordinator)
+                event["expected"] = {
+                    job_id: expectation
+                    for job_id, expectation in expected.items()
+                    if expectation != before.get(job_id)
+                }
             jobs.clear()
-            subscription.send({"jobs": details, "snapshot": False})
+            if event["jobs"] or event.get("expected"):
+                subscription.send(event)
     finally:
         unsubscribe()
+
+
+def _expectations(coordinator: OffloadCoordinator) -> dict[str, Expectation]:
+    now = dt_util.utcnow()
+    return {
+        job.job_id: expectation(coordinator.queue.forecast(job), now)
+        for job in coordinator.queue.jobs()
+        if not job.terminal
+    }
 
 
 def _newest(coordinator: OffloadCoordinator, limit: int) -> list[dict[str, Any]]:

@@ -63,6 +63,10 @@ export class Store {
   private jobsChanged(event: JobsEvent): void {
     if (event.snapshot) this.jobs.clear();
     for (const job of event.jobs) this.jobs.set(job.job_id, job);
+    for (const [id, expected] of Object.entries(event.expected ?? {})) {
+      const job = this.jobs.get(id);
+      if (job) this.jobs.set(id, { ...job, ...expected });
+    }
     this.changed();
   }
 }

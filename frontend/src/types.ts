@@ -98,7 +98,13 @@ export interface PageEvent {
 export type Status = "queued" | "running" | "completed" | "failed" | "cancelled";
 export type Operation = "install" | "compile" | "upload" | "clean";
 
-export interface Job {
+/** What moves with every other job that starts or ends. */
+export interface Expectation {
+  queue_place: number | null;
+  expected_end: string | null;
+}
+
+export interface Job extends Expectation {
   job_id: string;
   device_id: string | null;
   entity_id: string | null;
@@ -132,6 +138,7 @@ export interface Job {
 
 export interface JobsEvent {
   jobs: Job[];
+  expected?: Record<string, Expectation>;
   snapshot: boolean;
 }
 

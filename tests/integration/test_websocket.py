@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
 import socket
 from typing import Any
+from unittest.mock import ANY
 
 import aiohttp
 from homeassistant.core import HomeAssistant
@@ -17,10 +19,12 @@ from custom_components.esphome_offload import websocket_api, websocket_stream as
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob, JobEvent
+from custom_components.esphome_offload.engine.target import TargetId
 from custom_components.esphome_offload.websocket_stream import ThrottledSubscription
 
 from ..engine.jobs.fakes import Block
-from .conftest import Stage
+from .conftest import LAMP, Stage
 
 FOLLOW = "esphome_offload/job/follow"
 
@@ -284,3 +288,42 @@ async def test_a_subscriber_gets_all_jobs_then_those_that_changed(
     assert [(each["job_id"], each["status"]) for each in changes["jobs"]] == [
         (job.job_id, "completed")
     ]
+
+
+@pytest.fixture
+def three_devices(config_dir: Path) -> None:
+    for name in ("plug", "sofa"):
+        (config_dir / f"{name}.yaml").write_text(LAMP.replace("lamp", name))
+
+
+@pytest.mark.usefixtures("three_devices")
+async def test_a_subscriber_is_told_who_moved_up_in_the_queue_without_an_event_of_its_own(
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    hass_ws_client: WebSocketGenerator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(websocket_api, "_EXPECTED_INTERVAL", 0.01)
+    blocks = [Block(), Block(), Block()]
+    stage.builder.script = list(blocks)
+    first, *_, last = [
+        await coordinator.async_submit(TargetId(f"{name}.yaml"), Operation.COMPILE)
+        for name in ("lamp", "plug", "sofa")
+    ]
+    await blocks[0].entered.wait()
+    client = await hass_ws_client()
+    await client.send_json_auto_id({"type": "esphome_offload/jobs/subscribe"})
+    assert (await client.receive_json())["success"]
+    snapshot = (await client.receive_json())["event"]
+    assert [each["queue_place"] for each in snapshot["jobs"]] == [2, 1, None]
+    told: list[tuple[JobEvent, FirmwareJob]] = []
+    coordinator.queue.subscribe(last.job_id, lambda event, job: told.append((event, job)))
+
+    blocks[0].release.set()
+    await coordinator.async_wait(first)
+    changes = (await client.receive_json())["event"]
+    assert last.job_id not in [each["job_id"] for each in changes["jobs"]]
+    assert changes["expected"][last.job_id] == {"queue_place": 1, "expected_end": ANY}
+    assert not told
+    for block in blocks:
+        block.release.set()

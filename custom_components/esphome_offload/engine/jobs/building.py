@@ -15,6 +15,7 @@ from ..const import FailureReason
 from ..job_log import OWN, JobLogs
 from ..reason import Reason, ReasonKey
 from .attempt_sink import AttemptSink, ReplayFilter, attempt_boundary, new_id
+from .build_times import BuildTimes
 from .lanes import Binding, BuilderFailure, BuildLane
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob, Routing
@@ -48,6 +49,7 @@ class Building:
         firmware: FirmwareKeeper,
         configurations: ConfigurationSource,
         settings: Callable[[], QueueSettings],
+        times: BuildTimes,
         time: Time,
     ) -> None:
         self._lane = lane
@@ -57,6 +59,7 @@ class Building:
         self._firmware = firmware
         self._configurations = configurations
         self._settings = settings
+        self._times = times
         self._time = time
 
     async def build(self, job: FirmwareJob, failures: FailureHistory) -> Firmware:
@@ -229,6 +232,7 @@ class Building:
             self._ledger.end_attempt(job, err.failure_reason, err.reason)
             raise
         self._ledger.built(job, firmware.sha256, firmware.build_info, fingerprint)
+        self._times.learn_build(job)
         return firmware
 
     def _start_attempt(self, job: FirmwareJob, binding: Binding) -> Attempt:
@@ -239,6 +243,7 @@ class Building:
             source=builder.source,
             label=builder.label,
             started_at=self._time.now(),
+            warm=self._times.is_warm(builder.builder_id, job),
         )
         routing = Routing(
             source=builder.source,

@@ -176,6 +176,11 @@ class BuildLane:
         """Return what would be chosen for a job that is submitted now."""
         return choose(self._snapshot_of(configuration, REQUESTED_AUTO, {}, 0.0))
 
+    def place(self, job: FirmwareJob) -> int | None:
+        """Return which one in the queue a job is, from 1; None when it is not in it."""
+        waiting = (ticket for ticket in self._tickets if not ticket.binding.done())
+        return next((n for n, ticket in enumerate(waiting, 1) if ticket.job is job), None)
+
     def close(self) -> None:
         """Drop the timer and the places in the queues of builders."""
         self._drop_timer()

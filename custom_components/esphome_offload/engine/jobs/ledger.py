@@ -134,12 +134,21 @@ class Ledger:
 
     def seconds_in(self, job: FirmwareJob, stage: Stage) -> float:
         """Return the seconds that a job has been in a stage, also before a restart."""
-        self._add_time(job)
+        self.add_time(job)
         return job.stage_seconds.get(stage, 0.0)
+
+    def add_time(self, job: FirmwareJob) -> None:
+        """Add the time since the last call to the stage that a job has been in."""
+        now = self._time.monotonic()
+        stage, since = self._timed.pop(job.job_id, (None, now))
+        if stage is not None:
+            job.spend(stage, now - since)
+        if not job.terminal:
+            self._timed[job.job_id] = job.timed_stage, now
 
     def save_time(self, job: FirmwareJob) -> None:
         """Store how long a job has been in its stage: a crash would begin the wait again."""
-        self._add_time(job)
+        self.add_time(job)
         self._persistence.save_soon(self.records)
 
     def start(self, job: FirmwareJob) -> None:
@@ -238,7 +247,7 @@ class Ledger:
             cancel()
         self._progress_timers.clear()
         for job in self._jobs.values():
-            self._add_time(job)
+            self.add_time(job)
         await self._persistence.save_now(self.records())
 
     def _leave_queue(self, job: FirmwareJob) -> JobEvent:
@@ -250,17 +259,8 @@ class Ledger:
             job.enter(Stage.PREPARING)
         return event
 
-    def _add_time(self, job: FirmwareJob) -> None:
-        """Add the time since the last call to the stage that the job was in."""
-        now = self._time.monotonic()
-        stage, since = self._timed.pop(job.job_id, (None, now))
-        if stage is not None:
-            job.spend(stage, now - since)
-        if not job.terminal:
-            self._timed[job.job_id] = job.timed_stage, now
-
     def _publish(self, job: FirmwareJob, event: JobEvent, note: str | None = None) -> None:
-        self._add_time(job)
+        self.add_time(job)
         if job.terminal:
             self._index(job)
             self._stop_progress(job)

@@ -103,7 +103,8 @@ class Attempt:
     """One dispatch to one builder.
 
     ``failure_reason`` and ``error`` stay None while it runs and when it succeeded;
-    ``fingerprint`` is the state of the configuration that it started with.
+    ``fingerprint`` is the state of the configuration that it started with; ``warm``: the builder
+    had a build tree of this version already.
     """
 
     attempt_id: _Id
@@ -115,6 +116,7 @@ class Attempt:
     failure_reason: FailureReason | None = None
     error: Reason | None = None
     fingerprint: _String | None = None
+    warm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from ..job_log import JobLogs
 from ..reason import Reason, ReasonKey
 from ..target import TargetId, moved
 from .attempt_sink import new_id
+from .build_times import BuildTimes
 from .building import Building
 from .flashing import Flashing
+from .forecast import Forecast, Forecasts
 from .lanes import BuildLane, DispatchGate, UploadLane
 from .ledger import JobListener, Ledger
 from .model import FirmwareJob, JobRequest
@@ -84,7 +86,9 @@ class JobQueue:
         self._time = time
         self._builders = builders
         self._gate = DispatchGate()
+        self._times = BuildTimes()
         self._ledger = Ledger(persistence, logs, time, on_event)
+        self._ledger.subscribe(None, lambda _event, job: self._times.learn_flash(job))
         self._builds = BuildLane(builders, self._ledger, self._gate, settings, time)
         self._uploads = UploadLane(self._gate, settings)
         self._flashing = Flashing(
@@ -108,10 +112,12 @@ class JobQueue:
                 firmware=firmware,
                 configurations=configurations,
                 settings=settings,
+                times=self._times,
                 time=time,
             ),
             flashing=self._flashing,
         )
+        self._forecasts = Forecasts(self._builds, self._ledger, self._times)
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._cancelling: dict[str, FailureReason] = {}
         self._waiters: set[asyncio.Event] = set()
@@ -133,6 +139,7 @@ class JobQueue:
             except Exception:
                 # Whatever it was, the jobs can continue: a build tree in use is locked.
                 _LOGGER.exception("The processes of an earlier run could not be ended")
+        self._times.learn_all(jobs)
         active: dict[TargetId, FirmwareJob] = {}
         for job in jobs:
             self._ledger.adopt(job)
@@ -288,6 +295,10 @@ class JobQueue:
     def outlook(self, configuration: str) -> Bind | Wait | Fail:
         """Return which builder would be chosen for a configuration now, or why none."""
         return self._builds.outlook(configuration)
+
+    def forecast(self, job: FirmwareJob) -> Forecast:
+        """Return the place of a job in the queue, and when it is expected to end."""
+        return self._forecasts.of(job)
 
     def wanted_attempts(self, builder_id: str) -> tuple[str, ...]:
         """Return the attempts at a builder that are still of use, also from before a restart.
