@@ -41,7 +41,7 @@ from .lending.lender import Lender
 from .options import OffloadOptions
 from .peering.entry import PeerConfigEntry
 from .peering.peers import Peering
-from .storage import JobPersistence
+from .storage import job_journal
 from .target_records import TargetRecords
 
 type OffloadConfigEntry = ConfigEntry[OffloadCoordinator]
@@ -95,7 +95,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             announced=self.firmware.announced,
         )
         self.queue = JobQueue(
-            persistence=JobPersistence(hass),
+            persistence=job_journal(hass),
             logs=logs,
             builders=self.builders,
             flasher=build_services.flasher,

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Callable, Mapping
 import errno
-from typing import TypedDict, override
+from pathlib import Path
+from typing import override
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers.storage import Store
+from homeassistant.helpers.storage import STORAGE_DIR, Store
 
 from .const import DOMAIN
 from .engine.codec import Json
 from .engine.host.ports import StateStore
-from .engine.jobs.ports import Persistence
+from .engine.jobs.journal import JobJournal
 
 _STORAGE_VERSION = 1
 
@@ -22,10 +23,6 @@ _COALESCE_SECONDS = 0.1
 
 
 _NUMBER = "number"
-
-
-class _StoredJobs(TypedDict):
-    jobs: list[dict[str, object]]
 
 
 class _SoonStore[T: Mapping[str, object]]:
@@ -70,26 +67,6 @@ class _SoonStore[T: Mapping[str, object]]:
             if pending is None:  # save_now came in between
                 return
             await self._store.async_save(pending())
-
-
-class JobPersistence(Persistence):
-    """Stores the jobs in ``.storage/esphome_offload.jobs``."""
-
-    def __init__(self, hass: HomeAssistant) -> None:
-        self._store = _SoonStore[_StoredJobs](hass, "jobs")
-
-    @override
-    async def load(self) -> list[dict[str, object]]:
-        stored = await self._store.load()
-        return [] if stored is None else stored["jobs"]
-
-    @override
-    def save_soon(self, jobs: Callable[[], list[dict[str, object]]]) -> None:
-        self._store.save_soon(lambda: {"jobs": jobs()})
-
-    @override
-    async def save_now(self, jobs: list[dict[str, object]]) -> None:
-        await self._store.save_now({"jobs": jobs})
 
 
 class StatePersistence(_SoonStore[dict[str, object]], StateStore):
@@ -139,3 +116,8 @@ class StatePersistence(_SoonStore[dict[str, object]], StateStore):
 def version_store(hass: HomeAssistant) -> Store[Json]:
     """Return the store of the newest known ESPHome versions."""
     return Store[Json](hass, _STORAGE_VERSION, f"{DOMAIN}.versions")
+
+
+def job_journal(hass: HomeAssistant) -> JobJournal:
+    """Return the store of the jobs; beside Home Assistant's own, so that backups have it."""
+    return JobJournal(Path(hass.config.path(STORAGE_DIR, f"{DOMAIN}.jobs.jsonl")))

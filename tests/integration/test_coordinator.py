@@ -191,21 +191,6 @@ class TestRefusals:
             await coordinator.async_cancel("x")
 
 
-async def test_a_job_is_stored_soon_although_others_keep_changing(
-    hass: HomeAssistant,
-    coordinator: OffloadCoordinator,
-    stage: Stage,
-    hass_storage: dict[str, dict[str, object]],
-) -> None:
-    job, block = await stage.start_blocked(coordinator)
-    assert "esphome_offload.jobs" not in hass_storage
-    await hass.async_block_till_done(wait_background_tasks=True)
-    stored = hass_storage["esphome_offload.jobs"]["data"]["jobs"]
-    assert [(each["job_id"], each["status"]) for each in stored] == [(job.job_id, "running")]
-    block.release.set()
-    await coordinator.async_wait(job)
-
-
 async def test_an_interrupted_job_continues_when_this_instance_is_attached(
     hass: HomeAssistant,
     stage: Stage,

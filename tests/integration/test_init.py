@@ -18,6 +18,7 @@ from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.host.guests import Guest
 from custom_components.esphome_offload.engine.protocol.identity import Identity
+from custom_components.esphome_offload.storage import job_journal
 
 from .conftest import LAMP, NEWEST, Stage
 
@@ -152,7 +153,6 @@ async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     stage: Stage,
-    hass_storage: dict[str, dict[str, object]],
 ) -> None:
     job, block = await stage.start_blocked(coordinator)
 
@@ -161,8 +161,7 @@ async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
     assert block.cancelled
     assert stage.closed == 1
     assert not job.terminal
-    stored = hass_storage["esphome_offload.jobs"]["data"]
-    assert [each["job_id"] for each in stored["jobs"]] == [job.job_id]
+    assert [each.job_id for each in await job_journal(hass).load()] == [job.job_id]
 
 
 async def test_stopping_one_part_waits_for_no_other_and_a_failure_keeps_none_from_stopping(

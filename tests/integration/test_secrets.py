@@ -28,9 +28,10 @@ from custom_components.esphome_offload.engine.build.model import (
 )
 from custom_components.esphome_offload.engine.build.process.processes import ProcessResult
 from custom_components.esphome_offload.engine.build.upload_diagnosis import judge
-from custom_components.esphome_offload.engine.codec import decode
+from custom_components.esphome_offload.engine.codec import decode, encode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.protocol.messages import SentReason
+from custom_components.esphome_offload.storage import job_journal
 
 from ..engine.jobs.fakes import Act
 from .conftest import Stage
@@ -176,7 +177,10 @@ async def test_they_are_told_nowhere_else(
     seen.append(list(ir.async_get(hass).issues.values()))
     seen.append(await async_get_config_entry_diagnostics(hass, entry))
     seen.append([coordinator.job_details(job) for job in coordinator.queue.jobs()])
-    seen.append(coordinator.queue._ledger.records())
+    await coordinator.queue._persistence.aclose()
+    stored = await job_journal(hass).load()
+    assert len(stored) == 7
+    seen.append([encode(job) for job in stored])
     seen.append(await get_instance(hass).async_add_executor_job(database, hass))
     found = {secret for secret in SECRETS for each in (*seen, caplog.text) if secret in str(each)}
     assert found == set()

@@ -21,13 +21,14 @@ from custom_components.esphome_offload.engine.build.model import (
     Node,
 )
 from custom_components.esphome_offload.engine.clock import Time
+from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     Operation,
     Source,
     Stage,
 )
-from custom_components.esphome_offload.engine.jobs.model import JobRequest
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob, JobRequest
 from custom_components.esphome_offload.engine.jobs.ports import (
     ConfigurationSource,
     DeviceLink,
@@ -39,6 +40,7 @@ from custom_components.esphome_offload.engine.jobs.ports import (
     RestartWatch,
     Verdict,
 )
+from custom_components.esphome_offload.engine.jobs.store import decode_all
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 BUILD_INFO = BuildInfo("2026.10.0", "2026-10-20 10:00:00 +0000", 7)
@@ -395,17 +397,18 @@ class MemoryPersistence(Persistence):
         self.saves = 0
 
     @override
-    async def load(self) -> list[dict[str, object]]:
-        return self.stored
+    async def load(self) -> list[FirmwareJob]:
+        return decode_all(self.stored)
 
     @override
-    def save_soon(self, jobs: Callable[[], list[dict[str, object]]]) -> None:
+    def save_soon(self, job: FirmwareJob) -> None:
         self.saves += 1
-        self.stored = jobs()
+        others = [record for record in self.stored if record.get("job_id") != job.job_id]
+        self.stored = [*others, encode(job)]
 
     @override
-    async def save_now(self, jobs: list[dict[str, object]]) -> None:
-        self.stored = jobs
+    async def aclose(self) -> None:
+        pass
 
 
 def request(configuration: str = "lamp.yaml", **changes: object) -> JobRequest:

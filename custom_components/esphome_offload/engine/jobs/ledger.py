@@ -5,7 +5,6 @@ import logging
 
 from ..build.model import BuildInfo
 from ..clock import Time
-from ..codec import encode
 from ..const import FailureReason, JobStatus, Stage
 from ..job_log import OWN, JobLogs
 from ..listeners import Listeners
@@ -50,7 +49,6 @@ class Ledger:
         self._jobs: dict[str, FirmwareJob] = {}
         self._active: dict[TargetId, FirmwareJob] = {}
         self._last: dict[TargetId, FirmwareJob] = {}
-        self._records: dict[str, dict[str, object]] = {}
         self._listeners = Listeners[JobEvent, FirmwareJob]()
         self._listeners.subscribe(on_event)
         self._listeners_by_job: dict[str, Listeners[JobEvent, FirmwareJob]] = {}
@@ -85,10 +83,6 @@ class Ledger:
 
         return unsubscribe_from_job
 
-    def records(self) -> list[dict[str, object]]:
-        """Return the stored form of all jobs, oldest first."""
-        return [self._record(job) for job in self._jobs.values()]
-
     def adopt(self, job: FirmwareJob) -> None:
         """Add a job of an earlier run; one that has not ended is queued again."""
         self._jobs[job.job_id] = job
@@ -106,7 +100,7 @@ class Ledger:
                 continue
             changed = True
             job.move(target)
-            self._records.pop(job.job_id, None)
+            self._persistence.save_soon(job)
             if not job.terminal:
                 self._publish(job, JobEvent.CHANGED, f"{old} is {new} from now on")
         if not changed:
@@ -115,7 +109,6 @@ class Ledger:
         self._last.clear()
         for job in self._jobs.values():
             self._index(job)
-        self._persistence.save_soon(self.records)
 
     def queue(self, job: FirmwareJob) -> None:
         """Add a new job."""
@@ -149,7 +142,7 @@ class Ledger:
     def save_time(self, job: FirmwareJob) -> None:
         """Store how long a job has been in its stage: a crash would begin the wait again."""
         self.add_time(job)
-        self._persistence.save_soon(self.records)
+        self._persistence.save_soon(job)
 
     def start(self, job: FirmwareJob) -> None:
         """Leave the queue without a builder; after a restart this is only a change."""
@@ -169,12 +162,12 @@ class Ledger:
     def set_fingerprint(self, job: FirmwareJob, fingerprint: str) -> None:
         """Set what the current attempt is built from; listeners are not notified."""
         job.set_fingerprint(fingerprint)
-        self._persistence.save_soon(self.records)
+        self._persistence.save_soon(job)
 
     def set_built_from(self, job: FirmwareJob, fingerprint: str) -> None:
         """Set what the firmware was built from: the same files, of which more is known now."""
         job.fingerprint = fingerprint
-        self._persistence.save_soon(self.records)
+        self._persistence.save_soon(job)
 
     def end_attempt(self, job: FirmwareJob, failure_reason: FailureReason, error: Reason) -> None:
         """End the current attempt without success."""
@@ -247,8 +240,9 @@ class Ledger:
             cancel()
         self._progress_timers.clear()
         for job in self._jobs.values():
-            self.add_time(job)
-        await self._persistence.save_now(self.records())
+            if not job.terminal:
+                self.save_time(job)
+        await self._persistence.aclose()
 
     def _leave_queue(self, job: FirmwareJob) -> JobEvent:
         """Start to prepare, from the queue or after a wait; return the event to publish."""
@@ -266,7 +260,7 @@ class Ledger:
             self._stop_progress(job)
             self._drop_old()
         if event is not JobEvent.PROGRESS:
-            self._persistence.save_soon(self.records)
+            self._persistence.save_soon(job)
             text = note or _summary(job)
             # Once per job, whose caller may take the end of its wait for the installation.
             first_wait = job.pending and Stage.WAITING_DEVICE not in job.stage_seconds
@@ -315,17 +309,7 @@ class Ledger:
         dropped = [job.job_id for job in to_drop(self._jobs.values())]
         for job_id in dropped:
             del self._jobs[job_id]
-            self._records.pop(job_id, None)
         self._logs.forget(dropped)
-
-    def _record(self, job: FirmwareJob) -> dict[str, object]:
-        record = self._records.get(job.job_id)
-        if record is None:
-            record = encode(job)
-            if job.terminal:
-                # Nothing of it changes any more.
-                self._records[job.job_id] = record
-        return record
 
 
 def attempt_line(label: str) -> str:

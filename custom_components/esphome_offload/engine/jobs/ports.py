@@ -14,7 +14,7 @@ from ..build.model import (
     Node,
 )
 from ..device_access import DeviceAccess
-from .model import JobRequest
+from .model import FirmwareJob, JobRequest
 
 
 class Presence(StrEnum):
@@ -167,14 +167,14 @@ class ConfigurationSource(Protocol):
 class Persistence(Protocol):
     """The store of the jobs."""
 
-    async def load(self) -> list[dict[str, object]]:
-        """Return the stored jobs, oldest first."""
+    async def load(self) -> list[FirmwareJob]:
+        """Return the stored jobs that are kept, oldest first."""
 
-    def save_soon(self, jobs: Callable[[], list[dict[str, object]]]) -> None:
-        """Store what ``jobs()`` returns; called on transitions only."""
+    def save_soon(self, job: FirmwareJob) -> None:
+        """Store a job as it is in a moment; called on transitions only."""
 
-    async def save_now(self, jobs: list[dict[str, object]]) -> None:
-        """Store at once and return when it is on disk."""
+    async def aclose(self) -> None:
+        """Return when all that was to be stored is on disk."""
 
 
 @dataclass(frozen=True, slots=True)

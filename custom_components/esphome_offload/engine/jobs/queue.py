@@ -29,7 +29,6 @@ from .ports import (
 )
 from .router import Bind, Fail, Wait
 from .runner import JobRunner
-from .store import decode_all
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -128,7 +127,7 @@ class JobQueue:
 
     async def start(self) -> None:
         """Load the stored jobs, resume those that had not ended, start to dispatch."""
-        jobs = await asyncio.to_thread(decode_all, await self._persistence.load())
+        jobs = await self._persistence.load()
         await self._logs.prune([job.job_id for job in jobs])
         for job in jobs:
             if not job.terminal:

@@ -1,0 +1,153 @@
+"""The file that the jobs are stored in."""
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from pathlib import Path
+import stat
+
+import pytest
+
+from custom_components.esphome_offload.engine.jobs import journal as journal_module
+from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.journal import JobJournal
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.jobs.store import KEPT_JOBS
+
+from .fakes import request
+
+NOW = datetime(2026, 10, 20, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / ".storage" / "jobs.jsonl"
+
+
+@pytest.fixture
+async def journal(path: Path) -> AsyncGenerator[JobJournal]:
+    journal = JobJournal(path)
+    yield journal
+    await journal.aclose()
+
+
+def job(configuration: str = "lamp.yaml") -> FirmwareJob:
+    return FirmwareJob(new_id(), request(configuration), NOW)
+
+
+async def store(path: Path, *jobs: FirmwareJob) -> None:
+    """Store jobs in a run of their own."""
+    journal = JobJournal(path)
+    for each in jobs:
+        journal.save_soon(each)
+    await journal.aclose()
+
+
+async def test_jobs_are_there_after_a_restart_as_they_were_last(
+    journal: JobJournal, path: Path
+) -> None:
+    first, second = job("a.yaml"), job("b.yaml")
+    await store(path, second, first)
+    first.start(NOW)
+    await store(path, first)
+    assert await journal.load() == [first, second]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_where_nothing_was_stored_there_is_nothing(journal: JobJournal) -> None:
+    assert await journal.load() == []
+
+
+async def test_a_job_is_stored_soon_while_others_keep_changing(
+    journal: JobJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "WRITE_AFTER", 0.0)
+    saved = job()
+    journal.save_soon(saved)
+    while not path.exists():
+        journal.save_soon(saved)
+        await journal_module.asyncio.sleep(0)
+    assert await journal.load() == [saved]
+
+
+async def test_what_one_job_adds_does_not_depend_on_how_many_there_are(path: Path) -> None:
+    await store(path, job())
+    alone = path.stat().st_size
+    await store(path, *(job() for _ in range(400)))
+    among_many = path.stat().st_size
+    await store(path, job())
+    assert path.stat().st_size - among_many == alone
+
+
+async def test_a_line_that_was_cut_off_costs_only_that_line(
+    journal: JobJournal, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, cut, last = job(), job(), job()
+    await store(path, first, cut)
+    path.write_bytes(path.read_bytes()[:-20])
+    await store(path, last)
+    assert await journal.load() == [first, last]
+    assert not caplog.text
+
+
+async def test_damage_is_left_out_and_logged(
+    journal: JobJournal, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = job()
+    await store(path, good)
+    with path.open("ab") as file:
+        file.write(b'\xff\xfe\n[]\n{}\n"x"\n')
+    assert await journal.load() == [good]
+    assert "4 lines of the stored jobs are damaged" in caplog.text
+
+
+async def test_nothing_is_lost_while_the_disk_is_full(
+    journal: JobJournal, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    path.symlink_to("/dev/full")
+    first, second = job(), job()
+    await store(path, first)
+    assert "No space left on device" in caplog.text
+
+    journal.save_soon(first)
+    assert not await journal._write_pending()
+    assert not await journal._write_pending()
+    assert caplog.text.count("cannot be stored") == 2
+    path.unlink()
+    journal.save_soon(second)
+    assert await journal._write_pending()
+    assert await journal.load() == [first, second]
+
+
+async def test_what_cannot_be_read_is_logged_and_keeps_nothing_from_starting(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.mkdir(parents=True)
+    assert await JobJournal(path).load() == []
+    assert "cannot be read" in caplog.text
+
+
+async def test_the_file_is_written_anew_when_much_of_it_is_outdated(
+    journal: JobJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "ADDED_LIMIT", 20_000)
+    only = job()
+    largest = 0
+    for _ in range(200):
+        journal.save_soon(only)
+        assert await journal._write_pending()
+        largest = max(largest, path.stat().st_size)
+    one = len(path.read_bytes().splitlines()[0])
+    assert largest < 20_000 + 4 * one
+    assert await journal.load() == [only]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_jobs_that_are_not_kept_are_gone_after_a_restart(
+    journal: JobJournal, path: Path
+) -> None:
+    jobs = [job() for _ in range(KEPT_JOBS + 3)]
+    for each in jobs:
+        each.cancel(NOW)
+    await store(path, *jobs)
+    assert await journal.load() == jobs[3:]
