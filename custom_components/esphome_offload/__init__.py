@@ -20,7 +20,9 @@ from .coordinator import (
 from .engine.build.cache.layout import CacheLayout
 from .engine.build.services import BuildServices
 from .engine.job_log import JobLogs
-from .lending.guest_devices import guest_pin
+from .engine.target import configuration_of
+from .errors import validation_error
+from .lending.guest_devices import async_follow_guests, guest_pin, is_instance
 from .page import async_register_page
 from .page.commands import async_setup_page_commands
 from .peering.entity import async_update_device
@@ -33,6 +35,7 @@ from .websocket_api import async_setup_websocket_api
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 _PLATFORMS = [
+    Platform.BINARY_SENSOR,
     Platform.BUTTON,
     Platform.EVENT,
     Platform.SENSOR,
@@ -70,6 +73,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
         return True
     entry.runtime_data = coordinator
     await coordinator.async_attach(entry)
+    guests = coordinator.lender.guests
+    entry.async_on_unload(async_follow_guests(hass, entry.entry_id, guests))
     await hass.config_entries.async_forward_entry_setups(entry, _PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_options_updated))
     return True
@@ -106,14 +111,21 @@ async def async_remove_config_entry_device(
 ) -> bool:
     """Unpair the guest of a device, or forget a device that was only heard of in the network.
 
-    Others are removed with their configurations.
+    Of others raises ServiceValidationError, which says how they are removed.
     """
     coordinator = hass.data[DATA_COORDINATOR]
-    if (pin_sha256 := guest_pin(device_entry)) is None:
-        targets = async_targets_of(hass, device_entry.id)
-        return bool(targets) and all(map(coordinator.firmware.forget_announced, targets))
-    await coordinator.lender.async_unpair(pin_sha256)
-    return True
+    if is_peer(entry):
+        raise validation_error("builder_not_removable", label=entry.title)
+    if is_instance(device_entry):
+        raise validation_error("instance_not_removable")
+    if (pin_sha256 := guest_pin(device_entry)) is not None:
+        await coordinator.lender.async_unpair(pin_sha256)
+        return True
+    targets = async_targets_of(hass, device_entry.id)
+    if targets and all(map(coordinator.firmware.forget_announced, targets)):
+        return True
+    files = ", ".join(sorted({configuration_of(target) for target in targets}))
+    raise validation_error("device_not_removable", files=files)
 
 
 async def _async_options_updated(hass: HomeAssistant, entry: OffloadConfigEntry) -> None:

@@ -72,7 +72,7 @@ def _lending(lender: Lender, slots: Slots) -> dict[str, Any]:
     why_not = lender.why_cannot_build
     return {
         "state": lender.lending.value,
-        "paused": lender.paused,
+        "accepts_builds": lender.accepts_builds,
         "why_not": None if why_not is None else str(why_not),
         "containment": asdict(lender.containment),
         "slots": slots.count,

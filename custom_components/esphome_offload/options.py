@@ -28,7 +28,7 @@ class EntryKey(StrEnum):
     NO_BUILDER = "no_builder"
     WAIT_FOR_BUILDER_MINUTES = "wait_for_builder_minutes"
     COMPILER_CACHE_GIB = "compiler_cache_gib"
-    LEND = "lend"
+    ACCEPT_BUILDS = "accept_builds"
     LEND_DISK_GIB = "lend_disk_gib"
     RUN_UNCONTAINED = "run_uncontained"
 
@@ -97,8 +97,8 @@ class OffloadOptions:
     without limit; with ``pending_is_error`` whoever waits for an installation gets an error then.
     ``wait_for_good_boot``: jobs also wait until their device cannot go back to its old firmware any
     more. ``wait_for_builder_minutes`` is 0 unless ``no_builder`` waits. ``compiler_cache_gib`` is
-    for own builds, and for each guest's. ``lend``: guests may build here, and get ``lend_disk_gib``
-    of disk together; ``run_uncontained``: also where the system cannot contain what they run.
+    for own builds, and for each guest's. ``accept_builds``: guests may build here, and get
+    ``lend_disk_gib`` of disk together; ``run_uncontained``: also where the system cannot contain what they run.
     """
 
     config_dir: Path | None
@@ -113,7 +113,7 @@ class OffloadOptions:
     no_builder: NoBuilder = NoBuilder.LOCAL
     wait_for_builder_minutes: int = 0
     compiler_cache_gib: int = COMPILER_CACHE_GIB
-    lend: bool = False
+    accept_builds: bool = False
     lend_disk_gib: int = 20
     run_uncontained: bool = False
 
@@ -157,7 +157,7 @@ class OffloadOptions:
                 numbers[EntryKey.WAIT_FOR_BUILDER_MINUTES] if no_builder.waits else 0
             ),
             compiler_cache_gib=numbers[EntryKey.COMPILER_CACHE_GIB],
-            lend=options.get(EntryKey.LEND) is True,
+            accept_builds=options.get(EntryKey.ACCEPT_BUILDS) is True,
             lend_disk_gib=numbers[EntryKey.LEND_DISK_GIB],
             run_uncontained=options.get(EntryKey.RUN_UNCONTAINED) is True,
         )

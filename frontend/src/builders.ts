@@ -2,6 +2,7 @@
 
 import { css, html, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
+import { live } from "lit/directives/live.js";
 
 import { Part, follow } from "./element";
 import { counted, moment } from "./texts";
@@ -77,28 +78,33 @@ export class OffloadBuilders extends Part {
   private lending(): TemplateResult {
     const { text } = this;
     const lending = this.store.overview?.lending;
-    if (!lending || lending.state === "off") {
-      return html`<p class="muted">
-        ${text("guests.off")}
-        <a href=${INTEGRATION} @click=${follow}>${text("welcome.settings")}</a>
-      </p>`;
-    }
+    if (!lending) return html``;
+    const accepts = lending.accepts_builds;
     return html`
+      ${lending.why_not
+        ? html`<p class="muted">
+            ${lending.why_not}
+            <a href=${INTEGRATION} @click=${follow}>${text("welcome.settings")}</a>
+          </p>`
+        : nothing}
       <div class="row">
-        <span>${text(lending.state === "on" ? "guests.on" : "guests.paused")}</span>
+        <label>
+          <input
+            type="checkbox"
+            role="switch"
+            .checked=${live(accepts)}
+            ?disabled=${lending.why_not !== null && !accepts}
+            @change=${() => {
+              void this.command({ type: "esphome_offload/accept_builds", accept: !accepts });
+            }}
+          />
+          ${text("guests.accept")}
+        </label>
+        <span class="muted">${text(accepts ? "guests.on" : "guests.off")}</span>
         <span class="muted"
           >${text("guests.disk", { gib: (lending.disk_used / 2 ** 30).toFixed(1) })}</span
         >
-        <button
-          @click=${() =>
-            this.command({
-              type: "esphome_offload/lending/pause",
-              paused: lending.state === "on",
-            })}
-        >
-          ${text(lending.state === "on" ? "guests.pause" : "guests.resume")}
-        </button>
-        ${lending.code
+        ${lending.code || !accepts || lending.why_not
           ? nothing
           : html`<button
               class="primary"

@@ -80,7 +80,8 @@ export interface Overview {
   unreadable: Record<string, string>;
   builders: Builder[];
   lending: {
-    state: "off" | "paused" | "on";
+    accepts_builds: boolean;
+    why_not: string | null;
     disk_used: number;
     code: string | null;
     seconds_left: number | null;

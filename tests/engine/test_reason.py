@@ -28,10 +28,10 @@ def test_a_reason_reads_as_its_text_with_its_parameters() -> None:
 
 def test_the_line_and_the_reasons_of_others_follow() -> None:
     assert str(Reason(ReasonKey.CODE_REFUSED, line="error: no")).endswith("compile: error: no")
-    causes = {"Attic": Reason(ReasonKey.LENDING_PAUSED), "Cellar": Reason(ReasonKey.NOT_LENT)}
+    causes = {"Attic": Reason(ReasonKey.ACCEPTS_NO_BUILDS), "Cellar": Reason(ReasonKey.NOT_LENT)}
     assert str(Reason(ReasonKey.NO_BUILDER_TAKES, causes=causes)) == (
-        "No builder takes this job: Attic: Its owner has paused it;"
-        " Cellar: It is not lent to others any more"
+        "No builder takes this job: Attic: It does not accept builds at the moment;"
+        " Cellar: It does not build for others any more"
     )
 
 

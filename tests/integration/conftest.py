@@ -41,7 +41,7 @@ from .scripted_peers import ScriptedPeers
 
 NEWEST = "2026.10.0"
 NEWEST_PRERELEASE = "2026.11.0b1"
-LEND = {"lend": True, "parallel_builds": 2, "lend_disk_gib": 30}
+LEND = {"accept_builds": True, "parallel_builds": 2, "lend_disk_gib": 30}
 
 LAMP = """
 esphome:

@@ -123,6 +123,14 @@ class OffloaderLink:
         assert isinstance(event, dict)
         self.statuses.append(event)
 
+    async def refusal(self) -> str:
+        """Return why the builder takes nothing, when it has said so."""
+        async with asyncio.timeout(10):
+            while not self.statuses or self.statuses[-1]["available"]:  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.01)
+        key: str = self.statuses[-1]["why_not"]["key"]
+        return key
+
     async def submit(self, content: bytes = b"esphome:\n", **changes: Any) -> str:
         """Have something built; returns the attempt's id."""
         attempt_id = new_attempt_id()

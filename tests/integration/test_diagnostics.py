@@ -60,7 +60,7 @@ async def test_diagnostics_have_the_state_of_lending_without_code_and_whole_pins
     offloader: OffloaderClient,
 ) -> None:
     window = lent.lender.open_window()
-    await lent.lender.async_set_paused(paused=True)
+    lent.lender.accept_builds(accept=False)
 
     async with offloader.connected():
         diagnostics = await async_get_config_entry_diagnostics(hass, entry)
@@ -70,9 +70,9 @@ async def test_diagnostics_have_the_state_of_lending_without_code_and_whole_pins
     for secret in (window.code, guest.pin_sha256):
         assert secret not in text
     lending = diagnostics["lending"]
-    assert (lending["state"], lending["paused"]) == ("paused", True)
+    assert (lending["state"], lending["accepts_builds"]) == ("draining", False)
     assert lending["containment"]["degree"] == "contained"
-    assert (lending["slots"], lending["builds"], lending["window_open"]) == (2, 0, True)
+    assert (lending["slots"], lending["builds"], lending["window_open"]) == (2, 0, False)
     assert [each["pin"] for each in lending["guests"]] == [guest.pin_sha256[:16]]
     assert lending["guests"][0]["connected"] is True
 

@@ -1,4 +1,4 @@
-"""Guests as devices, and the switch that pauses."""
+"""Guests as devices, and what becomes of them when no builds are accepted."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,16 +7,16 @@ from typing import cast
 from aiohttp.test_utils import TestClient
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import (
-    device_registry as dr,
-    entity_registry as er,
-)
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import device_registry as dr
+from homeassistant.util import dt as dt_util
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.compiler_cache import CacheUse
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.calls import CommandRefused
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
@@ -28,8 +28,6 @@ from custom_components.esphome_offload.options import OffloadOptions
 from ..engine.jobs.fakes import Block
 from .conftest import LEND, Stage
 from .guest_client import OffloaderClient, new_attempt_id
-
-SWITCH = "switch.this_instance_lend_this_machine"
 
 
 def devices(hass: HomeAssistant, entry: MockConfigEntry) -> dict[str, dr.DeviceEntry]:
@@ -62,18 +60,34 @@ async def test_a_guest_is_a_device_that_says_when_it_was_connected_and_what_it_b
     lent: OffloadCoordinator,
     entry: MockConfigEntry,
     offloader: OffloaderClient,
+    stage: Stage,
 ) -> None:
     await hass.async_block_till_done()
     device = devices(hass, entry)["offloader"]
     assert device.identifiers == {(DOMAIN, f"guest_{offloader.identity.pin_sha256}")}
     assert hass.states.get("sensor.offloader_last_seen").state == "unknown"
     assert hass.states.get("sensor.offloader_builds").state == "0"
+    assert hass.states.get("sensor.offloader_last_build").state == "unknown"
+    assert hass.states.get("sensor.offloader_builds_now").state == "idle"
+    assert hass.states.get("binary_sensor.offloader_connected").state == "off"
 
+    block = Block()
+    stage.guests.script = [block]
     async with offloader.connected() as link:
+        assert hass.states.get("binary_sensor.offloader_connected").state == "on"
         attempt_id = await link.submit()
+        await block.entered.wait()
+        await hass.async_block_till_done()
+        assert hass.states.get("sensor.offloader_builds_now").state == "lamp.yaml"
+        running = hass.states.get("sensor.this_instance_builds_running")
+        assert (running.state, running.attributes["built_for"]) == ("1", ["offloader"])
+        block.release.set()
         assert (await link.built(attempt_id))[-1]["state"] == "completed"
         assert await link.fetch(attempt_id) == b"firmware of " + attempt_id.encode()
     await hass.async_block_till_done()
+    assert hass.states.get("binary_sensor.offloader_connected").state == "off"
+    assert hass.states.get("sensor.offloader_builds_now").state == "idle"
+    assert hass.states.get("sensor.offloader_last_build").state != "unknown"
     assert hass.states.get("sensor.offloader_last_seen").state != "unknown"
     assert hass.states.get("sensor.offloader_builds").state == "1"
 
@@ -84,7 +98,7 @@ async def test_pairing_again_keeps_the_guest_and_takes_its_new_name(
     entry: MockConfigEntry,
     offloader: OffloaderClient,
 ) -> None:
-    lent.lender.guests.count_build(offloader.identity.pin_sha256)
+    lent.lender.guests.count_build(offloader.identity.pin_sha256, dt_util.utcnow())
     offloader.label = "kitchen"
     await offloader.pair(lent.lender.open_window().code)
     await hass.async_block_till_done()
@@ -130,7 +144,7 @@ async def test_removing_the_device_unpairs_and_closes_the_connection(
     assert refused.value.code is ErrorCode.UNKNOWN_GUEST
 
 
-async def test_devices_of_configurations_are_not_removed_by_hand(
+async def test_other_devices_are_not_removed_by_hand_and_it_is_said_how_they_are(
     hass: HomeAssistant,
     lent: OffloadCoordinator,
     entry: MockConfigEntry,
@@ -139,6 +153,12 @@ async def test_devices_of_configurations_are_not_removed_by_hand(
     admin = await hass_ws_client(hass)
     response = await admin.remove_device(devices(hass, entry)["Desk lamp"].id)
     assert not response["success"]
+    assert response["error"]["message"].startswith("A device is removed with its configuration. ")
+    assert "lamp.yaml" in response["error"]["message"]
+
+    response = await admin.remove_device(devices(hass, entry)["This instance"].id)
+    assert not response["success"]
+    assert "switch off Accept builds" in response["error"]["message"]
 
 
 async def test_removing_this_instance_unpairs_all_guests(
@@ -163,7 +183,7 @@ async def test_a_guest_that_is_removed_while_nothing_is_lent_is_gone_with_its_fi
 ) -> None:
     async with offloader.connected() as link:
         await link.built(await link.submit())
-    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
+    hass.config_entries.async_update_entry(entry, options={**LEND, "accept_builds": False})
     await hass.async_block_till_done()
     assert len(list(stage.layout.guests.iterdir())) == 1
     await lent.lender.async_unpair(offloader.identity.pin_sha256)
@@ -181,50 +201,68 @@ async def test_users_of_former_guests_are_removed_at_the_start(
     assert await hass.auth.async_get_user(other.id) is not None
 
 
-# The switch, and what happens to the entry
+# Builds that are not accepted, and what happens to the entry
 
 
-async def test_the_switch_pauses_and_that_survives_a_reload(
-    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry
-) -> None:
-    await hass.services.async_call("switch", "turn_off", {"entity_id": SWITCH}, blocking=True)
-    assert lent.lender.lending is Lending.PAUSED
-    assert hass.states.get(SWITCH).state == "off"
-    await hass.config_entries.async_reload(entry.entry_id)
+async def accept(hass: HomeAssistant, entry: MockConfigEntry, *, accept: bool) -> None:
+    hass.config_entries.async_update_entry(entry, options={**LEND, "accept_builds": accept})
     await hass.async_block_till_done()
-    assert lent.lender.lending is Lending.PAUSED
-
-    # Who switches lending off and on again in the options means it.
-    for lend in (False, True):
-        hass.config_entries.async_update_entry(entry, options={**LEND, "lend": lend})
-        await hass.async_block_till_done()
-    assert lent.lender.lending is Lending.ON
 
 
-async def test_the_switch_is_there_only_while_the_machine_is_lent(
-    hass: HomeAssistant, lent: OffloadCoordinator, entry: MockConfigEntry
+async def test_what_runs_goes_on_when_no_builds_are_accepted_any_more(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
+    stage: Stage,
 ) -> None:
-    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
-    await hass.async_block_till_done()
-    assert hass.states.get(SWITCH) is None
-    assert er.async_get(hass).async_get(SWITCH) is None
-    assert "This instance" not in devices(hass, entry)
+    block = Block()
+    stage.guests.script = [block]
+    async with offloader.connected() as link:
+        attempt_id = await link.submit()
+        await block.entered.wait()
+        await accept(hass, entry, accept=False)
+        with pytest.raises(CommandRefused) as refused:
+            await link.submit()
+        assert refused.value.code is ErrorCode.NOT_LENDING
+        assert await link.refusal() == "accepts_no_builds"
+        block.release.set()
+        assert (await link.built(attempt_id))[-1]["state"] == "completed"
+        assert await link.fetch(attempt_id) == b"firmware of " + attempt_id.encode()
+
+        await accept(hass, entry, accept=True)
+        assert (await link.built(await link.submit()))[-1]["state"] == "completed"
 
 
-async def test_switched_off_all_connections_end_and_the_reason_is_given(
+async def test_guests_connect_and_nobody_is_paired_while_no_builds_are_accepted(
     hass: HomeAssistant,
     lent: OffloadCoordinator,
     entry: MockConfigEntry,
     offloader: OffloaderClient,
 ) -> None:
+    lent.lender.open_window()
+    await accept(hass, entry, accept=False)
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done()
+    assert lent.lender.pairing.state is None
+    with pytest.raises(ServiceValidationError):
+        lent.lender.open_window()
     async with offloader.connected() as link:
-        hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
-        await link.lost()
-        assert link.statuses[-1]["why_not"]["key"] == "not_lent"
+        assert await link.refusal() == "accepts_no_builds"
+
+
+async def test_without_guests_nothing_is_served_while_no_builds_are_accepted(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    client: TestClient,
+    tmp_path: Path,
+) -> None:
+    await accept(hass, entry, accept=False)
+    assert lent.lender.lending is Lending.OFF
     with pytest.raises(Refused) as refused:
-        await offloader.hello()
+        await OffloaderClient(client, tmp_path).hello()
     assert refused.value.code is ErrorCode.NOT_LENDING
-    assert len(lent.lender.guests.all()) == 1, "the pairing stays"
 
 
 async def test_a_reload_of_the_entry_leaves_builds_and_connections_alone(
@@ -282,3 +320,30 @@ def test_a_device_of_a_configuration_is_never_taken_for_a_guest_s() -> None:
 
     assert pin_of("guest_room_lamp") is None
     assert pin_of(f"guest_{'a' * 64}") == "a" * 64
+
+
+# This instance as a builder
+
+
+async def test_this_instance_says_what_is_built_for_whom_and_what_that_takes(
+    hass: HomeAssistant, lent: OffloadCoordinator, stage: Stage
+) -> None:
+    def shown(key: str) -> tuple[str, object, object]:
+        state = hass.states.get(f"sensor.this_instance_{key}")
+        attributes = state.attributes
+        return state.state, attributes.get("built_for"), attributes.get("limit")
+
+    assert shown("builds_running") == ("0", [], None)
+    assert shown("builds_queued") == ("0", [], None)
+    assert shown("disk_used_for_guests") == ("0.0", None, 30)
+    assert shown("from_the_compiler_cache")[0] == "unknown"
+
+    stage.compiler_caches.use = CacheUse(3, 4)
+    slot = stage.builder.slots.take("local")
+    assert slot is not None
+    stage.builder.slots.want("local", 1, lambda: None)
+    assert shown("builds_running") == ("1", ["test home"], None)
+    assert shown("builds_queued") == ("1", ["test home"], None)
+    assert shown("from_the_compiler_cache")[0] == "75"
+    slot.release()
+    assert shown("builds_running") == ("0", [], None)

@@ -35,7 +35,7 @@ from custom_components.esphome_offload.issues import async_create_wrong_codes
 from .conftest import LEND, Stage
 from .guest_client import OffloaderClient
 
-SWITCH = "switch.this_instance_lend_this_machine"
+SWITCH = "switch.this_instance_accept_builds"
 UNCONTAINED = ContainmentHere(Degree.UNCONTAINED, 0, "5.4.0", "x86_64", Obstacle.KERNEL)
 
 
@@ -98,11 +98,11 @@ async def test_a_machine_that_cannot_compile_cannot_be_lent_and_says_why(
     stage.builder.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)))
     form = await open_form(hass, entry, "lending")
     again = await hass.config_entries.options.async_configure(form["flow_id"], LEND)
-    assert again["errors"] == {"lend": "cannot_build"}
+    assert again["errors"] == {"accept_builds": "cannot_build"}
     assert again["description_placeholders"]["reason"] == ReasonKey.NOT_GLIBC.text
 
     done = await hass.config_entries.options.async_configure(
-        form["flow_id"], {**LEND, "lend": False}
+        form["flow_id"], {**LEND, "accept_builds": False}
     )
     assert done["type"] is FlowResultType.CREATE_ENTRY
     assert coordinator.lender.lending is Lending.OFF
@@ -196,7 +196,7 @@ async def test_it_is_announced_while_it_is_lent(
         "url": "http://192.168.1.20:8123",
     }
 
-    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
+    hass.config_entries.async_update_entry(entry, options={**LEND, "accept_builds": False})
     await hass.async_block_till_done()
     announced.async_unregister_service.assert_called_once_with(info)
 
@@ -394,6 +394,6 @@ async def test_wrong_codes_are_no_concern_of_a_machine_that_is_not_lent_any_more
 ) -> None:
     async_create_wrong_codes(hass, "192.0.2.1")
     assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is not None
-    hass.config_entries.async_update_entry(entry, options={**LEND, "lend": False})
+    hass.config_entries.async_update_entry(entry, options={**LEND, "accept_builds": False})
     await hass.async_block_till_done()
     assert issue_registry.async_get_issue(DOMAIN, "pairing_wrong_codes") is None

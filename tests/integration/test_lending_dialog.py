@@ -26,7 +26,7 @@ async def test_no_code_is_shown_when_lending_ended_while_the_menu_was_open(
 ) -> None:
     menu = await hass.config_entries.options.async_init(entry.entry_id)
     assert "pairing" in menu["menu_options"]
-    hass.config_entries.async_update_entry(entry, options={"lend": False})
+    hass.config_entries.async_update_entry(entry, options={"accept_builds": False})
     await hass.async_block_till_done()
     result = await hass.config_entries.options.async_configure(
         menu["flow_id"], {"next_step_id": "pairing"}

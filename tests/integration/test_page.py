@@ -154,7 +154,8 @@ async def test_the_first_event_has_everything(shown: Page) -> None:
     assert (overview["set_up"], overview["folder"]) == (True, "esphome")
     assert overview["builders"][0]["id"] == "local"
     assert overview["lending"] == {
-        "state": "off",
+        "accepts_builds": False,
+        "why_not": None,
         "disk_used": 0,
         "code": None,
         "seconds_left": None,
@@ -250,7 +251,7 @@ async def test_what_cannot_be_done_is_said(ask: Ask) -> None:
     assert answer["error"]["translation_key"] == "lending_off"
 
 
-async def test_lending_is_paused_and_a_code_is_shown(
+async def test_builds_are_accepted_or_not_and_a_code_is_shown(
     lent: OffloadCoordinator, shown: Page, ask: Ask
 ) -> None:
     assert (await ask("pairing/open"))["success"]
@@ -260,9 +261,10 @@ async def test_lending_is_paused_and_a_code_is_shown(
     assert (await ask("pairing/close"))["success"]
     await shown.until(lambda shown: shown.overview["lending"]["code"] is None)
 
-    assert (await ask("lending/pause", paused=True))["success"]
-    await shown.until(lambda shown: shown.overview["lending"]["state"] == "paused")
-    assert (await ask("lending/pause", paused=False))["success"]
+    assert (await ask("accept_builds", accept=False))["success"]
+    await shown.until(lambda shown: not shown.overview["lending"]["accepts_builds"])
+    assert (await ask("accept_builds", accept=True))["success"]
+    await shown.until(lambda shown: shown.overview["lending"]["accepts_builds"])
     assert lent.lender.lending is Lending.ON
 
 

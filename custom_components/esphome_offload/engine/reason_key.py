@@ -170,7 +170,7 @@ class ReasonKey(StrEnum):
     PEER_LOST = "peer_lost", "The connection to it was lost"
     PEER_UNCLEAR = "peer_unclear", "Its answer makes no sense"
     PEER_OVERLOADED = "peer_overloaded", "It is too busy to answer"
-    PEER_NOT_LENT = "peer_not_lent", "Its owner does not lend it now"
+    PEER_NOT_LENT = "peer_not_lent", "It does not build for others"
     PEER_REPLACED = "peer_replaced", "Another builder answers at its address, or it has a new identity; pair the two again"
     PEER_COPIED = "peer_copied", "It has the identity of this Home Assistant; make a new one and pair the two again"
     PEER_UNPAIRED = "peer_unpaired", "Its owner ended the pairing; pair the two again"
@@ -180,7 +180,7 @@ class ReasonKey(StrEnum):
     PEER_LOST_FIRMWARE = "peer_lost_firmware", "{label} has lost what it built"
     PEER_DISK_LOW = "peer_disk_low", "{label} has too little free disk"
     PEER_BUNDLE_TOO_LARGE = "peer_bundle_too_large", "{label} does not take so large a bundle"
-    PEER_NOT_LENDING = "peer_not_lending", "{label} takes no builds now"
+    PEER_NOT_LENDING = "peer_not_lending", "{label} does not accept builds at the moment"
     PEER_BUSY = "peer_busy", "{label} has too many builds waiting"
     PEER_REFUSED = "peer_refused", "{label} refused the build"
     PEER_STOPPED_BUILD = "peer_stopped_build", "{label} stopped the build"
@@ -190,8 +190,8 @@ class ReasonKey(StrEnum):
     FIRMWARE_NOT_KEPT = "firmware_not_kept", "The firmware of {device} cannot be kept here"
 
     # Lending, as seen by guests and by the owner.
-    NOT_LENT = "not_lent", "It is not lent to others any more"
-    LENDING_PAUSED = "lending_paused", "Its owner has paused it"
+    NOT_LENT = "not_lent", "It does not build for others any more"
+    ACCEPTS_NO_BUILDS = "accepts_no_builds", "It does not accept builds at the moment"
     STOPPED_BY_OWNER = "stopped_by_owner", "Its owner stopped this build"
     CONTAINED = "contained", "Builds of guests are contained on this machine: each can read and change its own files and run the compilers and the system's programs, but can neither see any other file nor end other programs; not contained are the network, which it can use as this machine can, and how much processor time, memory and disk it takes"
     CONTAINED_BY_USERS = "contained_by_users", "Builds of guests are contained on this machine, by a user of its own for each guest: a build can change its own files alone, can neither read what belongs to others nor end their programs, but can read what every user of this machine can, and see which programs run; not contained are the network, which it can use as this machine can, and how much processor time, memory and disk it takes"

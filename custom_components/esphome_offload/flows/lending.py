@@ -56,7 +56,7 @@ class LendingSteps(OptionsFlow):
         """Return the steps that make sense now."""
         if self.lender is None:
             return []
-        return ["lending"] if self.lender.lending is Lending.OFF else ["lending", "pairing"]
+        return ["lending", "pairing"] if self.lender.lending is Lending.ON else ["lending"]
 
     async def async_step_lending(
         self, user_input: dict[str, Any] | None = None
@@ -71,7 +71,7 @@ class LendingSteps(OptionsFlow):
                 return self.async_create_entry(data={**self.config_entry.options, **user_input})
         current = self.current
         shown = user_input or {
-            EntryKey.LEND: current.lend,
+            EntryKey.ACCEPT_BUILDS: current.accept_builds,
             EntryKey.PARALLEL_BUILDS: current.parallel_builds,
             EntryKey.LEND_DISK_GIB: current.lend_disk_gib,
             EntryKey.RUN_UNCONTAINED: current.run_uncontained,
@@ -93,7 +93,7 @@ class LendingSteps(OptionsFlow):
     ) -> ConfigFlowResult:
         """Open the pairing window and show its code until it is closed."""
         lender = self.lender
-        if lender is None or lender.lending is Lending.OFF:
+        if lender is None or lender.lending is not Lending.ON:
             return self.async_abort(reason="not_loaded")
         if self._watch is not None and self._watch.done():
             return self.async_show_progress_done(next_step_id="pairing_over")
@@ -156,7 +156,7 @@ class LendingSteps(OptionsFlow):
 def lending_schema(containment: ContainmentHere) -> probatio.Schema:
     """Return the form; it asks about uncontained builds only where there is no other way."""
     fields: dict[probatio.Marker, object] = {
-        probatio.Required(EntryKey.LEND): BooleanSelector(),
+        probatio.Required(EntryKey.ACCEPT_BUILDS): BooleanSelector(),
         probatio.Required(EntryKey.PARALLEL_BUILDS): whole_number(EntryKey.PARALLEL_BUILDS),
         probatio.Required(EntryKey.LEND_DISK_GIB): whole_number(EntryKey.LEND_DISK_GIB),
     }
@@ -166,10 +166,10 @@ def lending_schema(containment: ContainmentHere) -> probatio.Schema:
 
 
 def _errors(lender: Lender, user_input: dict[str, Any]) -> dict[str, str]:
-    if not user_input[EntryKey.LEND]:
+    if not user_input[EntryKey.ACCEPT_BUILDS]:
         return {}
     if lender.why_cannot_build is not None:
-        return {EntryKey.LEND: "cannot_build"}
+        return {EntryKey.ACCEPT_BUILDS: "cannot_build"}
     if not user_input.get(EntryKey.RUN_UNCONTAINED, True):
         return {EntryKey.RUN_UNCONTAINED: "uncontained"}
     return {}

@@ -1,12 +1,13 @@
 """The devices of guests, and of the instance itself."""
 
+from collections.abc import Callable
 import re
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from ..const import DOMAIN
-from ..engine.host.guests import Guest
+from ..engine.host.guests import Guest, GuestRegistry
 
 _GUEST = "guest_"
 # A configuration may be called guest_room: only a whole pin makes the device of a guest.
@@ -42,9 +43,14 @@ def guest_pin(device: dr.AnyDeviceEntry) -> str | None:
     return None
 
 
+def is_instance(device: dr.AnyDeviceEntry) -> bool:
+    """Return whether a device stands for this instance."""
+    return (DOMAIN, _INSTANCE) in device.identifiers
+
+
 @callback
 def async_remove_instance(hass: HomeAssistant, entry_id: str) -> None:
-    """Remove the device of the instance with its entities: nothing is lent."""
+    """Remove the device of the instance with its entities: nothing can be compiled here."""
     registry = dr.async_get(hass)
     device = registry.async_get_device_by_identifier((DOMAIN, _INSTANCE), entry_id)
     if device is not None:
@@ -52,7 +58,20 @@ def async_remove_instance(hass: HomeAssistant, entry_id: str) -> None:
 
 
 @callback
-def async_remove_former(hass: HomeAssistant, entry_id: str, guests: tuple[Guest, ...]) -> None:
+def async_follow_guests(
+    hass: HomeAssistant, entry_id: str, guests: GuestRegistry
+) -> Callable[[], None]:
+    """Keep the devices of guests as the guests are; returns unsubscribe."""
+
+    @callback
+    def follow() -> None:
+        _update_devices(hass, entry_id, guests.all())
+
+    follow()
+    return guests.changed.subscribe(follow)
+
+
+def _update_devices(hass: HomeAssistant, entry_id: str, guests: tuple[Guest, ...]) -> None:
     """Remove the devices of former guests, and update the names of the others."""
     registry = dr.async_get(hass)
     labels = {guest.pin_sha256: guest.label for guest in guests}

@@ -1,15 +1,19 @@
-"""Lender: the builder's role of this instance: whether it is lent, to whom, and pairing."""
+"""Lender: the builder's role of this instance: whether it accepts builds, of whom, and pairing."""
 
 import asyncio
 from collections.abc import Callable
 import logging
+from typing import override
 
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers.update_coordinator import BaseDataUpdateCoordinatorProtocol
 from homeassistant.loader import async_get_integration
 
-from ..const import DOMAIN
+from ..const import DOMAIN, INSTANCE_UNIQUE_ID
+from ..engine.build.compiler_cache import CacheUse
 from ..engine.build.process.machine_containment import ContainmentHere
 from ..engine.build.services import BuildServices
+from ..engine.build.slots import Slots
 from ..engine.clock import SystemTime
 from ..engine.const import GIB
 from ..engine.host.build_host import BuildHost
@@ -29,7 +33,8 @@ from ..issues import (
     async_delete_wrong_codes,
     async_set_lending_impossible,
 )
-from ..options import OffloadOptions
+from ..options import EntryKey, OffloadOptions
+from ..reasons import reason_text
 from ..storage import StatePersistence
 from .announcement import Announcement
 from .former_guests import async_remove_former_guests
@@ -38,10 +43,10 @@ from .view import async_register_link_view
 _LOGGER = logging.getLogger(__name__)
 
 
-class Lender:
+class Lender(BaseDataUpdateCoordinatorProtocol):
     """The builder's role. It lives as long as the coordinator.
 
-    ``changed`` notifies when lending, guests, builds or the pairing window change.
+    ``changed`` notifies when lending, guests, builds, slots or the pairing window change.
     """
 
     def __init__(
@@ -54,11 +59,9 @@ class Lender:
         self.changed = Listeners[[]]()
         self.server = LinkServer()
         self.guests = GuestRegistry(StatePersistence(hass, "guests"))
-        self.paused = False
         self._hass = hass
         self._build_services = build_services
         self._build_ended = build_ended
-        self._store = StatePersistence(hass, "lending")
         self._announcement = Announcement(hass)
         self._turn = asyncio.Lock()
         self._starting = asyncio.Lock()
@@ -66,8 +69,13 @@ class Lender:
         self.pairing = PairingWindow(SystemTime().monotonic)
 
     @property
+    def accepts_builds(self) -> bool:
+        """Whether builds of guests are accepted, as its owner wants it."""
+        return self._options is not None and self._options.accept_builds
+
+    @property
     def lending(self) -> Lending:
-        """Whether this machine is lent now."""
+        """Whether this machine really accepts builds now."""
         return Lending.OFF if self.host is None else self.host.lending
 
     @property
@@ -76,21 +84,54 @@ class Lender:
         return None if self.server.served is None else self.server.served.host
 
     @property
+    def why_not(self) -> Reason | None:
+        """Why no builds of guests can be accepted here as the options are; None when they can."""
+        return None if self._options is None else self._why_not_lent(self._options)
+
+    @property
     def why_cannot_build(self) -> Reason | None:
         """Why nothing can be compiled here; None when it can."""
         status = self._build_services.builder.status()
         return None if status.available else status.why_not
 
     @property
+    def slots(self) -> Slots:
+        """The build slots of this machine, for own builds and those of guests."""
+        return self._build_services.builder.slots
+
+    @property
+    def cache_use(self) -> CacheUse:
+        """What all compiler caches of this machine did since the start."""
+        return self._build_services.compiler_caches.use
+
+    @property
+    def label(self) -> str:
+        """The name that other instances show for this one."""
+        return instance_label(self._hass)
+
+    @property
+    def disk_limit_gib(self) -> int | None:
+        """How much disk all guests may use together, in GiB."""
+        return None if self._options is None else self._options.lend_disk_gib
+
+    @property
     def containment(self) -> ContainmentHere:
         """How far builds of guests are contained here."""
         return self._build_services.containment
 
+    @callback
+    @override
+    def async_add_listener(
+        self, update_callback: CALLBACK_TYPE, context: object = None
+    ) -> CALLBACK_TYPE:
+        """Call ``update_callback`` after each change; returns unsubscribe."""
+        return self.changed.subscribe(update_callback)
+
     async def async_start(self) -> None:
         """Load the guests; call it when what an earlier run left running has been ended."""
         await self.guests.load()
-        self.paused = (await self._store.load() or {}).get("paused") is True
         self.guests.changed.subscribe(self.changed.notify)
+        self.slots.subscribe(self.changed.notify)
         self.pairing.changed.subscribe(self._window_changed)
         await async_remove_former_guests(self._hass)
         async_register_link_view(self._hass, self.server)
@@ -106,14 +147,11 @@ class Lender:
     async def async_apply(self, options: OffloadOptions | None) -> None:
         """Lend as the options say; None: not at all."""
         async with self._turn:
-            before, self._options = self._options, options
-            if options is None or not options.lend:
+            self._options = options
+            if options is None:
                 async_set_lending_impossible(self._hass, None)
                 await self._async_end_lending()
             else:
-                if before is not None and not before.lend and self.paused:
-                    # To switch lending on again ends a pause of long ago.
-                    await self._async_store_paused(paused=False)
                 await self._async_lend(options)
         self.changed.notify()
 
@@ -122,23 +160,32 @@ class Lender:
         async with self._turn:
             await self._announcement.async_stop()
             if self.host is not None and self.host.lending is not Lending.OFF:
-                await self.host.lend(Lending.PAUSED)
+                await self.host.lend(Lending.DRAINING)
 
-    async def async_set_paused(self, *, paused: bool) -> None:
-        """Pause or resume lending; what runs for guests goes on in either case."""
-        async with self._turn:
-            await self._async_store_paused(paused=paused)
-            if self.host is not None and self.host.lending is not Lending.OFF:
-                await self.host.lend(self._wanted_lending)
-        self.changed.notify()
+    @callback
+    def accept_builds(self, *, accept: bool) -> None:
+        """Change the option, which is applied soon; what runs for guests goes on in either case.
+
+        Raises ServiceValidationError when this machine cannot build for others.
+        """
+        entry = self._hass.config_entries.async_entry_for_domain_unique_id(
+            DOMAIN, INSTANCE_UNIQUE_ID
+        )
+        if entry is None or self._options is None:
+            raise validation_error("not_set_up")
+        if accept and (why_not := self.why_not) is not None:
+            raise validation_error("cannot_accept_builds", reason=reason_text(self._hass, why_not))
+        self._hass.config_entries.async_update_entry(
+            entry, options={**entry.options, EntryKey.ACCEPT_BUILDS: accept}
+        )
 
     @callback
     def open_window(self) -> WindowState:
         """Open the pairing window with a new code.
 
-        Raises ServiceValidationError while nothing is lent.
+        Raises ServiceValidationError while no builds are accepted.
         """
-        if self.lending is Lending.OFF:
+        if self.lending is not Lending.ON:
             raise validation_error("lending_off")
         return self.pairing.open()
 
@@ -169,37 +216,46 @@ class Lender:
         await self._async_unpair_all()
         await self.async_apply(None)
 
-    @property
-    def _wanted_lending(self) -> Lending:
-        return Lending.PAUSED if self.paused else Lending.ON
+    def _why_not_lent(self, options: OffloadOptions) -> Reason | None:
+        own = self._build_services.builder.status()
+        return why_not_lent(own, self.containment, uncontained=options.run_uncontained)
 
     async def _async_unpair_all(self) -> None:
         await asyncio.gather(*(self.async_unpair(each.pin_sha256) for each in self.guests.all()))
 
     async def _async_lend(self, options: OffloadOptions) -> None:
-        own, served = self._build_services.builder.status(), None
-        why_not = why_not_lent(own, self.containment, uncontained=options.run_uncontained)
-        if why_not is None:
-            try:
-                served = await self._async_start_host()
-            except IdentityError as err:
-                why_not = err.reason
-        async_set_lending_impossible(self._hass, why_not)
+        """Serve the guests: also while no build is accepted, so that they get what was built."""
+        accept, why_not, served = options.accept_builds, None, None
+        if accept or self.guests.all():
+            why_not = self._why_not_lent(options)
+            if why_not is None:
+                try:
+                    served = await self._async_start_host()
+                except IdentityError as err:
+                    why_not = err.reason
+        async_set_lending_impossible(self._hass, why_not if accept else None)
         if served is None:
             await self._async_end_lending()
             return
         served.host.limit_disk(options.lend_disk_gib * GIB)
         self._build_services.compiler_caches.guest_disk = options.lend_disk_gib * GIB
-        await served.host.lend(self._wanted_lending)
-        self._announcement.start(served.identity.pin_sha256, lambda: instance_label(self._hass))
+        if accept:
+            await served.host.lend(Lending.ON)
+            self._announcement.start(served.identity.pin_sha256, lambda: instance_label(self._hass))
+        else:
+            await self._async_end_pairing()
+            await served.host.lend(Lending.DRAINING)
 
     async def _async_end_lending(self) -> None:
-        await self._announcement.async_stop()
-        async_delete_wrong_codes(self._hass)
+        await self._async_end_pairing()
         if self.host is not None and self.host.lending is not Lending.OFF:
-            self.pairing.close()
             await self.host.lend(Lending.OFF)
             await self.server.close()
+
+    async def _async_end_pairing(self) -> None:
+        await self._announcement.async_stop()
+        self.pairing.close()
+        async_delete_wrong_codes(self._hass)
 
     async def _async_start_host(self) -> Served:
         async with self._starting:
@@ -242,7 +298,3 @@ class Lender:
         elif end is None or end is WindowEnd.PAIRED:
             async_delete_wrong_codes(self._hass)
         self.changed.notify()
-
-    async def _async_store_paused(self, *, paused: bool) -> None:
-        self.paused = paused
-        await self._store.save_now({"paused": paused})

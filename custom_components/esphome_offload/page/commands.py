@@ -30,7 +30,7 @@ type Act = Callable[
 def async_setup_page_commands(hass: HomeAssistant) -> None:
     """Register the commands."""
     websocket_api.async_register_command(hass, subscribe_page)
-    for command in (submit_job, cancel_job, open_pairing, close_pairing, set_lending, stop_build):
+    for command in (submit_job, cancel_job, open_pairing, close_pairing, accept_builds, stop_build):
         websocket_api.async_register_command(hass, command)
 
 
@@ -147,10 +147,10 @@ async def close_pairing(coordinator: OffloadCoordinator, _msg: dict[str, Any]) -
     coordinator.lender.pairing.close()
 
 
-@_action("lending/pause", {probatio.Required("paused"): bool})
-async def set_lending(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> None:
-    """Pause or resume accepting builds."""
-    await coordinator.lender.async_set_paused(paused=msg["paused"])
+@_action("accept_builds", {probatio.Required("accept"): bool})
+async def accept_builds(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> None:
+    """Switch accepting builds of guests on or off."""
+    coordinator.lender.accept_builds(accept=msg["accept"])
 
 
 @_action(

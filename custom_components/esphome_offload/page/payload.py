@@ -81,9 +81,13 @@ class PageGuest(TypedDict):
 
 
 class PageLending(TypedDict):
-    """This instance as a builder for others; ``state`` is off, paused or on."""
+    """This instance as a builder for others.
 
-    state: str
+    ``why_not`` says why builds cannot be accepted although they should be, or could not be.
+    """
+
+    accepts_builds: bool
+    why_not: str | None
     disk_used: int
     code: str | None
     seconds_left: int | None
@@ -120,7 +124,7 @@ def page_overview(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageO
             for name, reason in coordinator.inventory.problems.items()
         },
         "builders": _builders(hass, coordinator),
-        "lending": _lending(coordinator),
+        "lending": _lending(hass, coordinator),
     }
 
 
@@ -183,13 +187,15 @@ def _builder(hass: HomeAssistant, builder: Builder, peer: Peer | None) -> PageBu
     }
 
 
-def _lending(coordinator: OffloadCoordinator) -> PageLending:
+def _lending(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageLending:
     lender = coordinator.lender
+    why_not = lender.why_not
     window = lender.pairing.state
     host = lender.host
     active = () if host is None else host.active()
     return {
-        "state": lender.lending.value,
+        "accepts_builds": lender.accepts_builds,
+        "why_not": None if why_not is None else reason_text(hass, why_not),
         "disk_used": 0 if host is None else host.disk_used,
         "code": None if window is None else window.code,
         "seconds_left": None if window is None else window.seconds_left,

@@ -8,6 +8,7 @@ from .any_builder import AnyBuilder
 from .home_assistant import HomeAssistant
 from .instance import Instance
 from .jobs import DOMAIN
+from .waiting import until
 
 
 class Builder(HomeAssistant, AnyBuilder):
@@ -58,9 +59,16 @@ class Builder(HomeAssistant, AnyBuilder):
 
     async def lend(self, *, slots: int = 1) -> None:
         """Switch lending on in the options and return when it is on."""
-        await self.client.change_options(self.entry_id, "lending", lend=True, parallel_builds=slots)
-        # The switch that pauses it exists only meanwhile.
-        await self.entity("lending")
+        await self.client.change_options(
+            self.entry_id, "lending", accept_builds=True, parallel_builds=slots
+        )
+        switch = await self.entity("instance_accept_builds")
+
+        async def accepts() -> bool:
+            state = await self.client.state(switch)
+            return state is not None and state["state"] == "on"
+
+        await until(accepts, "the builder to accept builds")
 
     @override
     async def open_pairing(self) -> str:
@@ -81,9 +89,9 @@ class Builder(HomeAssistant, AnyBuilder):
     async def remove_guest(self, guest: str) -> None:
         await self.client.call("config/device_registry/remove", device_id=guest)
 
-    async def pause(self, *, paused: bool = True) -> None:
-        """Turn the switch that pauses lending."""
-        switch = await self.entity("lending")
+    async def accept_builds(self, *, accept: bool = True) -> None:
+        """Turn the switch of that name."""
+        switch = await self.entity("instance_accept_builds")
         await self.client.service(
-            "switch.turn_off" if paused else "switch.turn_on", {"entity_id": switch}
+            "switch.turn_on" if accept else "switch.turn_off", {"entity_id": switch}
         )

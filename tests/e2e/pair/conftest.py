@@ -61,7 +61,7 @@ async def pair(opened: tuple[Pair[AnyBuilder], Relay]) -> Pair[AnyBuilder]:
     await relay.restore()
     await cancel_all(pair.offloader.client)
     if isinstance(pair.builder, Builder):
-        await pair.builder.pause(paused=False)
+        await pair.builder.accept_builds()
     pair.offloader.device.configure()
     await pair.offloader.device_connected()
     await pair.connected()

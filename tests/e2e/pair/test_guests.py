@@ -146,21 +146,26 @@ async def test_job_waits_for_a_builder_that_has_removed_its_guest(
             pair.offloader.entry_id, "settings", no_builder=what
         )
 
-    async def known_to_be_paused() -> bool:
+    async def known() -> bool:
         entry = f"diagnostics/config_entry/{pair.offloader.entry_id}"
         builders = (await pair.offloader.client.get(entry))["data"]["builders"]
-        return any(has(builder["why_not"], "Its owner has paused it") for builder in builders)
+        return any(
+            has(builder["why_not"], "It does not accept builds at the moment")
+            for builder in builders
+        )
 
     await set_no_builder("wait_then_fail")
     try:
-        await pair.builder.pause()
-        await until(known_to_be_paused, "the offloader to know of the pause")
+        await pair.builder.accept_builds(accept=False)
+        await until(known, "the offloader to know of it")
         job = await submit(pair.offloader.client, "compile", entity, source="builder")
         job_id = job["job_id"]
-        await reach(pair.offloader.client, job_id, waits_because("Its owner has paused it"))
+        await reach(
+            pair.offloader.client, job_id, waits_because("It does not accept builds at the moment")
+        )
         async with removed(pair):
             await reach(pair.offloader.client, job_id, waits_because("pair the two again"))
-            await pair.builder.pause(paused=False)
+            await pair.builder.accept_builds()
         assert_compiled(pair, await follow(pair.offloader.client, job_id))
     finally:
         await set_no_builder("local")

@@ -161,10 +161,10 @@ async def test_offloader_attaches_again_after_a_crash(
     assert_each_step_once(await output(pair.offloader.client, compiling.job_id))
 
 
-async def test_paused_builder_finishes_its_build_and_accepts_no_other(
+async def test_builder_that_accepts_no_builds_finishes_its_build_and_accepts_no_other(
     pair: Pair[Builder], compiling: Talking, entity: str
 ) -> None:
-    await pair.builder.pause()
+    await pair.builder.accept_builds(accept=False)
     compiling.go_on()
     first = await follow(pair.offloader.client, compiling.job_id)
     assert_well(first)
@@ -172,4 +172,4 @@ async def test_paused_builder_finishes_its_build_and_accepts_no_other(
     pair.offloader.device.configure()
     second = await install(pair, entity)
     assert second["source"] == "local"
-    assert has(second["why_not"]["builder"], "paused")
+    assert has(second["why_not"]["builder"], "does not accept builds")

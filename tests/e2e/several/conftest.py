@@ -29,7 +29,7 @@ async def instances(opened: FourInstances) -> FourInstances:
         if not builder.instance.running:
             await builder.boot()
         await builder.lend(slots=1)
-        await builder.pause(paused=False)
+        await builder.accept_builds()
     for offloader in opened.offloaders:
         await cancel_all(offloader.client)
         await set_no_builder(offloader, "local")

@@ -129,7 +129,7 @@ async def test_builder_is_announced_only_while_it_lends(
 
     try:
         await until(present, "the announcement of beta")
-        await beta.client.change_options(beta.entry_id, "lending", lend=False)
+        await beta.client.change_options(beta.entry_id, "lending", accept_builds=False)
         await until(absent, "the end of the announcement")
         await beta.lend(slots=1)
         await until(present, "the announcement of beta, which lends again")

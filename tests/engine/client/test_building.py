@@ -195,16 +195,16 @@ async def test_a_failure_there_becomes_what_it_means_here(
     )
 
 
-async def test_a_paused_builder_is_not_available_and_refuses(
+async def test_a_builder_that_accepts_no_builds_is_not_available_and_refuses(
     ready: Offloader, remote: RemoteBuilder
 ) -> None:
-    await remote.host.lend(Lending.PAUSED)
+    await remote.host.lend(Lending.DRAINING)
     await ready.until(lambda: not ready.builder.status().available)
     status = ready.builder.status()
-    assert (status.why_not, status.reachable) == (Reason(ReasonKey.LENDING_PAUSED), True)
+    assert (status.why_not, status.reachable) == (Reason(ReasonKey.ACCEPTS_NO_BUILDS), True)
     failure = await _fails(ready)
     assert failure.failure_reason is FailureReason.BUILDER_UNAVAILABLE
-    assert str(failure) == "attic takes no builds now"
+    assert str(failure) == "attic does not accept builds at the moment"
 
 
 async def test_a_build_that_the_builder_stops_goes_elsewhere(
@@ -215,7 +215,7 @@ async def test_a_build_that_the_builder_stops_goes_elsewhere(
     build = asyncio.create_task(ready.build(sink))
     await sink.until(lambda: Stage.COMPILING in sink.stages)
     await remote.host.lend(Lending.OFF)
-    with pytest.raises(BuildError, match="not lent to others any more") as failure:
+    with pytest.raises(BuildError, match="does not build for others any more") as failure:
         await build
     assert failure.value.failure_reason is FailureReason.BUILDER_UNAVAILABLE
 

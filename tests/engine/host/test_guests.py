@@ -38,13 +38,13 @@ async def test_guests_survive_a_restart() -> None:
     attic = await registry.add(Identity.generate().public, "attic", NOW)
     later = NOW + timedelta(hours=1)
     registry.mark_disconnected(lamp.pin_sha256, later)
-    registry.count_build(lamp.pin_sha256)
-    registry.count_build(lamp.pin_sha256)
+    registry.count_build(lamp.pin_sha256, NOW)
+    registry.count_build(lamp.pin_sha256, later)
     registry.mark_connected(attic.pin_sha256, "loft", later)
     again = GuestRegistry(store)
     await again.load()
     assert again.all() == (
-        replace(lamp, last_seen=later, builds=2),
+        replace(lamp, last_seen=later, builds=2, last_build=later),
         replace(attic, label="loft", last_seen=later),
     )
     assert again.get(attic.pin_sha256) == again.all()[1]
@@ -54,7 +54,7 @@ async def test_guests_survive_a_restart() -> None:
 async def test_a_guest_that_pairs_again_stays_one(builder: BuilderMachine) -> None:
     identity = Identity.generate()
     await builder.pair("old", identity)
-    builder.guests.count_build(identity.pin_sha256)
+    builder.guests.count_build(identity.pin_sha256, NOW)
     await builder.pair("new", identity)
     assert [(each.label, each.builds) for each in builder.guests.all()] == [("new", 1)]
 
@@ -81,8 +81,8 @@ async def test_listeners_are_notified_of_changes() -> None:
     counts: list[int] = []
     registry.changed.subscribe(lambda: counts.append(len(registry.all())))
     lamp = await registry.add(Identity.generate().public, "lamp", NOW)
-    registry.count_build(lamp.pin_sha256)
-    registry.count_build("0" * 64)
+    registry.count_build(lamp.pin_sha256, NOW)
+    registry.count_build("0" * 64, NOW)
     registry.mark_connected(lamp.pin_sha256, "lamp", NOW)
     registry.mark_connected(lamp.pin_sha256, "lamp", NOW)
     await registry.remove(lamp.pin_sha256)
@@ -220,7 +220,7 @@ async def test_a_guest_is_told_when_and_why_that_changes(
     builder.slots.set_count(3)
     assert (await anext(stream)).slots == 3
     for lending, why in (
-        (Lending.PAUSED, ReasonKey.LENDING_PAUSED),
+        (Lending.DRAINING, ReasonKey.ACCEPTS_NO_BUILDS),
         (Lending.OFF, ReasonKey.NOT_LENT),
     ):
         await builder.host.lend(lending)

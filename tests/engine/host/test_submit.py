@@ -325,13 +325,13 @@ async def test_a_pause_refuses_new_builds_and_lets_running_ones_finish(
     waiting = builder.new_id()
     bundle = guest.bundle()
     await guest.put(waiting, bundle)
-    await guest.host.lend(Lending.PAUSED)
+    await guest.host.lend(Lending.DRAINING)
     late = builder.new_id()
     for refusal in (
         guest.put(late, guest.bundle()),
         guest.ask(waiting, bundle.sha256),
     ):
-        with pytest.raises(ProtocolError, match="Its owner has paused it") as error:
+        with pytest.raises(ProtocolError, match="It does not accept builds at the moment") as error:
             await refusal
         assert error.value.code is ErrorCode.NOT_LENDING
     block.release.set()

@@ -410,13 +410,13 @@ async def test_the_log_has_the_chosen_builder_with_the_reason_and_why_not_the_ot
 ) -> None:
     harness.add_peer("a" * 64, "Attic")
     cellar = harness.add_peer("c" * 64, "Cellar")
-    cellar.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.LENDING_PAUSED)))
+    cellar.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.ACCEPTS_NO_BUILDS)))
     job = await harness.run()
     lines = (await harness.logs.read(job.job_id)).lines
     begin = lines.index("== Building on Attic: It is idle")
     assert list(lines[begin + 1 : begin + 4]) == [
         "== Not on This machine: It builds only when no paired builder can",
-        "== Not on Cellar: Its owner has paused it",
+        "== Not on Cellar: It does not accept builds at the moment",
         "== preparing on Attic",
     ]
 

@@ -87,6 +87,7 @@ class GuestAttempt(BuildSink):
         self.ahead: int | None = None
         self.result = result
         self.attached_changed = Listeners[[]]()
+        self.state_changed = Listeners[[]]()
         self._keep_until: float | None = None
         self._state = AttemptState.QUEUED
         self._logs = logs
@@ -160,11 +161,13 @@ class GuestAttempt(BuildSink):
         if self.result is not None or state is None:
             return
         if state is not self._state or (downloading is None) is not (self.downloading is None):
-            self._state = state
+            changed, self._state = state is not self._state, state
             self.ahead = None
             self.percent = None
             self.downloading = downloading
             self._notify()
+            if changed:
+                self.state_changed.notify()
 
     @override
     def progress(self, percent: float) -> None:

@@ -56,8 +56,8 @@ _EVICTION_TIMEOUT: Final = 2.0
 class BuildHost:
     """The builds of all guests. Use it on the event loop only.
 
-    ``changed`` notifies when lending, slots, builds or guests change, ``build_ended`` when a build
-    has ended, however. What a guest asks for is
+    ``changed`` notifies when lending, slots, builds, guests or the disk that they use change,
+    ``build_ended`` when a build has ended, however. What a guest asks for is
     refused with a ProtocolError: UNKNOWN_GUEST when it was removed meanwhile, NOT_LENDING and,
     about an attempt that is not the guest's, UNKNOWN_ATTEMPT.
     """
@@ -86,7 +86,12 @@ class BuildHost:
         self._workspaces = GuestWorkspaces(layout, make_build_services)
         self._disk = GuestDiskQuota(layout, time, self._hold, lambda: self._inbox.size)
         self._builds = GuestBuildRunner(
-            self._attempts, self._workspaces, slots, time, self._attempt_ended
+            self._attempts,
+            self._workspaces,
+            slots,
+            time,
+            on_changed=self.changed.notify,
+            on_ended=self._attempt_ended,
         )
         self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._eviction = CoalescedTask(self._make_room, "esphome_offload room for guests")
@@ -335,8 +340,8 @@ class BuildHost:
 
     def _attempt_ended(self, attempt: GuestAttempt) -> None:
         self._inbox.drop(attempt.key)
-        if attempt.state is AttemptState.COMPLETED:
-            self.guests.count_build(attempt.key.pin_sha256)
+        if attempt.result is not None and attempt.state is AttemptState.COMPLETED:
+            self.guests.count_build(attempt.key.pin_sha256, attempt.result.at)
         workspace = self._workspaces.get(attempt.key.pin_sha256)
         if workspace is not None:
             key = configuration_key(attempt.submission.parameters.configuration)
@@ -350,6 +355,7 @@ class BuildHost:
             await self._disk.make_room()
         except OSError as err:
             _LOGGER.warning("Room for guests' builds cannot be made: %s", err)
+        self.changed.notify()
 
     @asynccontextmanager
     async def _hold(self, folder: str, key: str) -> AsyncIterator[bool]:

@@ -17,13 +17,17 @@ _LOGGER = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """A paired offloader. ``builds`` counts those that succeeded; times are UTC."""
+    """A paired offloader. ``builds`` counts those that succeeded, the last one at ``last_build``.
+
+    Times are UTC.
+    """
 
     public_key: PublicKey
     label: Label
     paired_at: datetime
     last_seen: datetime | None = None
     builds: Count = 0
+    last_build: datetime | None = None
 
     @property
     def pin_sha256(self) -> str:
@@ -106,9 +110,11 @@ class GuestRegistry:
         """Note that a guest was connected until now."""
         self._change(pin_sha256, lambda guest: replace(guest, last_seen=at))
 
-    def count_build(self, pin_sha256: str) -> None:
+    def count_build(self, pin_sha256: str, at: datetime) -> None:
         """Count a build that succeeded."""
-        self._change(pin_sha256, lambda guest: replace(guest, builds=guest.builds + 1))
+        self._change(
+            pin_sha256, lambda guest: replace(guest, builds=guest.builds + 1, last_build=at)
+        )
 
     def _change(self, pin_sha256: str, change: Callable[[Guest], Guest]) -> None:
         guest = self._guests.get(pin_sha256)

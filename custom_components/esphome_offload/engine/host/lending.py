@@ -1,4 +1,4 @@
-"""Whether this machine builds for guests."""
+"""Whether this machine accepts builds of guests."""
 
 from enum import StrEnum
 
@@ -6,10 +6,10 @@ from ..reason import Reason, ReasonKey
 
 
 class Lending(StrEnum):
-    """Paused: what runs goes on, nothing new starts."""
+    """Draining: what runs goes on, nothing new starts. Off: nothing is served."""
 
     ON = "on"
-    PAUSED = "paused"
+    DRAINING = "draining"
     OFF = "off"
 
     @property
@@ -20,5 +20,5 @@ class Lending(StrEnum):
 
 _WHY_NOT = {
     Lending.OFF: Reason(ReasonKey.NOT_LENT),
-    Lending.PAUSED: Reason(ReasonKey.LENDING_PAUSED),
+    Lending.DRAINING: Reason(ReasonKey.ACCEPTS_NO_BUILDS),
 }

@@ -37,13 +37,19 @@ class GuestBuildRunner:
         workspaces: GuestWorkspaces,
         slots: Slots,
         time: Time,
+        *,
+        on_changed: Callable[[], None],
         on_ended: Callable[[GuestAttempt], None],
     ) -> None:
-        """``on_ended`` is called when an attempt has ended, however."""
+        """``on_changed`` is called when the state of an attempt changed that goes on.
+
+        ``on_ended`` is called when an attempt has ended, however.
+        """
         self._attempts = attempts
         self._workspaces = workspaces
         self._slots = slots
         self._time = time
+        self._on_changed = on_changed
         self._on_ended = on_ended
         self._tasks: dict[AttemptKey, asyncio.Task[Firmware]] = {}
         self._cancelling: dict[AttemptKey, Reason] = {}
@@ -65,6 +71,7 @@ class GuestBuildRunner:
         if attempt.result is not None or self._stopping:
             return  # cancelled meanwhile
         attempt.attached_changed.subscribe(lambda: self._attached_changed(attempt))
+        attempt.state_changed.subscribe(self._on_changed)
         self._start_lease(attempt)
         task = asyncio.create_task(
             self._build(attempt, bundle), name=f"esphome_offload guest build {attempt.key.log_id}"

@@ -235,10 +235,10 @@ class LinkServer:
 
         commands = GuestCommands(host, pin_sha256, unpair)
         session = Session(opened.channel, commands.serve)
-        host.guests.mark_connected(pin_sha256, label, self._time.now())
-        _LOGGER.info("%s has connected", one_line(label, 64))
         try:
             with self.sessions.open(GuestSession(pin_sha256, session, commands)):
+                host.guests.mark_connected(pin_sha256, label, self._time.now())
+                _LOGGER.info("%s has connected", one_line(label, 64))
                 why = await session.run(first=established.first, silence=SILENCE)
                 _LOGGER.info("The connection of %s has ended: %s", one_line(label, 64), why)
         finally:

@@ -16,13 +16,13 @@ from .peer import Peer
 @pytest.fixture
 async def unavailable(harness: QueueHarness, attic: Peer, shed: Peer) -> dict[str, Reason]:
     """Have the attic paused and the shed away; return the reasons by label."""
-    await attic.remote.host.lend(Lending.PAUSED)
+    await attic.remote.host.lend(Lending.DRAINING)
     await attic.until(lambda: not attic.builder.status().available)
     await shed.proxy.cut()
     await shed.until(lambda: shed.link.why == Reason(ReasonKey.PEER_AWAY))
     reason = shed.builder.status().why_not
     assert reason
-    return {"attic": Reason(ReasonKey.LENDING_PAUSED), "shed": reason}
+    return {"attic": Reason(ReasonKey.ACCEPTS_NO_BUILDS), "shed": reason}
 
 
 async def compile_lamp(harness: QueueHarness) -> FirmwareJob:
@@ -85,7 +85,7 @@ async def test_a_peer_that_is_paused_before_the_bundle_arrives_is_left_for_the_n
     receive = attic.remote.host.receive
 
     async def too_late(*arguments: object) -> None:
-        await attic.remote.host.lend(Lending.PAUSED)
+        await attic.remote.host.lend(Lending.DRAINING)
         await receive(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(attic.remote.host, "receive", too_late)
