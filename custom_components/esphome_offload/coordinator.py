@@ -31,6 +31,7 @@ from .inventory.configuration_folder import FileChanges
 from .inventory.core_esphome import CoreEsphome
 from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import core_device_link
+from .inventory.device_settings import DeviceSettings
 from .inventory.failed_installs import FailedInstalls
 from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
@@ -71,8 +72,9 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._listeners = Listeners[Container[TargetId] | None]()
         self._rollbacks = RollbackWatch(hass)
         self._announcer = JobAnnouncer(hass)
+        self.device_settings = DeviceSettings(hass, self._listeners.notify)
         self.versions = VersionTracker(
-            hass, build_services.versions, lambda: self._listeners.notify(None)
+            hass, build_services.versions, self.device_settings, self._listeners.notify
         )
         self.firmware = DeviceFirmware(
             hass,
@@ -121,6 +123,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             inventory=self.inventory,
             queue=self.queue,
             firmware=self.firmware,
+            device_settings=self.device_settings,
             rollbacks=self._rollbacks,
             build_services=build_services,
             logs=logs,
@@ -136,6 +139,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """Load the jobs; ``async_attach`` releases them."""
         self.queue.hold()
         self.builders.register(self.build_services.builder)
+        await self.device_settings.async_load()
         await self.versions.async_load()
         await self.queue.start()
         await self.lender.async_start()
@@ -346,8 +350,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
                 raise validation_error("nothing_built", device=device.name)
             return firmware.build_info.esphome_version
         if not operation.builds:
-            return self.versions.latest or ""
-        return await self.versions.async_target(version, device.name)
+            return self.versions.wanted(device.target) or ""
+        return await self.versions.async_target(version, device.target, device.name)
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:

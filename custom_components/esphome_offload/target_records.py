@@ -14,6 +14,7 @@ from .engine.jobs.queue import JobQueue, JobRefused
 from .engine.target import TargetId, target_id
 from .inventory.configuration_folder import FileChanges
 from .inventory.device_firmware import DeviceFirmware
+from .inventory.device_settings import DeviceSettings
 from .inventory.rollbacks import RollbackWatch
 from .inventory.tracker import DeviceInventory
 
@@ -28,6 +29,7 @@ class TargetRecords:
         inventory: DeviceInventory,
         queue: JobQueue,
         firmware: DeviceFirmware,
+        device_settings: DeviceSettings,
         rollbacks: RollbackWatch,
         build_services: BuildServices,
         logs: JobLogs,
@@ -36,6 +38,7 @@ class TargetRecords:
         self._inventory = inventory
         self._queue = queue
         self._firmware = firmware
+        self._device_settings = device_settings
         self._rollbacks = rollbacks
         self._build_services = build_services
         self._logs = logs
@@ -80,6 +83,7 @@ class TargetRecords:
             registry.async_remove_stale(self._hass, entry_id, self._inventory.is_gone)
             issues.async_remove_stale(self._hass, self._inventory.is_gone)
             self._firmware.keep_only(known)
+            self._device_settings.keep_only(known)
             self._rollbacks.keep_only(known)
 
     def _rename(self, entry_id: str, old: TargetId, new: TargetId) -> None:
@@ -88,6 +92,7 @@ class TargetRecords:
         self._queue.rename(old, new)
         self._rollbacks.rename(old, new)
         self._firmware.rename(old, new)
+        self._device_settings.rename(old, new)
         self._inventory.rename(old, new)
 
     def _waiting(self) -> list[FirmwareJob]:

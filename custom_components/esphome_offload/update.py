@@ -78,7 +78,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
         The words hold the configuration's hash: one change that is skipped hides no other.
         """
-        version = self.coordinator.versions.latest
+        version = self._wanted
         changed = self.coordinator.firmware.change_id(self.target)
         if version is None or changed is None or version != self.installed_version:
             return version
@@ -94,11 +94,18 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         one that is asleep. ``job_stage``, ``pending_version`` and ``release_summary`` tell it
         from a device that is up to date.
         """
-        if self._pending_version == self.coordinator.versions.latest:
+        if self._pending_version == self._wanted:
             return False
-        if latest_version != self.coordinator.versions.latest:
+        if latest_version != self._wanted:
             return True  # only the configuration is another
+        if self.coordinator.versions.is_pinned(self.target):
+            return True  # also an older one: it is what the device is to run
         return super().version_is_newer(latest_version, installed_version)
+
+    @property
+    def _wanted(self) -> str | None:
+        """The version that the device is to run."""
+        return self.coordinator.versions.wanted(self.target)
 
     @property
     def _pending_version(self) -> str | None:
@@ -182,7 +189,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
     @override
     async def async_release_notes(self) -> str | None:
-        version = self.coordinator.versions.latest
+        version = self._wanted
         key = "notes_news" if version is None else "notes_news_of_version"
         news = common_text(self.hass, key, version=version or "")
         notes = [f"[{news}]({self.release_url})", self._outlook_note()]

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,10 +27,15 @@ from custom_components.esphome_offload.engine.build.services import (
     GuestBuildServices,
 )
 from custom_components.esphome_offload.engine.build.slots import Slots
-from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
+from custom_components.esphome_offload.engine.build.toolchain.versions import (
+    Release,
+    VersionError,
+    series,
+)
 from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 
 from ..engine.devices.folder import ScriptedInspector
@@ -63,12 +68,24 @@ class ScriptedVersions:
     error: VersionError | None = None
     unknown: dict[str, VersionError] = field(default_factory=dict)
     asked: list[bool] = field(default_factory=list)
+    former: tuple[str, ...] = ()
+    """Of the release series before, newest first."""
+    uploaded_at: dict[str, datetime] = field(default_factory=dict)
 
-    async def newest(self, *, prerelease: bool) -> str:
+    async def newest(self, *, prerelease: bool) -> Release:
         self.asked.append(prerelease)
         if self.error is not None:
             raise self.error
-        return self.newest_prerelease if prerelease else self.newest_stable
+        return self._release(self.newest_prerelease if prerelease else self.newest_stable)
+
+    async def newest_before(self, version: str) -> Release:
+        for each in self.former:
+            if series(each) < series(version):
+                return self._release(each)
+        raise VersionError(Reason(ReasonKey.NEWEST_UNCHECKED))
+
+    def _release(self, version: str) -> Release:
+        return Release(version, self.uploaded_at.get(version))
 
     async def check(self, version: str) -> None:
         if (error := self.unknown.get(version)) is not None:

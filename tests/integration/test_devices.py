@@ -386,19 +386,18 @@ class TestCoreDevices:
 
         entry.runtime_data.runs(NEWEST, "2026-11-25 10:00:00 +0000")
         await pass_time(1)
-        assert sorted(written) == [
+        # The options of the select are in the registry too, which lets it write its state again.
+        assert sorted(set(written)) == [
             "button.desk_lamp_cancel_installation",
+            "select.desk_lamp_esphome_version",
             "sensor.desk_lamp_installation",
             ENTITY,
         ]
 
+        written.clear()
         stage.builder.become(replace(stage.builder.state, busy=1))
         await hass.async_block_till_done()
-        assert sorted(written) == [
-            "button.desk_lamp_cancel_installation",
-            "sensor.desk_lamp_installation",
-            ENTITY,
-        ]
+        assert written == []
 
     async def test_a_job_starts_from_the_version_that_was_just_verified(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass

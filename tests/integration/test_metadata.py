@@ -133,6 +133,7 @@ def test_imports_from_other_components_are_dependencies() -> None:
         "logbook",
         "recorder",
         "repairs",
+        "select",
         "sensor",
         "switch",
         "system_health",

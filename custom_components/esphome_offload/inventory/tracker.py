@@ -14,7 +14,7 @@ from ..engine.devices.model import Configuration, ScanResult
 from ..engine.devices.scanner import Scanner
 from ..engine.jobs.model import JobRequest
 from ..engine.target import TargetId, configuration_of, mac_of, mac_suffix, target_id
-from .choices import DeviceChoices
+from .choices import Choice, DeviceChoices
 from .configuration_folder import ConfigurationFolder, FileChanges
 from .core_esphome import CoreDevice, CoreEsphome
 from .identity import Identity
@@ -251,15 +251,15 @@ class DeviceInventory(ConfigurationFolder):
         return () if found is None else found.candidates
 
     async def async_choose(self, target: TargetId, choice: str) -> None:
-        """Remember which device a target is; see ``DeviceChoices``."""
+        """Remember which device a target is; see ``Choice``."""
         if (known := self._configurations.get(configuration_of(target))) is not None:
-            await self._choices.async_choose(target, known.node_name, choice)
+            await self._choices.async_set(target, Choice(choice, known.node_name))
             self._match()
 
     @property
     def targets_with_choice(self) -> list[TargetId]:
         """The targets for which a person chose a device, or none."""
-        return self._choices.targets
+        return sorted(self._choices.records)
 
     async def async_forget_choices(self, targets: Collection[TargetId]) -> None:
         """Let the devices of targets be chosen again."""

@@ -134,7 +134,7 @@ def _device(
     configuration, core = device.configuration, device.core
     entity = async_entity(hass, target)
     state = None if entity is None else hass.states.get(entity.entity_id)
-    installed, wanted = coordinator.installed_version(target), coordinator.versions.latest
+    installed, wanted = coordinator.installed_version(target), coordinator.versions.wanted(target)
     # An update entity knows no answer while nothing is known of the device.
     unknown = installed is None and wanted is not None
     return {

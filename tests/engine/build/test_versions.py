@@ -1,9 +1,12 @@
 """Which versions there are: real uv, asking an index of our own."""
 
 import asyncio
+from datetime import UTC, datetime
 from pathlib import Path
 import sys
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
@@ -24,6 +27,7 @@ from .package_index import (
     FOR_OLD_PYTHON,
     NEWEST,
     OLDER,
+    write_index,
     write_other_index,
 )
 
@@ -48,11 +52,11 @@ async def refused(versions: Versions, version: str) -> VersionError:
 
 
 async def test_the_newest_stable_version_is_no_beta(versions: Versions) -> None:
-    assert await versions.newest(prerelease=False) == NEWEST
+    assert (await versions.newest(prerelease=False)).version == NEWEST
 
 
 async def test_the_newest_of_all_counts_betas(versions: Versions) -> None:
-    assert await versions.newest(prerelease=True) == BETA
+    assert (await versions.newest(prerelease=True)).version == BETA
 
 
 async def test_the_newest_is_that_of_all_indexes(
@@ -60,7 +64,46 @@ async def test_the_newest_is_that_of_all_indexes(
 ) -> None:
     """The index of Home Assistant's image is asked first, and may have an old one."""
     monkeypatch.setenv("UV_EXTRA_INDEX_URL", write_other_index(tmp_path / "other"))
-    assert await versions.newest(prerelease=False) == NEWEST
+    assert (await versions.newest(prerelease=False)).version == NEWEST
+
+
+async def test_the_newest_version_of_the_series_before_is_found(versions: Versions) -> None:
+    assert (await versions.newest_before(BETA)).version == NEWEST
+    assert (await versions.newest_before(NEWEST)).version == OLDER
+
+
+async def test_an_index_of_plain_pages_does_not_say_when_a_version_was_uploaded(
+    versions: Versions,
+) -> None:
+    assert (await versions.newest(prerelease=False)).uploaded_at is None
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_when_a_version_was_uploaded_is_what_the_index_says(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_index(tmp_path / "files")
+    wheel = f"esphome-{NEWEST}-py3-none-any.whl"
+
+    async def page(_request: web.Request) -> web.Response:
+        file = {"filename": wheel, "url": f"/{wheel}", "hashes": {}}
+        file["upload-time"] = "2031-02-18T11:43:36.123456Z"
+        return web.json_response(
+            {"meta": {"api-version": "1.1"}, "name": "esphome", "files": [file]},
+            content_type="application/vnd.pypi.simple.v1+json",
+        )
+
+    app = web.Application()
+    app.router.add_get("/simple/esphome/", page)
+    app.router.add_static("/", tmp_path / "files" / "files")
+    async with TestServer(app) as server:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", str(server.make_url("/simple")))
+        release = await versions.newest(prerelease=False)
+    assert release.version == NEWEST
+    assert release.uploaded_at is not None
+    assert release.uploaded_at.replace(microsecond=0) == datetime(
+        2031, 2, 18, 11, 43, 36, tzinfo=UTC
+    )
 
 
 @pytest.mark.parametrize("version", [NEWEST, OLDER, BETA])
@@ -135,7 +178,7 @@ async def test_what_was_answered_is_not_asked_again(
     await versions.newest(prerelease=False)
     go_offline(monkeypatch)
     await versions.check(NEWEST)
-    assert await versions.newest(prerelease=False) == NEWEST
+    assert (await versions.newest(prerelease=False)).version == NEWEST
 
 
 async def test_the_newest_version_is_looked_up_again_after_a_while(

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 import logging
 import os
 from pathlib import Path
@@ -31,7 +33,8 @@ _FRESH = 600.0
 _IMPATIENT = {"UV_HTTP_RETRIES": "1"}
 """A person waits for the answer, and can ask again."""
 _OF_ALL_INDEXES = ("--index-strategy", "unsafe-best-match")
-_RESOLVED = re.compile(r"^esphome==(\S+)$", re.MULTILINE)
+_RESOLVED = re.compile(r'^name = "esphome"\nversion = "(\S+)"$', re.MULTILINE)
+_UPLOADED = re.compile(r"\bupload-time = (\d[\dT:.-]+Z)")
 
 
 class VersionError(Exception):
@@ -40,6 +43,19 @@ class VersionError(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(str(reason))
         self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A version and when it was uploaded to the index (UTC); not every index says that."""
+
+    version: str
+    uploaded_at: datetime | None = None
+
+
+def series(version: str) -> tuple[int, ...]:
+    """Return the release series of a version, as (2026, 10) of 2026.10.1."""
+    return Version(version).release[:2]
 
 
 def normal_version(version: str) -> str:
@@ -73,23 +89,32 @@ class Versions:
         self._uv = uv
         self._installed = installed
         self._time = time or SystemTime()
-        self._newest: dict[bool, tuple[str, float]] = {}
+        self._newest: dict[bool, tuple[Release, float]] = {}
         self._existing: set[str] = set()
         # One at a time: a hundred jobs that name the same version ask once.
         self._asking = asyncio.Lock()
 
-    async def newest(self, *, prerelease: bool) -> str:
+    async def newest(self, *, prerelease: bool) -> Release:
         """Return the newest version that this Python can run; ``prerelease`` also counts betas.
 
         Raises VersionError.
         """
         async with self._asking:
-            known, until = self._newest.get(prerelease, ("", 0.0))
-            if not known or self._time.monotonic() >= until:
-                known = await self._resolve(prerelease=prerelease)
-                await self._check(known)
+            known, until = self._newest.get(prerelease, (None, 0.0))
+            if known is None or self._time.monotonic() >= until:
+                known = await self._resolve("esphome", prerelease=prerelease)
+                await self._check(known.version)
                 self._newest[prerelease] = known, self._time.monotonic() + _FRESH
             return known
+
+    async def newest_before(self, version: str) -> Release:
+        """Return the newest stable version of the release series before that of a version.
+
+        It is not checked whether this Python can run it. Raises VersionError.
+        """
+        before = ".".join(map(str, series(version)))
+        async with self._asking:
+            return await self._resolve(f"esphome<{before}", prerelease=False)
 
     async def check(self, version: str) -> None:
         """Raise VersionError unless the version exists and this Python can run it."""
@@ -114,9 +139,9 @@ class Versions:
             await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
         self._existing.add(version)
 
-    async def _resolve(self, *, prerelease: bool) -> str:
+    async def _resolve(self, requirement: str, *, prerelease: bool) -> Release:
         file = self._uv.scratch()
-        await asyncio.to_thread(_write, file, "esphome")
+        await asyncio.to_thread(_write, file, requirement)
         try:
             # Without dependencies it is a question about one page.
             output = await self._run(
@@ -124,8 +149,9 @@ class Versions:
                 "compile",
                 str(file),
                 "--no-deps",
-                "--no-header",
-                "--no-annotate",
+                # It has the times at which the files were uploaded.
+                "--format",
+                "pylock.toml",
                 *(("--prerelease", "allow") if prerelease else ()),
                 # Else the newest of the first index that has any.
                 *(() if "UV_INDEX_STRATEGY" in os.environ else _OF_ALL_INDEXES),
@@ -134,7 +160,8 @@ class Versions:
             await asyncio.to_thread(file.unlink)
         if (found := _RESOLVED.search(output)) is None:
             raise _error(ReasonKey.VERSION_UNCHECKED, None)
-        return found[1]
+        uploaded = map(datetime.fromisoformat, _UPLOADED.findall(output))
+        return Release(found[1], min(uploaded, default=None))
 
     async def _run(self, version: str | None, *arguments: str) -> str:
         """Return the output of ``uv pip <arguments>``; raises VersionError when it fails.
