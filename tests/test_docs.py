@@ -1,4 +1,4 @@
-"""docs/protocol.md, docs/security.md and docs/failures.md say what the code does."""
+"""The README and the files in docs/ say what the code does."""
 
 from pathlib import Path
 import re
@@ -31,7 +31,10 @@ from custom_components.esphome_offload.engine.protocol import (
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import AttemptState
 
+from .e2e.harness.steps import STEPS, Steps, Task
+
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 SECURITY = (ROOT / "docs" / "security.md").read_text()
 FAILURES = dict(
@@ -137,3 +140,15 @@ def test_the_table_says_what_a_job_does(reason: FailureReason) -> None:
     flashing = REMEDIES[Step.FLASH, reason]
     _, *said = FAILURES[reason].split(" | ")
     assert said == [in_words(building), in_words(flashing)]
+
+
+@pytest.mark.parametrize("task", Task)
+def test_the_readme_has_the_steps_of_each_task(task: Task) -> None:
+    steps = STEPS[task]
+    there = f"{steps.fewest} to {steps.most}" if steps.fewest < steps.most else f"{steps.most}"
+    assert f"| {task} | {steps.ours} | {there} |" in README
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_no_task_takes_more_steps_than_with_device_builder(steps: Steps) -> None:
+    assert steps.ours <= steps.fewest <= steps.most

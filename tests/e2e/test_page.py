@@ -2,8 +2,9 @@
 
 from collections.abc import AsyncIterator
 import re
+import time
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Locator, expect
 import pytest
 import pytest_asyncio
 
@@ -12,6 +13,8 @@ from .harness.device import NEW_VERSION
 from .harness.jobs import job_now, output
 from .harness.offloader import Offloader
 from .harness.scripted import Part, go_on
+from .harness.steps import STEPS, Task
+from .harness.texts import page_text
 from .harness.waiting import until
 
 pytestmark = [
@@ -22,7 +25,9 @@ pytestmark = [
     ),
 ]
 
-expect.set_options(timeout=120_000)
+DEVICE = "Kitchen"
+on_a_phone = pytest.mark.parametrize("screen", [PHONE], ids=["phone"], indirect=True)
+on_a_desk = pytest.mark.parametrize("screen", [DESK], ids=["desk"], indirect=True)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -31,14 +36,21 @@ async def browser(opened_offloader: Offloader) -> AsyncIterator[Browser]:
         yield browser
 
 
-@pytest_asyncio.fixture(loop_scope="session", params=[PHONE], ids=["phone"])
+@pytest_asyncio.fixture(loop_scope="session", params=[PHONE, DESK], ids=["phone", "desk"])
 async def screen(
     request: pytest.FixtureRequest, offloader: Offloader, browser: Browser
 ) -> AsyncIterator[Screen]:
-    """Return a logged-in window, in whose console nothing may go wrong."""
+    """Return a window with the devices."""
     async with open_screen(browser, offloader.client, request.param) as screen:
+        await screen.open("devices")
+        await expect(screen.device(DEVICE)).to_be_visible()
         yield screen
-        assert screen.errors == []
+
+
+def install_button(screen: Screen) -> Locator:
+    """Return the button of the device, whether it has an update or not."""
+    names = (page_text("devices.install"), page_text("devices.install_again"))
+    return screen.device(DEVICE).get_by_role("button", name=re.compile(f"^({'|'.join(names)})$"))
 
 
 async def lines(screen: Screen) -> list[str]:
@@ -49,36 +61,28 @@ async def lines(screen: Screen) -> list[str]:
     return shown
 
 
-@pytest.mark.parametrize("screen", [PHONE, DESK], ids=["phone", "desk"], indirect=True)
-@pytest.mark.parametrize("section", ["devices", "jobs", "builders"])
-async def test_each_part_is_accessible_and_fits(screen: Screen, section: str) -> None:
-    await screen.open(section)
-    await expect(screen.page.locator(f"esphome-offload-{section}")).to_be_visible()
-    await expect(screen.page.get_by_role("navigation", name="Sections")).to_be_visible()
-    assert await screen.serious_findings() == []
-    assert not await screen.overflows()
-
-
 async def test_an_install_is_started_watched_and_found_again(
     screen: Screen, offloader: Offloader
 ) -> None:
     sign = offloader.device.play(Part.TALK)
     page = screen.page
-    await screen.open("devices")
-    await page.get_by_role("button", name=re.compile("^Install")).click()
+    await screen.click(install_button(screen))
+    assert screen.steps == STEPS[Task.INSTALL].ours
 
-    await expect(page).to_have_url(re.compile(r"/esphome-offload/job/[0-9a-f]{32}$"))
     log = page.get_by_role("log")
     await expect(log).to_contain_text("still talking")
-    await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    assert screen.steps - STEPS[Task.INSTALL].ours == STEPS[Task.LOG].ours
+    await expect(page).to_have_url(re.compile(r"/esphome-offload/job/[0-9a-f]{32}$"))
+    await screen.shows("log.live")
     before = len(await lines(screen))
 
     async def grown() -> bool:
         return len(await lines(screen)) > before + 2
 
     await until(grown, "more lines")
+    await screen.assert_usable()
     go_on(offloader.instance.offload_cache, sign)
-    await expect(page.locator(".head .badge")).to_have_text("Completed")
+    await screen.shows("status.completed")
     await expect(log).to_contain_text("== completed")
 
     shown = await lines(screen)
@@ -86,19 +90,35 @@ async def test_an_install_is_started_watched_and_found_again(
     await page.reload()
     await expect(log).to_contain_text("== completed")
     assert await lines(screen) == shown, "a finished job reads the same"
-    await page.get_by_role("link", name="Jobs").click()
+    await screen.go_to("jobs")
     row = page.locator("esphome-offload-job-row").first
     await expect(row).to_contain_text(NEW_VERSION)
-    await expect(row).to_contain_text("Completed")
+    await expect(row).to_contain_text(page_text("status.completed"))
+    await screen.assert_usable()
 
 
-async def test_an_install_is_cancelled_from_its_log(
-    screen: Screen, offloader: Offloader, compiling: str
+@on_a_phone
+async def test_an_install_is_cancelled_from_its_log(screen: Screen, offloader: Offloader) -> None:
+    offloader.device.play(Part.TALK)
+    await install_button(screen).click()
+    await expect(screen.page.get_by_role("log")).to_contain_text("still talking")
+    await screen.click(screen.main.get_by_role("button", name=page_text("cancel"), exact=True))
+    await screen.shows("status.cancelled")
+    assert screen.steps == STEPS[Task.CANCEL].ours
+    job_id = screen.page.url.rpartition("/")[2]
+    assert (await job_now(offloader.client, job_id))["status"] == "cancelled"
+
+
+@on_a_desk
+async def test_an_install_is_watched_and_cancelled_by_keyboard_alone(
+    screen: Screen, offloader: Offloader
 ) -> None:
-    await screen.open(f"job/{compiling}")
-    await screen.page.get_by_role("button", name="Cancel").click()
-    await expect(screen.page.locator(".head .badge")).to_have_text("Cancelled")
-    assert (await job_now(offloader.client, compiling))["status"] == "cancelled"
+    offloader.device.play(Part.TALK)
+    await screen.press(install_button(screen))
+    log = screen.page.get_by_role("log")
+    await expect(log).to_contain_text("still talking")
+    await screen.press(screen.main.get_by_role("button", name=page_text("cancel"), exact=True))
+    await screen.shows("status.cancelled")
 
 
 async def test_a_failure_is_explained_and_tried_again(screen: Screen, offloader: Offloader) -> None:
@@ -106,39 +126,41 @@ async def test_a_failure_is_explained_and_tried_again(screen: Screen, offloader:
     device = offloader.device
     device.components = "number:\n  - platform: template\n    name: Incomplete\n"
     device.configure()
-    await screen.open("devices")
-    await page.get_by_role("button", name=re.compile("^Install")).click()
-    await expect(page.locator(".head .badge")).to_have_text("Failed")
-    await expect(page.get_by_role("alert")).to_contain_text("number.template")
-
-    device.components = ""
-    device.configure()
-    await page.get_by_role("button", name="Retry").click()
-    await expect(page.locator(".head .badge")).to_have_text("Completed")
-
-
-async def test_a_changed_file_shows_and_is_installed(
-    screen: Screen, offloader: Offloader, entity: str
-) -> None:
-    page = screen.page
-    await screen.open("devices")
-    await expect(page.locator("esphome-offload-devices")).to_be_visible()
-    offloader.device.configure(greeting="seen on the page")
-    await expect(page.get_by_text("Configuration changed")).to_be_visible()
-    await page.get_by_role("button", name="Install", exact=True).click()
-    await expect(page.locator(".head .badge")).to_have_text("Completed")
-    await offloader.device_says("seen on the page")
-    await page.get_by_role("link", name="Devices").click()
-    await expect(page.get_by_text("Configuration changed")).to_be_hidden()
+    try:
+        await install_button(screen).click()
+        await screen.shows("status.failed")
+        await expect(page.get_by_role("alert")).to_contain_text("number.template")
+        await screen.assert_usable()
+    finally:
+        device.components = ""
+        device.configure()
+    await screen.main.get_by_role("button", name=page_text("retry"), exact=True).click()
+    await screen.shows("status.completed")
 
 
+async def test_a_changed_file_shows_and_is_installed(screen: Screen, offloader: Offloader) -> None:
+    greeting = f"seen by test {time.monotonic_ns()}"
+    changed = screen.device(DEVICE).get_by_text(page_text("devices.changed"))
+    offloader.device.configure(greeting=greeting)
+    await expect(changed).to_be_visible()
+    await screen.assert_usable()
+    await screen.click(
+        screen.device(DEVICE).get_by_role("button", name=page_text("devices.install"), exact=True)
+    )
+    await screen.shows("status.completed")
+    assert screen.steps == STEPS[Task.REBUILD].ours
+    await offloader.device_says(greeting)
+    await screen.go_to("devices")
+    await expect(changed).to_be_hidden()
+
+
+@on_a_phone
 async def test_a_lost_connection_loses_and_doubles_no_line(
     screen: Screen, offloader: Offloader
 ) -> None:
     sign = offloader.device.play(Part.TALK)
     page = screen.page
-    await screen.open("devices")
-    await page.get_by_role("button", name=re.compile("^Install")).click()
+    await install_button(screen).click()
     log = page.get_by_role("log")
     await expect(log).to_contain_text("still talking")
     # What a phone does that was asleep; the second time while the first answers are awaited.
@@ -162,3 +184,19 @@ async def test_a_lost_connection_loses_and_doubles_no_line(
         return await lines(screen) == kept
 
     await until(complete, "all lines, once each")
+
+
+async def test_each_part_is_accessible_in_the_dark_and_from_right_to_left(
+    offloader: Offloader, browser: Browser
+) -> None:
+    async with open_screen(browser, offloader.client, PHONE, dark=True, language="he") as screen:
+        for section in ("builders", "jobs", "devices"):
+            await screen.open(section)
+            part = screen.page.locator(f"esphome-offload-{section}")
+            await expect(part).to_be_visible()
+            await expect(part).to_have_css("direction", "rtl")
+            await screen.assert_usable()
+        more = page_text("devices.more_of", device=DEVICE)
+        await screen.page.get_by_role("button", name=more).click()
+        await expect(screen.page.get_by_role("dialog", name=DEVICE)).to_be_visible()
+        await screen.assert_usable()
