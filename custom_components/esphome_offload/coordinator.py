@@ -1,6 +1,7 @@
 """OffloadCoordinator owns devices, jobs and builders, and notifies the entities."""
 
 from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 import logging
 from pathlib import Path
 from types import MappingProxyType
@@ -275,6 +276,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             from_version=self.installed_version(target),
             user_id=options.get("user_id"),
             mac=device.mac,
+            batch=options.get("batch"),
         )
 
     @callback
@@ -286,7 +288,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self._device(request.target)  # it may have been removed meanwhile
         try:
             with self._announcer.on_behalf_of(context):
-                return self.queue.submit(request)
+                return self.queue.submit(replace(request, batch=request.batch or context.id))
         except JobRefused as refused:
             raise validation_error(
                 f"job_{refused.reason.value}",

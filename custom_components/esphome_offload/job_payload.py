@@ -18,13 +18,17 @@ type TextOf = Callable[[Reason], str]
 
 
 class RequestOptions(TypedDict, total=False):
-    """The options of a request for a job; ``source`` is "auto" or a builder's id."""
+    """The options of a request for a job; ``source`` is "auto" or a builder's id.
+
+    ``batch`` is the same for all that is asked for together; without one the context says it.
+    """
 
     version: str | None
     source: str
     clean: bool
     address: str | None
     user_id: str | None
+    batch: str | None
 
 
 class JobEventPayload(TypedDict):

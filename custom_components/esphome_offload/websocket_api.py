@@ -102,6 +102,8 @@ async def _follow(
     unsubscribes = (
         coordinator.queue.subscribe(job.job_id, lambda _event, _job: changed.set()),
         coordinator.logs.subscribe(job.job_id, changed.set),
+        # What somebody looks at comes first.
+        coordinator.queue.watch(job.job_id),
     )
     pages = coordinator.logs.follow(
         job.job_id,

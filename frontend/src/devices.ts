@@ -281,7 +281,9 @@ export class OffloadDevices extends Part {
 
   private async install(devices: Device[]): Promise<void> {
     this.chosen = new Set();
-    for (const device of devices) await this.submit(device.id, "install");
+    // One alone comes before those that were asked for together.
+    const batch = devices.length > 1 ? `${Date.now()}-${Math.random()}` : undefined;
+    for (const device of devices) await this.submit(device.id, "install", { batch });
     this.requestUpdate();
   }
 

@@ -43,7 +43,7 @@ export abstract class Part extends LitElement {
   protected async submit(
     device: string,
     operation: Operation,
-    options: { version?: string; source?: string; clean?: boolean } = {},
+    options: { version?: string; source?: string; clean?: boolean; batch?: string } = {},
   ): Promise<Job | undefined> {
     const answer = await this.command<{ job: Job }>({
       type: "esphome_offload/job/submit",

@@ -123,6 +123,7 @@ class ReasonKey(StrEnum):
 
     # Why a builder was chosen.
     CHOSEN_AS_ASKED = "chosen_as_asked", "It was asked for"
+    CHOSEN_FIRST = "chosen_first", "It is expected to be done first: in about {time}, {label} in {other}"
     CHOSEN_SHORTEST_QUEUE = "chosen_shortest_queue", "Its queue is the shortest"
     CHOSEN_WARM = "chosen_warm", "It has built this device before"
     CHOSEN_IDLE = "chosen_idle", "It is idle"
@@ -134,6 +135,7 @@ class ReasonKey(StrEnum):
     NOT_ASKED_FOR = "not_asked_for", "Another builder was asked for"
     NOT_WHILE_PEERS_CAN = "not_while_peers_can", "It builds only when no paired builder can"
     SLOTS_BUSY = "slots_busy", "It is busy ({load} of {slots})"
+    NOT_FIRST = "not_first", "It is expected to need about {time}"
     NOT_PREFERRED = "not_preferred", "{label} is preferred"
     NOT_BACK_AGAIN = "not_back_again", "It is not there again"
     NO_SUCH_BUILDER = "no_such_builder", "There is no such builder"

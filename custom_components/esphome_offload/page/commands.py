@@ -114,6 +114,7 @@ def _action(
         probatio.Optional("version"): str,
         probatio.Optional("source", default=REQUESTED_AUTO): str,
         probatio.Optional("clean", default=False): bool,
+        probatio.Optional("batch"): probatio.All(str, probatio.Length(max=64)),
     },
 )
 async def submit_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> dict[str, Any]:
@@ -125,6 +126,7 @@ async def submit_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> di
         source=msg["source"],
         clean=msg["clean"],
         user_id=msg["user_id"],
+        batch=msg.get("batch"),
     )
     return {"job": coordinator.job_details(job)}
 

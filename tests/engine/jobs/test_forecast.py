@@ -1,5 +1,7 @@
 """The place of a job in the queue, and when it is expected to end."""
 
+from dataclasses import replace
+
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.clock import sleep
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
@@ -34,6 +36,7 @@ async def test_nothing_is_expected_before_anything_was_measured(harness: QueueHa
 
 async def test_a_running_build_ends_when_one_of_that_kind_did(harness: QueueHarness) -> None:
     await built(harness, "lamp.yaml", 100)
+    harness.builder.state = replace(harness.builder.state, warm=frozenset({"lamp.yaml"}))
     harness.builder.script = [taking(harness.time, 100)]
     job = await harness.run("lamp.yaml", operation=Operation.COMPILE)
     await harness.time.go(5)

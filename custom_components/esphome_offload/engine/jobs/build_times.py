@@ -1,13 +1,13 @@
 """BuildTimes: how long builds and flashes are expected to take, from what the kept jobs took."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from statistics import median
 from typing import Final
 
 from ..const import Stage
 from ..target import TargetId
-from .model import FirmwareJob
+from .model import FirmwareJob, JobRequest
 
 _BUILDS: Final = (Stage.PREPARING, Stage.COMPILING, Stage.FETCHING)
 """Downloading the tools is not among them: the next build has them."""
@@ -22,6 +22,18 @@ _OVERDUE: Final = 0.1
 """What is left of something that takes longer than expected, as a share of what it has taken."""
 
 
+class _Typical:
+    """The median of the last measurements."""
+
+    def __init__(self, count: int) -> None:
+        self._last: deque[float] = deque(maxlen=count)
+        self.value: float | None = None
+
+    def add(self, measured: float) -> None:
+        self._last.append(measured)
+        self.value = median(self._last)
+
+
 class BuildTimes:
     """What was measured: the work in each configuration, and how slow each builder is.
 
@@ -32,15 +44,11 @@ class BuildTimes:
 
     def __init__(self) -> None:
         self._work: dict[tuple[str, bool], float] = {}
-        self._typical_work: dict[bool, deque[float]] = {
-            True: deque(maxlen=_TYPICAL),
-            False: deque(maxlen=_TYPICAL),
-        }
-        self._ratios: dict[str, deque[float]] = {}
-        self._slowness: dict[str, float] = {}
+        self._typical_work = {True: _Typical(_TYPICAL), False: _Typical(_TYPICAL)}
+        self._slowness: dict[str, _Typical] = {}
         self._versions: dict[tuple[str, str], str] = {}
         self._flash: dict[TargetId, float] = {}
-        self._typical_flash: deque[float] = deque(maxlen=_TYPICAL)
+        self._typical_flash = _Typical(_TYPICAL)
 
     def learn_all(self, jobs: Iterable[FirmwareJob]) -> None:
         """Learn from the kept jobs, oldest first."""
@@ -55,79 +63,80 @@ class BuildTimes:
             return
         builder_id, configuration = attempt.builder_id, job.request.configuration
         self._versions[builder_id, configuration] = job.request.esphome_version
-        seconds = _spent(job.stage_seconds, _BUILDS)
+        seconds = spent_building(job)
         if len(job.attempts) > 1 or seconds <= 0:
             # The stages are those of all attempts together.
             return
         work = self._work_of(configuration, warm=attempt.warm)
-        ratios = self._ratios.setdefault(builder_id, deque(maxlen=_RECENT))
-        ratios.append(1.0 if work is None else seconds / work)
-        self._slowness[builder_id] = median(ratios)
-        work = seconds / self._slowness[builder_id]
+        slowness = self._slowness.setdefault(builder_id, _Typical(_RECENT))
+        slowness.add(1.0 if work is None else seconds / work)
+        work = seconds / (slowness.value or 1.0)
         self._work[configuration, attempt.warm] = work
-        self._typical_work[attempt.warm].append(work)
+        self._typical_work[attempt.warm].add(work)
 
     def learn_flash(self, job: FirmwareJob) -> None:
         """Learn from a job that has flashed its device."""
-        seconds = _spent(job.stage_seconds, _FLASHES)
+        seconds = _spent(job, _FLASHES)
         if job.terminal and job.outcome.verified and seconds > 0:
             self._flash[job.request.target] = seconds
-            self._typical_flash.append(seconds)
+            self._typical_flash.add(seconds)
 
-    def is_warm(self, builder_id: str, job: FirmwareJob) -> bool:
-        """Return whether a build tree at a builder is one of the version that a job wants."""
-        request = job.request
+    def is_warm(self, builder_id: str, request: JobRequest) -> bool:
+        """Return whether a builder built the version of a request last, as far as is known."""
         known = self._versions.get((builder_id, request.configuration))
-        return not request.clean and known == request.esphome_version
+        return known == request.esphome_version and not request.clean
 
     def build(self, builder_id: str, configuration: str, *, warm: bool) -> float | None:
         """Return the seconds that a build is expected to take; None when nothing was measured."""
         work = self._work_of(configuration, warm=warm)
         return None if work is None else work * self._slowness_of(builder_id)
 
-    def build_left(self, job: FirmwareJob) -> float | None:
-        """Return the seconds until the running build of a job is expected to end."""
-        attempt = job.current_attempt
-        if attempt is None:
-            return None
-        whole = self.build(attempt.builder_id, job.request.configuration, warm=attempt.warm)
-        return None if whole is None else _left(whole, _spent(job.stage_seconds, _BUILDS))
+    def typical_build(self, builder_id: str) -> float:
+        """Return the seconds that any build takes there, 0 when nothing was measured."""
+        work = self._typical(warm=False)
+        return 0.0 if work is None else work * self._slowness_of(builder_id)
+
+    def work(self, configuration: str) -> float:
+        """Return how much there is to compile, comparable between configurations."""
+        return self._work_of(configuration, warm=False) or 0.0
 
     def flash_left(self, job: FirmwareJob) -> float | None:
         """Return the seconds that a job is expected to need for its device; None when unknown."""
         if not job.request.operation.flashes:
             return 0.0
-        whole = self._flash.get(job.request.target)
-        if whole is None:
-            if not self._typical_flash:
-                return None
-            whole = median(self._typical_flash)
-        return _left(whole, _spent(job.stage_seconds, _FLASHES))
+        whole = self._flash.get(job.request.target, self._typical_flash.value)
+        return None if whole is None else left_of(whole, _spent(job, _FLASHES))
 
     def _work_of(self, configuration: str, *, warm: bool) -> float | None:
         """Return the seconds on a builder of slowness 1."""
-        share = _WARM_SHARE if warm else 1 / _WARM_SHARE
-        works = self._work
-        if (work := works.get((configuration, warm))) is not None:
-            return work
-        if warm and (work := works.get((configuration, False))) is not None:
-            return work * share
-        if typical := self._typical_work[warm]:
-            return median(typical)
-        if typical := self._typical_work[not warm]:
-            return median(typical) * share
-        return None
+        work = self._work.get((configuration, warm))
+        if work is None and warm and (full := self._work.get((configuration, False))):
+            work = full * _WARM_SHARE
+        return self._typical(warm=warm) if work is None else work
+
+    def _typical(self, *, warm: bool) -> float | None:
+        work, other = self._typical_work[warm].value, self._typical_work[not warm].value
+        if work is None and other is not None:
+            return other * _WARM_SHARE if warm else other / _WARM_SHARE
+        return work
 
     def _slowness_of(self, builder_id: str) -> float:
-        if (slowness := self._slowness.get(builder_id)) is not None:
-            return slowness
-        # One that was never measured may be as good as the others.
-        return median(self._slowness.values())
+        slowness = self._slowness.get(builder_id)
+        if slowness is None:
+            # One that was never measured may be as good as the others.
+            return median(each.value or 1.0 for each in self._slowness.values())
+        return slowness.value or 1.0
 
 
-def _spent(stages: Mapping[Stage, float], which: Iterable[Stage]) -> float:
-    return sum(stages.get(stage, 0.0) for stage in which)
+def spent_building(job: FirmwareJob) -> float:
+    """Return the seconds that a job has been built, in all its attempts."""
+    return _spent(job, _BUILDS)
 
 
-def _left(whole: float, spent: float) -> float:
+def left_of(whole: float, spent: float) -> float:
+    """Return the seconds that are left of what was expected to take ``whole``."""
     return max(whole - spent, spent * _OVERDUE)
+
+
+def _spent(job: FirmwareJob, stages: Iterable[Stage]) -> float:
+    return sum(job.stage_seconds.get(stage, 0.0) for stage in stages)

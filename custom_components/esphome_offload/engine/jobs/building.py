@@ -15,8 +15,9 @@ from ..const import FailureReason
 from ..job_log import OWN, JobLogs
 from ..reason import Reason, ReasonKey
 from .attempt_sink import AttemptSink, ReplayFilter, attempt_boundary, new_id
+from .build_lane import BuildLane
 from .build_times import BuildTimes
-from .lanes import Binding, BuilderFailure, BuildLane
+from .builder_outlook import Binding, BuilderFailure
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob, Routing
 from .pool import BuilderPool
@@ -243,7 +244,7 @@ class Building:
             source=builder.source,
             label=builder.label,
             started_at=self._time.now(),
-            warm=self._times.is_warm(builder.builder_id, job),
+            warm=binding.warm,
         )
         routing = Routing(
             source=builder.source,

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from .build_lane import BuildLane
 from .build_times import BuildTimes
-from .lanes import BuildLane
 from .ledger import Ledger
 from .model import FirmwareJob
 
@@ -33,12 +33,11 @@ class Forecasts:
         """Return what is expected of a job now."""
         if job.terminal or job.pending:
             return Forecast()
-        place = self._lane.place(job)
-        if place is not None:
-            return Forecast(place)
+        plan = self._lane.plan()
+        place, built_in = plan.places.get(job.job_id), plan.ends.get(job.job_id)
         self._ledger.add_time(job)
         flash = self._times.flash_left(job)
-        if job.firmware_sha256 is not None and job.current_attempt is None:
-            return Forecast(seconds=flash)
-        build = self._times.build_left(job)
-        return Forecast(seconds=None if build is None else build + (flash or 0.0))
+        if built_in is not None:
+            return Forecast(place, built_in + (flash or 0.0))
+        is_built = place is None and job.firmware_sha256 is not None
+        return Forecast(place, flash if is_built else None)

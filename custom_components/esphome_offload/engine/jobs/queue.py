@@ -11,13 +11,15 @@ from ..job_log import JobLogs
 from ..reason import Reason, ReasonKey
 from ..target import TargetId, moved
 from .attempt_sink import new_id
+from .build_lane import BuildLane
 from .build_times import BuildTimes
 from .building import Building
 from .flashing import Flashing
 from .forecast import Forecast, Forecasts
-from .lanes import BuildLane, DispatchGate, UploadLane
+from .lanes import DispatchGate, UploadLane
 from .ledger import JobListener, Ledger
-from .model import FirmwareJob, JobRequest
+from .model import FirmwareJob, JobEvent, JobRequest
+from .order import QueueOrder
 from .pool import BuilderPool
 from .ports import (
     ConfigurationSource,
@@ -87,8 +89,17 @@ class JobQueue:
         self._gate = DispatchGate()
         self._times = BuildTimes()
         self._ledger = Ledger(persistence, logs, time, on_event)
-        self._ledger.subscribe(None, lambda _event, job: self._times.learn_flash(job))
-        self._builds = BuildLane(builders, self._ledger, self._gate, settings, time)
+        self._order = QueueOrder(self._times)
+        self._ledger.subscribe(None, self._note_end)
+        self._builds = BuildLane(
+            builders=builders,
+            ledger=self._ledger,
+            gate=self._gate,
+            settings=settings,
+            order=self._order,
+            times=self._times,
+            time=time,
+        )
         self._uploads = UploadLane(self._gate, settings)
         self._flashing = Flashing(
             lane=self._uploads,
@@ -146,6 +157,7 @@ class JobQueue:
                 if earlier := active.get(job.request.target):
                     self._ledger.cancel(earlier, FailureReason.SUPERSEDED)
                 active[job.request.target] = job
+        self._order.ask_all(jobs)
         self._started = True
         self._unsubscribe = self._builders.subscribe(self._builds.serve)
         for job in active.values():
@@ -192,10 +204,12 @@ class JobQueue:
             if not earlier.waiting or earlier.job_id in self._cancelling:
                 raise JobRefused(RefusalReason.ALREADY_RUNNING, earlier)
             if earlier.request.same_work(request):
+                self._builds.reorder(self._order.ask(earlier, request))
                 return earlier
             self._supersede(earlier)
         job = FirmwareJob(job_id=new_id(), request=request, created_at=self._time.now())
         self._logs.open(job.job_id)
+        self._builds.reorder(self._order.ask(job, request))
         self._ledger.queue(job)
         self._launch(job, recovered=False)
         return job
@@ -311,6 +325,17 @@ class JobQueue:
             if attempt is not None and attempt.builder_id == builder_id
         )
 
+    def watch(self, job_id: str) -> Callable[[], None]:
+        """Put a job first while somebody looks at it; returns the end of that."""
+        unwatch = self._order.watch(job_id)
+        self._builds.reorder((job_id,))
+
+        def end() -> None:
+            unwatch()
+            self._builds.reorder((job_id,))
+
+        return end
+
     def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
         """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""
         return self._ledger.subscribe(job_id, listener)
@@ -336,6 +361,11 @@ class JobQueue:
             self._waiters.discard(settled)
             unsubscribe()
         return job
+
+    def _note_end(self, _event: JobEvent, job: FirmwareJob) -> None:
+        if job.terminal:
+            self._times.learn_flash(job)
+            self._order.end(job.job_id)
 
     def _supersede(self, job: FirmwareJob) -> None:
         """End a job in favour of another one of its target; what is at work takes a moment."""

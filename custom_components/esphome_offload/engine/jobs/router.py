@@ -1,12 +1,15 @@
 """The choice of the builder for a job: a pure function of a snapshot."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+import math
 
 from ..build.model import BuilderStatus
 from ..const import REQUESTED_AUTO, REQUESTED_LOCAL, Source
 from ..reason import Reason, ReasonKey
 
+RECONSIDER = 30.0
+"""Seconds until a builder that is worth waiting for is compared again: it may be overdue."""
 GRACE = 20.0
 """Seconds that a builder gets to reconnect after a restart of Home Assistant."""
 
@@ -18,7 +21,8 @@ class Candidate:
     ``ours`` counts our own jobs that are bound to it, of which ``status`` may not know yet.
     ``tree_busy``: one of these has the same configuration; a builder builds one after the other.
     ``failed`` is why this job failed there, ``again_in`` the seconds until it may be tried there
-    again; None: never.
+    again; None: never. ``starts_in`` and ``takes`` are the seconds until a slot is expected to be
+    free for it, and then to build it; of ``takes`` None: nothing was measured yet.
     """
 
     builder_id: str
@@ -29,6 +33,8 @@ class Candidate:
     tree_busy: bool = False
     failed: Reason | None = None
     again_in: float | None = None
+    starts_in: float = 0.0
+    takes: float | None = None
 
     @property
     def hopeless(self) -> bool:
@@ -53,6 +59,11 @@ class Candidate:
     def idle_slot(self) -> bool:
         """Whether a build would start at once."""
         return max(self.status.busy, self.ours) < self.status.slots
+
+    @property
+    def ready_in(self) -> float | None:
+        """Seconds until the build is expected to be done; None when that is not known."""
+        return None if self.takes is None else self.starts_in + self.takes
 
     @property
     def takes_more(self) -> bool:
@@ -97,12 +108,14 @@ class Bind:
 class Wait:
     """No builder for now; choose again at any change, and in ``look_again`` seconds.
 
-    Each of the builders in ``for_slot`` would do, as soon as it has a free slot.
+    Each of the builders in ``for_slot`` would do, as soon as it has a free slot; with ``better``,
+    that builder is worth waiting for, although another could start at once.
     """
 
     reason: Reason
     look_again: float | None = None
     for_slot: tuple[str, ...] = ()
+    better: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +126,11 @@ class Fail:
 
 
 def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
-    """Choose: a warm tree for this device, else an idle builder, else the shortest queue.
+    """Choose where the build is expected to be done first, which may be worth waiting for.
 
-    ``auto`` means the peers where there are any; this machine then builds only when none of
-    them can and waiting is over, because a builder is paired to spare this machine.
+    Before anything was measured: a warm tree for this device, else an idle builder, else the
+    shortest queue. ``auto`` means the peers where there are any; this machine then builds only
+    when none of them can and waiting is over, because a builder is paired to spare this machine.
     """
     pool = _pool(snapshot)
     usable = [candidate for candidate in pool if candidate.why_not is None]
@@ -127,8 +141,19 @@ def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
     open_ones = [candidate for candidate in usable if candidate.takes_more]
     if not open_ones:
         return wait_for_slot(snapshot, *(candidate.builder_id for candidate in usable))
-    best = min(open_ones, key=lambda candidate: _preference(snapshot, candidate))
-    return Bind(best.builder_id, _reason(snapshot, best), _why_not(snapshot, pool, best))
+    first = min(usable, key=lambda candidate: _expectation(snapshot, candidate))
+    if first.takes is not None and not first.takes_more:
+        wait = wait_for_slot(snapshot, *(candidate.builder_id for candidate in usable))
+        return replace(wait, look_again=RECONSIDER, better=first.builder_id)
+    best = min(open_ones, key=lambda candidate: _expectation(snapshot, candidate))
+    reason = _reason(snapshot, best, usable)
+    return Bind(best.builder_id, reason, _why_not(snapshot, pool, best))
+
+
+def usable_for(snapshot: Snapshot) -> tuple[str, ...]:
+    """Return the builders that a job would be given to, now or when they have a free slot."""
+    usable = [candidate for candidate in _pool(snapshot) if candidate.why_not is None]
+    return () if _too_early(snapshot, usable) else tuple(each.builder_id for each in usable)
 
 
 def find_again(snapshot: Snapshot, builder_id: str, label: str) -> Bind | Wait | Fail:
@@ -214,9 +239,22 @@ def _preference(snapshot: Snapshot, candidate: Candidate) -> tuple[bool, bool, i
     return (not candidate.idle_slot, cold, candidate.load)
 
 
-def _reason(snapshot: Snapshot, best: Candidate) -> Reason:
+def _expectation(snapshot: Snapshot, candidate: Candidate) -> tuple[float, bool, bool, int]:
+    """Return when it is done and what is preferred of equals; the lowest is the best."""
+    ready_in = candidate.ready_in
+    return (math.inf if ready_in is None else ready_in, *_preference(snapshot, candidate))
+
+
+def _reason(snapshot: Snapshot, best: Candidate, usable: Iterable[Candidate]) -> Reason:
     if snapshot.requested_source != REQUESTED_AUTO:
         return Reason(ReasonKey.CHOSEN_AS_ASKED)
+    others = [(each.ready_in, each.label) for each in usable if each is not best]
+    second, label = min(
+        ((ready, who) for ready, who in others if ready is not None), default=(None, "")
+    )
+    if best.ready_in is not None and second is not None:
+        parameters = {"time": about(best.ready_in), "label": label, "other": about(second)}
+        return Reason(ReasonKey.CHOSEN_FIRST, parameters)
     if not best.idle_slot:
         return Reason(ReasonKey.CHOSEN_SHORTEST_QUEUE)
     if snapshot.configuration in best.status.warm:
@@ -234,6 +272,8 @@ def _why_not(snapshot: Snapshot, pool: list[Candidate], best: Candidate) -> dict
         elif other not in pool:
             asked = snapshot.requested_source != REQUESTED_AUTO
             why = Reason(ReasonKey.NOT_ASKED_FOR if asked else ReasonKey.NOT_WHILE_PEERS_CAN)
+        elif other.ready_in is not None:
+            why = Reason(ReasonKey.NOT_FIRST, {"time": about(other.ready_in)})
         elif not other.idle_slot:
             load, slots = str(other.load), str(other.status.slots)
             why = Reason(ReasonKey.SLOTS_BUSY, {"load": load, "slots": slots})
@@ -241,3 +281,8 @@ def _why_not(snapshot: Snapshot, pool: list[Candidate], best: Candidate) -> dict
             why = Reason(ReasonKey.NOT_PREFERRED, {"label": best.label})
         why_not[other.label] = why
     return why_not
+
+
+def about(seconds: float) -> str:
+    """Return a duration for people, no more exact than an expectation can be."""
+    return f"{max(1, round(seconds))} s" if seconds < 99.5 else f"{round(seconds / 60)} min"
