@@ -18,6 +18,10 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# pytest --hypothesis-profile=fuzz: many more, others each time.
+settings.register_profile(
+    "fuzz", settings.get_profile("tests"), derandomize=False, max_examples=3000, print_blob=True
+)
 settings.load_profile("tests")
 
 

@@ -283,6 +283,31 @@ async def test_the_number_of_bundles_sent_at_once_is_limited(
     await guest.put(ids[-1], guest.bundle())
 
 
+async def test_a_bundle_whose_attempt_is_submitted_meanwhile_changes_nothing(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id, bundle = builder.new_id(), guest.bundle()
+    block = Block()
+    builder.script = [block]
+    await guest.put(attempt_id, bundle)
+    started, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(file: IncomingFile) -> None:
+        file.target.write_bytes(b"another")
+        started.set()
+        await goes_on.wait()
+
+    again = asyncio.create_task(guest.put(attempt_id, bundle, slow))
+    await started.wait()
+    await guest.ask(attempt_id, bundle.sha256)
+    await block.entered.wait()
+    goes_on.set()
+    assert await refused(again) is ErrorCode.ATTEMPT_CONFLICT
+    block.release.set()
+    assert (await guest.end(attempt_id)).state is AttemptState.COMPLETED
+    await until(lambda: not list(builder.layout.inbox.rglob("*.tar.gz")))
+
+
 async def test_bundles_that_are_not_submitted_are_removed(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:

@@ -28,6 +28,8 @@ from custom_components.esphome_offload.engine.protocol.hello import (
 from custom_components.esphome_offload.engine.protocol.identity import Identity, PublicKey
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 
+from ..fuzzing import MemorySocket
+
 OFFLOADER = Identity.generate()
 BUILDER = Identity.generate()
 OFFER = own_offer("1.2.3")
@@ -146,3 +148,22 @@ async def link(
             yield Ends(await connect(Wire(socket, after_handshake)), await opened)
         finally:
             over.set()
+
+
+@dataclass
+class MemoryEnds(Ends):
+    """An established link in memory, and its sockets: the offloader's, the builder's."""
+
+    sockets: tuple[MemorySocket, MemorySocket]
+
+
+@asynccontextmanager
+async def memory_link() -> AsyncIterator[MemoryEnds]:
+    """Give both ends of a link that needs no network."""
+    sockets = MemorySocket.pair()
+    answering = asyncio.create_task(answer(sockets[1]))
+    opened = await connect(sockets[0])
+    try:
+        yield MemoryEnds(opened, await answering, sockets)
+    finally:
+        await sockets[0].close()

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 from pathlib import Path
+import threading
 from typing import IO
 from unittest.mock import patch
 
@@ -234,6 +235,30 @@ async def test_cancelled_in_the_middle_it_ends_there_and_leaves_nothing(
         await asyncio.wait([fetching])
         await asyncio.wait_for(cancelled.wait(), 20)
         assert pair.offloader.lost is None
+    assert left(target) == []
+
+
+async def test_cancelled_while_it_is_put_in_its_place_it_leaves_nothing(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, goes_on = threading.Event(), threading.Event()
+    replace = Path.replace
+
+    def slowly(path: Path, to: Path) -> Path:
+        put.set()
+        goes_on.wait(20)
+        return replace(path, to)
+
+    monkeypatch.setattr(Path, "replace", slowly)
+    async with sessions(sending(source)) as pair:
+        fetching = asyncio.create_task(
+            pair.offloader.fetch_file(Ask(), lambda _: expected(source, target))
+        )
+        await asyncio.to_thread(put.wait, 20)
+        fetching.cancel()
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await fetching
     assert left(target) == []
 
 

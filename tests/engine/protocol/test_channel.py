@@ -9,6 +9,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.protocol import channel as channel_module
 from custom_components.esphome_offload.engine.protocol.channel import (
+    _PART_BYTES,
     PIECE_BYTES,
     Channel,
     ChannelClosed,
@@ -210,13 +211,22 @@ async def test_a_message_that_is_too_long_is_neither_sent_nor_taken() -> None:
 
 async def _send_parts_for_ever(channel: Channel) -> None:
     while True:
-        await channel._send_frame(b"\x01" + b" " * 60_000)
+        await channel._send_frame(b"\x01" + b" " * _PART_BYTES)
 
 
 @pytest.mark.parametrize(
     "frame",
-    [b"", b"\x00", b"\x00[]", b"\x00no JSON", b"\x00" + b"[" * 60_000, b"\x02short", b"\x09{}"],
-    ids=["empty", "nothing", "list", "text", "nested", "piece", "kind"],
+    [
+        b"",
+        b"\x00",
+        b"\x00[]",
+        b"\x00no JSON",
+        b"\x00" + b"[" * 60_000,
+        b"\x02short",
+        b"\x09{}",
+        b"\x01too short",
+    ],
+    ids=["empty", "nothing", "list", "text", "nested", "piece", "kind", "part"],
 )
 async def test_what_no_channel_sends_breaks_the_protocol(frame: bytes) -> None:
     async with link() as ends:

@@ -18,6 +18,7 @@ from custom_components.esphome_offload.engine.protocol.hello import (
     Introduction,
     Opening,
     Purpose,
+    Refused,
     read_hello,
     receive_handshake,
     refuse,
@@ -61,10 +62,10 @@ class Builder:
         said = await send_plain(socket, encode(hello))
         try:
             first = await receive_handshake(socket)
-            assert first[:1] == Purpose.PAIR
             opening = Opening(socket, said, self.own, self.introduction)
-            await answer_pairing(opening, None, first[1:], self.window, self._store)
-        except (ProtocolError, ChannelClosed) as err:
+            share = first[1:] if first[:1] == Purpose.PAIR else b""
+            await answer_pairing(opening, None, share, self.window, self._store)
+        except (ProtocolError, ChannelClosed, Refused) as err:
             self.failures.append(err)
             if isinstance(err, ProtocolError):
                 await refuse(socket, err.code, self.window.tries_left)

@@ -1,7 +1,7 @@
 """Bundles: a configuration with every file that it needs, packed for another machine."""
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 import hashlib
@@ -17,6 +17,7 @@ from ..clock import Time
 from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..const import FailureReason
 from ..job_log import OWN
+from ..locks import Locks
 from ..reason import Reason, ReasonKey
 from ..threads import UnreliableThreads
 from .bundle_sources import (
@@ -111,7 +112,7 @@ class Bundles:
         self._look_timeout = look_timeout
         self._threads = UnreliableThreads()
         self._recent = RecentUse(time)
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = Locks()
 
     async def make(self, request: BuildRequest, lines: Callable[[Sequence[str]], None]) -> Bundle:
         """Return the bundle of a configuration; ``lines`` gets ESPHome's output when it fails.

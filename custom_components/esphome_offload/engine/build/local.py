@@ -15,6 +15,7 @@ from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason, Source, Stage
 from ..job_log import OWN
 from ..listeners import Listeners
+from ..locks import Locks
 from ..reason import Reason, ReasonKey
 from ..threads import in_thread
 from .build_output import BuildOutput
@@ -111,7 +112,7 @@ class LocalBuilder(Builder):
         self._status = BuilderStatus(available=why_not is None, why_not=why_not)
         self.slots = slots or Slots()
         self._listeners = Listeners[[]]()
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = Locks()
         self._building = 0
         # Held while tools are taken from their places: no build begins meanwhile.
         self._tools = asyncio.Lock()
@@ -205,7 +206,7 @@ class LocalBuilder(Builder):
 
     async def discard(self, key: str) -> bool:
         """Remove a tree, by ``configuration_key``; returns False while it may be in use."""
-        lock = self._locks.setdefault(key, asyncio.Lock())
+        lock = self._locks[key]
         if lock.locked() or key in self._recent:
             return False
         async with lock:
@@ -355,7 +356,7 @@ class LocalBuilder(Builder):
         self._layout.tree_identity(configuration).write_bytes(identity)
 
     def _tree(self, configuration: str) -> asyncio.Lock:
-        return self._locks.setdefault(configuration_key(configuration), asyncio.Lock())
+        return self._locks[configuration_key(configuration)]
 
     def _update(self, status: BuilderStatus) -> None:
         if status != self._status:

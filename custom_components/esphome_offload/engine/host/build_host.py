@@ -1,7 +1,6 @@
 """BuildHost: builds for guests while this machine is lent."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 import logging
@@ -13,6 +12,7 @@ from ..build.slots import Slots
 from ..clock import SystemTime, Time
 from ..job_log import JobLogs
 from ..listeners import Listeners
+from ..locks import Locks
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.messages import (
     Acknowledge,
@@ -93,7 +93,7 @@ class BuildHost:
             on_changed=self.changed.notify,
             on_ended=self._attempt_ended,
         )
-        self._submitting: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._submitting = Locks()
         self._eviction = CoalescedTask(self._make_room, "esphome_offload room for guests")
         self._unsubscribes: list[Callable[[], None]] = []
 

@@ -69,7 +69,8 @@ class GuestDiskQuota:
     def invalidate(self, guest: str, key: str) -> None:
         """Measure this item again next time: something was built there."""
         self._sizes.pop((guest, key), None)
-        self._invalidated.add((guest, key))
+        if self._turn.locked():  # what is being measured
+            self._invalidated.add((guest, key))
 
     async def make_room(self, limit: int | None = None) -> None:
         """Delete what was used least recently until the rest keeps a limit in bytes, or the set one.

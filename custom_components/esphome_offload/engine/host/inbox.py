@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 import shutil
 from typing import Final
@@ -48,6 +49,7 @@ class Inbox:
         self._received: dict[AttemptKey, Received] = {}
         self._timers: dict[AttemptKey, Callable[[], None]] = {}
         self._tasks = BackgroundTasks()
+        self._numbers = count(1)
 
     @property
     def size(self) -> int:
@@ -61,18 +63,23 @@ class Inbox:
     async def receive(self, key: AttemptKey, sha256: str, size: int, receive: Receive) -> None:
         """Receive a bundle, in place of an earlier one of the attempt.
 
-        Raises ProtocolError (BUSY, NO_SPACE) and what ``receive`` raises; nothing is left then.
+        Raises ProtocolError (ATTEMPT_CONFLICT, BUSY, NO_SPACE) and what ``receive`` raises; nothing is left then.
         """
         of_guest = [each for each in self._receiving if each.pin_sha256 == key.pin_sha256]
         if key in of_guest or len(of_guest) >= AT_ONCE:
             raise ProtocolError(ErrorCode.BUSY, "other bundles of this guest are on their way")
         self._receiving[key] = size
         try:
-            path = self._folder / key.pin_sha256[:32] / f"{key.attempt_id}.tar.gz"
+            # The file of an earlier one may be in use, or about to be removed.
+            name = f"{key.attempt_id}-{next(self._numbers)}.tar.gz"
+            path = self._folder / key.pin_sha256[:32] / name
             await asyncio.to_thread(self._prepare, path.parent, size)
             await receive(IncomingFile(path, size, sha256))
         finally:
             del self._receiving[key]
+        if key in self._received and key not in self._timers:
+            self._unlink_soon(path)
+            raise ProtocolError(ErrorCode.ATTEMPT_CONFLICT, "it was submitted meanwhile")
         self._keep(key, Received(path, size, sha256))
 
     def find(self, key: AttemptKey) -> Received | None:
@@ -89,9 +96,7 @@ class Inbox:
         self.submitted(key)
         received = self._received.pop(key, None)
         if received is not None:
-            self._tasks.start(
-                asyncio.to_thread(_unlink, received.path), "esphome_offload drop a bundle"
-            )
+            self._unlink_soon(received.path)
 
     def drop_guest(self, pin_sha256: str) -> None:
         """Remove all bundles of a guest."""
@@ -111,12 +116,15 @@ class Inbox:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _keep(self, key: AttemptKey, received: Received) -> None:
-        self.submitted(key)
+        self.drop(key)
         self._received[key] = received
         self._timers[key] = self._time.call_later(WAIT, lambda: self.drop(key))
         waiting = [each for each in self._timers if each.pin_sha256 == key.pin_sha256]
         for oldest in waiting[:-WAITING]:
             self.drop(oldest)
+
+    def _unlink_soon(self, path: Path) -> None:
+        self._tasks.start(asyncio.to_thread(_unlink, path), "esphome_offload drop a bundle")
 
 
 def _unlink(path: Path) -> None:

@@ -24,6 +24,7 @@ from ..protocol.hello import (
     Opening,
     Program,
     Purpose,
+    Refused,
     answer_link,
     receive_handshake,
     refuse,
@@ -154,7 +155,7 @@ class LinkServer:
             stranger.waiting = True
             try:
                 message = await receive_handshake(socket)
-            except ProtocolError:
+            except ProtocolError, Refused:
                 message = b""
             stranger.waiting = False
             await self._turns.wait()

@@ -1,7 +1,6 @@
 """Workspaces: where each guest's bundles are unpacked and built, apart from all others."""
 
 import asyncio
-from collections import defaultdict
 import os
 from pathlib import Path
 import threading
@@ -11,6 +10,7 @@ from ..build.cache.layout import CacheLayout, configuration_key
 from ..build.model import BuildError
 from ..build.services import GuestBuildServices
 from ..const import FailureReason
+from ..locks import Locks
 from ..reason import Reason, ReasonKey
 from ..threads import in_thread
 from .ports import MakeGuestBuildServices
@@ -24,7 +24,7 @@ class GuestWorkspace:
         self.builder = services.builder
         self.firmware = services.firmware
         self.layout = services.layout
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks = Locks()
 
     def device(self, configuration: str) -> asyncio.Lock:
         """Return the lock that is held while the files of a device are used."""
@@ -65,7 +65,7 @@ class GuestWorkspaces:
         self._layout = layout
         self._make = make
         self._workspaces: dict[str, GuestWorkspace] = {}
-        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._opening = Locks()
 
     async def clean_up(self) -> None:
         """Remove what the processes of an earlier run left; while no build runs."""

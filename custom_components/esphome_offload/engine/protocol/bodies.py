@@ -241,11 +241,10 @@ class _PartialFile:
             raise ProtocolError(ErrorCode.TAMPERED, "a body with another digest")
         if self._file is not None and self._path is not None:
             self._file.close()
-            self._path.replace(self._target)
-            self._path = None
+            self._path = self._path.replace(self._target)
 
     def discard(self) -> None:
-        """Remove the file, unless it is in its place."""
+        """Remove the file, also from its place: what is cancelled there counts as not received."""
         try:
             if self._file is not None:
                 self._file.close()

@@ -127,6 +127,9 @@ class Channel:
                 return Piece(body_id, number, content[_PIECE_HEAD.size :])
             if kind not in (_MESSAGE_END, _MESSAGE_PART):
                 raise ProtocolError(ErrorCode.MALFORMED, "a frame of no known kind")
+            # Thousands of short ones would be received before anything else had its turn.
+            if kind == _MESSAGE_PART and len(content) != _PART_BYTES:
+                raise ProtocolError(ErrorCode.MALFORMED, "a part of a message that is too short")
             self._parts += content
             if len(self._parts) > MESSAGE_LIMIT:
                 raise ProtocolError(ErrorCode.TOO_LARGE, "a message that is too long")

@@ -35,7 +35,9 @@ class RecentUse:
 
     def note(self, key: str) -> None:
         """Count a key as used from now on."""
-        self._used_at[key] = self._time.monotonic()
+        now = self._time.monotonic()
+        recent = {each: at for each, at in self._used_at.items() if now - at < IN_USE}
+        self._used_at = recent | {key: now}
 
     def __contains__(self, key: str) -> bool:
         """Return whether a key was used within ``IN_USE``."""

@@ -17,6 +17,7 @@ from packaging.version import Version
 from ...clock import Time
 from ...const import FailureReason
 from ...libc import is_musl
+from ...locks import Locks
 from ...reason import Reason, ReasonKey
 from ...text import one_line
 from ...threads import in_thread
@@ -106,7 +107,7 @@ class Toolchains:
         self._installed: tuple[str, ...] = ()
         self._healthy: set[str] = set()
         self._making: dict[str, _Making] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = Locks()
         self._recent = RecentUse(time)
         # Between threads: one takes a toolchain into use, one removes what is not in use.
         self._use = threading.Lock()
@@ -161,7 +162,7 @@ class Toolchains:
 
     async def _evict(self, entry: CacheEntry) -> bool:
         version = entry.path.name
-        async with self._locks.setdefault(version, asyncio.Lock()):
+        async with self._locks[version]:
             if not await asyncio.to_thread(self._discard_unused, entry.path):
                 return False
             _LOGGER.debug("Removed the toolchain of ESPHome %s to free disk space", version)
@@ -213,7 +214,7 @@ class Toolchains:
     async def _check_or_make(self, version: str) -> Toolchain:
         toolchain = self._toolchain(version)
         # Not the lock file: this one also covers the removal of folders and cancellations.
-        async with self._locks.setdefault(version, asyncio.Lock()):
+        async with self._locks[version]:
             complete = await asyncio.to_thread(self._complete, toolchain)
             if not complete or not await self._works(toolchain):
                 if complete:
