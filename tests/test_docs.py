@@ -146,7 +146,7 @@ def test_the_table_says_what_a_job_does(reason: FailureReason) -> None:
 def test_the_readme_has_the_steps_of_each_task(task: Task) -> None:
     steps = STEPS[task]
     there = f"{steps.fewest} to {steps.most}" if steps.fewest < steps.most else f"{steps.most}"
-    assert f"| {task} | {steps.ours} | {there} |" in README
+    assert re.search(rf"^\| {task} \| {steps.ours} \| (about )?{there} \|$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)

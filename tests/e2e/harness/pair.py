@@ -59,6 +59,14 @@ class Pair[B: AnyBuilder]:
         self.entry_id = entry["entry_id"]
         self.pin_sha256 = self.builder.identity.pin_sha256
 
+    async def find_again(self) -> bool:
+        """Return whether they are paired, also when it was not done with ``introduce``."""
+        for entry in await self.offloader.client.get("config/config_entries/entry"):
+            if entry["domain"] == DOMAIN and entry["title"] == self.builder.name:
+                self.entry_id = entry["entry_id"]
+                return True
+        return False
+
     async def move(self, url: str) -> None:
         """Change the address of the builder, as the offloader's owner does."""
         path = "config/config_entries/flow"

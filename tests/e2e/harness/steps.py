@@ -16,6 +16,7 @@ class Task(StrEnum):
     LOG = "See its output live"
     CANCEL = "Cancel it"
     REBUILD = "Install after a change of the YAML file"
+    PAIR = "Pair with a builder, which accepts no builds before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +33,5 @@ STEPS: Final = {
     Task.LOG: Steps(0, 0, 3),
     Task.CANCEL: Steps(1, 1, 3),
     Task.REBUILD: Steps(1, 2, 2),
+    Task.PAIR: Steps(10, 12, 12),
 }
