@@ -21,7 +21,7 @@ from .engine.const import Operation
 from .engine.target import TargetId, configuration_of
 from .inventory.choices import NO_DEVICE
 from .job_payload import RequestOptions
-from .page import PAGE_URL
+from .page import job_url
 
 _DEVICE = "device"
 
@@ -76,7 +76,7 @@ class RetryFlow(_OffloadRepair):
         return self.async_show_form(
             step_id="confirm",
             data_schema=probatio.Schema({}),
-            description_placeholders={**placeholders, "log": f"/{PAGE_URL}/job/{self._job_id}"},
+            description_placeholders={**placeholders, "log": job_url(self._job_id)},
         )
 
     async def _async_retry(self) -> None:

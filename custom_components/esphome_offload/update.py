@@ -1,8 +1,11 @@
 """The update entity of each target: a configuration, or one of its devices."""
 
+from collections.abc import Iterator
+from datetime import timedelta
 import re
-from typing import Any, override
+from typing import Any, Final, override
 
+from awesomeversion import AwesomeVersionCompareException
 from homeassistant.components.update import (
     UpdateDeviceClass,
     UpdateEntity,
@@ -11,6 +14,7 @@ from homeassistant.components.update import (
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
 from .coordinator import OffloadConfigEntry
@@ -20,12 +24,17 @@ from .engine.jobs.router import Bind, Fail, Wait
 from .engine.target import configuration_of
 from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
+from .inventory.refusals import can_install
+from .page import job_url
 from .reasons import common_text, outcome_text, raise_if_pending, reason_text
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0
 
-_CHANGELOG = "https://esphome.io/changelog/"
+_CHANGELOG: Final = "https://esphome.io/changelog/"
+
+_PROGRESS_STEP: Final = 15
+"""Percent; with all else an installation is to take no more than 15 rows of the database."""
 
 
 async def async_setup_entry(
@@ -53,7 +62,6 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         {
             "configuration_changed",
             "job_id",
-            "job_stage",
             "pending_version",
             "source_label",
             "waiting_for",
@@ -69,7 +77,15 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     @property
     @override
     def installed_version(self) -> str | None:
-        return self.coordinator.installed_version(self.target)
+        """Return the version that the device runs, in words where that is not known.
+
+        Without an installed version there would be no update to ask for.
+        """
+        version = self.coordinator.installed_version(self.target)
+        device = self.coordinator.devices.get(self.target)
+        if version is None and device is not None and can_install(device, self._wanted or ""):
+            return common_text(self.hass, "unknown")
+        return version
 
     @property
     @override
@@ -80,7 +96,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         """
         version = self._wanted
         changed = self.coordinator.firmware.change_id(self.target)
-        if version is None or changed is None or version != self.installed_version:
+        if version is None or changed is None or self._is_update(version):
             return version
         return common_text(
             self.hass, "configuration_changed_version", version=version, hash=changed
@@ -91,16 +107,27 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         """Return whether there is an update to ask for; one that waits for its device is not.
 
         Else an automation that installs the first device with an update would never get past
-        one that is asleep. ``job_stage``, ``pending_version`` and ``release_summary`` tell it
-        from a device that is up to date.
+        one that is asleep. ``pending_version`` and ``release_summary`` tell it from a device that
+        is up to date.
         """
         if self._pending_version == self._wanted:
             return False
         if latest_version != self._wanted:
             return True  # only the configuration is another
-        if self.coordinator.versions.is_pinned(self.target):
-            return True  # also an older one: it is what the device is to run
-        return super().version_is_newer(latest_version, installed_version)
+        return self._is_update(latest_version)
+
+    def _is_update(self, version: str) -> bool:
+        """Return whether the device runs an earlier version, or it is not known which.
+
+        Of one that is pinned also a later one: it is to run that version.
+        """
+        installed = self.coordinator.installed_version(self.target)
+        if installed is None or self.coordinator.versions.is_pinned(self.target):
+            return version != installed
+        try:
+            return super().version_is_newer(version, installed)
+        except AwesomeVersionCompareException:
+            return True
 
     @property
     def _wanted(self) -> str | None:
@@ -137,8 +164,11 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     @property
     @override
     def update_percentage(self) -> int | None:
+        """Return the progress in steps: each change of the state is a row in the database."""
         job = self.coordinator.queue.active(self.target)
-        return None if job is None else job.progress
+        if job is None or job.progress is None:
+            return None
+        return job.progress - job.progress % _PROGRESS_STEP
 
     @property
     @override
@@ -150,7 +180,6 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         return {
             **changed,
             "job_id": job.job_id,
-            "job_stage": None if job.terminal else job.stage,
             "pending_version": self._pending_version,
             "source_label": job.routing.source_label,
             "waiting_for": (
@@ -189,15 +218,44 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
 
     @override
     async def async_release_notes(self) -> str | None:
+        """Return how a job stands, while there is one, else what to expect of the next.
+
+        The frontend asks once, when it opens its dialog: what changes is given with the time.
+        """
         version = self._wanted
         key = "notes_news" if version is None else "notes_news_of_version"
-        news = common_text(self.hass, key, version=version or "")
-        notes = [f"[{news}]({self.release_url})", self._outlook_note()]
+        news = _link(common_text(self.hass, key, version=version or ""), self.release_url or "")
+        queue = self.coordinator.queue
+        if (job := queue.active(self.target)) is not None:
+            return "\n\n".join([*self._present(job), news])
+        notes = [news, self._outlook_note()]
         if self.coordinator.firmware.is_changed(self.target):
             notes.insert(0, common_text(self.hass, "configuration_changed"))
-        if (job := self.job) is not None:
-            notes.append(self._job_note(job))
+        last = queue.last(self.target)
+        if last is not None and last.status is JobStatus.FAILED:
+            error = outcome_text(self.hass, last)
+            notes.append(self._note("notes_failed", job=self._job_text(last), error=error))
+            notes.append(_link(common_text(self.hass, "notes_log"), job_url(last.job_id)))
         return "\n\n".join(notes)
+
+    def _present(self, job: FirmwareJob) -> Iterator[str]:
+        stage = common_text(self.hass, f"stage_{job.stage or JobStatus.QUEUED}")
+        percent = "" if job.progress is None else f", {job.progress} %"
+        yield self._note(
+            "notes_active",
+            time=f"{dt_util.now():%H:%M}",
+            job=self._job_text(job),
+            stage=stage + percent,
+        )
+        if job.waiting_for is not None:
+            yield self._note("notes_waiting", reason=reason_text(self.hass, job.waiting_for))
+        forecast = self.coordinator.queue.forecast(job)
+        if forecast.place is not None:
+            yield self._note("notes_place", place=str(forecast.place))
+        if forecast.seconds is not None:
+            end = dt_util.now() + timedelta(seconds=forecast.seconds)
+            yield self._note("notes_end", time=f"{end:%H:%M}")
+        yield _link(common_text(self.hass, "notes_follow"), job_url(job.job_id))
 
     def _outlook_note(self) -> str:
         coordinator = self.coordinator
@@ -210,32 +268,24 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
             case Fail(reason=reason):
                 return self._note("notes_no_builder", reason=reason_text(self.hass, reason))
 
-    def _job_note(self, job: FirmwareJob) -> str:
-        operation = common_text(self.hass, f"operation_{job.request.operation}")
+    def _job_text(self, job: FirmwareJob) -> str:
         builder = job.routing.source_label
-        what = common_text(
+        return common_text(
             self.hass,
             "notes_job" if builder is None else "notes_job_on_builder",
-            operation=operation,
+            operation=common_text(self.hass, f"operation_{job.request.operation}"),
             version=job.request.esphome_version,
             builder=builder or "",
         )
-        if job.status is JobStatus.COMPLETED:
-            return self._note("notes_completed", job=what)
-        if job.status is JobStatus.CANCELLED:
-            return self._note("notes_cancelled", job=what)
-        if job.status is JobStatus.FAILED:
-            return self._note("notes_failed", job=what, error=outcome_text(self.hass, job))
-        stage = common_text(self.hass, f"stage_{job.stage or JobStatus.QUEUED}")
-        if job.waiting_for is None:
-            return self._note("notes_active", job=what, stage=stage)
-        waits_for = reason_text(self.hass, job.waiting_for)
-        return self._note("notes_waiting", job=what, stage=stage, reason=waits_for)
 
     def _note(self, key: str, **placeholders: str) -> str:
         """Return a text for release notes, which are Markdown; what fills it is not."""
         plain = {name: without_markup(value) for name, value in placeholders.items()}
         return common_text(self.hass, key, **plain)
+
+
+def _link(text: str, url: str) -> str:
+    return f"[{text}]({url})"
 
 
 def _changelog(version: str | None) -> str:

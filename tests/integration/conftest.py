@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from aiohttp.test_utils import TestClient
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 import pytest
@@ -37,6 +38,7 @@ from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
+from custom_components.esphome_offload.lending.guest_devices import is_instance
 
 from ..engine.devices.folder import ScriptedInspector
 from ..engine.jobs.fakes import BUILD_INFO, Block, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
@@ -269,6 +271,12 @@ async def offloader(
     offloader = OffloaderClient(client, tmp_path)
     await offloader.pair(lent.lender.open_window().code)
     return offloader
+
+
+def devices_of(hass: HomeAssistant, entry: MockConfigEntry) -> list[dr.DeviceEntry]:
+    """Return the devices of an entry, without the one that stands for the instance itself."""
+    devices = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    return [device for device in devices if not is_instance(device)]
 
 
 @pytest.fixture

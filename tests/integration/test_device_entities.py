@@ -9,7 +9,6 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 
 from custom_components.esphome_offload.button import CancelButton
-from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
@@ -237,16 +236,13 @@ class TestRegistry:
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
         config_dir: Path,
         pass_time: Pass,
         entity_registry: er.EntityRegistry,
     ) -> None:
         def ours() -> dict[str, str]:
-            return {
-                entity.id: entity.unique_id
-                for entity in entity_registry.entities.values()
-                if entity.platform == DOMAIN
-            }
+            return {entity.id: entity.unique_id for entity in _entities(entity_registry, entry)}
 
         before = ours()
         assert len(before) == 6
@@ -297,4 +293,9 @@ class TestRegistry:
 
 
 def _entities(registry: er.EntityRegistry, entry: MockConfigEntry) -> list[er.RegistryEntry]:
-    return er.async_entries_for_config_entry(registry, entry.entry_id)
+    """Return the entities of devices, without those of the instance itself."""
+    return [
+        entity
+        for entity in er.async_entries_for_config_entry(registry, entry.entry_id)
+        if not entity.unique_id.startswith("instance_")
+    ]

@@ -30,6 +30,7 @@ from .conftest import (
     NEWEST,
     Pass,
     Stage,
+    devices_of,
 )
 
 ENTITY = "update.desk_lamp_esphome"
@@ -105,12 +106,12 @@ class TestFiles:
         device_registry: dr.DeviceRegistry,
         entry: MockConfigEntry,
     ) -> None:
-        assert dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+        assert devices_of(hass, entry)
         (config_dir / "lamp.yaml").unlink()
         await pass_time(31)
         assert hass.states.get(ENTITY) is None
         assert entity_registry.async_get(ENTITY) is None
-        assert not dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+        assert not devices_of(hass, entry)
 
     async def test_files_removed_while_home_assistant_was_off_are_cleaned_up(
         self,
@@ -331,7 +332,7 @@ class TestCoreDevices:
         assert entity.device_id == device.id
         assert entity.config_entry_id == entry.entry_id
         assert device_registry.async_get(device.id).config_entry_id == core_entry.entry_id
-        assert not dr.async_entries_for_config_entry(device_registry, entry.entry_id)
+        assert not devices_of(hass, entry)
         assert hass.states.get(ENTITY).attributes["installed_version"] == "2026.9.1"
         assert hass.states.get(ENTITY).state == "on"
 

@@ -26,7 +26,7 @@ from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 from custom_components.esphome_offload.page.payload import page_devices
 
 from .actions.calling import call
-from .conftest import LAMP, NEWEST, Pass, Stage
+from .conftest import LAMP, NEWEST, Pass, Stage, devices_of
 from .inventory.test_configuration_changes import checked
 
 SUFFIXED = LAMP.replace("  name: lamp\n", "  name: lamp\n  name_add_mac_suffix: true\n")
@@ -147,7 +147,7 @@ async def test_each_device_has_an_entity_of_its_own(
     assert names == ["Desk lamp 001122 ESPHome", "Desk lamp 003344 ESPHome"]
     # None is left over from before the devices were known.
     assert len(hass.states.async_entity_ids("update")) == 2
-    assert not dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    assert devices_of(hass, entry) == []
 
 
 async def test_each_device_is_flashed_where_it_is_and_has_a_version_of_its_own(
@@ -661,4 +661,7 @@ class TestHeardOf:
         assert set(entities(hass)) == {"lamp.yaml"}
         own = dr.async_get(hass).async_get(entities(hass)["lamp.yaml"].device_id or "")
         assert own is not None
-        assert not await async_remove_config_entry_device(hass, entry, own)
+        with pytest.raises(
+            ServiceValidationError, match=r"removed with its configuration\. Delete lamp"
+        ):
+            await async_remove_config_entry_device(hass, entry, own)

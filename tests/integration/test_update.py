@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
+import re
 
 from homeassistant.core import HomeAssistant, State
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -27,8 +28,9 @@ from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
     Operation,
-    Stage,
 )
+from custom_components.esphome_offload.engine.device_access import DeviceAccess
+from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
@@ -66,14 +68,36 @@ async def test_it_offers_the_newest_version_of_a_device_that_nobody_knows(
     hass: HomeAssistant,
 ) -> None:
     attributes = state(hass).attributes
-    assert state(hass).state == "unknown"
-    assert attributes["installed_version"] is None
+    assert state(hass).state == "on"
+    assert attributes["installed_version"] == "Unknown"
     assert attributes["latest_version"] == NEWEST
     assert attributes["device_class"] == "firmware"
     assert attributes["release_url"] == "https://esphome.io/changelog/2026.10.0/"
     assert attributes["friendly_name"] == "Desk lamp ESPHome"
     assert attributes["in_progress"] is False
     assert attributes["job_id"] is None
+
+    await hass.services.async_call("update", "skip", {"entity_id": ENTITY}, blocking=True)
+    assert state(hass).state == "off"
+    await hass.services.async_call("update", "clear_skipped", {"entity_id": ENTITY}, blocking=True)
+    assert state(hass).state == "on"
+
+
+async def test_what_cannot_be_flashed_is_not_offered_while_nothing_is_known_of_its_device(
+    hass: HomeAssistant, config_dir: Path, stage: Scripted, pass_time: Pass
+) -> None:
+    stage.inspector.answers["lamp.yaml"] = Answer(
+        "lamp.yaml",
+        node_name="lamp",
+        friendly_name="Desk lamp",
+        platform="host",
+        complete=True,
+        access=DeviceAccess(ota=()),
+    )
+    (config_dir / "lamp.yaml").write_text(LAMP + "# changed\n")
+    await pass_time(31)
+    assert state(hass).state == "unknown"
+    assert state(hass).attributes["installed_version"] is None
 
 
 async def test_an_installation_that_went_well_shows_what_was_flashed(
@@ -107,20 +131,18 @@ async def test_progress_is_the_jobs_also_when_the_service_did_not_start_it(
     attributes = state(hass).attributes
     assert attributes["in_progress"] is True
     assert attributes["job_id"] == job.job_id
-    assert attributes["job_stage"] == Stage.COMPILING
     assert attributes["source_label"] == "This instance"
-    assert 0 < attributes["update_percentage"] < 100
+    assert attributes["update_percentage"] == 30
 
     compiling.release.set()
     await flashing.entered.wait()
-    assert state(hass).attributes["job_stage"] == Stage.UPLOADING
+    assert hass.states.get("sensor.desk_lamp_installation").state == "uploading"
 
     flashing.release.set()
     await coordinator.async_wait(job)
     attributes = state(hass).attributes
     assert attributes["in_progress"] is False
     assert attributes["update_percentage"] is None
-    assert attributes["job_stage"] is None
 
 
 @pytest.mark.parametrize("reason", [FailureReason.CONFIG_INVALID, FailureReason.COMPILE_FAILED])
@@ -218,8 +240,11 @@ async def test_release_notes_without_a_known_version_name_none(
     assert text.startswith("[What is new in ESPHome](https://esphome.io/changelog/)")
 
 
-async def test_release_notes_say_what_is_new_what_builds_and_what_happened(
-    hass: HomeAssistant, stage: Scripted, hass_ws_client: WebSocketGenerator
+async def test_release_notes_say_what_is_new_what_builds_and_what_failed_last(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Scripted,
+    hass_ws_client: WebSocketGenerator,
 ) -> None:
     client = await hass_ws_client()
 
@@ -241,37 +266,68 @@ async def test_release_notes_say_what_is_new_what_builds_and_what_happened(
     stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "main.cpp:7: error")]
     with pytest.raises(HomeAssistantError):
         await install(hass)
-    assert "main.cpp:7: error" in await notes()
+    failed = coordinator.queue.last("lamp.yaml")
+    assert failed is not None
+    text = await notes()
+    assert f"Last job: Installation of {NEWEST} on This instance, failed. " in text
+    assert "main.cpp:7: error" in text
+    assert text.endswith(f"[Show log](/esphome-offload/job/{failed.job_id})")
+
+    await install(hass)
+    assert "Last job" not in await notes(), "what ended well is over"
 
 
-async def test_release_notes_say_how_the_job_stands(
+async def test_release_notes_say_only_how_the_job_stands_while_there_is_one(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     stage: Scripted,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
+    stage.flasher.script = [flash_failing(FailureReason.UPLOAD_REFUSED, "wrong password")]
+    with pytest.raises(HomeAssistantError):
+        await install(hass)
     client = await hass_ws_client()
 
-    async def notes() -> str:
+    async def notes() -> list[str]:
         await client.send_json_auto_id({"type": "update/release_notes", "entity_id": ENTITY})
-        return (await client.receive_json())["result"]
+        text = (await client.receive_json())["result"]
+        return re.sub(r"\b\d\d:\d\d\b", "HH:MM", text).split("\n\n")
 
-    job, _ = await stage.start_blocked(coordinator, Operation.COMPILE)
-    assert f"of {NEWEST} on This instance" in await notes()
-    # Every slot is taken: another device's job would wait.
-    assert "An update would wait for this: " in await notes()
-    await coordinator.async_cancel(job.job_id)
-    assert "cancelled." in await notes()
-
-    stage.builder.script = []
+    assert "wrong password" in "".join(await notes())
+    news = f"[What is new in ESPHome {NEWEST}](https://esphome.io/changelog/2026.10.0/)"
+    stage.builder.slots.set_count(1)
+    slot = stage.builder.slots.take("guest")
+    assert slot is not None
     job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+    link = f"[Follow this job](/esphome-offload/job/{job.job_id})"
+    first, *others = await notes()
+    assert first == f"At HH:MM: Compilation of {NEWEST}, queued."
+    assert others[0].startswith("It waits for this: ")
+    assert others[1:] == ["Place in the queue: 1.", link, news]
+
+    block = Block()
+
+    async def build(request: BuildRequest, sink: BuildSink) -> None:
+        sink.progress(50)
+        await block(request, sink)
+
+    stage.builder.script = [build]
+    slot.release()
+    await block.entered.wait()
+    first, *others = await notes()
+    assert first == f"At HH:MM: Compilation of {NEWEST} on This instance, compiling, 50 %."
+    assert others == ["Expected end: about HH:MM.", link, news]
+    block.release.set()
     await coordinator.async_wait(job)
-    assert "completed." in await notes()
+    assert "The firmware will be built on This instance." in await notes()
 
     stage.flasher.script = [flash_failing(FailureReason.DEVICE_OFFLINE, "no answer")]
     job = await coordinator.async_submit("lamp.yaml", Operation.UPLOAD)
     await coordinator.async_wait(job)
-    assert "It waits for this: " in await notes()
+    first, waits, *_ = await notes()
+    assert first.startswith(f"At HH:MM: Upload of {NEWEST}")
+    assert "waiting for the device" in first
+    assert waits == "It waits for this: lamp to be reachable."
 
 
 @dataclass
@@ -304,7 +360,7 @@ async def test_an_update_that_waits_for_its_device_says_so(
     await install(hass)
     attributes = state(hass).attributes
     assert (attributes["installed_version"], attributes["latest_version"]) == ("2026.9.0", NEWEST)
-    assert attributes["job_stage"] == Stage.WAITING_DEVICE
+    assert attributes["in_progress"] is False
     assert attributes["pending_version"] == NEWEST
     assert attributes["waiting_for"] == "lamp to be reachable"
     built = f"ESPHome {NEWEST} for lamp is built, and is installed as soon as the device is ready"

@@ -1,5 +1,6 @@
 """What can be known to be impossible before anything is built."""
 
+from homeassistant.exceptions import ServiceValidationError
 from packaging.version import InvalidVersion, Version
 
 from ..engine.const import Operation
@@ -25,6 +26,15 @@ def refuse_impossible(
     needed = configuration.min_version
     if operation.builds and needed is not None and _is_older(version, needed):
         raise validation_error("version_too_old", device=name, version=version, needed=needed)
+
+
+def can_install(device: OffloadDevice, version: str) -> bool:
+    """Return whether a device could be flashed as it is."""
+    try:
+        refuse_impossible(device, Operation.INSTALL, version, None)
+    except ServiceValidationError:
+        return False
+    return True
 
 
 def _is_older(version: str, needed: str) -> bool:

@@ -19,6 +19,11 @@ _MODULE: Final = Path(__file__).parent / "built" / "page.js"
 _MODULE_URL: Final = f"/{DOMAIN}_static/page.js"
 
 
+def job_url(job_id: str) -> str:
+    """Return where the page shows a job, for links."""
+    return f"/{PAGE_URL}/job/{job_id}"
+
+
 async def async_register_page(hass: HomeAssistant) -> None:
     """Add the page to the sidebar of administrators, unless it is there already.
 
