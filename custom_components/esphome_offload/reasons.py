@@ -7,7 +7,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.translation import async_get_cached_translations
 
 from .const import DOMAIN
-from .engine.const import FailureReason
+from .engine.const import FailureReason, JobStatus
 from .engine.jobs.model import FirmwareJob
 from .engine.reason import Reason, ReasonKey
 
@@ -32,6 +32,32 @@ def outcome_text(hass: HomeAssistant, job: FirmwareJob) -> str:
 
 
 @callback
+def raise_if_failed(hass: HomeAssistant, jobs: Iterable[FirmwareJob]) -> None:
+    """Raise HomeAssistantError when jobs failed or were cancelled."""
+    errors = [
+        (job.request.device_name, outcome_text(hass, job))
+        for job in jobs
+        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
+    ]
+    if len(errors) == 1:
+        device, error = errors[0]
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="job_failed",
+            translation_placeholders={"device": device, "error": error},
+        )
+    if errors:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="jobs_failed",
+            translation_placeholders={
+                "count": str(len(errors)),
+                "errors": "; ".join(f"{device}: {error}" for device, error in errors),
+            },
+        )
+
+
+@callback
 def raise_if_pending(hass: HomeAssistant, jobs: Iterable[FirmwareJob]) -> None:
     """Raise HomeAssistantError when firmware waits for its device."""
     reasons = [job.pending_reason for job in jobs if job.pending_reason is not None]
@@ -50,6 +76,15 @@ def common_text(hass: HomeAssistant, key: str, **placeholders: str) -> str:
     """Return a text of our own that no exception, entity or dialog has."""
     text = _texts(hass, "common").get(f"component.{DOMAIN}.common.{key}", key)
     return text.format_map(placeholders)
+
+
+@callback
+def exception_text(hass: HomeAssistant, error: HomeAssistantError) -> str:
+    """Return one of our own errors; what it says itself is always English."""
+    text = _texts(hass, "exceptions").get(
+        f"component.{DOMAIN}.exceptions.{error.translation_key}.message"
+    )
+    return str(error) if text is None else text.format_map(error.translation_placeholders or {})
 
 
 @callback

@@ -15,7 +15,7 @@ from homeassistant.core import (
     SupportsResponse,
     callback,
 )
-from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import config_validation as cv, service
 from homeassistant.helpers.typing import VolDictType
 from homeassistant.util import dt as dt_util
@@ -23,6 +23,8 @@ from homeassistant.util.json import JsonValueType
 from homeassistant.util.network import is_host_valid, is_ip_address
 import probatio
 
+from .batch.outdated import Limits, OutdatedRun, Wanted
+from .batch.report import report
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .engine.const import (
@@ -35,7 +37,7 @@ from .engine.jobs.model import FirmwareJob
 from .engine.target import TargetId
 from .errors import validation_error
 from .peering.entry import is_peer
-from .reasons import outcome_text, raise_if_pending
+from .reasons import raise_if_failed, raise_if_pending
 from .targets import async_targets, has_target
 
 
@@ -46,6 +48,7 @@ class OffloadService(StrEnum):
     COMPILE = "compile"
     UPLOAD = "upload"
     CLEAN = "clean"
+    UPDATE_OUTDATED = "update_outdated"
     CANCEL = "cancel"
     GET_JOBS = "get_jobs"
     GET_LOG = "get_log"
@@ -67,6 +70,11 @@ class ServiceField(StrEnum):
     STATUS = "status"
     LIMIT = "limit"
     FROM_LINE = "from_line"
+    AT_ONCE = "at_once"
+    BUILD_ONLY = "build_only"
+    SKIP_OFFLINE = "skip_offline"
+    START_WITHIN = "start_within"
+    STOP_AFTER_FAILURES = "stop_after_failures"
 
 
 _TARGET: VolDictType = {probatio.Remove("metadata"): dict, **cv.TARGET_SERVICE_FIELDS}
@@ -75,10 +83,10 @@ _SOURCE: VolDictType = {probatio.Optional(ServiceField.SOURCE, default=REQUESTED
 _CLEAN: VolDictType = {probatio.Optional(ServiceField.CLEAN, default=False): cv.boolean}
 _ADDRESS: VolDictType = {probatio.Optional(ServiceField.ADDRESS): cv.string}
 _WAIT: VolDictType = {probatio.Optional(ServiceField.WAIT, default=False): cv.boolean}
-_WAIT_FOR_END: VolDictType = {
-    **_WAIT,
+_RAISE: VolDictType = {
     probatio.Optional(ServiceField.RAISE_ON_FAILURE, default=True): cv.boolean,
 }
+_WAIT_FOR_END: VolDictType = {**_WAIT, **_RAISE}
 _FLASH_WAIT: VolDictType = {
     **_WAIT_FOR_END,
     probatio.Optional(ServiceField.FAIL_IF_PENDING): cv.boolean,
@@ -94,6 +102,19 @@ _SUBMIT_FIELDS: dict[Operation, VolDictType] = {
         probatio.Optional(ServiceField.ALL, default=False): cv.boolean,
         **_WAIT,
     },
+}
+_UPDATE_FIELDS: VolDictType = {
+    **_TARGET,
+    **_VERSION,
+    **_SOURCE,
+    **_RAISE,
+    probatio.Optional(ServiceField.BUILD_ONLY, default=False): cv.boolean,
+    probatio.Optional(ServiceField.SKIP_OFFLINE, default=False): cv.boolean,
+    probatio.Optional(ServiceField.AT_ONCE, default=1): probatio.All(
+        probatio.Coerce(int), probatio.Range(min=1, max=16)
+    ),
+    probatio.Optional(ServiceField.STOP_AFTER_FAILURES): cv.positive_int,
+    probatio.Optional(ServiceField.START_WITHIN): cv.positive_time_period,
 }
 _CANCEL_FIELDS: VolDictType = {**_TARGET, **_JOB_ID}
 _GET_JOBS_FIELDS: VolDictType = {
@@ -133,6 +154,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
     for operation, fields in _SUBMIT_FIELDS.items():
         register(OffloadService(operation), partial(_async_submit, operation), fields)
+    register(OffloadService.UPDATE_OUTDATED, _async_update_outdated, _UPDATE_FIELDS)
     register(OffloadService.CANCEL, _async_cancel, _CANCEL_FIELDS)
     register(OffloadService.GET_JOBS, _async_get_jobs, _GET_JOBS_FIELDS, SupportsResponse.ONLY)
     register(OffloadService.GET_LOG, _async_get_log, _GET_LOG_FIELDS, SupportsResponse.ONLY)
@@ -168,10 +190,33 @@ async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceRespo
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
     elif call.data[ServiceField.WAIT] or fail_if_pending:
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
-        _raise_if_failed(call.hass, jobs)
+        raise_if_failed(call.hass, jobs)
         if coordinator.settings.pending_is_error if fail_if_pending is None else fail_if_pending:
             raise_if_pending(call.hass, jobs)
     return _jobs_response(call, coordinator, jobs)
+
+
+async def _async_update_outdated(call: ServiceCall) -> ServiceResponse:
+    """Update the devices that have an update, of the target or of all, and wait for the end."""
+    coordinator = call.hass.data[DATA_COORDINATOR]
+    data = call.data
+    operation = Operation.COMPILE if data[ServiceField.BUILD_ONLY] else Operation.INSTALL
+    wanted = Wanted(operation, data.get(ServiceField.VERSION), _source(call, coordinator))
+    limits = Limits(
+        at_once=data[ServiceField.AT_ONCE],
+        # 0 is what a form has for no limit.
+        failures=data.get(ServiceField.STOP_AFTER_FAILURES) or None,
+        start_within=data.get(ServiceField.START_WITHIN) or None,
+        skip_offline=data[ServiceField.SKIP_OFFLINE],
+    )
+    run = OutdatedRun(coordinator, wanted, limits, call.context)
+    await run.async_run(_targets_or_all(call, coordinator))
+    if data[ServiceField.RAISE_ON_FAILURE]:
+        raise_if_failed(call.hass, run.jobs)
+    if not call.return_response:
+        return None
+    # As in _jobs_response.
+    return cast("ServiceResponse", report(coordinator, run))
 
 
 async def _async_cancel(call: ServiceCall) -> ServiceResponse:
@@ -242,12 +287,21 @@ async def _async_open_pairing(call: ServiceCall) -> ServiceResponse:
     }
 
 
+def _targets_or_all(call: ServiceCall, coordinator: OffloadCoordinator) -> list[TargetId]:
+    _refuse_without_folder(coordinator)
+    return _targets(call, coordinator) if has_target(call.data) else list(coordinator.devices)
+
+
 def _targets(call: ServiceCall, coordinator: OffloadCoordinator) -> list[TargetId]:
+    _refuse_without_folder(coordinator)
+    return async_targets(call.hass, call.data, coordinator.devices)
+
+
+def _refuse_without_folder(coordinator: OffloadCoordinator) -> None:
     if coordinator.options is None:
         raise validation_error("not_set_up")
     if coordinator.options.config_dir is None:
         raise validation_error("no_config_folder")
-    return async_targets(call.hass, call.data, coordinator.devices)
 
 
 def _address(
@@ -305,30 +359,6 @@ def _refuse_running(coordinator: OffloadCoordinator, targets: Iterable[TargetId]
     running = [target for target in targets if coordinator.queue.is_running(target)]
     if running:
         raise validation_error("jobs_running", devices=_names(coordinator, running))
-
-
-def _raise_if_failed(hass: HomeAssistant, jobs: Iterable[FirmwareJob]) -> None:
-    errors = [
-        (job.request.device_name, outcome_text(hass, job))
-        for job in jobs
-        if job.status in (JobStatus.FAILED, JobStatus.CANCELLED)
-    ]
-    if len(errors) == 1:
-        device, error = errors[0]
-        raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key="job_failed",
-            translation_placeholders={"device": device, "error": error},
-        )
-    if errors:
-        raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key="jobs_failed",
-            translation_placeholders={
-                "count": str(len(errors)),
-                "errors": "; ".join(f"{device}: {error}" for device, error in errors),
-            },
-        )
 
 
 def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> FirmwareJob:

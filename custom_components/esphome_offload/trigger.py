@@ -1,12 +1,21 @@
-"""The triggers for automations: ends of installations, devices waited for, builders."""
+"""The triggers for automations: new versions, ends of installations, devices waited for, builders."""
 
 from collections.abc import Collection
-from typing import Final, override
+from typing import Final, cast, override
 
 from homeassistant.components.binary_sensor import BinarySensorDeviceClass
-from homeassistant.const import CONF_OPTIONS, STATE_OFF, STATE_ON, Platform
-from homeassistant.core import HomeAssistant, State
+from homeassistant.const import (
+    ATTR_LABEL_ID,
+    CONF_OPTIONS,
+    CONF_TARGET,
+    STATE_OFF,
+    STATE_ON,
+    Platform,
+)
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, State, callback
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.automation import DomainSpec
+from homeassistant.helpers.target import TargetSelection
 from homeassistant.helpers.trigger import (
     ENTITY_STATE_TRIGGER_SCHEMA,
     EntityTargetStateTriggerBase,
@@ -14,10 +23,16 @@ from homeassistant.helpers.trigger import (
     NotTriggeredReasonReporter,
     StatelessEntityTriggerBase,
     Trigger,
+    TriggerActionRunner,
     TriggerConfig,
+    TriggerNotTriggeredReporter,
 )
+from homeassistant.helpers.typing import ConfigType
+from packaging.version import Version
 import probatio
 
+from .const import DOMAIN
+from .coordinator import DATA_COORDINATOR
 from .engine.const import Stage
 from .event import InstallationEnd
 from .registry import own_entities
@@ -26,14 +41,28 @@ CONF_OUTCOMES: Final = "outcomes"
 
 
 class _OwnEntities(EntityTriggerBase):
-    """Entities of this integration alone, whatever else the target has."""
+    """Entities of this integration alone: those in the target, or all without one."""
 
-    # All are for diagnosis, and so left out of areas and devices by default.
+    # None is a primary one, and others are left out of areas and devices by default.
     _primary_entities_only = False
     _translation_key: str | None
 
     @override
+    @classmethod
+    async def async_validate_config(cls, hass: HomeAssistant, config: ConfigType) -> ConfigType:
+        return await super().async_validate_config(hass, {CONF_TARGET: {}, **config})
+
+    def __init__(self, hass: HomeAssistant, config: TriggerConfig) -> None:
+        super().__init__(hass, config)
+        self._everywhere = not TargetSelection(self._target).has_any_target
+        if self._everywhere:
+            # Home Assistant tracks nothing without a target. What this one has is not looked at.
+            self._target = {ATTR_LABEL_ID: [DOMAIN]}
+
+    @override
     def entity_filter(self, entities: set[str]) -> set[str]:
+        if self._everywhere:
+            entities = set(er.async_get(self._hass).entities)
         return own_entities(self._hass, super().entity_filter(entities), self._translation_key)
 
 
@@ -93,11 +122,41 @@ class BuilderUnavailableTrigger(BuilderAvailableTrigger):
     _to_states = {STATE_OFF}  # noqa: RUF012
 
 
+class NewVersionTrigger(Trigger):
+    """The options name a newer ESPHome than before: what devices should have has changed."""
+
+    @override
+    @classmethod
+    async def async_validate_config(cls, hass: HomeAssistant, config: ConfigType) -> ConfigType:
+        return cast("ConfigType", probatio.Schema({probatio.Optional(CONF_OPTIONS): {}})(config))
+
+    @override
+    async def async_attach_runner(
+        self,
+        run_action: TriggerActionRunner,
+        did_not_trigger: TriggerNotTriggeredReporter | None = None,
+    ) -> CALLBACK_TYPE:
+        coordinator = self._hass.data[DATA_COORDINATOR]
+        known = coordinator.versions.latest
+
+        @callback
+        def changed() -> None:
+            nonlocal known
+            before, known = known, coordinator.versions.latest
+            if before is not None and known is not None and Version(known) > Version(before):
+                payload = {"from_version": before, "to_version": known}
+                # After the update entities, which are notified of it like this trigger.
+                self._hass.loop.call_soon(run_action, payload, f"ESPHome {known}")
+
+        return coordinator.async_add_listener(changed)
+
+
 TRIGGERS: dict[str, type[Trigger]] = {
     "builder_available": BuilderAvailableTrigger,
     "builder_unavailable": BuilderUnavailableTrigger,
     "install_failed": InstallFailedTrigger,
     "install_finished": InstallFinishedTrigger,
+    "new_version": NewVersionTrigger,
     "waiting_for_device": WaitingForDeviceTrigger,
 }
 

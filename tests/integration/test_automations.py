@@ -1,6 +1,7 @@
 """Automations with our triggers and our condition, in a real automation."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from homeassistant.core import HomeAssistant, ServiceCall
@@ -27,7 +28,7 @@ from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import FailureReason, Operation
 
 from ..engine.jobs.fakes import failing, flash_failing
-from .conftest import Stage
+from .conftest import LAMP as LAMP_YAML, NEWEST, Pass, Stage
 from .peer_entries.entries import add_peer
 from .test_device_entities import ENDED, INSTALLATION, run
 from .test_devices import core_device
@@ -156,6 +157,42 @@ async def test_a_builder_that_comes_or_goes_triggers(
     assert [call.data["entity"] for call in calls] == [sensor]
 
 
+@pytest.mark.parametrize("config", [{}, {"target": {}}], ids=["no target", "empty target"])
+async def test_without_a_target_every_device_triggers_also_one_that_is_new(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    pass_time: Pass,
+    config: dict[str, Any],
+) -> None:
+    calls = await automation(
+        hass, triggers=[{"trigger": "esphome_offload.install_finished", **config}]
+    )
+    (config_dir / "plug.yaml").write_text(LAMP_YAML.replace("lamp", "plug"))
+    await pass_time(31)
+    for target in ("lamp.yaml", "plug.yaml"):
+        await coordinator.async_wait(await coordinator.async_submit(target, Operation.INSTALL))
+        await hass.async_block_till_done()
+    assert [call.data["entity"] for call in calls] == [ENDED, "event.desk_plug_installation_ended"]
+
+
+async def test_a_new_version_triggers_once_the_update_entities_show_it(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    calls = async_mock_service(hass, "test", "automation")
+    update = "{{ state_attr('update.desk_lamp_esphome', 'latest_version') }}"
+    versions = "{{ trigger.from_version }} {{ trigger.to_version }} "
+    action = {"action": "test.automation", "data": {"versions": versions + update}}
+    config = {"triggers": [{"trigger": "esphome_offload.new_version"}], "actions": [action]}
+    assert await async_setup_component(hass, "automation", {"automation": config})
+    await hass.async_block_till_done()
+    for version in ("2026.10.1", "2026.10.1", NEWEST):
+        stage.versions.newest_stable = version
+        await coordinator.versions.async_refresh()
+        await hass.async_block_till_done()
+    assert [call.data["versions"] for call in calls] == [f"{NEWEST} 2026.10.1 2026.10.1"]
+
+
 async def test_entities_of_others_do_not_trigger(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
@@ -219,6 +256,7 @@ async def test_home_assistant_offers_them_with_what_can_be_chosen(
         "esphome_offload.install_failed",
         "esphome_offload.install_finished",
         "esphome_offload.is_installing",
+        "esphome_offload.new_version",
         "esphome_offload.waiting_for_device",
     }
     finished = triggers["esphome_offload.install_finished"]

@@ -38,10 +38,11 @@ MAC = "aa:bb:cc:00:11:22"
 
 
 class LiveLamp:
-    """The runtime data of core's esphome for the lamp."""
+    """The runtime data of core's esphome for the lamp, or for another device."""
 
-    def __init__(self, available: bool) -> None:
+    def __init__(self, available: bool, name: str = "lamp", mac: str = MAC) -> None:
         self.available = available
+        self._name, self._mac = name, mac
         self.loaded_platforms: set[str] = set()
         self._listeners: list[Callable[[], None]] = []
         self.runs("2026.9.1", "2026-09-20 10:00:00 +0000")
@@ -53,7 +54,10 @@ class LiveLamp:
     def runs(self, version: str, build_time: str) -> None:
         """Reconnect, to a lamp that runs this build."""
         self.device_info = SimpleNamespace(
-            name="lamp", mac_address=MAC, esphome_version=version, compilation_time=build_time
+            name=self._name,
+            mac_address=self._mac,
+            esphome_version=version,
+            compilation_time=build_time,
         )
         for listener in tuple(self._listeners):
             listener()

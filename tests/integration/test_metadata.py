@@ -197,6 +197,7 @@ def test_the_described_actions_are_the_registered_ones(
 def test_every_field_has_a_text_and_is_accepted(actions: Texts, texts: Texts) -> None:
     accepted = {
         **{operation.value: fields for operation, fields in services._SUBMIT_FIELDS.items()},
+        "update_outdated": services._UPDATE_FIELDS,
         "cancel": services._CANCEL_FIELDS,
         "get_jobs": services._GET_JOBS_FIELDS,
         "get_log": services._GET_LOG_FIELDS,
@@ -223,6 +224,7 @@ def test_actions_and_fields_have_a_name_and_a_description(texts: Texts) -> None:
 def test_examples_are_accepted_by_their_selectors_and_actions(actions: Texts) -> None:
     schemas = {
         **{operation.value: fields for operation, fields in services._SUBMIT_FIELDS.items()},
+        "update_outdated": services._UPDATE_FIELDS,
         "cancel": services._CANCEL_FIELDS,
         "get_jobs": services._GET_JOBS_FIELDS,
         "get_log": services._GET_LOG_FIELDS,
@@ -231,7 +233,7 @@ def test_examples_are_accepted_by_their_selectors_and_actions(actions: Texts) ->
         for field, description in action["fields"].items():
             if (example := description.get("example")) is None:
                 continue
-            if isinstance(example, str) and example.startswith("["):
+            if isinstance(example, str) and example.startswith(("[", "{")):
                 example = json.loads(example)
             selector_helper.selector(description["selector"])(example)
             probatio.Schema(schemas[name])({field: example})
@@ -274,8 +276,9 @@ async def test_what_the_editor_can_choose_is_accepted(
             for key, field in each.get("fields", {}).items():
                 options[key] = chosen[key] or field["default"]
                 selector_helper.selector(field["selector"])(options[key])
-            target = {"entity_id": ["sensor.lamp"]}
-            config = {"target": target, "options": options}
+            config: Texts = {"options": options}
+            if each.get("target"):
+                config["target"] = {"entity_id": ["sensor.lamp"]}
             assert await offered[name].async_validate_config(hass, config)
 
 

@@ -158,7 +158,14 @@ def test_every_common_text_is_used_and_the_reverse(texts: Texts) -> None:
         *(f"stage_{each}" for each in (*Stage, JobStatus.QUEUED)),
         *(f"logbook_{each}" for each in ("completed", "failed", "cancelled", "superseded")),
     }
-    users = ("config_flow.py", "flows/several.py", "update.py", "system_health.py")
+    users = (
+        "batch/outdated.py",
+        "batch/report.py",
+        "config_flow.py",
+        "flows/several.py",
+        "update.py",
+        "system_health.py",
+    )
     written = set().union(*(literals(ROOT / name) for name in users))
     common = set(texts["common"])
     assert composed <= common

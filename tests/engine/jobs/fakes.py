@@ -227,6 +227,8 @@ class ScriptedFlasher(Flasher):
 
     def __init__(self) -> None:
         self.script: list[FlashAct] = []
+        self.flashed: Callable[[Firmware], None] | None = None
+        """What the device does that was flashed."""
         self.requests: list[FlashRequest] = []
         self.sinks: list[BuildSink] = []
         self.running: Counter[str] = Counter()
@@ -245,6 +247,8 @@ class ScriptedFlasher(Flasher):
             sink.progress(50)
             if self.script:
                 await self.script.pop(0)(request, sink)
+            if self.flashed is not None:
+                self.flashed(request.firmware)
         finally:
             self.running[name] -= 1
 
