@@ -25,7 +25,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the buttons of every target that is there or appears."""
-    async_add_to_targets(entry, async_add_entities, InstallButton, CancelButton, CleanButton)
+    await async_add_to_targets(entry, async_add_entities, InstallButton, CancelButton, CleanButton)
 
 
 class OffloadButton(OffloadEntity, ButtonEntity):

@@ -1,6 +1,6 @@
 """OffloadCoordinator owns devices, jobs and builders, and notifies the entities."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 import logging
 from pathlib import Path
@@ -22,7 +22,6 @@ from .engine.job_log import JobLogs
 from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
 from .engine.jobs.pool import BuilderPool
 from .engine.jobs.queue import JobQueue, JobRefused
-from .engine.listeners import Listeners
 from .engine.target import TargetId
 from .engine.tasks import CoalescedTask, stop_all
 from .errors import validation_error
@@ -36,6 +35,7 @@ from .inventory.device_settings import DeviceSettings
 from .inventory.failed_installs import FailedInstalls
 from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
+from .inventory.target_listeners import TargetListeners
 from .inventory.tracker import DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
 from .job_payload import JobDetails, RequestOptions
@@ -70,12 +70,12 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.options: OffloadOptions | None = None
         self.settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
-        self._listeners = Listeners[Container[TargetId] | None]()
+        self.listeners = TargetListeners(hass)
         self._rollbacks = RollbackWatch(hass)
         self._announcer = JobAnnouncer(hass)
-        self.device_settings = DeviceSettings(hass, self._listeners.notify)
+        self.device_settings = DeviceSettings(hass, self.listeners.notify)
         self.versions = VersionTracker(
-            hass, build_services.versions, self.device_settings, self._listeners.notify
+            hass, build_services.versions, self.device_settings, self.listeners.notify
         )
         self.firmware = DeviceFirmware(
             hass,
@@ -329,12 +329,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
         With ``context``, which returns a target, only after those that concern it.
         """
-
-        def changed(targets: Container[TargetId] | None) -> None:
-            if context is None or targets is None or context() in targets:
-                update_callback()
-
-        return self._listeners.subscribe(changed)
+        return self.listeners.subscribe(update_callback, context)
 
     def _device(self, target: TargetId) -> OffloadDevice:
         if self.options is None or self.options.config_dir is None:
@@ -367,7 +362,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             if job.request.operation.builds:
                 self._pruning.request()
         self._announcer.announce(event, job)
-        self._listeners.notify((job.request.target,))
+        self.listeners.notify((job.request.target,))
 
     async def _async_prune_cache(self) -> None:
         """Keep the cache within its budgets, after a build: none waits for the disk."""
@@ -385,14 +380,15 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             self._records.files_changed(self._entry.entry_id, changes)
 
     @callback
-    def _devices_changed(self, targets: Container[TargetId]) -> None:
+    def _devices_changed(self, targets: Collection[TargetId]) -> None:
         if self._entry is not None:
             self._records.devices_changed(self._entry.entry_id)
             self._rollbacks.check(self.inventory.devices)
             self.firmware.devices_changed(targets)
+            self.listeners.of_list.notify()
         self._firmware_changed(targets)
 
     @callback
-    def _firmware_changed(self, targets: Container[TargetId]) -> None:
+    def _firmware_changed(self, targets: Collection[TargetId]) -> None:
         self._changes.request()
-        self._listeners.notify(targets)
+        self.listeners.notify(targets)

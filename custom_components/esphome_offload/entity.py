@@ -1,6 +1,8 @@
 """The base of all entities of a device."""
 
+import asyncio
 from collections.abc import Callable
+from itertools import batched
 from typing import override
 
 from homeassistant.core import callback
@@ -10,9 +12,13 @@ from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import BaseCoordinatorEntity
 
+from .const import DOMAIN
 from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .inventory.tracker import OffloadDevice
 from .registry import entity_unique_id, own_device_info, target_of
+
+# Home Assistant adds those of one call without a pause.
+_AT_ONCE = 25
 
 
 class OffloadEntity(BaseCoordinatorEntity[OffloadCoordinator]):
@@ -46,7 +52,9 @@ class OffloadEntity(BaseCoordinatorEntity[OffloadCoordinator]):
         if self.registry_entry is not None:
             # The configuration file was renamed, or its device became known.
             self._attr_unique_id = self.registry_entry.unique_id
-            self.target = target_of(self._attr_unique_id)
+            before, self.target = self.target, target_of(self._attr_unique_id)
+            if self.target != before:
+                self.coordinator.listeners.moved(before)
 
     @callback
     def async_entity_id_changed(self, old_entity_id: str) -> None:
@@ -59,8 +67,7 @@ class OffloadEntity(BaseCoordinatorEntity[OffloadCoordinator]):
             super()._handle_coordinator_update()
 
 
-@callback
-def async_add_to_targets(
+async def async_add_to_targets(
     entry: OffloadConfigEntry,
     add: AddConfigEntryEntitiesCallback,
     *make: Callable[[OffloadCoordinator, OffloadDevice], OffloadEntity],
@@ -69,8 +76,7 @@ def async_add_to_targets(
     coordinator = entry.runtime_data
     entities: list[OffloadEntity] = []
 
-    @callback
-    def follow() -> None:
+    def take_new() -> list[OffloadEntity]:
         nonlocal entities
         devices = coordinator.devices
         # A target that was renamed took its entities with it.
@@ -83,11 +89,20 @@ def async_add_to_targets(
             for each in make
         ]
         entities += new
-        if new:
-            add(new)
+        return new
 
-    entry.async_on_unload(coordinator.async_add_listener(follow))
-    follow()
+    async def add_new(new: list[OffloadEntity]) -> None:
+        for some in batched(new, _AT_ONCE, strict=False):
+            add([entity for entity in some if entity.target in coordinator.devices])
+            await asyncio.sleep(0)
+
+    @callback
+    def follow() -> None:
+        if new := take_new():
+            entry.async_create_task(coordinator.hass, add_new(new), f"{DOMAIN} new devices")
+
+    entry.async_on_unload(coordinator.listeners.of_list.subscribe(follow))
+    await add_new(take_new())
 
 
 async def async_require_admin(entity: Entity) -> None:

@@ -44,7 +44,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the event entity of every target that is there or appears."""
-    async_add_to_targets(entry, async_add_entities, InstallationEnded)
+    await async_add_to_targets(entry, async_add_entities, InstallationEnded)
 
 
 class InstallationEnded(OffloadEntity, EventEntity):

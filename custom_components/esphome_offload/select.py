@@ -24,7 +24,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the entity of every target that is there or appears."""
-    async_add_to_targets(entry, async_add_entities, VersionSelect)
+    await async_add_to_targets(entry, async_add_entities, VersionSelect)
 
 
 class VersionSelect(OffloadEntity, SelectEntity):

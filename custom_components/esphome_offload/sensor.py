@@ -37,7 +37,7 @@ async def async_setup_entry(
     if is_peer(entry):
         async_add_peer_sensors(entry.runtime_data, async_add_entities)
         return
-    async_add_to_targets(entry, async_add_entities, InstallationSensor)
+    await async_add_to_targets(entry, async_add_entities, InstallationSensor)
     lender = entry.runtime_data.lender
     if lender.why_cannot_build is None:
         async_add_entities(instance_sensors(lender))

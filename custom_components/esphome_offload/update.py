@@ -43,7 +43,7 @@ async def async_setup_entry(
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add an entity for every target that is there or appears."""
-    async_add_to_targets(entry, async_add_entities, OffloadUpdate)
+    await async_add_to_targets(entry, async_add_entities, OffloadUpdate)
 
 
 class OffloadUpdate(OffloadEntity, UpdateEntity):

@@ -78,7 +78,7 @@ class TestInstallation:
 
         rows = len(written)
         job.advance(50)
-        coordinator._listeners.notify(("lamp.yaml",))
+        coordinator.listeners.notify(("lamp.yaml",))
         await hass.async_block_till_done()
         assert len(written) == rows
 

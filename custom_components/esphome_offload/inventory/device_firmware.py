@@ -1,8 +1,9 @@
 """DeviceFirmware: what each device runs, and whether its configuration changed since."""
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 import logging
 from typing import Annotated, Final
 
@@ -56,7 +57,7 @@ class DeviceFirmware:
         self,
         hass: HomeAssistant,
         devices: Callable[[], Mapping[TargetId, OffloadDevice]],
-        changed: Callable[[Container[TargetId]], None],
+        changed: Callable[[Collection[TargetId]], None],
         found: Callable[[], None],
     ) -> None:
         self._devices = devices
@@ -184,8 +185,12 @@ class DeviceFirmware:
         self._set(target, replace(record, running=running, present=present))
 
     @callback
-    def devices_changed(self, targets: Container[TargetId]) -> None:
+    def devices_changed(self, targets: Collection[TargetId]) -> None:
         """Take over what devices say that are connected, and what new ones have announced."""
+        owners: defaultdict[str, set[TargetId]] = defaultdict(set)
+        for target, record in self._records.items():
+            if record.mac is not None:
+                owners[record.mac].add(target)
         for target, device in self._devices().items():
             if target not in targets or device.core is None:
                 continue
@@ -196,17 +201,14 @@ class DeviceFirmware:
                 if mac is None and is_named(device.core, device.configuration):
                     mac = device.core.mac
             if mac is not None:
-                self._take_from_others(target, mac)
+                # No other configuration claims a device that has the name of this one.
+                for other in owners[mac] - {target}:
+                    self._set(other, replace(self._record(other), mac=None), notify=False)
+                owners[mac] = {target}
                 record = replace(record, mac=mac, announced=None)
             self._set(target, record, notify=False)
         for announced in tuple(self._unmatched.values()):
             self._announced(announced)
-
-    def _take_from_others(self, target: TargetId, mac: str) -> None:
-        """Let no other configuration claim a device that has the name of this one."""
-        for other, record in tuple(self._records.items()):
-            if other != target and record.mac == mac:
-                self._set(other, replace(record, mac=None), notify=False)
 
     @callback
     def rename(self, old: TargetId, new: TargetId) -> None:
@@ -222,7 +224,7 @@ class DeviceFirmware:
             self._save()
 
     @callback
-    def keep_only(self, configurations: Container[str]) -> None:
+    def keep_only(self, configurations: Collection[str]) -> None:
         """Forget configurations that do not exist any more."""
         gone = [
             target for target in self._records if configuration_of(target) not in configurations
@@ -314,7 +316,13 @@ class DeviceFirmware:
         self._store.save_soon(self._content)
 
     def _content(self) -> dict[str, object]:
-        return {target: encode(record) for target, record in self._records.items()}
+        return {target: _encode(record) for target, record in self._records.items()}
+
+
+@lru_cache(maxsize=4096)
+def _encode(record: _Record) -> object:
+    """Return the stored form; most records are the same as when they were stored last."""
+    return encode(record)
 
 
 def _identity(device: OffloadDevice) -> str:

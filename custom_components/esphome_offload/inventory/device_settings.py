@@ -1,6 +1,6 @@
 """DeviceSettings: what a person set for single devices, and when each was updated automatically."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, override
@@ -34,7 +34,9 @@ class DeviceSettings(TargetStore[DeviceSetting]):
     ``changed`` is called with the targets for which a person changed something.
     """
 
-    def __init__(self, hass: HomeAssistant, changed: Callable[[Container[TargetId]], None]) -> None:
+    def __init__(
+        self, hass: HomeAssistant, changed: Callable[[Collection[TargetId]], None]
+    ) -> None:
         super().__init__(hass, "device_settings", DeviceSetting)
         self._changed = changed
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import ip_address
 
 from ..engine.devices.model import Configuration, CoreDevice
@@ -278,14 +279,19 @@ def _is_elsewhere(device: CoreDevice, address: str) -> bool:
 
 
 def _is_ip(address: str) -> bool:
-    try:
-        ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    return True
+    return _compressed(address.partition("%")[0]) is not None
 
 
 def _plain(address: str) -> str:
     """Return an address without its zone, in the one way in which it can be written."""
     host = address.partition("%")[0]
-    return ip_address(host).compressed if _is_ip(host) else host.lower().removesuffix(".")
+    return _compressed(host) or host.lower().removesuffix(".")
+
+
+@lru_cache(maxsize=4096)
+def _compressed(host: str) -> str | None:
+    """Return an IP address in the one way in which it can be written; None for anything else."""
+    try:
+        return ip_address(host).compressed
+    except ValueError:
+        return None

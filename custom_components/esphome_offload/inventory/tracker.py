@@ -1,6 +1,6 @@
 """DeviceInventory: the targets, updated while configurations or core's devices change."""
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -83,7 +83,7 @@ class DeviceInventory(ConfigurationFolder):
         inspector: Inspector,
         *,
         scanned: Callable[[FileChanges], None],
-        changed: Callable[[Container[TargetId]], None],
+        changed: Callable[[Collection[TargetId]], None],
         macs: Callable[[str], Collection[str]],
         announced: Callable[[Configuration], Mapping[str, str]],
     ) -> None:

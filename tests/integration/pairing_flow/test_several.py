@@ -149,7 +149,7 @@ async def test_each_that_cannot_be_added_says_why(
     attic.said_key = cellar.identity.public
     assert "does not know this Home Assistant" in await problem(hass, attic.url)
     attic.refusal = ErrorCode.NOT_LENDING
-    assert "is not lent" in await problem(hass, attic.url)
+    assert "does not accept builds" in await problem(hass, attic.url)
     for refusal, text in (
         (ErrorCode.BUSY, "too many requests"),
         (ErrorCode.INTERNAL, "not as ESPHome Offload does"),
