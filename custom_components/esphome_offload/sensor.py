@@ -45,7 +45,7 @@ async def async_setup_entry(
 
 
 class InstallationSensor(OffloadEntity, SensorEntity):
-    """What a job does to the device, or that the last one failed.
+    """What a job does to the device, or that the last installation failed.
 
     Its states are few, also for the recorder: there is no percentage among them.
     """
@@ -61,11 +61,11 @@ class InstallationSensor(OffloadEntity, SensorEntity):
 
     @property
     def _job(self) -> FirmwareJob | None:
-        """The job that goes on or waits, else the last one if it failed."""
+        """The job that goes on or waits, else the last one that was to flash, if it failed."""
         queue = self.coordinator.queue
         if (job := queue.active(self.target)) is not None:
             return job
-        last = queue.last(self.target)
+        last = queue.last_install(self.target)
         return last if last is not None and last.status is JobStatus.FAILED else None
 
     @property
@@ -79,7 +79,7 @@ class InstallationSensor(OffloadEntity, SensorEntity):
     @override
     def extra_state_attributes(self) -> dict[str, Any]:
         if (job := self._job) is None:
-            return dict.fromkeys(("builder", "job_id", "reason", "version"))
+            return dict.fromkeys(("builder", "job_id", "operation", "reason", "version"))
         reason: str | None = None
         if job.terminal:
             reason = outcome_text(self.hass, job)
@@ -88,6 +88,7 @@ class InstallationSensor(OffloadEntity, SensorEntity):
         return {
             "builder": job.routing.source_label,
             "job_id": job.job_id,
+            "operation": job.request.operation.value,
             "reason": reason,
             "version": job.request.esphome_version,
         }

@@ -231,7 +231,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
         notes = [news, self._outlook_note()]
         if self.coordinator.firmware.is_changed(self.target):
             notes.insert(0, common_text(self.hass, "configuration_changed"))
-        last = queue.last(self.target)
+        last = queue.last_install(self.target)
         if last is not None and last.status is JobStatus.FAILED:
             error = outcome_text(self.hass, last)
             notes.append(self._note("notes_failed", job=self._job_text(last), error=error))

@@ -112,8 +112,18 @@ class TestInstallation:
         state = state_of(hass, INSTALLATION)
         assert state.state == "failed"
         assert state.attributes["reason"]
+        assert state.attributes["operation"] == "install"
+        await run(hass, coordinator, Operation.COMPILE)
+        assert state_of(hass, INSTALLATION).state == "failed", "nothing was installed meanwhile"
 
         await run(hass, coordinator)
+        assert state_of(hass, INSTALLATION).state == "idle"
+
+    async def test_a_compilation_that_fails_is_no_installation_that_failed(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+    ) -> None:
+        stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+        await run(hass, coordinator, Operation.COMPILE)
         assert state_of(hass, INSTALLATION).state == "idle"
 
 

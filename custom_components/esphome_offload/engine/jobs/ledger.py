@@ -49,6 +49,7 @@ class Ledger:
         self._jobs: dict[str, FirmwareJob] = {}
         self._active: dict[TargetId, FirmwareJob] = {}
         self._last: dict[TargetId, FirmwareJob] = {}
+        self._last_install: dict[TargetId, FirmwareJob] = {}
         self._listeners = Listeners[JobEvent, FirmwareJob]()
         self._listeners.subscribe(on_event)
         self._listeners_by_job: dict[str, Listeners[JobEvent, FirmwareJob]] = {}
@@ -68,6 +69,10 @@ class Ledger:
     def last(self, target: TargetId) -> FirmwareJob | None:
         """Return the newest job of a target that has ended."""
         return self._last.get(target)
+
+    def last_install(self, target: TargetId) -> FirmwareJob | None:
+        """Return the newest job of a target that was to flash it and has ended."""
+        return self._last_install.get(target)
 
     def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
         """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""
@@ -107,6 +112,7 @@ class Ledger:
             return
         self._active.clear()
         self._last.clear()
+        self._last_install.clear()
         for job in self._jobs.values():
             self._index(job)
 
@@ -285,9 +291,12 @@ class Ledger:
             for other in self._jobs.values():
                 if not other.terminal and other.request.target == target:
                     self._active[target] = other
-        last = self._last.get(target)
-        if last is None or last.job_id <= job.job_id:
-            self._last[target] = job
+        lasts = [self._last]
+        if job.request.operation.flashes:
+            lasts.append(self._last_install)
+        for last in lasts:
+            if target not in last or last[target].job_id <= job.job_id:
+                last[target] = job
 
     def _notify_progress(self, job: FirmwareJob) -> None:
         def over() -> None:
@@ -305,10 +314,12 @@ class Ledger:
             cancel()
 
     def _drop_old(self) -> None:
-        # The newest of each target is never among them: the index stays as it is.
+        # The newest of each target is never among them, the newest that was to flash it may be.
         dropped = [job.job_id for job in to_drop(self._jobs.values())]
         for job_id in dropped:
-            del self._jobs[job_id]
+            job = self._jobs.pop(job_id)
+            if self._last_install.get(job.request.target) is job:
+                del self._last_install[job.request.target]
         self._logs.forget(dropped)
 
 

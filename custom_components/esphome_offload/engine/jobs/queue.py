@@ -305,6 +305,10 @@ class JobQueue:
         """Return the newest job of a target that has ended."""
         return self._ledger.last(target)
 
+    def last_install(self, target: TargetId) -> FirmwareJob | None:
+        """Return the newest job of a target that was to flash it and has ended."""
+        return self._ledger.last_install(target)
+
     def outlook(self, configuration: str) -> Bind | Wait | Fail:
         """Return which builder would be chosen for a configuration now, or why none."""
         return self._builds.outlook(configuration)
