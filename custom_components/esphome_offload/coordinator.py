@@ -118,7 +118,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             idle=lambda: not build_services.builder.slots.busy,
             in_use=self.queue.uses,
         )
-        self._failed_installs = FailedInstalls(hass, self.inventory)
+        self._failed_installs = FailedInstalls(hass, self.inventory, self.queue, self.builders)
         self._records = TargetRecords(
             hass,
             inventory=self.inventory,

@@ -89,6 +89,7 @@ def _create_install_failed(hass: HomeAssistant, job: FirmwareJob) -> None:
             "target": job.request.target,
             "job_id": job.job_id,
             "fingerprint": fingerprint or job.fingerprint,
+            "failure_reason": job.outcome.failure_reason,
         },
         device=job.request.device_name,
         version=job.request.esphome_version,
@@ -96,16 +97,42 @@ def _create_install_failed(hass: HomeAssistant, job: FirmwareJob) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class FailedInstall:
+    """An installation with a repair.
+
+    ``fingerprint`` is what its configuration was like; None as long as no builder got it.
+    """
+
+    fingerprint: str | None
+    no_builder: bool
+
+
 @callback
-def async_failed_installs(hass: HomeAssistant) -> dict[TargetId, str]:
-    """Return what the configurations were like, of targets with a repair that one failed."""
+def async_failed_installs(hass: HomeAssistant) -> dict[TargetId, FailedInstall]:
+    """Return the installations that have a repair."""
     return {
-        target: fingerprint
+        target: FailedInstall(
+            fingerprint if isinstance(fingerprint := data.get("fingerprint"), str) else None,
+            no_builder=data.get("failure_reason") == FailureReason.NO_BUILDER,
+        )
         for issue, key, target in _of_targets(hass)
-        if key == _INSTALL_FAILED
-        and issue.data is not None
-        and isinstance(fingerprint := issue.data.get("fingerprint"), str)
+        if key == _INSTALL_FAILED and (data := issue.data) is not None
     }
+
+
+@callback
+def async_set_fingerprint(hass: HomeAssistant, target: TargetId, fingerprint: str) -> None:
+    """Keep what a configuration is like with the repair of its installation."""
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, f"{_INSTALL_FAILED}_{target}")
+    if issue is not None:
+        _create_of_target(
+            hass,
+            target,
+            translation_key=_INSTALL_FAILED,
+            data={**(issue.data or {}), "fingerprint": fingerprint},
+            **(issue.translation_placeholders or {}),
+        )
 
 
 @callback

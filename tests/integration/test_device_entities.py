@@ -11,6 +11,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUs
 from custom_components.esphome_offload.button import CancelButton
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.const import (
+    REQUESTED_AUTO,
     FailureReason,
     JobStatus,
     Operation,
@@ -41,9 +42,13 @@ async def press(hass: HomeAssistant, entity_id: str, user_id: str | None = None)
 
 
 async def run(
-    hass: HomeAssistant, coordinator: OffloadCoordinator, operation: Operation = Operation.INSTALL
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    operation: Operation = Operation.INSTALL,
+    source: str = REQUESTED_AUTO,
 ) -> None:
-    await coordinator.async_wait(await coordinator.async_submit("lamp.yaml", operation))
+    job = await coordinator.async_submit("lamp.yaml", operation, source=source)
+    await coordinator.async_wait(job)
     await hass.async_block_till_done()
 
 

@@ -12,13 +12,14 @@ import pytest
 from custom_components.esphome_offload import issues
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
+from custom_components.esphome_offload.engine.build.model import BuilderStatus
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
     Operation,
 )
-from custom_components.esphome_offload.engine.reason import ReasonKey
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..engine.jobs.fakes import failing, flash_failing
 from .conftest import LAMP, Pass, Stage
@@ -138,6 +139,45 @@ class TestFailedInstallation:
         (config_dir / "lamp.yaml").write_text(f"{LAMP}\n# mended\n")
         await pass_time(93)
         await pass_time(124)
+        assert repair(hass) is None
+
+    async def test_one_that_no_builder_took_goes_when_one_would_take_it(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass
+    ) -> None:
+        here = stage.builder.status()
+        stage.builder.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)))
+        for source in ("auto", "local"):
+            await run(hass, coordinator, source=source)
+            last = coordinator.queue.last_install("lamp.yaml")
+            assert last is not None
+            assert last.outcome.failure_reason is FailureReason.NO_BUILDER
+            await pass_time(31)
+            assert repair(hass) is not None
+            stage.builder.become(here)
+            await pass_time(62)
+            assert repair(hass) is None
+            stage.builder.become(
+                BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC))
+            )
+
+    async def test_one_that_no_builder_took_goes_when_the_configuration_changes(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        stage: Stage,
+        pass_time: Pass,
+    ) -> None:
+        stage.builder.become(BuilderStatus(available=False, why_not=Reason(ReasonKey.NOT_GLIBC)))
+        await run(hass, coordinator)
+        await pass_time(31)
+        issue = repair(hass)
+        assert issue is not None
+        assert issue.translation_placeholders is not None
+        assert issue.translation_placeholders["device"] == "lamp"
+        (config_dir / "lamp.yaml").write_text(f"{LAMP}\n# mended\n")
+        await pass_time(62)
+        await pass_time(93)
         assert repair(hass) is None
 
     async def test_it_is_renamed_with_its_configuration(

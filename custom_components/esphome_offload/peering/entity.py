@@ -10,9 +10,10 @@ from ..const import DOMAIN
 from ..engine.protocol.hello import Introduction, Program
 from .entry import Peer
 
+# Names of products, which need no translation; a model cannot have any.
 _MODELS: Final = {
     Program.HOME_ASSISTANT: "Home Assistant",
-    Program.STANDALONE_BUILDER: "Standalone builder",
+    Program.STANDALONE_BUILDER: "ESPHome Offload Builder",
 }
 
 

@@ -60,7 +60,7 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
     ("program", "model"),
     [
         (Program.HOME_ASSISTANT, "Home Assistant"),
-        (Program.STANDALONE_BUILDER, "Standalone builder"),
+        (Program.STANDALONE_BUILDER, "ESPHome Offload Builder"),
     ],
 )
 async def test_its_device_says_what_it_is_and_its_version(
@@ -85,7 +85,7 @@ async def test_a_peer_that_connects_before_its_device_is_there_is_described_all_
     link.become(LinkState.CONNECTED)
     assert not dr.async_entries_for_config_entry(registry, peer.entry_id)
     described = PeerEntity(peer.runtime_data, "connected").device_info
-    assert (described["model"], described["sw_version"]) == ("Standalone builder", "1.2.3")
+    assert (described["model"], described["sw_version"]) == ("ESPHome Offload Builder", "1.2.3")
 
 
 async def test_diagnostics_of_a_peer_name_neither_its_host_nor_keys(
