@@ -142,6 +142,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.builders.register(self.build_services.builder)
         await self.device_settings.async_load()
         await self.versions.async_load()
+        await self.peering.async_start()
         await self.queue.start()
         await self.lender.async_start()
         for job in self.queue.jobs():

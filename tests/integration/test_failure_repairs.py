@@ -1,5 +1,6 @@
 """Repairs about installations that failed, and about builders that are away for long."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload import issues
 from custom_components.esphome_offload.const import DOMAIN
@@ -239,6 +242,67 @@ class TestUnreachableBuilder:
         assert issue.translation_placeholders == {"label": "attic"}
         link.become(LinkState.CONNECTED)
         assert repair(hass, issue_id) is None
+
+    async def test_the_day_goes_on_over_a_restart(
+        self,
+        hass: HomeAssistant,
+        hass_storage: dict[str, Any],
+        entry: MockConfigEntry,
+        stage: Stage,
+        pass_time: Pass,
+    ) -> None:
+        peers = {label: add_peer(hass, label) for label in ("hours", "days", "new", "odd")}
+        now = dt_util.utcnow()
+        hass_storage["esphome_offload.builders"] = {
+            "version": 1,
+            "data": {
+                "away_since": {
+                    peers["hours"].entry_id: (now - timedelta(hours=20)).isoformat(),
+                    peers["days"].entry_id: (now - timedelta(days=3)).isoformat(),
+                    peers["odd"].entry_id: "yesterday",
+                }
+            },
+        }
+        stage.peers.reachable = False
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+
+        def named() -> set[str]:
+            return {
+                label
+                for label, peer in peers.items()
+                if repair(hass, f"builder_unreachable_{peer.entry_id}") is not None
+            }
+
+        assert named() == set(), "each has a minute to connect"
+        await pass_time(61)
+        assert named() == {"days"}
+        await pass_time(4 * 60 * 60 + 61)
+        assert named() == {"days", "hours"}
+        await pass_time(1)
+        stored = hass_storage["esphome_offload.builders"]["data"]["away_since"]
+        assert stored.keys() == {peer.entry_id for peer in peers.values()}
+        link = next(link for link in stage.peers.links if link.label == "days")
+        link.become(LinkState.CONNECTED)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        stored = hass_storage["esphome_offload.builders"]["data"]["away_since"]
+        assert peers["days"].entry_id not in stored
+        assert named() == {"hours"}
+
+    async def test_the_end_of_home_assistant_is_no_absence(
+        self,
+        hass: HomeAssistant,
+        hass_storage: dict[str, Any],
+        coordinator: OffloadCoordinator,
+        stage: Stage,
+    ) -> None:
+        peer = add_peer(hass)
+        assert await hass.config_entries.async_setup(peer.entry_id)
+        stage.peers.links[-1].become(LinkState.CONNECTED)
+        await coordinator.async_stop()
+        assert stage.peers.links[-1].state is LinkState.STOPPED
+        await hass.async_block_till_done(wait_background_tasks=True)
+        assert hass_storage["esphome_offload.builders"]["data"]["away_since"] == {}
 
     async def test_one_that_came_back_meanwhile_or_is_not_loaded_is_not_named(
         self,

@@ -12,6 +12,7 @@ from homeassistant.core import HassJob, HomeAssistant, callback
 from homeassistant.exceptions import ConfigEntryAuthFailed, ConfigEntryError
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.helpers.event import async_call_later
+from homeassistant.util import dt as dt_util
 
 from ..const import DOMAIN
 from ..engine.build.services import BuildServices
@@ -30,6 +31,7 @@ from ..issues import (
     async_set_peer_incompatible,
 )
 from ..reasons import reason_text
+from .absences import Absences
 from .caller import async_get_caller
 from .entity import async_update_device
 from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
@@ -39,6 +41,8 @@ _LOGGER = logging.getLogger(__name__)
 START_GRACE: Final = 20.0
 """Seconds after a start that a job waits for a peer to connect, rather than be built here."""
 _LONG_ABSENCE: Final = timedelta(days=1)
+_TIME_TO_RETURN: Final = timedelta(minutes=1)
+"""What a builder has to connect after a start, however long it was away before."""
 _UNPAIR_TIMEOUT: Final = 10.0
 """Seconds; a person waits for this in a dialog."""
 
@@ -61,6 +65,7 @@ class Peering:
         self._build_services = build_services
         self._wanted = wanted
         self._peers: dict[str, Peer] = {}
+        self._absences = Absences(hass)
         self._grace_ends: float | None = None
 
     @property
@@ -71,6 +76,10 @@ class Peering:
     def get(self, entry_id: str) -> Peer | None:
         """Return the peer of an entry."""
         return self._peers.get(entry_id)
+
+    async def async_start(self) -> None:
+        """Load which builders were away before a restart; call it before any entry is set up."""
+        await self._absences.async_load()
 
     @callback
     def start_grace(self) -> None:
@@ -118,7 +127,6 @@ class Peering:
         peer = Peer(entry, settings, link, builder, self._pool.register(builder))
         self._peers[entry.entry_id] = peer
         link.subscribe(lambda: self._link_changed(peer))
-        self._follow_absence(peer)
         await link.start()
         return peer
 
@@ -241,7 +249,8 @@ class Peering:
         if peer.link.connected:
             self._end_absence(peer)
             return
-        if peer.end_absence is not None:
+        # At the end of Home Assistant all links are stopped, wherever their builders are.
+        if peer.end_absence is not None or peer.link.state is LinkState.STOPPED:
             return
 
         @callback
@@ -252,8 +261,10 @@ class Peering:
                     self._hass, peer.entry.entry_id, peer.settings.label
                 )
 
+        passed = dt_util.utcnow() - self._absences.since(peer.entry.entry_id)
+        left = max(_LONG_ABSENCE - passed, _TIME_TO_RETURN)
         peer.end_absence = async_call_later(
-            self._hass, _LONG_ABSENCE, HassJob(too_long, cancel_on_shutdown=True)
+            self._hass, left, HassJob(too_long, cancel_on_shutdown=True)
         )
 
     @callback
@@ -261,6 +272,7 @@ class Peering:
         if peer.end_absence is not None:
             peer.end_absence()
             peer.end_absence = None
+        self._absences.end(peer.entry.entry_id)
         async_delete_builder_unreachable(self._hass, peer.entry.entry_id)
 
 
