@@ -33,6 +33,7 @@ from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import core_device_link
 from .inventory.device_settings import DeviceSettings
 from .inventory.failed_installs import FailedInstalls
+from .inventory.present_hashes import PresentHashes
 from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
 from .inventory.target_listeners import TargetListeners
@@ -103,6 +104,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             builders=self.builders,
             flasher=build_services.flasher,
             firmware=build_services.firmware,
+            origins=build_services.origins,
+            hashes=PresentHashes(hass, self.firmware, build_services.config_hashes, self.inventory),
             devices=core_device_link(hass, self.inventory),
             configurations=self.inventory,
             settings=lambda: self.settings.of_queue(hass.config.time_zone, self.peering.expected),

@@ -128,6 +128,7 @@ class ReasonKey(StrEnum):
     CHOSEN_WARM = "chosen_warm", "It has built this device before"
     CHOSEN_IDLE = "chosen_idle", "It is idle"
     CHOSEN_FREE_SLOT = "chosen_free_slot", "It has a free build slot"
+    CHOSEN_KEPT = "chosen_kept", "Nothing has changed since: the firmware that it built before is used again, and nothing is compiled"
     CHOSEN_HAS_BUILD = "chosen_has_build", "It has this build already"
 
     # Why another one was not, or none.

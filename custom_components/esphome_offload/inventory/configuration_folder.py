@@ -100,6 +100,10 @@ class ConfigurationFolder(ConfigurationSource):
         return None if self._scanner is None else self._scanner.state(configuration)
 
     @override
+    def all_files(self, configuration: str) -> object | None:
+        return None if self._scanner is None else self._scanner.all_files(configuration)
+
+    @override
     def node_name(self, configuration: str) -> str | None:
         return None if self._scanner is None else self._scanner.node_name(configuration)
 

@@ -20,6 +20,7 @@ from custom_components.esphome_offload.engine.build.model import (
     FlashRequest,
     Node,
 )
+from custom_components.esphome_offload.engine.build.origins import BuildState, KeptBuild
 from custom_components.esphome_offload.engine.clock import Time
 from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import (
@@ -30,11 +31,13 @@ from custom_components.esphome_offload.engine.const import (
 )
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob, JobRequest
 from custom_components.esphome_offload.engine.jobs.ports import (
+    ConfigurationHashes,
     ConfigurationSource,
     DeviceLink,
     FirmwareKeeper,
     Flasher,
     FolderUnavailableError,
+    OriginKeeper,
     Persistence,
     Presence,
     RestartWatch,
@@ -206,10 +209,54 @@ class ScriptedKeeper(FirmwareKeeper):
         return self.kept.get((configuration, sha256))
 
     @override
+    async def renew(self, firmware: Firmware) -> None:
+        key = firmware.configuration, firmware.sha256
+        self.kept[key] = self.kept.pop(key)
+
+    @override
     async def rename(self, old: str, new: str) -> None:
         for (name, sha256), firmware in list(self.kept.items()):
             if name == old:
                 self.kept[new, sha256] = replace(firmware, configuration=new)
+
+
+class ScriptedOrigins(OriginKeeper):
+    """Keeps every state as it is."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[BuildState, KeptBuild]] = []
+
+    @override
+    async def note(
+        self, state: BuildState, firmware: Firmware, builder_id: str, config_hash: int
+    ) -> None:
+        self.noted.append((state, KeptBuild(firmware, builder_id, config_hash)))
+
+    @override
+    async def find(self, state: BuildState) -> list[KeptBuild]:
+        return [kept for noted, kept in reversed(self.noted) if noted == state]
+
+    @override
+    async def forget(self, configuration: str) -> None:
+        self.noted = [each for each in self.noted if each[0].configuration != configuration]
+
+
+class ScriptedHashes(ConfigurationHashes):
+    """The hash that firmware has as well."""
+
+    def __init__(self) -> None:
+        self.present: int | None = BUILD_INFO.config_hash
+        self.background: int | None = None
+        self.asked = 0
+
+    @override
+    def known(self, request: JobRequest, fingerprint: str) -> int | None:
+        return self.background
+
+    @override
+    async def ask(self, request: JobRequest, fingerprint: str) -> int | None:
+        self.asked += 1
+        return self.present
 
 
 type FlashAct = Callable[[FlashRequest, BuildSink], Awaitable[None]]
@@ -372,11 +419,17 @@ class ScriptedConfigurations(ConfigurationSource):
         self.same: set[str] = set()
         self.names: dict[str, str] = {}
         self.available = True
+        self.files: object | None = None
+        """None: not all files are known."""
 
     @property
     @override
     def config_dir(self) -> Path:
         return Path("esphome")
+
+    @override
+    def all_files(self, configuration: str) -> object | None:
+        return self.files
 
     @override
     def node_name(self, configuration: str) -> str | None:

@@ -16,7 +16,9 @@ from .fakes import (
     ScriptedConfigurations,
     ScriptedDevices,
     ScriptedFlasher,
+    ScriptedHashes,
     ScriptedKeeper,
+    ScriptedOrigins,
     VirtualTime,
     request,
     settle,
@@ -45,6 +47,8 @@ class QueueHarness:
         self.flasher = ScriptedFlasher()
         self.devices = ScriptedDevices()
         self.configurations = ScriptedConfigurations()
+        self.origins = ScriptedOrigins()
+        self.hashes = ScriptedHashes()
         self.settings = SETTINGS
         self.events: list[tuple[JobEvent, str]] = []
         self.leftovers_ended = 0
@@ -61,6 +65,8 @@ class QueueHarness:
             devices=self.devices,
             configurations=self.configurations,
             settings=lambda: self.settings,
+            origins=self.origins,
+            hashes=self.hashes,
             on_event=lambda event, job: self.events.append((event, job.job_id)),
             end_leftovers=self._end_leftovers,
             time=self.time,

@@ -49,7 +49,8 @@ _LOGGER = logging.getLogger(__name__)
 _TIMEOUT = 900.0
 """Under a second here, several on a small board; packages may come over a slow connection."""
 _TAIL = 500
-_DATA = "data"
+DATA: Final = "data"
+"""ESPHome's data directory, in the folder of a bundle."""
 MANIFEST: Final = "manifest.json"
 """The first file of a bundle, beside the configuration."""
 _MANIFEST_LIMIT = 1024 * 1024
@@ -185,7 +186,7 @@ class Bundles:
         """Run ``esphome bundle``; return when that began (in nanoseconds), and the bundle."""
         folder = self._layout.bundle(request.configuration)
         # ESPHome's own data: what packages and external components it fetched.
-        data_dir = folder / _DATA
+        data_dir = folder / DATA
         fresh = folder / "fresh.tar.gz"
         started = await asyncio.to_thread(_prepare, folder, fresh, request.configuration)
         outside = self._around is None or not request.config_dir.is_relative_to(self._around)
@@ -226,7 +227,7 @@ class Bundles:
         folder = self._layout.bundle(configuration)
         if not (folder / f"{sha256}.tar.gz").is_file():
             return {}
-        return read_validated(folder / _DATA, configuration)
+        return read_validated(folder / DATA, configuration)
 
     def _left_out(self, said: Iterable[str], config_dir: Path) -> BuildError | None:
         """Return an error that names the files that are not in the bundle."""
@@ -309,8 +310,8 @@ class Bundles:
 
 
 def _prepare(folder: Path, fresh: Path, configuration: str) -> int:
-    (folder / _DATA).mkdir(parents=True, exist_ok=True)
-    forget_validated(folder / _DATA, configuration)
+    (folder / DATA).mkdir(parents=True, exist_ok=True)
+    forget_validated(folder / DATA, configuration)
     fresh.unlink(missing_ok=True)
     fresh.touch()
     return fresh.stat().st_ctime_ns

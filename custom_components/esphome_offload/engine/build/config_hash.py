@@ -55,11 +55,18 @@ class ConfigHashes:
         return esphome_version in self._toolchains.installed()
 
     async def calculate(
-        self, configuration: str, config_dir: Path, esphome_version: str, time_zone: str
+        self,
+        configuration: str,
+        config_dir: Path,
+        esphome_version: str,
+        time_zone: str,
+        *,
+        for_job: bool = False,
     ) -> int | None:
         """Return the hash by this version; None when it cannot be told now.
 
-        That is for an invalid configuration, and for versions that have no hash.
+        That is for an invalid configuration, and for versions that have no hash. ``for_job``: like
+        the rest of a job that somebody waits for, so not contained, and in a warm Python.
         """
         try:
             toolchain = await self._toolchains.ensure(esphome_version, lambda _lines: None)
@@ -68,9 +75,13 @@ class ConfigHashes:
                 data_dir=self._layout.config_hash,
                 time_zone=time_zone,
                 arguments=("config-hash", str(config_dir / configuration)),
-                nice=_NICE,
             )
-            command = await asyncio.to_thread(self._contained, toolchain, call)
+            if not for_job:
+                call = replace(call, nice=_NICE)
+            command = await asyncio.to_thread(self._command, toolchain, call)
+            if not for_job:
+                # It runs code of the configuration without being asked to.
+                command = await asyncio.to_thread(self._contain, command, toolchain, call)
             result, output = await run_within(
                 lambda command: self._processes.capture(command, timeout=_TIMEOUT), command
             )
@@ -83,12 +94,13 @@ class ConfigHashes:
             return None
         return int(found[-1], 16)
 
-    def _contained(self, toolchain: Toolchain, call: EsphomeCall) -> Command:
-        """Return the command, which runs code of the configuration without being asked to."""
-        command = esphome_command(self._layout, self._entry, toolchain, call)
-        write = (call.data_dir, self._layout.tmp)
-        for folder in write:
+    def _command(self, toolchain: Toolchain, call: EsphomeCall) -> Command:
+        for folder in (call.data_dir, self._layout.tmp):
             folder.mkdir(parents=True, exist_ok=True)
+        return esphome_command(self._layout, self._entry, toolchain, call)
+
+    def _contain(self, command: Command, toolchain: Toolchain, call: EsphomeCall) -> Command:
+        write = (call.data_dir, self._layout.tmp)
         needed = (*toolchain.folders, call.config_dir, self._layout.home, self._layout.tools)
         return replace(command, rules=reach(self._home, needed=needed, write=write))
 

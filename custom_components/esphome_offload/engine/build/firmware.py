@@ -1,7 +1,7 @@
 """FirmwareStore: what was built, kept until it is flashed or built again."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 import hashlib
 import logging
@@ -79,6 +79,10 @@ class FirmwareStore:
         """Return what was built last for a configuration."""
         return await asyncio.to_thread(self._latest, configuration)
 
+    async def all(self, configuration: str) -> list[Firmware]:
+        """Return what is kept of a configuration, newest first; it may have been altered."""
+        return await asyncio.to_thread(lambda: list(self._all(configuration)))
+
     async def load(self, configuration: str, sha256: str) -> Firmware | None:
         """Return one firmware, None when it is gone; BuildError (integrity) when it was altered."""
         if not _SHA256.fullmatch(sha256):
@@ -89,6 +93,10 @@ class FirmwareStore:
         if firmware is not None:
             await verify(firmware)
         return firmware
+
+    async def renew(self, firmware: Firmware) -> None:
+        """Make one firmware the latest of its configuration: it would be built again like this."""
+        await asyncio.to_thread(os.utime, firmware.ota.parent / _MANIFEST)
 
     async def forget(self, firmware: Firmware) -> None:
         """Remove one firmware."""
@@ -162,8 +170,12 @@ class FirmwareStore:
                 self._keep(new, kept.device_name, result, in_use)
 
     def _latest(self, configuration: str) -> Firmware | None:
-        kept = (_read(folder, configuration) for folder in self._by_age(configuration))
-        return next((firmware for firmware in kept if firmware is not None), None)
+        return next(self._all(configuration), None)
+
+    def _all(self, configuration: str) -> Iterator[Firmware]:
+        for folder in self._by_age(configuration):
+            if (firmware := _read(folder, configuration)) is not None:
+                yield firmware
 
     def _by_age(self, configuration: str) -> list[Path]:
         """Return the folders of a configuration's firmware, newest first."""

@@ -21,6 +21,7 @@ from .firmware import FirmwareStore
 from .flasher import FirmwareFlasher
 from .local import LocalBuilder
 from .model import Builder
+from .origins import Origins
 from .process.containment import GuestContainment
 from .process.machine_containment import Degree, containment_here
 from .process.processes import Processes
@@ -66,6 +67,7 @@ class BuildServices:
         self.toolchains = Toolchains(layout, self.processes, uv)
         self.versions = Versions(self.processes, uv, self.toolchains.installed)
         self.firmware = FirmwareStore(layout)
+        self.origins = Origins(layout, self.firmware)
         self.compiler_caches = CompilerCaches()
         self.builder = LocalBuilder(
             layout,

@@ -23,6 +23,8 @@ _LOGGER = logging.getLogger(__name__)
 LOOK_TIMEOUT: Final = 20.0
 """Seconds for one look at the folder: thousands of files on a slow share take a few."""
 _PLAIN_LIMIT: Final = 256 * 1024
+_ALL_READS: Final = 2000
+"""Paths of an answer; beyond, the inspection does not list all files of a folder."""
 _ASK_AGAIN: Final = 600.0
 """Seconds until ESPHome is asked again when it did not answer: it may need a repair, or memory."""
 
@@ -196,6 +198,17 @@ class Scanner:
         """Return what is equal as long as the scans find no file of a configuration changed."""
         known = self._known.get(configuration)
         return None if known is None else known.signatures
+
+    def all_files(self, configuration: str) -> object | None:
+        """Return the ``state``; None when not all is known of what the configuration is made of."""
+        known = self._known.get(configuration)
+        if known is None or known.esphome_version is None:
+            return None
+        answer = known.answer
+        doubtful = answer.problem or answer.faults or answer.remote_packages_missing
+        if doubtful or not answer.complete or len(answer.reads) > _ALL_READS:
+            return None
+        return known.signatures
 
     async def _digest(self, paths: Iterable[str]) -> str:
         all_paths = list(paths)

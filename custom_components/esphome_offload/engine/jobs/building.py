@@ -1,11 +1,13 @@
 """The first half of a job: from a request to firmware."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 import logging
+from types import MappingProxyType
 
 from ..build.model import (
     BuildDetached,
+    Builder,
     BuildError,
     BuildRequest,
     Firmware,
@@ -28,6 +30,7 @@ from .ports import (
     QueueSettings,
 )
 from .remedies import Action, FailureHistory, Step
+from .unchanged import UnchangedBuilds
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class Building:
         settings: Callable[[], QueueSettings],
         times: BuildTimes,
         time: Time,
+        unchanged: UnchangedBuilds,
     ) -> None:
         self._lane = lane
         self._ledger = ledger
@@ -62,6 +66,7 @@ class Building:
         self._settings = settings
         self._times = times
         self._time = time
+        self._unchanged = unchanged
 
     async def build(self, job: FirmwareJob, failures: FailureHistory) -> Firmware:
         """Build at one builder after the other; raises BuildError when none is left.
@@ -75,6 +80,9 @@ class Building:
             try:
                 async with self._lane.slot(job, failed, resumed) as binding:
                     builder_id = binding.builder.builder_id
+                    # Meanwhile it may have been built for another device of the configuration.
+                    if job.waiting_for is not None and (kept := await self.unchanged(job)):
+                        return kept
                     try:
                         return await self._attempt(job, binding, resumed)
                     except BuildDetached:
@@ -120,6 +128,26 @@ class Building:
             raise gone
         _LOGGER.warning("Job %s is built again: %s", job.job_id, gone)
         return None
+
+    async def unchanged(self, job: FirmwareJob) -> Firmware | None:
+        """Take kept firmware that a build would only make again; None: it has to be built.
+
+        The job's source is then who has built that.
+        """
+        if job.current_attempt is not None:
+            return None
+        found = await self._unchanged.find(job)
+        if found is None:
+            return None
+        reason = Reason(ReasonKey.CHOSEN_KEPT)
+        self._ledger.reuse(job, _routing(job, found.builder, reason))
+        firmware = found.firmware
+        self._ledger.built(job, firmware.sha256, firmware.build_info, found.fingerprint)
+        return firmware
+
+    async def doubt(self, job: FirmwareJob) -> None:
+        """Have the configuration of a job built the next time, also if nothing changes."""
+        await self._unchanged.forget(job.request.configuration)
 
     async def latest(self, job: FirmwareJob) -> Firmware:
         """Return what was built last for the configuration of a job."""
@@ -173,6 +201,7 @@ class Building:
         If the request says so, also the tools that were downloaded there.
         """
         first: BuildError | None = None
+        await self.doubt(job)
         for builder in self._builders.builders:
             try:
                 await builder.clean(job.request.configuration, tools=job.request.clean)
@@ -213,6 +242,7 @@ class Building:
             # Before the build: what changes while it runs counts as changed.
             fingerprint = attempt.fingerprint or await self.fingerprint(job)
             self._ledger.set_fingerprint(job, fingerprint)
+            before = None if resumed is not None else await self._unchanged.before(job)
             stopped = Reason(ReasonKey.BUILDER_STOPPED, {"label": builder.label})
             with attempt_boundary(sink, stopped):
                 firmware = await builder.build(
@@ -232,6 +262,7 @@ class Building:
         except BuildError as err:
             self._ledger.end_attempt(job, err.failure_reason, err.reason)
             raise
+        await self._unchanged.note(job, before, firmware, builder)
         self._ledger.built(job, firmware.sha256, firmware.build_info, fingerprint)
         self._times.learn_build(job)
         return firmware
@@ -246,14 +277,7 @@ class Building:
             started_at=self._time.now(),
             warm=binding.warm,
         )
-        routing = Routing(
-            source=builder.source,
-            source_pin_sha256=builder.pin_sha256,
-            source_label=builder.label,
-            source_esphome_version=job.request.esphome_version,
-            reason=binding.choice.reason,
-            why_not=binding.choice.why_not,
-        )
+        routing = _routing(job, builder, binding.choice.reason, binding.choice.why_not)
         self._ledger.start_attempt(job, attempt, routing)
         return attempt
 
@@ -265,3 +289,19 @@ class Building:
             page = await self._logs.read(job.job_id, page.next_line, _ALL_LINES)
             lines.extend(page.lines)
         return ReplayFilter(lines, attempt.label)
+
+
+def _routing(
+    job: FirmwareJob,
+    builder: Builder,
+    reason: Reason,
+    why_not: Mapping[str, Reason] = MappingProxyType({}),
+) -> Routing:
+    return Routing(
+        source=builder.source,
+        source_pin_sha256=builder.pin_sha256,
+        source_label=builder.label,
+        source_esphome_version=job.request.esphome_version,
+        reason=reason,
+        why_not=why_not,
+    )

@@ -161,6 +161,13 @@ class Ledger:
         self._logs.append(job.job_id, _routing_lines(routing))
         self._publish(job, event)
 
+    def reuse(self, job: FirmwareJob, routing: Routing) -> None:
+        """Leave the queue with kept firmware, without an attempt."""
+        event = self._leave_queue(job)
+        job.reuse(routing)
+        self._logs.append(job.job_id, (f"{OWN}{routing.source_label}: {routing.reason}",))
+        self._publish(job, event)
+
     def resume_attempt(self, job: FirmwareJob) -> None:
         """Continue the current attempt at its builder."""
         self._publish(job, self._leave_queue(job))

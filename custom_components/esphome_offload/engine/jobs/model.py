@@ -257,6 +257,11 @@ class FirmwareJob:
         self.attempts = (*self.attempts, attempt)
         self.routing = routing
 
+    def reuse(self, routing: Routing) -> None:
+        """Take kept firmware; ``routing`` says who built it."""
+        self._require(JobStatus.RUNNING)
+        self.routing = routing
+
     def set_fingerprint(self, fingerprint: str) -> None:
         """Set the state of the configuration that the current attempt starts with."""
         attempt = self.current_attempt

@@ -13,6 +13,7 @@ from ..build.model import (
     FlashRequest,
     Node,
 )
+from ..build.origins import BuildState, KeptBuild
 from ..device_access import DeviceAccess
 from .model import FirmwareJob, JobRequest
 
@@ -131,6 +132,34 @@ class FirmwareKeeper(Protocol):
     async def rename(self, old: str, new: str) -> None:
         """Copy what is kept of a configuration to the new name of its file."""
 
+    async def renew(self, firmware: Firmware) -> None:
+        """Make one firmware the latest of its configuration."""
+
+
+class OriginKeeper(Protocol):
+    """The origins of kept firmware."""
+
+    async def note(
+        self, state: BuildState, firmware: Firmware, builder_id: str, config_hash: int
+    ) -> None:
+        """Keep from what a firmware was built just now; nothing if that is not fully known."""
+
+    async def find(self, state: BuildState) -> list[KeptBuild]:
+        """Return the firmware that would only be made again, the newest first."""
+
+    async def forget(self, configuration: str) -> None:
+        """Have a configuration built again, whatever is kept."""
+
+
+class ConfigurationHashes(Protocol):
+    """ESPHome's hashes of configurations, on this machine."""
+
+    def known(self, request: JobRequest, fingerprint: str) -> int | None:
+        """Return the hash of this state by the version of a request if it was asked for before."""
+
+    async def ask(self, request: JobRequest, fingerprint: str) -> int | None:
+        """Return it also if it was not; None when it cannot be told."""
+
 
 class FolderUnavailableError(Exception):
     """The configuration folder cannot be used at the moment: nothing in it counts as gone."""
@@ -154,6 +183,13 @@ class ConfigurationSource(Protocol):
 
         Raises FolderUnavailableError.
         """
+
+    def all_files(self, configuration: str) -> object | None:
+        """Return what is equal as long as no file changes, as it was at the last fingerprint.
+
+        None when the fingerprint may not cover all that a build reads.
+        """
+        return None
 
     def node_name(self, configuration: str) -> str | None:
         """Return the node name of a configuration, as it was at its last fingerprint."""

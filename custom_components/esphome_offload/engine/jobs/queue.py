@@ -22,15 +22,18 @@ from .model import FirmwareJob, JobEvent, JobRequest
 from .order import QueueOrder
 from .pool import BuilderPool
 from .ports import (
+    ConfigurationHashes,
     ConfigurationSource,
     DeviceLink,
     FirmwareKeeper,
     Flasher,
+    OriginKeeper,
     Persistence,
     QueueSettings,
 )
 from .router import Bind, Fail, Wait
 from .runner import JobRunner
+from .unchanged import UnchangedBuilds
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ class JobQueue:
         configurations: ConfigurationSource,
         settings: Callable[[], QueueSettings],
         on_event: JobListener,
+        origins: OriginKeeper,
+        hashes: ConfigurationHashes,
         end_leftovers: Callable[[], Awaitable[object]] | None = None,
         time: Time | None = None,
     ) -> None:
@@ -124,6 +129,14 @@ class JobQueue:
                 settings=settings,
                 times=self._times,
                 time=time,
+                unchanged=UnchangedBuilds(
+                    origins=origins,
+                    hashes=hashes,
+                    firmware=firmware,
+                    configurations=configurations,
+                    builders=builders,
+                    settings=settings,
+                ),
             ),
             flashing=self._flashing,
         )

@@ -1,7 +1,7 @@
 """JobRunner: runs one job from the queue to its end."""
 
 from ..build.model import BuildError, Firmware
-from ..const import Operation
+from ..const import FailureReason, Operation
 from .attempt_sink import stop_if_cancelled
 from .building import Building
 from .flashing import Flashed, Flashing
@@ -12,6 +12,15 @@ from .remedies import FailureHistory
 
 _MOST_BUILDS = 5
 """For a configuration that changes during each build; then it is flashed, and shows as changed."""
+_DOUBTS = frozenset(
+    {
+        FailureReason.INTEGRITY,
+        FailureReason.NOT_VERIFIED,
+        FailureReason.ROLLED_BACK,
+        FailureReason.WRONG_DEVICE,
+    }
+)
+"""Whoever installs again after one of these hopes for other firmware."""
 
 
 class JobRunner:
@@ -38,6 +47,8 @@ class JobRunner:
             verified = await self._operate(job)
         except BuildError as err:
             stop_if_cancelled()
+            if err.failure_reason in _DOUBTS:
+                await self._building.doubt(job)
             self._ledger.fail(job, err.failure_reason, err.reason, err.exit_code)
         else:
             self._ledger.complete(job, verified=verified)
@@ -50,7 +61,8 @@ class JobRunner:
                 await self._building.clean(job)
                 return None
             case Operation.COMPILE:
-                await self._building.build(job, FailureHistory())
+                if await self._unchanged(job) is None:
+                    await self._building.build(job, FailureHistory())
                 return None
             case Operation.UPLOAD:
                 await self._start(job)
@@ -88,6 +100,8 @@ class JobRunner:
         firmware = await self._kept(job, failures)
         if firmware is not None and await outdated():
             firmware = None
+        elif firmware is None:
+            firmware = await self._unchanged(job)
         while True:
             if firmware is None:
                 builds += 1
@@ -96,6 +110,10 @@ class JobRunner:
             if flashed not in (Flashed.OUTDATED, Flashed.GONE):
                 return flashed is Flashed.VERIFIED
             firmware = None
+
+    async def _unchanged(self, job: FirmwareJob) -> Firmware | None:
+        await self._gate.passed()
+        return await self._building.unchanged(job)
 
     async def _kept(self, job: FirmwareJob, failures: FailureHistory) -> Firmware | None:
         if job.firmware_sha256 is None:

@@ -67,7 +67,13 @@ class Loading:
     def note_source(self, path: Path) -> None:
         """Note a file or a folder, with all that is in it, that the build reads."""
         if path.is_dir():
-            for folder, names, files in os.walk(path):
+            walked: set[str] = set()
+            for folder, names, files in os.walk(path, followlinks=True):
+                real = os.path.realpath(folder)
+                if real in walked:
+                    names.clear()
+                    continue
+                walked.add(real)
                 names[:] = sorted(name for name in names if not name.startswith((".", "__")))
                 self._note(Path(folder))
                 for name in files:
