@@ -91,7 +91,7 @@ async def offloader(opened_offloader: Offloader) -> Offloader:
     if not offloader.instance.running:
         await offloader.boot()
     await cancel_all(offloader.client)
-    offloader.device.configure()
+    offloader.device.renew()
     if not offloader.device.running:
         await offloader.device.switch_on()
     await offloader.device_connected()

@@ -41,7 +41,14 @@ from custom_components.esphome_offload.inventory.api_hello import DeviceIdentity
 from custom_components.esphome_offload.lending.guest_devices import is_instance
 
 from ..engine.devices.folder import ScriptedInspector
-from ..engine.jobs.fakes import BUILD_INFO, Block, ScriptedBuilder, ScriptedFlasher, ScriptedKeeper
+from ..engine.jobs.fakes import (
+    BUILD_INFO,
+    Block,
+    ScriptedBuilder,
+    ScriptedFlasher,
+    ScriptedKeeper,
+    ScriptedOrigins,
+)
 from .guest_build_services import GuestBuildServicesMaker
 from .guest_client import OffloaderClient
 from .scripted_peers import ScriptedPeers
@@ -112,7 +119,13 @@ class ScriptedConfigHashes:
         return esphome_version == NEWEST
 
     async def calculate(
-        self, configuration: str, config_dir: Path, esphome_version: str, time_zone: str
+        self,
+        configuration: str,
+        config_dir: Path,
+        esphome_version: str,
+        time_zone: str,
+        *,
+        for_job: bool = False,
     ) -> int | None:
         self.asked.append((configuration, esphome_version))
         answer = self.hashes.get(configuration, BUILD_INFO.config_hash)
@@ -138,6 +151,7 @@ class Stage:
         default_factory=lambda: ContainmentHere(Degree.CONTAINED, 7, "6.16", "x86_64")
     )
     guests: GuestBuildServicesMaker = field(default_factory=GuestBuildServicesMaker)
+    origins: ScriptedOrigins = field(default_factory=ScriptedOrigins)
     toolchains: ScriptedToolchains = field(default_factory=ScriptedToolchains)
     config_hashes: ScriptedConfigHashes = field(default_factory=ScriptedConfigHashes)
     compiler_caches: CompilerCaches = field(default_factory=CompilerCaches)

@@ -56,6 +56,7 @@ class Device:
 
     suffix = components = ""
     """More lines for the configuration: beneath its name, and at its end."""
+    _comment = ""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class Device:
             api_port=self.api_port,
             ota_port=self.ota_port,
         )
-        text += self.components
+        text += self.components + self._comment
         if good_after is not None:
             text += f"safe_mode:\n  boot_is_good_after: {good_after}s\n"
         if self._is_scripted:
@@ -131,6 +132,11 @@ class Device:
             self.yaml.write_text(text)
         secrets = _SECRETS.format(ota_password=ota_password, greeting=greeting)
         self.yaml.with_name("secrets.yaml").write_text(secrets)
+
+    def renew(self) -> None:
+        """Write another configuration of the same meaning, so that it is built and not only kept."""
+        self._comment = f"# {uuid.uuid4().hex}\n"
+        self.configure()
 
     def play(self, part: Part) -> str:
         """Have its next build or its firmware play a part, until ``configure``.

@@ -102,6 +102,7 @@ def link_toolchain(version: str, cache: Path) -> None:
 
 def _digest(version: str, yaml: Path) -> str:
     secrets = yaml.with_name("secrets.yaml")
-    content = version.encode() + yaml.read_bytes()
+    lines = yaml.read_bytes().splitlines(keepends=True)
+    content = version.encode() + b"".join(line for line in lines if not line.startswith(b"#"))
     content += secrets.read_bytes() if secrets.exists() else b""
     return hashlib.sha256(content).hexdigest()[:20]

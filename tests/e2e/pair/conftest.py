@@ -62,7 +62,7 @@ async def pair(opened: tuple[Pair[AnyBuilder], Relay]) -> Pair[AnyBuilder]:
     await cancel_all(pair.offloader.client)
     if isinstance(pair.builder, Builder):
         await pair.builder.accept_builds()
-    pair.offloader.device.configure()
+    pair.offloader.device.renew()
     await pair.offloader.device_connected()
     await pair.connected()
     return pair

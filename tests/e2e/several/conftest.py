@@ -34,7 +34,7 @@ async def instances(opened: FourInstances) -> FourInstances:
         await cancel_all(offloader.client)
         await set_no_builder(offloader, "local")
         for device in offloader.devices:
-            device.configure()
+            device.renew()
     await opened.connected()
     for builder in opened.builders:
         await known(opened, builder, None)

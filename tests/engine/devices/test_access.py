@@ -93,7 +93,8 @@ CASES: dict[str, tuple[str, DeviceAccess]] = {
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
-    cases = Cases(tmp_path_factory.mktemp("access"))
+    folder = tmp_path_factory.mktemp("access")
+    cases = Cases(folder)
     for name, (text, _) in CASES.items():
         cases.add(name, {"a.yaml": text})
     cases.add("version", {"a.yaml": ESP32.replace("hall", "hall, min_version: 2026.9.0")})
@@ -106,8 +107,12 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Cases:
         "parts/foo/__init__.py": "",
         "parts/foo/__pycache__/x.pyc": "",
         "fonts/x.ttf": "",
+        "elsewhere/c.h": "",
     }
     cases.add("sources", sources)
+    lib = folder / "sources" / "lib"
+    (lib / "linked").symlink_to("../elsewhere")
+    (lib / "round").symlink_to(".")
     return cases
 
 
@@ -127,6 +132,8 @@ def test_the_local_files_that_a_build_reads_are_known(cases: Cases) -> None:
         "a.h",
         "lib",
         "lib/b.h",
+        "lib/linked",
+        "lib/linked/c.h",
         "parts",
         "parts/foo",
         "parts/foo/__init__.py",

@@ -34,8 +34,6 @@ _MOST_FILES: Final = 2000
 _LONGEST_NAME: Final = 1024
 _OWN_FOLDERS: Final = frozenset({"build", "storage", "idedata", "pio_components", ".espressif"})
 """Of a data directory of ESPHome; every other one is of what it has fetched from the network."""
-_REFRESHED: Final = "refresh"
-"""ESPHome's key for how old something from the network may get."""
 _DOUBTFUL: Final = ("platformio_options", "build_flags", "environment_variables")
 """Options of ``esphome:`` that can have any file used."""
 _HARMLESS: Final = ("board_", "upload_", "monitor_")
@@ -224,9 +222,7 @@ def _is_doubtful(config: dict[str, object]) -> bool:
             option == _DOUBTFUL[0] and all(str(name).startswith(_HARMLESS) for name in given)
         ):
             return True
-    if "://" in json.dumps(block.get("libraries")):
-        return True
-    return any(_REFRESHED in each for each in _sections(config))
+    return "://" in json.dumps(block.get("libraries"))
 
 
 def _sections(value: object) -> Iterator[dict[str, object]]:
