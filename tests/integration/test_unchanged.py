@@ -27,7 +27,8 @@ async def run(
     coordinator: OffloadCoordinator,
     operation: Operation = Operation.INSTALL,
 ) -> None:
-    await coordinator.async_submit("lamp.yaml", operation)
+    job = await coordinator.async_submit("lamp.yaml", operation)
+    await coordinator.queue.wait(job.job_id)
     await hass.async_block_till_done(wait_background_tasks=True)
 
 
