@@ -61,6 +61,44 @@ async def test_install_is_built_by_the_builder_and_flashed_by_the_offloader(
     assert built_here() == before
 
 
+@both_builders
+async def test_unchanged_configuration_is_flashed_without_its_builder(
+    pair: Pair[AnyBuilder], relay: Relay, entity: str
+) -> None:
+    def built() -> dict[Path, int]:
+        """Return what changes with every build and every bundle, here and there."""
+        paths = [*pair.builder.cache.glob("guests/*/*/*")]
+        paths += pair.offloader.instance.offload_cache.glob("bundles/*/*")
+        return {path: path.stat().st_mtime_ns for path in paths}
+
+    first = await install(pair, entity, version=NEW_VERSION)
+    before, sent = built(), relay.sent
+    assert before
+
+    again = await install(pair, entity, version=NEW_VERSION)
+
+    assert again["attempts"] == []
+    assert again["firmware_sha256"] == first["firmware_sha256"]
+    for key in ("source", "source_label", "source_pin_sha256"):
+        assert again[key] == first[key]
+    assert "Nothing has changed" in again["routing_reason"]
+    assert any(
+        "nothing is compiled" in line
+        for line in await output(pair.offloader.client, again["job_id"])
+    )
+    assert not {"compiling", "fetching"} & again["stages"].keys()
+    assert built() == before
+    # Less than the smallest bundle: the two have greeted each other, at most.
+    assert relay.sent - sent < 1000
+
+    # What only ESPHome can know counts, such as another value of a secret.
+    pair.offloader.device.configure(greeting="another one")
+    assert len((await install(pair, entity))["attempts"]) == 1
+    await pair.offloader.device_says("another one")
+    # And so does a wish to have it built from nothing.
+    assert len((await install(pair, entity, clean=True))["attempts"]) == 1
+
+
 async def test_events_and_log_do_not_depend_on_the_builder(
     pair: Pair[AnyBuilder], entity: str
 ) -> None:
