@@ -21,7 +21,8 @@ from .engine.devices.inspector import EsphomeInspector
 from .engine.job_log import JobLogs
 from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
 from .engine.jobs.pool import BuilderPool
-from .engine.jobs.queue import JobQueue, JobRefused
+from .engine.jobs.queue import JobQueue
+from .engine.jobs.refusal import JobRefused
 from .engine.target import TargetId
 from .engine.tasks import CoalescedTask, stop_all
 from .errors import validation_error

@@ -10,7 +10,8 @@ from .const import DOMAIN
 from .engine.build.services import BuildServices
 from .engine.job_log import JobLogs
 from .engine.jobs.model import FirmwareJob
-from .engine.jobs.queue import JobQueue, JobRefused
+from .engine.jobs.queue import JobQueue
+from .engine.jobs.refusal import JobRefused
 from .engine.target import TargetId, target_id
 from .inventory.configuration_folder import FileChanges
 from .inventory.device_firmware import DeviceFirmware

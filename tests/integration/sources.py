@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.jobs.queue import RefusalReason
+from custom_components.esphome_offload.engine.jobs.refusal import RefusalReason
 from custom_components.esphome_offload.engine.reason import ReasonKey
 
 REPOSITORY = Path(__file__).parents[2]

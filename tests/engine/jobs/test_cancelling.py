@@ -14,7 +14,7 @@ from custom_components.esphome_offload.engine.const import (
 from custom_components.esphome_offload.engine.jobs import queue as queue_module
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence
-from custom_components.esphome_offload.engine.jobs.queue import JobRefused, RefusalReason
+from custom_components.esphome_offload.engine.jobs.refusal import JobRefused, RefusalReason
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .fakes import Block, because, settle

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 import logging
 
 from ..clock import SystemTime, Time
@@ -31,6 +30,7 @@ from .ports import (
     Persistence,
     QueueSettings,
 )
+from .refusal import JobRefused, RefusalReason
 from .router import Bind, Fail, Wait
 from .runner import JobRunner
 from .unchanged import UnchangedBuilds
@@ -39,25 +39,6 @@ _LOGGER = logging.getLogger(__name__)
 
 # Everything a job started is to be gone within 5 s; twice that, and something is stuck.
 STOP_TIMEOUT = 10.0
-
-
-class RefusalReason(StrEnum):
-    """Why the queue refuses a request."""
-
-    ALREADY_RUNNING = "already_running"
-    NOTHING_TO_CANCEL = "nothing_to_cancel"
-    UNKNOWN_JOB = "unknown_job"
-    NOT_RUNNING = "not_running"
-
-
-class JobRefused(Exception):  # noqa: N818 - a refusal is an answer
-    """A refused request; ``job`` is the one in the way, or the one that has ended already."""
-
-    def __init__(self, reason: RefusalReason, job: FirmwareJob | None = None) -> None:
-        """Keep both."""
-        super().__init__(reason.value)
-        self.reason = reason
-        self.job = job
 
 
 class JobQueue:
