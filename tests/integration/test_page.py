@@ -234,11 +234,14 @@ async def test_a_job_is_submitted_and_cancelled(
     assert answer["result"]["job"]["status"] == "cancelled"
     assert not block.release.is_set()
 
-    answer = await ask("job/submit", device="lamp.yaml", operation="compile", version="2026.9.0")
+    answer = await ask(
+        "job/submit", device="lamp.yaml", operation="compile", version="2026.9.0", batch="all"
+    )
     job = coordinator.queue.get(answer["result"]["job"]["job_id"])
     assert job.request.operation is Operation.COMPILE
     assert job.request.esphome_version == "2026.9.0"
     assert job.request.user_id is not None
+    assert job.request.batch == "all"
     await coordinator.async_wait(job)
     assert job.status is JobStatus.COMPLETED
 

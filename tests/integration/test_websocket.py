@@ -327,3 +327,28 @@ async def test_a_subscriber_is_told_who_moved_up_in_the_queue_without_an_event_o
     assert not told
     for block in blocks:
         block.release.set()
+
+
+@pytest.mark.usefixtures("three_devices")
+async def test_a_job_whose_output_somebody_follows_comes_first_meanwhile(
+    coordinator: OffloadCoordinator, stage: Stage, hass_ws_client: WebSocketGenerator
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    await coordinator.async_submit(TargetId("lamp.yaml"), Operation.COMPILE)
+    await block.entered.wait()
+    plug, sofa = [
+        await coordinator.async_submit(TargetId(f"{name}.yaml"), Operation.COMPILE)
+        for name in ("plug", "sofa")
+    ]
+    client = await hass_ws_client()
+    follower = await follow(client, sofa.job_id)
+    assert (await client.receive_json())["event"]["job"]["queue_place"] == 1
+    assert coordinator.queue.forecast(plug).place == 2
+    await client.send_json_auto_id({"type": "unsubscribe_events", "subscription": 1})
+    while not (await client.receive_json()).get("success"):
+        pass
+    await asyncio.sleep(0)
+    assert coordinator.queue.forecast(sofa).place == 2
+    assert not follower.events
+    block.release.set()

@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 import heapq
-from itertools import count
+from itertools import count, cycle
 from pathlib import Path
 import random
 from typing import override
 
 from custom_components.esphome_offload.engine.build.model import (
     Builder,
+    BuildError,
     BuilderStatus,
     BuildRequest,
     BuildSink,
@@ -19,9 +20,15 @@ from custom_components.esphome_offload.engine.build.model import (
 )
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.clock import Time, sleep
-from custom_components.esphome_offload.engine.const import Source, Stage
+from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
 from custom_components.esphome_offload.engine.job_log import JobLogs
-from custom_components.esphome_offload.engine.jobs.model import FirmwareJob, JobEvent
+from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.model import (
+    Attempt,
+    FirmwareJob,
+    JobEvent,
+    Routing,
+)
 from custom_components.esphome_offload.engine.jobs.pool import BuilderPool
 from custom_components.esphome_offload.engine.jobs.ports import Flasher, QueueSettings
 from custom_components.esphome_offload.engine.jobs.queue import JobQueue
@@ -33,6 +40,7 @@ from .fakes import (
     ScriptedDevices,
     ScriptedKeeper,
     VirtualTime,
+    because,
     request,
 )
 
@@ -84,8 +92,16 @@ async def _settle() -> None:
 
 
 class _NoPersistence(MemoryPersistence):
+    def __init__(self) -> None:
+        super().__init__()
+        self.jobs: list[FirmwareJob] = []
+
     @override
-    def save_soon(self, jobs: Callable[[], list[dict[str, object]]]) -> None:
+    async def load(self) -> list[FirmwareJob]:
+        return self.jobs
+
+    @override
+    def save_soon(self, job: FirmwareJob) -> None:
         """Keep nothing: how jobs are stored is another matter."""
 
 
@@ -118,11 +134,14 @@ class FleetBuilder(Builder):
     source: Source = Source.REMOTE
     owner: str = "us"
     why_not: Reason | None = None
+    asked: int = 0
+    """How often it was asked for its status."""
     warm: set[str] = field(default_factory=set)
     built: list[tuple[str, float]] = field(default_factory=list)
     """What, and when it was done."""
     on_build: Act = lambda _configuration: None
     _listeners: list[Callable[[], None]] = field(default_factory=list)
+    _builds: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.label = self.pin_sha256 = self.builder_id
@@ -130,6 +149,7 @@ class FleetBuilder(Builder):
 
     @override
     def status(self) -> BuilderStatus:
+        self.asked += 1
         return BuilderStatus(
             available=self.why_not is None,
             why_not=self.why_not,
@@ -144,20 +164,36 @@ class FleetBuilder(Builder):
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def become(self, why_not: Reason | None) -> None:
-        self.why_not = why_not
+    def vanish(self) -> None:
+        """Lose all that is built there, as a machine that is switched off."""
+        self.why_not = because("switched off")
+        for build in tuple(self._builds):
+            build.cancel()
         self._notify()
 
     @override
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:
         configuration = request.configuration
+        build = asyncio.ensure_future(self._compile(configuration, sink))
+        self._builds.add(build)
+        try:
+            await build
+        except asyncio.CancelledError:
+            build.cancel()
+            if self.why_not is not None:
+                raise BuildError(FailureReason.BUILDER_UNAVAILABLE, self.why_not) from None
+            raise
+        finally:
+            self._builds.discard(build)
+        self.built.append((configuration, self.fleet.time.passed))
+        self.warm.add(configuration)
+        return self.fleet.keeper.make(request)
+
+    async def _compile(self, configuration: str, sink: BuildSink) -> None:
         async with self.machine.slot(self.owner, sink.place):
             sink.stage(Stage.COMPILING)
             self.on_build(configuration)
             await sleep(self.fleet.time, self.fleet.seconds(configuration) * self.slowness)
-        self.built.append((configuration, self.fleet.time.passed))
-        self.warm.add(configuration)
-        return self.fleet.keeper.make(request)
 
     def _notify(self) -> None:
         for listener in tuple(self._listeners):
@@ -200,8 +236,9 @@ class Fleet:
         self.builders = BuilderPool()
         self.events: list[tuple[JobEvent, FirmwareJob]] = []
         self.settings = SETTINGS
+        self._kept = _NoPersistence()
         self.queue = JobQueue(
-            persistence=_NoPersistence(),
+            persistence=self._kept,
             logs=_NoLogs(folder, self.time),
             builders=self.builders,
             flasher=self.flasher,
@@ -224,7 +261,7 @@ class Fleet:
         return FleetBuilder(name, self, slowness, machine or Slots(slots))
 
     def add_unequal_builders(self) -> list[FleetBuilder]:
-        """Register four builders: 4.6 times as fast as the first alone, in all."""
+        """Register four builders, the fastest with two slots and eight times as fast as the last."""
         added = [
             self.builder("tower", 0.5, 2),
             self.builder("mini", 1.0),
@@ -234,6 +271,24 @@ class Fleet:
         for builder in added:
             self.builders.register(builder)
         return added
+
+    def remember(self, version: str = "2026.10.0") -> None:
+        """Let an earlier installation of everything be known, each device on one builder."""
+        for (name, work), builder in zip(self.work.items(), cycle(self.builders.builders)):
+            assert isinstance(builder, FleetBuilder)
+            now = self.time.now()
+            job_id = new_id()
+            attempt = Attempt(
+                job_id, builder.builder_id, builder.source, builder.label, now, finished_at=now
+            )
+            job = FirmwareJob(job_id, request(name, esphome_version=version), now)
+            job.start(now)
+            job.start_attempt(attempt, Routing(builder.source))
+            job.spend(Stage.COMPILING, work * builder.slowness)
+            job.spend(Stage.UPLOADING, 20)
+            job.complete(now, verified=True)
+            builder.warm.add(name)
+            self._kept.jobs.append(job)
 
     def bound(self) -> float:
         """Return the seconds that all builds take when no slot of any builder is ever idle."""

@@ -12,6 +12,7 @@ from custom_components.esphome_offload.engine.jobs.router import (
     Snapshot,
     Wait,
     choose,
+    usable_for,
 )
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
@@ -212,3 +213,60 @@ def test_a_peer_that_is_there_is_not_kept_waiting_for_the_others() -> None:
     choice = choose(snapshot(LOCAL, away(ATTIC), CELLAR, peers_expected=12.0))
     assert isinstance(choice, Bind)
     assert choice.builder_id == "cc"
+
+
+# By what was measured
+
+
+def expected(candidate: Candidate, takes: float, starts_in: float = 0.0) -> Candidate:
+    return replace(candidate, takes=takes, starts_in=starts_in)
+
+
+def test_the_builder_that_is_expected_to_be_done_first_is_chosen() -> None:
+    choice = choose(snapshot(expected(ATTIC, 300), expected(warm(CELLAR), 310)))
+    assert choice == Bind(
+        "aa",
+        Reason(ReasonKey.CHOSEN_FIRST, {"time": "5 min", "label": "Cellar", "other": "5 min"}),
+        {"Cellar": Reason(ReasonKey.NOT_FIRST, {"time": "5 min"})},
+    )
+
+
+def test_short_times_are_told_in_seconds() -> None:
+    choice = choose(snapshot(expected(ATTIC, 0.2), expected(CELLAR, 99.6)))
+    assert isinstance(choice, Bind)
+    assert str(choice.reason) == ("It is expected to be done first: in about 1 s, Cellar in 2 min")
+
+
+def test_a_slow_builder_does_not_take_what_a_fast_one_finishes_earlier_after_its_build() -> None:
+    fast = expected(replace(ATTIC, ours=1), takes=60, starts_in=60)
+    slow = expected(CELLAR, takes=240)
+    assert choose(snapshot(fast, slow)) == Wait(
+        Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": "Attic, Cellar"}),
+        look_again=10.0,
+        for_slot=("aa", "cc"),
+        better="aa",
+    )
+
+
+def test_for_a_few_seconds_no_builder_is_left_idle() -> None:
+    fast = expected(replace(ATTIC, ours=1), takes=60, starts_in=60)
+    choice = choose(snapshot(fast, expected(CELLAR, takes=130)))
+    assert isinstance(choice, Bind)
+    assert choice.builder_id == "cc"
+
+
+def test_a_builder_that_was_asked_for_needs_not_be_the_first() -> None:
+    choice = choose(snapshot(expected(ATTIC, 300), expected(CELLAR, 30), source="aa"))
+    assert isinstance(choice, Bind)
+    assert choice.reason == Reason(ReasonKey.CHOSEN_AS_ASKED)
+
+
+def test_where_there_is_no_other_the_reason_is_as_before() -> None:
+    choice = choose(snapshot(LOCAL, expected(ATTIC, 300)))
+    assert choice == Bind("aa", IDLE, {"Here": Reason(ReasonKey.NOT_WHILE_PEERS_CAN)})
+
+
+def test_who_would_be_given_a_job_is_known_without_a_free_slot() -> None:
+    assert usable_for(snapshot(LOCAL, replace(ATTIC, ours=1), away(CELLAR))) == ("aa",)
+    assert usable_for(snapshot(LOCAL)) == ("local",)
+    assert usable_for(snapshot(LOCAL, away(ATTIC), peers_expected=12.0)) == ()

@@ -69,6 +69,35 @@ async def test_a_response_is_returned_only_if_requested(
         await hass.services.async_call(DOMAIN, "get_jobs", {}, blocking=True)
 
 
+# Together or alone
+
+
+async def test_what_one_call_starts_belongs_together(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    stage.builder.script = [Block()]
+    await call(hass, "compile", entity_id="all")
+    batches = {job.request.batch for job in home.queue.jobs()}
+    assert len(batches) == 1
+    for entity_id in (LAMP_ENTITY, PLUG_ENTITY):
+        await call(hass, "clean", entity_id=entity_id)
+    assert len({job.request.batch for job in home.queue.jobs()} - batches) == 2
+
+
+async def test_updates_that_one_call_installs_belong_together(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    await hass.services.async_call(
+        "update", "install", {"entity_id": [LAMP_ENTITY, PLUG_ENTITY]}, blocking=False
+    )
+    await block.entered.wait()
+    first, second = home.queue.jobs()
+    assert first.request.batch == second.request.batch is not None
+    assert home.queue.forecast(second).place == 1
+
+
 # All or nothing
 
 

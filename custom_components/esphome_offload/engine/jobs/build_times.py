@@ -18,7 +18,7 @@ _TYPICAL: Final = 50
 """Builds or flashes that say what an unknown device takes."""
 _WARM_SHARE: Final = 0.3
 """What a build in a warm tree takes of one from nothing, until both were measured."""
-_OVERDUE: Final = 0.1
+_OVERDUE: Final = 0.5
 """What is left of something that takes longer than expected, as a share of what it has taken."""
 
 

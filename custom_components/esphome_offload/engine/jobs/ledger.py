@@ -1,6 +1,7 @@
 """Ledger: all jobs, and the one place that changes them."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 import logging
 
 from ..build.model import BuildInfo
@@ -18,7 +19,7 @@ from .model import (
     Routing,
 )
 from .ports import Persistence
-from .store import to_drop
+from .store import KEPT_JOBS
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Ledger:
         self._time = time
         self._jobs: dict[str, FirmwareJob] = {}
         self._active: dict[TargetId, FirmwareJob] = {}
+        self._doubled: set[TargetId] = set()
         self._last: dict[TargetId, FirmwareJob] = {}
         self._last_install: dict[TargetId, FirmwareJob] = {}
         self._listeners = Listeners[JobEvent, FirmwareJob]()
@@ -290,12 +292,15 @@ class Ledger:
         """Find a job by its target from now on; of several the newest."""
         target = job.request.target
         if not job.terminal:
+            other = self._active.get(target, job)
+            if other is not job and not other.terminal:
+                self._doubled.add(target)
             self._active[target] = job
             return
         if self._active.get(target) is job:
             del self._active[target]
             # Another one stays where two came together by a new name.
-            for other in self._jobs.values():
+            for other in self._jobs.values() if target in self._doubled else ():
                 if not other.terminal and other.request.target == target:
                     self._active[target] = other
         lasts = [self._last]
@@ -321,8 +326,14 @@ class Ledger:
             cancel()
 
     def _drop_old(self) -> None:
-        # The newest of each target is never among them, the newest that was to flash it may be.
-        dropped = [job.job_id for job in to_drop(self._jobs.values())]
+        # Oldest first. The newest of each target is never among them, the newest that was to flash it
+        # may be.
+        too_many = max(0, len(self._jobs) - KEPT_JOBS)
+        dropped = [
+            job.job_id
+            for job in islice(self._jobs.values(), too_many)
+            if job.terminal and self._last.get(job.request.target) is not job
+        ]
         for job_id in dropped:
             job = self._jobs.pop(job_id)
             if self._last_install.get(job.request.target) is job:

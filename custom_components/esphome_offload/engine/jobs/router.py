@@ -8,7 +8,9 @@ from ..build.model import BuilderStatus
 from ..const import REQUESTED_AUTO, REQUESTED_LOCAL, Source
 from ..reason import Reason, ReasonKey
 
-RECONSIDER = 30.0
+WORTH_WAITING = 20.0
+"""Seconds that waiting for a better builder has to save; nothing is expected more exactly."""
+RECONSIDER = 10.0
 """Seconds until a builder that is worth waiting for is compared again: it may be overdue."""
 GRACE = 20.0
 """Seconds that a builder gets to reconnect after a restart of Home Assistant."""
@@ -142,10 +144,10 @@ def choose(snapshot: Snapshot) -> Bind | Wait | Fail:
     if not open_ones:
         return wait_for_slot(snapshot, *(candidate.builder_id for candidate in usable))
     first = min(usable, key=lambda candidate: _expectation(snapshot, candidate))
-    if first.takes is not None and not first.takes_more:
+    best = min(open_ones, key=lambda candidate: _expectation(snapshot, candidate))
+    if _worth_waiting(first, best):
         wait = wait_for_slot(snapshot, *(candidate.builder_id for candidate in usable))
         return replace(wait, look_again=RECONSIDER, better=first.builder_id)
-    best = min(open_ones, key=lambda candidate: _expectation(snapshot, candidate))
     reason = _reason(snapshot, best, usable)
     return Bind(best.builder_id, reason, _why_not(snapshot, pool, best))
 
@@ -243,6 +245,13 @@ def _expectation(snapshot: Snapshot, candidate: Candidate) -> tuple[float, bool,
     """Return when it is done and what is preferred of equals; the lowest is the best."""
     ready_in = candidate.ready_in
     return (math.inf if ready_in is None else ready_in, *_preference(snapshot, candidate))
+
+
+def _worth_waiting(first: Candidate, best: Candidate) -> bool:
+    """Return whether a builder without a slot is done enough earlier than the best of the others."""
+    if first.ready_in is None or best.ready_in is None:
+        return False
+    return best.ready_in - first.ready_in > WORTH_WAITING
 
 
 def _reason(snapshot: Snapshot, best: Candidate, usable: Iterable[Candidate]) -> Reason:
