@@ -34,7 +34,9 @@ async def test_two_builders_share_the_jobs_and_an_auto_job_is_bound_when_its_tur
     offloader = instances.first
     signs = [device.play(Part.TALK) for device in offloader.devices[:2]]
     first, second, third = [
-        await start(offloader, name, "install", source="auto") for name in DEVICES
+        # From nothing: a tree that is warm somewhere might be worth waiting for.
+        await start(offloader, name, "install", source="auto", clean=True)
+        for name in DEVICES
     ]
     await asyncio.gather(
         reach(offloader.client, first, COMPILES), reach(offloader.client, second, COMPILES)

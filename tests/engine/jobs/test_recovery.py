@@ -16,7 +16,6 @@ from custom_components.esphome_offload.engine.jobs import ledger, queue as queue
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdict
 from custom_components.esphome_offload.engine.jobs.router import Bind
-from custom_components.esphome_offload.engine.jobs.store import to_drop
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .fakes import Block, flash_failing, settle
@@ -314,7 +313,7 @@ async def test_stopping_has_a_time_limit_for_tasks_that_do_not_stop(
 async def test_old_jobs_and_their_logs_are_dropped(
     harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "to_drop", lambda jobs: to_drop(jobs, limit=2))
+    monkeypatch.setattr(ledger, "KEPT_JOBS", 2)
     jobs = [await harness.run() for _ in range(4)]
     assert harness.queue.jobs() == jobs[2:]
     await harness.queue.stop()
