@@ -38,7 +38,9 @@ from .fakes import (
     MemoryPersistence,
     ScriptedConfigurations,
     ScriptedDevices,
+    ScriptedHashes,
     ScriptedKeeper,
+    ScriptedOrigins,
     VirtualTime,
     because,
     request,
@@ -246,6 +248,8 @@ class Fleet:
             devices=self.devices,
             configurations=ScriptedConfigurations(),
             settings=lambda: self.settings,
+            origins=ScriptedOrigins(),
+            hashes=ScriptedHashes(),
             on_event=lambda event, job: self.events.append((event, job)),
             time=self.time,
         )
