@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 import json
+import os
 from pathlib import Path
 import shutil
 import sys
@@ -19,6 +20,8 @@ LYING_BUILDER = Path(__file__).with_name("lying_builder")
 QUICK_LOOKS = Path(__file__).with_name("quick_looks")
 QUICK_RECONNECTS = Path(__file__).with_name("quick_reconnects")
 
+# The Python of the Home Assistant to start, where that is another one than the tests' own.
+_PYTHON = os.environ.get("HOME_ASSISTANT_PYTHON", sys.executable)
 _STOP = 40.0
 _TRIES = 3
 
@@ -144,7 +147,7 @@ class Instance:
     async def _spawn(self, extra: dict[str, str]) -> Child:
         temporary = self.folder / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "homeassistant", "--config", str(self.config)]
+        argv = [_PYTHON, "-m", "homeassistant", "--config", str(self.config)]
         # Everything it needs is in .venv already; --skip-pip keeps it from installing more.
         # Its own log file has the same as its output. It cannot be the null device: Home Assistant
         # renames the log file that it finds, which as root removes the device.
