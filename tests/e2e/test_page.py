@@ -61,6 +61,7 @@ async def lines(screen: Screen) -> list[str]:
     return shown
 
 
+@pytest.mark.next
 async def test_an_install_is_started_watched_and_found_again(
     screen: Screen, offloader: Offloader
 ) -> None:
@@ -109,6 +110,7 @@ async def test_an_install_is_cancelled_from_its_log(screen: Screen, offloader: O
     assert (await job_now(offloader.client, job_id))["status"] == "cancelled"
 
 
+@pytest.mark.next
 @on_a_desk
 async def test_an_install_is_watched_and_cancelled_by_keyboard_alone(
     screen: Screen, offloader: Offloader
@@ -186,6 +188,7 @@ async def test_a_lost_connection_loses_and_doubles_no_line(
     await until(complete, "all lines, once each")
 
 
+@pytest.mark.next
 async def test_each_part_is_accessible_in_the_dark_and_from_right_to_left(
     offloader: Offloader, browser: Browser
 ) -> None:
