@@ -13,7 +13,7 @@ from statistics import median
 import sys
 import tempfile
 
-from script.benchmark import local, remote, standalone
+from script.benchmark import fleet, local, remote, standalone
 from script.benchmark.bare import tools_without_ccache
 from script.benchmark.compare import Kind
 from script.benchmark.configurations import generate
@@ -32,6 +32,17 @@ _REMOTE = {
     "four_unchanged": 0.30,
 }
 _STANDALONE = 1.03
+_FLEET_COLD = ("cpu_ratio", "cpu_ratio_ccache", "wall_ratio", "wall_ratio_ccache")
+_FLEET = {
+    "cpu_ratio": 0.35,
+    "cpu_ratio_ccache": 1.05,
+    "wall_ratio": 1.0,
+    "wall_ratio_ccache": 1.0,
+    "unchanged_ratio": 0.25,
+    "edited_ratio": 0.60,
+}
+_STATE_ROWS = 15
+_STORE_BYTES = 20_000
 _READY_S = 2.0
 _IDLE_MB = 60.0
 _CPU_S = 0.45
@@ -86,6 +97,9 @@ async def measure(runs: int, parts: list[str]) -> dict[str, Json]:
         if "builder" in parts:
             _say("installing through the standalone builder, beside a Home Assistant that lends")
             result["builder"] = await standalone.measure(folder / "both", path, runs)
+        if "fleet" in parts:
+            _say(f"{fleet.COUNT} devices of one kind on two builders, beside the bare commands")
+            result |= await fleet.measure(folder / "fleet", path)
     return result
 
 
@@ -104,6 +118,8 @@ def _lines(result: dict[str, Json]) -> Iterator[str]:
         yield from _remote_lines(result["remote"])
     if "builder" in result:
         yield from _builder_lines(result["builder"])
+    if "fleet" in result:
+        yield from _fleet_lines(result)
     if "scan" in result:
         found = result["scan"]
         again = f"{found['again_s']} s when nothing changed"
@@ -157,6 +173,19 @@ def _builder_lines(figures: dict[str, Json]) -> Iterator[str]:
     yield _line("standalone builder, memory", figures["idle_mb"], "MiB", _IDLE_MB, after)
 
 
+def _fleet_lines(result: dict[str, Json]) -> Iterator[str]:
+    figures = result["fleet"]
+    cpu_s, wall_s = figures["cpu_s"], figures["wall_s"]
+    for key, target in _FLEET.items():
+        measured = wall_s if key.startswith("wall") else cpu_s
+        bare = measured["bare_ccache" if key.endswith("ccache") else "bare"]
+        more = f"bare {bare} s, ours {measured['ours']} s" if key in _FLEET_COLD else ""
+        what = key.replace("_ratio", "").replace("_", ", ")
+        yield _line(f"{fleet.COUNT} devices, {what}", figures[key], "", target, more)
+    yield _line("rows of an update entity for an install", result["state_rows"], "", _STATE_ROWS)
+    yield _line("bytes stored of a job", result["store_bytes"], "", _STORE_BYTES)
+
+
 def _stall_lines(what: str, figures: dict[str, Json]) -> Iterator[str]:
     for side, stall in figures["loop_stalls_ms"].items():
         idle = f"{figures['loop_stalls_idle_ms'][side]} ms while nothing happens"
@@ -181,7 +210,7 @@ def _line(
 
 def main() -> int:
     """Read the arguments and run."""
-    parts = ["scan", "local", "remote", "builder"]
+    parts = ["scan", "local", "remote", "builder", "fleet"]
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--runs", type=int, default=3, help="runs of each (at least 3 by default)")

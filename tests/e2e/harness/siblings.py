@@ -56,17 +56,26 @@ int bind(int fd, const struct sockaddr *where, socklen_t size) {
 """
 
 
+NUMBERED = "external_components:\n  - source: components\nnumbered:\n"
+"""What a configuration has that takes the last byte of its MAC address from DEVICE_NUMBER."""
+
+
+def write_numbered(config_dir: Path) -> None:
+    """Write the component that ``NUMBERED`` needs."""
+    component = config_dir / "components" / "numbered" / "__init__.py"
+    component.parent.mkdir(parents=True, exist_ok=True)
+    component.write_text(_COMPONENT)
+
+
 class Sibling(Device):
     """One of them; the configuration is the same for all."""
 
     suffix = "\n  name_add_mac_suffix: true"
-    components = "external_components:\n  - source: components\nnumbered:\n"
+    components = NUMBERED
 
     def __init__(self, number: int, folder: Path, config_dir: Path) -> None:
         """``folder`` is that of all of them, ``number`` makes the addresses."""
-        component = config_dir / "components" / "numbered" / "__init__.py"
-        component.parent.mkdir(parents=True, exist_ok=True)
-        component.write_text(_COMPONENT)
+        write_numbered(config_dir)
         super().__init__(NAME, folder / str(number), config_dir)
         self.address = f"127.0.0.{number + 10}"
         self.mac = f"02:00:00:00:77:{number:02x}"
