@@ -41,6 +41,7 @@ _FLEET = {
     "unchanged_ratio": 0.25,
     "edited_ratio": 0.60,
 }
+_SETUP_S = 1.0
 _STATE_ROWS = 15
 _STORE_BYTES = 20_000
 _READY_S = 2.0
@@ -81,6 +82,24 @@ async def scan(folder: Path, runs: int) -> dict[str, Json]:
     }
 
 
+async def many_devices(folder: Path, runs: int) -> dict[str, Json]:
+    """Return the set-up and the stalls of a Home Assistant with 500 devices and kept jobs."""
+    results = []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            argv = [sys.executable, "-m", "script.benchmark.many", own, str(_CONFIGURATIONS)]
+            text = await run(argv, cwd=REPOSITORY, env=environment(), seconds=300)
+        results.append(json.loads(text.splitlines()[-1]))
+    return {
+        "setup_s": round(median(result["setup_s"] for result in results), 3),
+        "entities": results[0]["entities"],
+        "stalls_ms": {
+            what: round(median(result["stalls_ms"][what] for result in results), 1)
+            for what in results[0]["stalls_ms"]
+        },
+    }
+
+
 async def measure(runs: int, parts: list[str]) -> dict[str, Json]:
     """Run the parts that are wanted."""
     result: dict[str, Json] = {}
@@ -100,6 +119,8 @@ async def measure(runs: int, parts: list[str]) -> dict[str, Json]:
         if "fleet" in parts:
             _say(f"{fleet.COUNT} devices of one kind on two builders, beside the bare commands")
             result |= await fleet.measure(folder / "fleet", path)
+            _say(f"{_CONFIGURATIONS} devices in one Home Assistant")
+            result["many"] = await many_devices(folder, runs)
     return result
 
 
@@ -184,6 +205,11 @@ def _fleet_lines(result: dict[str, Json]) -> Iterator[str]:
         yield _line(f"{fleet.COUNT} devices, {what}", figures[key], "", target, more)
     yield _line("rows of an update entity for an install", result["state_rows"], "", _STATE_ROWS)
     yield _line("bytes stored of a job", result["store_bytes"], "", _STORE_BYTES)
+    many = result["many"]
+    entities = f"{many['entities']} entities"
+    yield _line(f"{_CONFIGURATIONS} devices, set-up", many["setup_s"], "s", _SETUP_S, entities)
+    for what, stall in many["stalls_ms"].items():
+        yield _line(f"    longest stall, {what}", stall, "ms", _STALL_MS)
 
 
 def _stall_lines(what: str, figures: dict[str, Json]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """A real Home Assistant core with the real coordinator and scripted build services."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -197,9 +198,9 @@ def _custom_integrations(enable_custom_integrations: None) -> None:
     """Let Home Assistant load this integration."""
 
 
-@pytest.fixture
-def stage(tmp_path: Path) -> Generator[Stage]:
-    """Replace the build services by scripted ones."""
+@contextmanager
+def scripted_stage(folder: Path) -> Generator[Stage]:
+    """Replace the build services by scripted ones, with a cache in ``folder``."""
     keeper = ScriptedKeeper()
     builder = ScriptedBuilder(keeper=keeper)
     builder.slots = Slots()
@@ -208,7 +209,7 @@ def stage(tmp_path: Path) -> Generator[Stage]:
         ScriptedFlasher(),
         keeper,
         ScriptedVersions(),
-        CacheLayout(tmp_path / "cache"),
+        CacheLayout(folder / "cache"),
         ScriptedPeers(keeper),
     )
     package = "custom_components.esphome_offload"
@@ -219,6 +220,13 @@ def stage(tmp_path: Path) -> Generator[Stage]:
         patch(f"{package}.peering.peers.PeerLink", stage.peers.link),
         patch(f"{package}.peering.peers.PeerBuilder", stage.peers.make),
     ):
+        yield stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Generator[Stage]:
+    """Return the scripted build services."""
+    with scripted_stage(tmp_path) as stage:
         yield stage
 
 

@@ -85,12 +85,24 @@ class CoreEsphome:
         self._unsubscribes: list[CALLBACK_TYPE] = []
         self._sessions: dict[str, _Session] = {}
         self._connections: dict[str, int] = {}
+        self._followed: dict[str, CoreDevice] = {}
         self._degraded = False
 
     @callback
     def devices(self) -> list[CoreDevice]:
         """Return every device, except for those of disabled and ignored entries."""
         return [self._device(entry) for entry in self._entries()]
+
+    @callback
+    def followed(self) -> list[CoreDevice]:
+        """Return the same as of the last call of the listeners: for hundreds, of which one changed."""
+        if not self._listeners:
+            return self.devices()
+        before, self._followed = self._followed, {}
+        for entry in self._entries():
+            device = before.get(entry.entry_id)
+            self._followed[entry.entry_id] = device or self._device(entry)
+        return list(self._followed.values())
 
     @callback
     def get(self, entry_id: str) -> CoreDevice | None:
@@ -225,6 +237,7 @@ class CoreEsphome:
         for unsubscribe in self._unsubscribes:
             unsubscribe()
         self._unsubscribes = []
+        self._followed.clear()
         for entry_id in list(self._sessions):
             self._leave(entry_id)
 
@@ -284,7 +297,7 @@ class CoreEsphome:
                 self._count(entry)
             session.available = available
             session.info = live.info
-        self._notify()
+        self._notify(entry.entry_id)
 
     @callback
     def _entry_changed(self, change: ConfigEntryChange, entry: ConfigEntry[Any]) -> None:
@@ -293,16 +306,17 @@ class CoreEsphome:
         if change is ConfigEntryChange.REMOVED:
             self._connections.pop(entry.entry_id, None)
         self._follow_entries()
-        self._notify()
+        self._notify(entry.entry_id)
 
     @callback
     def _registry_changed(self, event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
         device = dr.async_get(self._hass).async_get(event.data["device_id"])
-        if device is not None:
-            entry = self._hass.config_entries.async_get_entry(device.config_entry_id)
-            if entry is None or entry.domain != _DOMAIN:
-                return
-        self._notify()
+        if device is None:
+            self._notify(None)
+            return
+        entry = self._hass.config_entries.async_get_entry(device.config_entry_id)
+        if entry is not None and entry.domain == _DOMAIN:
+            self._notify(entry.entry_id)
 
     @callback
     def _update_state_changed(self, event: Event[EventStateChangedData]) -> None:
@@ -310,9 +324,14 @@ class CoreEsphome:
             return
         entity = er.async_get(self._hass).async_get(event.data["entity_id"])
         if entity is not None and entity.platform == _DOMAIN:
-            self._notify()
+            self._listeners.notify()
 
-    def _notify(self) -> None:
+    def _notify(self, entry_id: str | None) -> None:
+        """Tell of a change of one device, or of any (None)."""
+        if entry_id is None:
+            self._followed.clear()
+        else:
+            self._followed.pop(entry_id, None)
         self._listeners.notify()
 
 

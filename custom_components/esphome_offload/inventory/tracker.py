@@ -309,7 +309,7 @@ class DeviceInventory(ConfigurationFolder):
     def _match(self) -> None:
         self._drop_timer()
         matches = self._matches = match(
-            self._configurations, self._core.devices(), self._macs, self._chosen, self._announced
+            self._configurations, self._core.followed(), self._macs, self._chosen, self._announced
         )
         devices = {
             target: OffloadDevice(

@@ -1,0 +1,173 @@
+"""Home Assistant with many devices and kept jobs, in a process of its own.
+
+``python -m script.benchmark.many FOLDER COUNT``. The core and this integration are real; builds,
+what inspects configurations, and the connections of core's esphome to its devices are the
+stand-ins of the tests. Prints one JSON object: the seconds that set-up takes, and for each of
+several changes the milliseconds for which the longest callback computed.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+import gc
+import json
+import logging
+from pathlib import Path
+import sys
+import time
+
+from aioesphomeapi import DeviceInfo
+from homeassistant import loader
+from homeassistant.core import HomeAssistant
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_test_home_assistant,
+)
+
+from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
+from custom_components.esphome_offload.coordinator import DATA_COORDINATOR
+from custom_components.esphome_offload.engine.const import Operation
+from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
+from custom_components.esphome_offload.storage import job_journal
+from tests.engine.jobs.fakes import request
+from tests.integration.conftest import scripted_stage
+from tests.integration.core_esphome import Core, info
+
+_RUN = "_run"  # private, and the only place that all callbacks come by
+# What follows a change of core's devices comes a moment later.
+_MOMENT = 0.5
+
+
+class _Client:
+    """What stands in for core's connection to a device."""
+
+    connected_address = "192.0.2.7"
+
+    async def disconnect(self) -> None:
+        """Do nothing."""
+
+
+class _Stalls:
+    """The longest callback of each part, in ms of CPU."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def during(self, what: str) -> Iterator[None]:
+        longest = 0.0
+        run = getattr(asyncio.Handle, _RUN)
+
+        def timed(handle: asyncio.Handle) -> None:
+            nonlocal longest
+            began = time.thread_time()
+            run(handle)
+            longest = max(longest, time.thread_time() - began)
+
+        gc.collect()
+        gc.disable()
+        setattr(asyncio.Handle, _RUN, timed)
+        try:
+            yield
+        finally:
+            setattr(asyncio.Handle, _RUN, run)
+            gc.enable()
+            self.ms[what] = round(longest * 1000, 1)
+
+
+def _mac(number: int) -> str:
+    return f"AA:BB:CC:00:{number // 256:02X}:{number % 256:02X}"
+
+
+async def _prepare(hass: HomeAssistant, core: Core, count: int) -> list[MockConfigEntry]:
+    """Make the configurations, core's devices and the kept jobs."""
+    folder = Path(hass.config.config_dir) / "esphome"
+    folder.mkdir(parents=True)
+    entries = []
+    journal = job_journal(hass)
+    for number in range(count):
+        name = f"room{number}"
+        (folder / f"{name}.yaml").write_text(f"esphome:\n  name: {name}\nhost:\n")
+        entry = core.entry(name, _mac(number))
+        core.registered(entry, _mac(number))
+        core.connect(entry, _info(entry, number))
+        entries.append(entry)
+        job = FirmwareJob(new_id(), request(f"{name}.yaml"), datetime.now(UTC))
+        job.cancel(datetime.now(UTC))
+        journal.save_soon(job)
+    await journal.aclose()
+    await hass.async_block_till_done()
+    return entries
+
+
+def _info(entry: MockConfigEntry, number: int) -> DeviceInfo:
+    device: DeviceInfo = info(entry.data["device_name"], _mac(number), esphome_version="2026.9.0")
+    return device
+
+
+async def _settle(hass: HomeAssistant) -> None:
+    await asyncio.sleep(_MOMENT)
+    await hass.async_block_till_done(wait_background_tasks=True)
+
+
+async def main(folder: Path, count: int) -> None:
+    """Measure."""
+    logging.disable(logging.INFO)
+    stalls = _Stalls()
+    with scripted_stage(folder) as stage:
+        async with async_test_home_assistant(config_dir=str(folder / "config")) as hass:
+            asyncio.get_running_loop().set_debug(False)
+            hass.data.pop(loader.DATA_CUSTOM_COMPONENTS)
+            core = Core(hass, _Client)
+            devices = await _prepare(hass, core, count)
+            ours = MockConfigEntry(
+                domain=DOMAIN,
+                unique_id=INSTANCE_UNIQUE_ID,
+                title="This instance",
+                data={"kind": "instance", "config_dir": "esphome"},
+            )
+            ours.add_to_hass(hass)
+            began = time.perf_counter()
+            with stalls.during("set-up"):
+                assert await hass.config_entries.async_setup(ours.entry_id)
+                seconds = time.perf_counter() - began
+                await _settle(hass)
+            coordinator = hass.data[DATA_COORDINATOR]
+            assert len(coordinator.devices) == count
+            assert len(coordinator.queue.jobs()) == count
+
+            with stalls.during("a new version"):
+                stage.versions.newest_stable = "2026.10.1"
+                await coordinator.versions.async_refresh()
+                await _settle(hass)
+            with stalls.during("all devices away"):
+                for entry in devices:
+                    core.disconnect(entry)
+                    await asyncio.sleep(0)
+                await _settle(hass)
+            with stalls.during("all devices back"):
+                for number, entry in enumerate(devices):
+                    core.connect(entry, _info(entry, number))
+                    await asyncio.sleep(0)
+                await _settle(hass)
+            with stalls.during("one device away"):
+                core.disconnect(devices[0])
+                await _settle(hass)
+            with stalls.during("a job for each device"):
+                coordinator.queue.hold()
+                for target in list(coordinator.devices):
+                    await coordinator.async_submit(target, Operation.INSTALL)
+                    await asyncio.sleep(0)
+                await _settle(hass)
+            with stalls.during("all jobs cancelled"):
+                await coordinator.queue.cancel_all()
+                await _settle(hass)
+            entities = len(hass.states.async_all())
+            await hass.async_stop(force=True)
+    print(json.dumps({"setup_s": round(seconds, 3), "entities": entities, "stalls_ms": stalls.ms}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]).absolute(), int(sys.argv[2])))
