@@ -51,6 +51,11 @@ class LiveLamp:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    def sleep(self) -> None:
+        """Disconnect."""
+        self.available = False
+        self._notify()
+
     def runs(self, version: str, build_time: str) -> None:
         """Reconnect, to a lamp that runs this build."""
         self.device_info = SimpleNamespace(
@@ -59,6 +64,9 @@ class LiveLamp:
             esphome_version=version,
             compilation_time=build_time,
         )
+        self._notify()
+
+    def _notify(self) -> None:
         for listener in tuple(self._listeners):
             listener()
 

@@ -130,7 +130,7 @@ async def test_without_a_limit_it_goes_on_after_failures_and_raises_them_at_the_
 async def test_what_is_asleep_is_left_out_only_if_wanted(
     hass: HomeAssistant, devices: dict[str, LiveLamp], home: OffloadCoordinator
 ) -> None:
-    devices["porch"].available = False
+    devices["porch"].sleep()
     home.inventory.match_now()
     response = await update(hass, skip_offline=True)
     assert configurations(response) == ["cellar.yaml", "attic.yaml"]
