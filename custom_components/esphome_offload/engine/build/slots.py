@@ -199,7 +199,9 @@ class Slots:
         """Notify the waiters whose queue position changed, by counting through the rounds."""
         owners = self._in_turn()
         ahead = 0
-        for number in range(max((line.builds for line in self._demands.values()), default=0)):
+        # Nobody is told how many come before those that wait for their turn elsewhere.
+        rounds = max(map(len, self._waiters.values()), default=0)
+        for number in range(rounds):
             for owner in owners:
                 if number >= self._demands[owner].builds:
                     continue
