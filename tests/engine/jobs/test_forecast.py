@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 
-from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
+from custom_components.esphome_offload.engine.build.model import (
+    BuilderStatus,
+    BuildRequest,
+    BuildSink,
+    FlashRequest,
+)
 from custom_components.esphome_offload.engine.clock import sleep
-from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage
 from custom_components.esphome_offload.engine.jobs.forecast import Forecast
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 
-from .fakes import Act, Block, VirtualTime
+from .fakes import Act, Block, VirtualTime, because, settle
 from .queue_harness import QueueHarness
 
 
@@ -73,3 +78,55 @@ async def test_of_firmware_that_waits_for_its_device_no_end_is_expected(
 
 async def test_of_a_job_that_has_ended_nothing_is_expected(harness: QueueHarness) -> None:
     assert harness.queue.forecast(await harness.run()) == Forecast()
+
+
+async def test_a_job_that_waits_for_a_builder_to_come_has_no_place(harness: QueueHarness) -> None:
+    await built(harness, "lamp.yaml", 100)
+    harness.set(wait_for_builder=None)
+    peer = harness.add_peer("aa", "Attic")
+    peer.state = BuilderStatus(available=False, why_not=because("paused"))
+    job = await harness.run("other.yaml", requested_source="aa")
+    assert harness.queue.forecast(job) == Forecast()
+    peer.become(BuilderStatus(available=True))
+    await settle()
+    assert job.status is JobStatus.COMPLETED
+
+
+async def test_a_job_in_line_at_a_builder_is_the_first_in_the_queue(harness: QueueHarness) -> None:
+    await built(harness, "lamp.yaml", 100)
+    peer = harness.add_peer("aa", "Attic")
+    peer.state = BuilderStatus(available=True, busy=1, queue_length=1)
+
+    async def wait_in_line(_request: BuildRequest, sink: BuildSink) -> None:
+        sink.place(0)
+        await sleep(harness.time, 1000)
+
+    peer.script = [wait_in_line]
+    first, second = await harness.run("a.yaml"), await harness.run("b.yaml")
+    assert (first.stage, second.status) == (Stage.WAITING_BUILDER, JobStatus.QUEUED)
+    # Another's build is half done, then it takes what builds take there, and so does the other.
+    assert harness.queue.forecast(first) == Forecast(place=1, seconds=150)
+    assert harness.queue.forecast(second) == Forecast(place=2, seconds=250)
+
+
+async def test_while_nothing_may_start_no_end_is_expected(harness: QueueHarness) -> None:
+    await built(harness, "lamp.yaml", 100)
+    harness.builder.script = [Block()]
+    await harness.run("lamp.yaml")
+    job = await harness.run("other.yaml")
+    assert harness.queue.forecast(job) == Forecast(place=1, seconds=200)
+    harness.queue.hold()
+    assert harness.queue.forecast(job) == Forecast(place=1)
+
+
+async def test_flashing_is_expected_to_take_what_it_took(harness: QueueHarness) -> None:
+    async def upload(_request: FlashRequest, _sink: BuildSink) -> None:
+        await sleep(harness.time, 20)
+
+    harness.flasher.script = [upload, upload]
+    await harness.run("lamp.yaml")
+    await harness.time.go(20)
+    job = await harness.run("lamp.yaml", esphome_version="2026.11.0")
+    await harness.time.go(5)
+    assert job.stage is Stage.UPLOADING
+    assert harness.queue.forecast(job) == Forecast(seconds=15)

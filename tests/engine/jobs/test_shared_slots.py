@@ -13,7 +13,7 @@ from custom_components.esphome_offload.engine.const import JobStatus
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from ..build.test_slots import ATTIC, Guest
+from ..build.test_slots import ATTIC, CELLAR, Guest
 from .fakes import Block, ScriptedBuilder, settle
 from .queue_harness import QueueHarness
 
@@ -165,3 +165,22 @@ async def test_a_job_does_not_take_a_slot_in_a_guest_s_turn(
     # The guest let its turn go by, so the job came next.
     assert started == [0]
     assert [job.status for job in jobs] == [JobStatus.COMPLETED]
+
+
+async def test_a_job_that_waits_takes_no_slot_in_a_guest_s_turn(
+    harness: QueueHarness, builder: SharedBuilder
+) -> None:
+    started: list[int] = []
+
+    def turn() -> None:
+        harness.queue.kick()
+        started.append(len(builder.requests) + builder.slots.busy)
+        builder.slots.want(CELLAR, 0, turn)
+
+    async with builder.slots.slot(ATTIC, print):
+        builder.slots.want(CELLAR, 1, turn)
+        jobs = [await harness.run(name) for name in ("a.yaml", "b.yaml")]
+        assert builder.slots.waiting == 3
+    await settle()
+    assert started == [0]
+    assert [job.status for job in jobs] == [JobStatus.COMPLETED] * 2

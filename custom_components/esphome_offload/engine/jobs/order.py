@@ -77,10 +77,16 @@ class QueueOrder:
             if not batch.active:
                 del self._batches[batch_id]
 
-    def watch(self, job_id: str) -> Callable[[], None]:
-        """Note that somebody looks at a job; returns the end of that."""
+    def watch(
+        self, job_id: str, reorder: Callable[[Iterable[str]], None] = lambda _job_ids: None
+    ) -> Callable[[], None]:
+        """Note that somebody looks at a job; returns the end of that.
+
+        ``reorder`` is called with the job, whose rank is another then, both times.
+        """
         self._watchers[job_id] = self._watchers.get(job_id, 0) + 1
         watching = True
+        reorder((job_id,))
 
         def end() -> None:
             nonlocal watching
@@ -89,6 +95,7 @@ class QueueOrder:
                 self._watchers[job_id] -= 1
                 if not self._watchers[job_id]:
                     del self._watchers[job_id]
+                reorder((job_id,))
 
         return end
 

@@ -325,14 +325,7 @@ class JobQueue:
 
     def watch(self, job_id: str) -> Callable[[], None]:
         """Put a job first while somebody looks at it; returns the end of that."""
-        unwatch = self._order.watch(job_id)
-        self._builds.reorder((job_id,))
-
-        def end() -> None:
-            unwatch()
-            self._builds.reorder((job_id,))
-
-        return end
+        return self._order.watch(job_id, self._builds.reorder)
 
     def subscribe(self, job_id: str | None, listener: JobListener) -> Callable[[], None]:
         """Call ``listener`` on every event of one job, or of all (None); returns unsubscribe."""
