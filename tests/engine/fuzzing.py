@@ -32,7 +32,12 @@ from custom_components.esphome_offload.engine.protocol.session import CALLS, Ses
 
 KEY = Identity.generate().public.raw
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text()
+    # No others can be sent.
+    | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )

@@ -18,7 +18,7 @@ from custom_components.esphome_offload.engine.codec import Json, encode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host.commands import GuestCommands
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed, Piece
-from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
+from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.messages import (
     BUILD_EVENTS,
     COMMANDS,
@@ -69,8 +69,10 @@ class Guest:
     async def send(self, command: object) -> None:
         """Send a command with the next id; a mapping is sent as it is."""
         command_id = len(self.sent) + 1
-        self.sent[command_id] = command
         wire = command if isinstance(command, dict) else encode(command)
+        self.sent[command_id] = command
+        with suppress(ProtocolError):
+            self.sent[command_id] = parse_one_of(COMMANDS, wire)
         await self.channel.send({**wire, "id": command_id})
 
     async def send_body(self, command_id: int, content: bytes) -> None:

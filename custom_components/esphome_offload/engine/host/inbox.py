@@ -14,6 +14,7 @@ from ..const import MIB
 from ..protocol.bodies import IncomingFile
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..tasks import BackgroundTasks
+from ..threads import in_thread
 from .attempt import AttemptKey
 
 AT_ONCE: Final = 2
@@ -73,7 +74,7 @@ class Inbox:
             # The file of an earlier one may be in use, or about to be removed.
             name = f"{key.attempt_id}-{next(self._numbers)}.tar.gz"
             path = self._folder / key.pin_sha256[:32] / name
-            await asyncio.to_thread(self._prepare, path.parent, size)
+            await in_thread(lambda _: self._prepare(path.parent, size))
             await receive(IncomingFile(path, size, sha256))
         finally:
             del self._receiving[key]

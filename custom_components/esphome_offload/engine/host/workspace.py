@@ -91,7 +91,7 @@ class GuestWorkspaces:
         async with self._opening[layout.root.name]:
             workspace = self._workspaces.get(pin_sha256)
             if workspace is None:
-                await asyncio.to_thread(layout.make)
+                await in_thread(lambda _: layout.make())
                 workspace = GuestWorkspace(await self._make(layout))
                 self._workspaces[pin_sha256] = workspace
             return workspace
