@@ -24,6 +24,7 @@ export const counted = (
 
 /** Where a job stands, in a few words. */
 export function stageText(text: Text, job: Job): string {
+  if (job.failure_reason === "superseded") return text("status.superseded");
   if (job.status !== "running") return text(`status.${job.status}`);
   return text(`stage.${job.stage ?? "preparing"}`);
 }

@@ -31,6 +31,7 @@ from custom_components.esphome_offload.engine.const import (
 )
 from custom_components.esphome_offload.engine.device_access import DeviceAccess
 from custom_components.esphome_offload.engine.devices.answers import Answer
+from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
@@ -209,6 +210,24 @@ async def test_a_cancelled_job_raises_at_its_caller(
     await coordinator.async_cancel(coordinator.queue.jobs()[-1].job_id)
     with pytest.raises(HomeAssistantError, match="lamp was cancelled"):
         await caller
+
+
+async def test_an_installation_that_waits_is_replaced_by_another_and_not_cancelled(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Scripted
+) -> None:
+    slot = stage.builder.slots.take("guest")
+    assert slot is not None
+    queued = asyncio.Event()
+    coordinator.queue.subscribe(None, lambda event, _job: event is JobEvent.QUEUED and queued.set())
+    caller = asyncio.create_task(install(hass, version="2026.9.1"))
+    await queued.wait()
+    newer = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    with pytest.raises(HomeAssistantError, match="replaced by a newer one") as error:
+        await caller
+    assert "cancelled" not in str(error.value)
+    slot.release()
+    await coordinator.async_wait(newer)
+    assert state(hass).attributes["installed_version"] == NEWEST
 
 
 async def test_a_second_installation_while_one_runs_is_refused(
