@@ -10,7 +10,7 @@ from typing import Final
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
-from .const import DOMAIN
+from .const import DOMAIN, job_url
 from .engine.const import FailureReason, Operation
 from .engine.jobs.model import FirmwareJob, JobEvent
 from .engine.reason import Reason
@@ -59,6 +59,7 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
             device=job.request.device_name,
             builder=job.routing.source_label or "",
             error="" if error is None else reason_text(hass, error),
+            log=job_url(job.job_id),
         )
 
 
@@ -76,6 +77,7 @@ def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) 
         device=job.request.device_name,
         version=job.request.esphome_version,
         old_version="" if job.replaced is None else job.replaced.esphome_version,
+        log=job_url(job.job_id),
     )
 
 

@@ -15,13 +15,12 @@ from homeassistant.helpers.selector import (
 )
 import probatio
 
-from .const import DOMAIN
+from .const import DOMAIN, job_url
 from .coordinator import DATA_COORDINATOR
 from .engine.const import Operation
 from .engine.target import TargetId, configuration_of
 from .inventory.choices import NO_DEVICE
 from .job_payload import RequestOptions
-from .page import job_url
 
 _DEVICE = "device"
 

@@ -16,7 +16,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
-from .const import DOMAIN
+from .const import DOMAIN, job_url
 from .coordinator import OffloadConfigEntry
 from .engine.const import FailureReason, JobStatus, Operation
 from .engine.jobs.model import FirmwareJob
@@ -25,7 +25,6 @@ from .engine.target import configuration_of
 from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
 from .inventory.refusals import can_install
-from .page import job_url
 from .reasons import common_text, outcome_text, raise_if_pending, reason_text
 
 # The job queue decides what runs at the same time.

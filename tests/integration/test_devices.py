@@ -479,6 +479,9 @@ class TestCoreDevices:
             await pass_time(1)
             issue = issue_registry.async_get_issue(DOMAIN, "rolled_back_lamp.yaml")
             assert (issue is not None) is back
+            if issue is not None and issue.translation_placeholders is not None:
+                log = issue.translation_placeholders["log"]
+                assert log == f"/esphome-offload/job/{job.job_id}"
         # It goes with its file.
         (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
         await pass_time(30)

@@ -9,19 +9,13 @@ from homeassistant.components import frontend, panel_custom
 from homeassistant.components.http import StaticPathConfig
 from homeassistant.core import HomeAssistant
 
-from ..const import DOMAIN
+from ..const import DOMAIN, PAGE_URL
 
 _LOGGER = logging.getLogger(__name__)
 
-PAGE_URL: Final = "esphome-offload"
 _ELEMENT: Final = "esphome-offload-panel"
 _MODULE: Final = Path(__file__).parent / "built" / "page.js"
 _MODULE_URL: Final = f"/{DOMAIN}_static/page.js"
-
-
-def job_url(job_id: str) -> str:
-    """Return where the page shows a job, for links."""
-    return f"/{PAGE_URL}/job/{job_id}"
 
 
 async def async_register_page(hass: HomeAssistant) -> None:
