@@ -15,12 +15,13 @@ ENGINE = ROOT / "engine"
 # What each part may import beside itself. A part is a folder with all that is in it, or a name for
 # several modules: "engine/*" are those that lie directly in that folder.
 ARROWS = {
-    "platform files": "batch flows page coordinator lending peering inventory common"
+    "platform files": "automatic batch flows page coordinator lending peering inventory common"
     " engine/jobs engine/client engine/host engine/build engine/protocol engine/*",
     "batch": "coordinator common engine/jobs engine/*",
     "page": "coordinator peering inventory common engine/jobs engine/host engine/build engine/*",
-    "flows": "coordinator lending peering common"
+    "flows": "automatic coordinator lending peering common"
     " engine/client engine/host engine/build engine/protocol engine/*",
+    "automatic": "coordinator inventory common engine/jobs engine/*",
     "coordinator": "lending peering inventory common"
     " engine/jobs engine/devices engine/build engine/*",
     "lending": "common engine/host engine/build engine/protocol engine/*",

@@ -10,6 +10,7 @@ from homeassistant.helpers.typing import ConfigType
 from homeassistant.setup import async_setup_component
 
 from . import issues
+from .automatic.updates import AutomaticUpdates
 from .const import DOMAIN
 from .coordinator import (
     DATA_COORDINATOR,
@@ -78,6 +79,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     entry.async_on_unload(async_follow_guests(hass, entry.entry_id, guests))
     await hass.config_entries.async_forward_entry_setups(entry, _PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_options_updated))
+    AutomaticUpdates(hass, entry).start()
     return True
 
 

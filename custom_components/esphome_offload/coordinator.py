@@ -280,6 +280,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             address=address,
             from_version=self.installed_version(target),
             user_id=options.get("user_id"),
+            automatic=options.get("automatic", False),
             mac=device.mac,
             batch=options.get("batch"),
         )

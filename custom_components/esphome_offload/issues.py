@@ -29,6 +29,8 @@ _LENDING_IMPOSSIBLE: Final = "lending_impossible"
 _WRONG_CODES: Final = "pairing_wrong_codes"
 _PEER_INCOMPATIBLE: Final = "peer_incompatible"
 _BUILDER_UNREACHABLE: Final = "builder_unreachable"
+_NOT_UPDATED: Final = "not_updated"
+_CANARY_MISSING: Final = "canary_missing"
 
 type _Data = dict[str, str | int | float | None]
 
@@ -40,6 +42,7 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
     if job.request.operation.flashes:
         if event is JobEvent.COMPLETED:
             async_delete_install_failed(hass, target)
+            async_delete_not_updated(hass, target)
         # The other two have a repair of their own.
         elif event is JobEvent.FAILED and job.outcome.failure_reason not in (
             FailureReason.INTEGRITY,
@@ -144,6 +147,29 @@ def async_delete_install_failed(hass: HomeAssistant, target: TargetId) -> None:
 
 
 @callback
+def async_create_not_updated(
+    hass: HomeAssistant, target: TargetId, device: str, error: str
+) -> None:
+    """Create the repair that an automatic update could not even be started."""
+    _create_of_target(hass, target, translation_key=_NOT_UPDATED, device=device, error=error)
+
+
+@callback
+def async_delete_not_updated(hass: HomeAssistant, target: TargetId) -> None:
+    """Delete it."""
+    ir.async_delete_issue(hass, DOMAIN, f"{_NOT_UPDATED}_{target}")
+
+
+@callback
+def async_set_canary_missing(hass: HomeAssistant, *, missing: bool) -> None:
+    """Create or delete the repair that automatic updates wait for a device that is gone."""
+    if missing:
+        _create_issue(hass, _CANARY_MISSING, translation_key=_CANARY_MISSING)
+    else:
+        ir.async_delete_issue(hass, DOMAIN, _CANARY_MISSING)
+
+
+@callback
 def async_rename(hass: HomeAssistant, old: TargetId, new: TargetId) -> None:
     """Keep the repairs about the firmware of a target that is called otherwise now."""
     for issue, key, target in _of_targets(hass):
@@ -169,7 +195,7 @@ def _of_targets(hass: HomeAssistant) -> list[tuple[ir.IssueEntry, str, TargetId]
     return [
         (issue, key, TargetId(issue.issue_id.removeprefix(f"{key}_")))
         for issue in ir.async_get(hass).issues.values()
-        for key in (_ALTERED, _ROLLED_BACK, _INSTALL_FAILED)
+        for key in (_ALTERED, _ROLLED_BACK, _INSTALL_FAILED, _NOT_UPDATED)
         if issue.domain == DOMAIN and issue.issue_id.startswith(f"{key}_")
     ]
 

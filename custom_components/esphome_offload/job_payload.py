@@ -29,6 +29,7 @@ class RequestOptions(TypedDict, total=False):
     address: str | None
     user_id: str | None
     batch: str | None
+    automatic: bool
 
 
 class JobEventPayload(TypedDict):
@@ -98,6 +99,7 @@ class JobDetails(JobEventPayload, Expectation):
     clean: bool
     address: str | None
     user_id: str | None
+    automatic: bool
     waiting_for: str | None
     pending: bool
     message: str | None
@@ -166,6 +168,7 @@ def job_details(
         "clean": job.request.clean,
         "address": job.request.address,
         "user_id": job.request.user_id,
+        "automatic": job.request.automatic,
         "waiting_for": None if job.waiting_for is None else text_of(job.waiting_for),
         **expectation(forecast, now),
         "pending": job.pending,

@@ -31,6 +31,14 @@ class EntryKey(StrEnum):
     ACCEPT_BUILDS = "accept_builds"
     LEND_DISK_GIB = "lend_disk_gib"
     RUN_UNCONTAINED = "run_uncontained"
+    AUTOMATIC = "automatic_updates"
+    AUTOMATIC_DAYS = "automatic_days"
+    AUTOMATIC_START = "automatic_start"
+    AUTOMATIC_END = "automatic_end"
+    AUTOMATIC_DELAY_DAYS = "automatic_delay_days"
+    AUTOMATIC_CANARY = "automatic_canary"
+    AUTOMATIC_CANARY_HOURS = "automatic_canary_hours"
+    AUTOMATIC_FAILURES = "automatic_failures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,9 @@ NUMBERS: Final[Mapping[EntryKey, WholeNumber]] = {
     EntryKey.WAIT_FOR_BUILDER_MINUTES: WholeNumber(1, 7 * 24 * 60, default=30, unit="min"),
     EntryKey.COMPILER_CACHE_GIB: WholeNumber(1, 1000, default=COMPILER_CACHE_GIB, unit="GiB"),
     EntryKey.LEND_DISK_GIB: WholeNumber(1, 10_000, default=20, unit="GiB"),
+    EntryKey.AUTOMATIC_DELAY_DAYS: WholeNumber(0, 90, default=3, unit="d"),
+    EntryKey.AUTOMATIC_CANARY_HOURS: WholeNumber(0, 30 * 24, default=24, unit="h"),
+    EntryKey.AUTOMATIC_FAILURES: WholeNumber(1, 100, default=3),
 }
 
 

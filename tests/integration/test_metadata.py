@@ -24,6 +24,7 @@ from custom_components.esphome_offload import condition, services, trigger
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.event import InstallationEnd
 from custom_components.esphome_offload.flows import options as options_flow
+from custom_components.esphome_offload.flows.automatic import AUTOMATIC_SCHEMA
 from custom_components.esphome_offload.inventory.choices import NO_DEVICE
 
 from .sources import (
@@ -301,11 +302,13 @@ def _selectors(actions: Texts) -> Iterator[dict[str, Any]]:
 
 
 def _flow_selectors() -> Iterator[tuple[str, list[str]]]:
+    fields = [*AUTOMATIC_SCHEMA.schema.values()]
     for group in options_flow.OPTIONS_SCHEMA.schema.values():
-        for selector in group.schema.schema.values():
-            config = getattr(selector, "config", {})
-            if "translation_key" in config:
-                yield config["translation_key"], config["options"]
+        fields += group.schema.schema.values()
+    for selector in fields:
+        config = getattr(selector, "config", {})
+        if "translation_key" in config:
+            yield config["translation_key"], config["options"]
     # Of the dialog in repairs.py; its other options are devices.
     yield "chosen_device", [NO_DEVICE]
 

@@ -1,9 +1,14 @@
 """Fields of several forms."""
 
+from enum import StrEnum
+
 from homeassistant.helpers.selector import (
     NumberSelector,
     NumberSelectorConfig,
     NumberSelectorMode,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
 )
 import probatio
 
@@ -19,3 +24,12 @@ def whole_number(key: EntryKey) -> probatio.All[int]:
     if number.unit is not None:
         config["unit_of_measurement"] = number.unit
     return probatio.All(NumberSelector(config), probatio.Coerce(int))
+
+
+def choice(members: type[StrEnum], translation_key: str) -> SelectSelector:
+    """Return a list of which one is chosen."""
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=list(members), mode=SelectSelectorMode.LIST, translation_key=translation_key
+        )
+    )

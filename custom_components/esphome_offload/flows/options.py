@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from enum import StrEnum
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigFlowResult
@@ -26,7 +25,8 @@ from ..options import (
     OffloadOptions,
     VersionChannel,
 )
-from .fields import whole_number
+from .automatic import AutomaticSteps
+from .fields import choice, whole_number
 from .lending import LendingSteps
 
 # Without a network a version cannot be checked; it is then accepted.
@@ -40,16 +40,8 @@ _TARGETS: Final = "files"
 FIXED_VERSION_SCHEMA = probatio.Schema({probatio.Required(EntryKey.FIXED_VERSION): TextSelector()})
 
 
-def _choice(members: type[StrEnum], translation_key: str) -> SelectSelector:
-    return SelectSelector(
-        SelectSelectorConfig(
-            options=list(members), mode=SelectSelectorMode.LIST, translation_key=translation_key
-        )
-    )
-
-
 _SECTIONS: Final[Mapping[str, Mapping[EntryKey, object]]] = {
-    "version": {EntryKey.VERSION_CHANNEL: _choice(VersionChannel, "version_channel")},
+    "version": {EntryKey.VERSION_CHANNEL: choice(VersionChannel, "version_channel")},
     "parallel": {
         EntryKey.PARALLEL_BUILDS: whole_number(EntryKey.PARALLEL_BUILDS),
         EntryKey.PARALLEL_UPLOADS: whole_number(EntryKey.PARALLEL_UPLOADS),
@@ -62,7 +54,7 @@ _SECTIONS: Final[Mapping[str, Mapping[EntryKey, object]]] = {
         EntryKey.WAIT_FOR_GOOD_BOOT: BooleanSelector(),
     },
     "builders": {
-        EntryKey.NO_BUILDER: _choice(NoBuilder, "no_builder"),
+        EntryKey.NO_BUILDER: choice(NoBuilder, "no_builder"),
         EntryKey.WAIT_FOR_BUILDER_MINUTES: whole_number(EntryKey.WAIT_FOR_BUILDER_MINUTES),
     },
 }
@@ -76,7 +68,7 @@ OPTIONS_SCHEMA: Final = probatio.Schema(
 )
 
 
-class OffloadOptionsFlow(LendingSteps):
+class OffloadOptionsFlow(AutomaticSteps, LendingSteps):
     """Changes the options; the entry's update listener applies them at once."""
 
     def __init__(self) -> None:
@@ -86,7 +78,8 @@ class OffloadOptionsFlow(LendingSteps):
         """Ask what to change."""
         choices = ["choices"] if self._targets_with_choice() else []
         return self.async_show_menu(
-            step_id="init", menu_options=["settings", *choices, *self.guest_steps()]
+            step_id="init",
+            menu_options=["settings", "automatic", *choices, *self.guest_steps()],
         )
 
     async def async_step_choices(

@@ -59,13 +59,14 @@ class _KnownVersions:
 
 def newest_first(versions: Iterable[str]) -> list[str]:
     """Return versions sorted, each once, without what is none that was released."""
-    parsed = {version: _parsed(version) for version in versions}
+    parsed = {version: comparable(version) for version in versions}
     found = {each: of for each, of in parsed.items() if of is not None and not of.is_devrelease}
     return sorted(found, key=found.__getitem__, reverse=True)
 
 
 @lru_cache(maxsize=200)
-def _parsed(version: str) -> Version | None:
+def comparable(version: str) -> Version | None:
+    """Return a version for comparisons; None when it is none."""
     try:
         return Version(version)
     except InvalidVersion:
@@ -282,5 +283,5 @@ class VersionTracker:
 
 
 def _is_prerelease(version: str) -> bool:
-    parsed = _parsed(version)
-    return parsed is not None and parsed.is_prerelease
+    of = comparable(version)
+    return of is not None and of.is_prerelease

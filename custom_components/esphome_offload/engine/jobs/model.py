@@ -58,7 +58,7 @@ class JobRequest:
     ``mac`` says which device it is for among several of the configuration; ``device_name`` then
     ends in a part of it. ``address`` overrides where the device is flashed, ``user_id`` is Home
     Assistant's. ``clean``: build from nothing; of a job that cleans, remove also the tools.
-    ``batch`` is the same for all that was asked for together.
+    ``batch`` is the same for all that was asked for together. ``automatic``: nobody asked for it.
     """
 
     operation: Operation
@@ -72,6 +72,7 @@ class JobRequest:
     user_id: _String | None = None
     mac: _String | None = None
     batch: _String | None = None
+    automatic: bool = False
 
     @property
     def target(self) -> TargetId:
@@ -86,7 +87,11 @@ class JobRequest:
     def same_work(self, other: JobRequest) -> bool:
         """Whether both ask for the same, whoever asks and whatever the device runs meanwhile."""
         return self == replace(
-            other, from_version=self.from_version, user_id=self.user_id, batch=self.batch
+            other,
+            from_version=self.from_version,
+            user_id=self.user_id,
+            batch=self.batch,
+            automatic=self.automatic,
         )
 
 

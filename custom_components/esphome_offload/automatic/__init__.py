@@ -1,0 +1,1 @@
+"""Automatic updates: in a window of time, without an automation."""
