@@ -10,6 +10,7 @@ from homeassistant.core import HomeAssistant
 from .coordinator import DATA_COORDINATOR, AnyConfigEntry
 from .engine.build.model import Builder
 from .engine.build.slots import Slots
+from .engine.codec import encode
 from .engine.const import MIB
 from .engine.host.guests import Guest
 from .engine.host.lending import Lending
@@ -37,7 +38,14 @@ async def async_get_config_entry_diagnostics(
         "latest_version": coordinator.versions.latest,
         "toolchains": list(coordinator.build_services.toolchains.installed()),
         "builders": [_builder(builder) for builder in coordinator.builders.builders],
-        "devices": [_device(device) for device in coordinator.devices.values()],
+        "devices": [
+            {
+                **_device(device),
+                "wanted_version": coordinator.versions.wanted(target),
+                "settings": encode(coordinator.device_settings.get(target)),
+            }
+            for target, device in coordinator.devices.items()
+        ],
         "unreadable": sorted(coordinator.inventory.problems),
         "lending": _lending(coordinator.lender, coordinator.build_services.builder.slots),
         "jobs": [dict(coordinator.job_details(job)) for job in coordinator.queue.jobs()[-_JOBS:]],

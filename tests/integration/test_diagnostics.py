@@ -19,6 +19,7 @@ from custom_components.esphome_offload.engine.const import FailureReason, Operat
 from custom_components.esphome_offload.engine.device_access import DeviceAccess, OtaPlatform
 from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from custom_components.esphome_offload.engine.target import TargetId
 
 from ..engine.jobs.fakes import failing
 from .conftest import LAMP, NEWEST, Pass, Stage
@@ -144,3 +145,13 @@ async def test_diagnostics_say_what_esphome_says_of_a_device_and_no_address(
     assert (device["platform"], device["ota"], device["api"]) == ("esp32", ["web_server"], False)
     assert device["address_given"] is True
     assert "192.168.1.9" not in str(shown)
+
+
+async def test_diagnostics_say_what_is_set_for_a_device(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
+) -> None:
+    await coordinator.versions.async_choose(TargetId("lamp.yaml"), "2026.8.1", "lamp")
+    shown = await async_get_config_entry_diagnostics(hass, entry)
+    (device,) = shown["devices"]
+    assert device["wanted_version"] == "2026.8.1"
+    assert device["settings"] == {"version": "2026.8.1"}

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 import logging
 from typing import Final
 
@@ -64,6 +65,7 @@ class AutomaticUpdates:
             self._coordinator.queue.subscribe(None, self._job_changed),
             async_track_utc_time_change(self._hass, self._look, minute=_MINUTES, second=0),
             async_at_started(self._hass, self._look),
+            partial(issues.async_set_canary_missing, self._hass, missing=False),
         ):
             self._entry.async_on_unload(unsubscribe)
         self._watch_canary()
@@ -157,9 +159,11 @@ class AutomaticUpdates:
         """Return whether a device takes part, has an update, can be reached, and has no job.
 
         One that sleeps is reached when it wakes: its firmware is to be ready then. One that nobody
-        has heard of yet is left to a person.
+        has heard of yet, or that cannot be flashed as it is, is left to a person.
         """
         coordinator, target = self._coordinator, device.target
+        if device.configuration.access.without_ota or device.rivals or device.without_suffix:
+            return False
         takes_part = settings.takes_part(coordinator.device_settings.get(target).automatic)
         if not takes_part or coordinator.installed_version(target) is None:
             return False

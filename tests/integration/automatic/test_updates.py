@@ -27,6 +27,8 @@ from custom_components.esphome_offload.engine.build.model import FlashRequest
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
 from custom_components.esphome_offload.engine.codec import schema
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus, Operation
+from custom_components.esphome_offload.engine.device_access import DeviceAccess
+from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.engine.target import TargetId
@@ -367,6 +369,28 @@ class TestDevices:
         await set_options(hass, entry)
         await at("2026-12-01 02:00")
         assert automatic(coordinator) == []
+
+    async def test_one_that_cannot_be_flashed_is_left_to_a_person_without_a_repair(
+        self,
+        hass: HomeAssistant,
+        fleet: OffloadCoordinator,
+        stage: Stage,
+        config_dir: Path,
+        pass_time: Pass,
+        at: At,
+    ) -> None:
+        stage.inspector.answers["lamp.yaml"] = Answer(
+            "lamp.yaml",
+            node_name="lamp",
+            platform="host",
+            access=DeviceAccess(ota=()),
+            reads=("lamp.yaml",),
+        )
+        (config_dir / "lamp.yaml").write_text(f"{LAMP}# changed")
+        await pass_time(31)
+        await at("2026-12-01 02:00")
+        assert sorted(files(await ended(hass, fleet))) == ["fan.yaml", "plug.yaml"]
+        assert ir.async_get(hass).async_get_issue(DOMAIN, "not_updated_lamp.yaml") is None
 
     async def test_a_device_with_a_job_keeps_it(
         self, hass: HomeAssistant, fleet: OffloadCoordinator, stage: Stage, at: At
