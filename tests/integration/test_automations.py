@@ -88,14 +88,14 @@ async def test_only_the_chosen_outcomes_trigger(
     hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
 ) -> None:
     calls = await triggered(hass, "install_finished", LAMP, outcomes=["cancelled", "failed"])
-    await run(hass, coordinator)
-    assert not calls
-    stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
-    await run(hass, coordinator)
-    assert len(calls) == 1
     job, _ = await stage.start_blocked(coordinator)
     await coordinator.async_cancel(job.job_id)
     await hass.async_block_till_done()
+    assert len(calls) == 1
+    stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+    await run(hass, coordinator)
+    assert len(calls) == 2
+    await run(hass, coordinator)
     assert len(calls) == 2
 
 

@@ -137,6 +137,12 @@ class TestInstallationEnded:
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
     ) -> None:
         assert state_of(hass, ENDED).state == "unknown"
+        stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+        await run(hass, coordinator)
+        attributes = state_of(hass, ENDED).attributes
+        assert attributes["event_type"] == "failed"
+        assert attributes["reason"]
+
         await run(hass, coordinator)
         attributes = state_of(hass, ENDED).attributes
         last = coordinator.queue.last("lamp.yaml")
@@ -147,12 +153,6 @@ class TestInstallationEnded:
         assert attributes["builder"] == last.routing.source_label
         assert attributes["verified"] is last.outcome.verified
         assert attributes["reason"] is None
-
-        stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
-        await run(hass, coordinator)
-        attributes = state_of(hass, ENDED).attributes
-        assert attributes["event_type"] == "failed"
-        assert attributes["reason"]
 
     async def test_what_does_not_flash_is_no_installation(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator
