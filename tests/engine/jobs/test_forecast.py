@@ -13,7 +13,7 @@ from custom_components.esphome_offload.engine.const import JobStatus, Operation,
 from custom_components.esphome_offload.engine.jobs.forecast import Forecast
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 
-from .fakes import Act, Block, VirtualTime, because, settle
+from .fakes import Act, Block, ScriptedBuilder, VirtualTime, because, settle
 from .queue_harness import QueueHarness
 
 
@@ -130,3 +130,31 @@ async def test_flashing_is_expected_to_take_what_it_took(harness: QueueHarness) 
     await harness.time.go(5)
     assert job.stage is Stage.UPLOADING
     assert harness.queue.forecast(job) == Forecast(seconds=15)
+
+
+async def test_one_long_build_does_not_make_a_builder_slow_three_do(harness: QueueHarness) -> None:
+    attic, cellar = harness.add_peer("aa", "Attic"), harness.add_peer("cc", "Cellar")
+
+    async def measure(peer: ScriptedBuilder, seconds: float) -> None:
+        peer.script = [taking(harness.time, seconds)]
+        options = {"operation": Operation.COMPILE, "requested_source": peer.builder_id}
+        job = await harness.run("lamp.yaml", clean=True, **options)
+        await harness.time.go(seconds)
+        assert job.status is JobStatus.COMPLETED
+
+    async def expected_at_cellar() -> float | None:
+        cellar.script = [Block()]
+        job = await harness.run("other.yaml", requested_source="cc")
+        seconds = harness.queue.forecast(job).seconds
+        await harness.queue.cancel(job.job_id)
+        return seconds
+
+    await measure(attic, 100)
+    assert await expected_at_cellar() == 100
+    await measure(cellar, 900)
+    # Its tools and its compiler cache may have been new.
+    assert await expected_at_cellar() == 500
+    for _ in range(2):
+        await measure(attic, 100)
+        await measure(cellar, 900)
+    assert await expected_at_cellar() == 900

@@ -9,11 +9,13 @@ from ..const import Stage
 from ..target import TargetId
 from .model import FirmwareJob, JobRequest
 
-_BUILDS: Final = (Stage.PREPARING, Stage.COMPILING, Stage.FETCHING)
-"""Downloading the tools is not among them: the next build has them."""
+_BUILDS: Final = (Stage.COMPILING, Stage.FETCHING)
+"""What the next build takes as well; it has the ESPHome version and the tools already."""
 _FLASHES: Final = (Stage.UPLOADING, Stage.VERIFYING)
 _RECENT: Final = 9
 """Builds of a builder that decide how slow it is: its compiler cache fills, its load changes."""
+_TRUSTED: Final = 3
+"""Builds of a builder that outweigh what others take: its first one fills the compiler cache."""
 _TYPICAL: Final = 50
 """Builds or flashes that say what an unknown device takes."""
 _WARM_SHARE: Final = 0.3
@@ -26,12 +28,12 @@ class _Typical:
     """The median of the last measurements."""
 
     def __init__(self, count: int) -> None:
-        self._last: deque[float] = deque(maxlen=count)
+        self.last: deque[float] = deque(maxlen=count)
         self.value: float | None = None
 
     def add(self, measured: float) -> None:
-        self._last.append(measured)
-        self.value = median(self._last)
+        self.last.append(measured)
+        self.value = median(self.last)
 
 
 class BuildTimes:
@@ -121,11 +123,13 @@ class BuildTimes:
         return work
 
     def _slowness_of(self, builder_id: str) -> float:
-        slowness = self._slowness.get(builder_id)
-        if slowness is None:
-            # One that was never measured may be as good as the others.
-            return median(each.value or 1.0 for each in self._slowness.values())
-        return slowness.value or 1.0
+        own = self._slowness.get(builder_id)
+        if own is not None and own.value is not None and len(own.last) >= _TRUSTED:
+            return own.value
+        # One of which little is known may be as good as the others.
+        measured = [] if own is None else list(own.last)
+        others = [each.value or 1.0 for each in self._slowness.values() if each is not own]
+        return median([*measured, median(others)] if others else measured)
 
 
 def spent_building(job: FirmwareJob) -> float:
