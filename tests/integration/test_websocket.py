@@ -258,7 +258,7 @@ async def test_the_list_has_the_newest_first(
 ) -> None:
     jobs = []
     for _ in range(3):
-        jobs.append(await coordinator.async_submit("lamp.yaml", Operation.COMPILE))
+        jobs.append(await coordinator.async_submit("lamp.yaml", Operation.COMPILE, clean=True))
         await coordinator.async_wait(jobs[-1])
     client = await hass_ws_client()
     await client.send_json_auto_id({"type": "esphome_offload/jobs/list", "limit": 2})
@@ -290,6 +290,12 @@ async def test_a_subscriber_gets_all_jobs_then_those_that_changed(
     ]
 
 
+async def has_place(coordinator: OffloadCoordinator, job: FirmwareJob, place: int) -> None:
+    async with asyncio.timeout(10):
+        while coordinator.queue.forecast(job).place != place:  # noqa: ASYNC110 - it has no event of its own
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 def three_devices(config_dir: Path) -> None:
     for name in ("plug", "sofa"):
@@ -311,6 +317,7 @@ async def test_a_subscriber_is_told_who_moved_up_in_the_queue_without_an_event_o
         for name in ("lamp", "plug", "sofa")
     ]
     await blocks[0].entered.wait()
+    await has_place(coordinator, last, 2)
     client = await hass_ws_client()
     await client.send_json_auto_id({"type": "esphome_offload/jobs/subscribe"})
     assert (await client.receive_json())["success"]
@@ -341,14 +348,13 @@ async def test_a_job_whose_output_somebody_follows_comes_first_meanwhile(
         await coordinator.async_submit(TargetId(f"{name}.yaml"), Operation.COMPILE)
         for name in ("plug", "sofa")
     ]
+    await has_place(coordinator, sofa, 2)
     client = await hass_ws_client()
-    follower = await follow(client, sofa.job_id)
+    await follow(client, sofa.job_id)
     assert (await client.receive_json())["event"]["job"]["queue_place"] == 1
     assert coordinator.queue.forecast(plug).place == 2
     await client.send_json_auto_id({"type": "unsubscribe_events", "subscription": 1})
     while not (await client.receive_json()).get("success"):
         pass
-    await asyncio.sleep(0)
-    assert coordinator.queue.forecast(sofa).place == 2
-    assert not follower.events
+    await has_place(coordinator, sofa, 2)
     block.release.set()

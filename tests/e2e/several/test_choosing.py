@@ -2,8 +2,9 @@
 
 import pytest
 
-from ..harness.four_instances import FourInstances
+from ..harness.four_instances import DEVICES, FourInstances
 from ..harness.jobs import follow, has, reach
+from ..harness.offloader import Offloader
 from .checks import (
     assert_built_by,
     compiled,
@@ -26,6 +27,7 @@ async def test_builder_that_accepts_no_builds_is_passed_over_and_the_job_says_wh
     assert_built_by("beta", await compiled(first, "hall", source="beta", clean=True))
     await instances.beta.accept_builds(accept=False)
     await known(instances, instances.beta, ACCEPTS_NOTHING)
+    edit(first, "hall")
     job = await compiled(first, "hall")
     assert_built_by("alpha", job)
     assert has(job["why_not"]["beta"], ACCEPTS_NOTHING)
@@ -93,6 +95,7 @@ async def test_without_a_builder_the_job_is_built_here_as_with_source_local(
     # Both builders were there.
     assert set(job["why_not"]) == {"alpha", "beta"}
     await stop_both(instances)
+    edit(first, "porch")
     job = await compiled(first, "porch")
     assert (job["status"], job["source"]) == ("completed", "local"), job["error"]
     assert all(has(job["why_not"][label], ACCEPTS_NOTHING) for label in ("alpha", "beta"))
@@ -102,10 +105,16 @@ async def test_builder_that_was_killed_is_replaced_by_the_other(instances: FourI
     first = instances.first
     assert_built_by("beta", await compiled(first, "hall", source="beta"))
     await instances.beta.crash()
+    edit(first, "hall")
     job = await compiled(first, "hall")
     assert_built_by("alpha", job)
     # Whether that was known already or found out by trying.
     assert not has(job["why_not"]["beta"], "preferred")
+
+
+def edit(offloader: Offloader, name: str) -> None:
+    """Have a device built, and not only flashed with what is kept."""
+    offloader.devices[DEVICES.index(name)].renew()
 
 
 async def stop_both(instances: FourInstances) -> None:
