@@ -1,7 +1,7 @@
 """Websocket commands for administrators: follow one job, list and follow all."""
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any
 
 from homeassistant.components import websocket_api
@@ -13,14 +13,11 @@ from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .engine.jobs.model import FirmwareJob
 from .job_payload import Expectation, expectation
-from .websocket_stream import ThrottledSubscription
+from .websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
 
-_MESSAGE_INTERVAL = 0.1
 _LIST_INTERVAL = 0.5
 _EXPECTED_INTERVAL = 5.0
 """With each job that starts or ends, all that wait behind it move up."""
-_LINES_PER_MESSAGE = 500
-_BYTES_PER_MESSAGE = 96 * 1024
 
 
 @callback
@@ -55,7 +52,7 @@ def follow_job(
             translation_placeholders={"job_id": msg["job_id"]},
         )
         return
-    subscription = ThrottledSubscription(connection, msg["id"], _MESSAGE_INTERVAL)
+    subscription = ThrottledSubscription(connection, msg["id"], OUTPUT_INTERVAL)
     connection.send_result(msg["id"])
     subscription.own(hass, _follow(coordinator, job, msg["from_line"], subscription))
 
@@ -105,28 +102,15 @@ async def _follow(
         # What somebody looks at comes first.
         coordinator.queue.watch(job.job_id),
     )
-    pages = coordinator.logs.follow(
-        job.job_id,
-        next_line,
-        woken=changed,
-        ended=lambda: job.terminal,
-        limit=_LINES_PER_MESSAGE,
-        size=_BYTES_PER_MESSAGE,
-    )
     try:
-        async with aclosing(pages):
-            async for page in pages:
-                subscription.send(
-                    {
-                        "job": coordinator.job_details(job),
-                        "first_line": page.first_line,
-                        "lines": list(page.lines),
-                        "next_line": page.next_line,
-                        "terminal": page.last,
-                    }
-                )
-                if not page.last:
-                    await subscription.ready()
+        await subscription.send_output(
+            coordinator.logs,
+            job.job_id,
+            next_line,
+            woken=changed,
+            ended=lambda: job.terminal,
+            about=lambda: {"job": coordinator.job_details(job)},
+        )
     finally:
         for unsubscribe in unsubscribes:
             unsubscribe()

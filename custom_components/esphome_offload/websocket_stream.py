@@ -1,13 +1,20 @@
 """Subscriptions of websocket clients that send no faster than the client reads."""
 
 import asyncio
-from collections.abc import Coroutine, Sized
+from collections.abc import Callable, Coroutine, Mapping, Sized
+from contextlib import aclosing
 from typing import Any, Final
 
 from homeassistant.components import websocket_api
 from homeassistant.core import HomeAssistant
 
 from .const import DOMAIN
+from .engine.job_log import JobLogs
+
+OUTPUT_INTERVAL: Final = 0.1
+"""Seconds between two events with output."""
+_LINES_PER_EVENT: Final = 500
+_BYTES_PER_EVENT: Final = 96 * 1024
 
 # Home Assistant disconnects a client with 4096 unread messages, or 1024 for 10 seconds. With
 # this many unread nothing more is sent; the rest is read from the log later.
@@ -40,6 +47,39 @@ class ThrottledSubscription:
     def send(self, event: dict[str, Any]) -> None:
         """Send one event."""
         self._connection.send_event(self._msg_id, event)
+
+    async def send_output(
+        self,
+        logs: JobLogs,
+        log_id: str,
+        next_line: int,
+        *,
+        woken: asyncio.Event,
+        ended: Callable[[], bool],
+        about: Callable[[], Mapping[str, object]],
+    ) -> None:
+        """Send a log from a line on until it has ended, with what ``about`` returns; see ``follow``."""
+        pages = logs.follow(
+            log_id,
+            next_line,
+            woken=woken,
+            ended=ended,
+            limit=_LINES_PER_EVENT,
+            size=_BYTES_PER_EVENT,
+        )
+        async with aclosing(pages):
+            async for page in pages:
+                self.send(
+                    {
+                        **about(),
+                        "first_line": page.first_line,
+                        "lines": list(page.lines),
+                        "next_line": page.next_line,
+                        "terminal": page.last,
+                    }
+                )
+                if not page.last:
+                    await self.ready()
 
     async def ready(self) -> None:
         """Return when the next event may be sent."""

@@ -1,31 +1,18 @@
-// The builders that build for this instance, and the guests that it builds for.
+// The builders that build for this instance, with what is built and waits there; below them what
+// this instance builds for others.
 
 import { css, html, nothing, type TemplateResult } from "lit";
-import { customElement, state } from "lit/decorators.js";
-import { live } from "lit/directives/live.js";
+import { customElement } from "lit/decorators.js";
 
-import { Part, follow } from "./element";
-import { counted, moment } from "./texts";
-import type { Builder, Guest } from "./types";
+import "./guests";
+import { PAGE, Part, follow, jobPath } from "./element";
+import { counted, standing } from "./texts";
+import { isOver, type Builder } from "./types";
 
-const INTEGRATION = "/config/integrations/integration/esphome_offload";
 const ADD = "/config/integrations/dashboard/add?domain=esphome_offload";
 
 @customElement("esphome-offload-builders")
 export class OffloadBuilders extends Part {
-  @state() private now = Date.now();
-  private timer?: ReturnType<typeof setInterval>;
-
-  override connectedCallback(): void {
-    super.connectedCallback();
-    this.timer = setInterval(() => (this.now = Date.now()), 1000);
-  }
-
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
-    clearInterval(this.timer);
-  }
-
   protected override render(): TemplateResult {
     const { text } = this;
     const overview = this.store.overview;
@@ -37,18 +24,36 @@ export class OffloadBuilders extends Part {
       <ul class="card" aria-labelledby="builders">
         ${overview?.builders.map((builder) => html`<li class="item">${this.builder(builder)}</li>`)}
       </ul>
-      <h2 id="guests">${text("guests.title")}</h2>
-      ${this.lending()}
+      <h2>${text("guests.title")}</h2>
+      <esphome-offload-guests
+        .hass=${this.hass}
+        .store=${this.store}
+        .revision=${this.revision}
+      ></esphome-offload-guests>
     `;
   }
 
   private builder(builder: Builder): TemplateResult {
     const { text } = this;
     const state = !builder.connected ? "disconnected" : builder.available ? "ready" : "not_now";
+    const facts = [
+      builder.versions.length ? `ESPHome ${builder.versions.join(", ")}` : "",
+      builder.disk_mib === null
+        ? ""
+        : text("builders.free", { gib: (builder.disk_mib / 1024).toFixed(1) }),
+      builder.cache_files
+        ? text("builders.cache", {
+            percent: Math.round((100 * builder.cache_hits) / builder.cache_files),
+            files: builder.cache_files,
+          })
+        : "",
+    ];
     return html`
       <div class="row">
         <h3>${builder.id === "local" ? text("builders.local") : builder.label}</h3>
-        <span class="badge ${state === "ready" ? "" : "failed"}">${text(`builders.${state}`)}</span>
+        <span class="badge ${state === "ready" ? "completed" : "failed"}"
+          >${text(`builders.${state}`)}</span
+        >
       </div>
       ${builder.program || builder.url
         ? html`<p class="muted">
@@ -65,122 +70,55 @@ export class OffloadBuilders extends Part {
             })}
           </p>`
         : nothing}
-      <p class="muted">
-        ${builder.versions.length
-          ? html`ESPHome ${builder.versions.join(", ")}${builder.disk_mib !== null ? " · " : ""}`
-          : nothing}${builder.disk_mib === null
-          ? nothing
-          : text("builders.free", { gib: (builder.disk_mib / 1024).toFixed(1) })}
-      </p>
+      ${this.builds(builder)}
+      <p class="muted">${facts.filter(Boolean).join(" · ")}</p>
     `;
   }
 
-  private lending(): TemplateResult {
+  /** What is built and waits there, and whose it is. */
+  private builds(builder: Builder): TemplateResult {
     const { text } = this;
-    const lending = this.store.overview?.lending;
-    if (!lending) return html``;
-    const accepts = lending.accepts_builds;
-    return html`
-      ${lending.why_not
-        ? html`<p class="muted">
-            ${lending.why_not}
-            <a href=${INTEGRATION} @click=${follow}>${text("welcome.settings")}</a>
-          </p>`
+    const local = builder.id === "local";
+    const ours = this.store
+      .sortedJobs()
+      .filter(
+        (job) =>
+          !isOver(job) &&
+          BUILDING.has(job.stage ?? "") &&
+          (local ? job.source === "local" : job.source_pin_sha256 === builder.id),
+      )
+      .reverse();
+    const guests = local ? (this.store.overview?.lending.guests ?? []) : [];
+    const theirs = guests.flatMap((guest) =>
+      guest.builds.filter((build) => !build.over).map((build) => ({ guest, build })),
+    );
+    const others = builder.connected
+      ? Math.max(0, builder.busy + builder.queued - ours.length - theirs.length)
+      : 0;
+    return html`<ul class="builds">
+      ${ours.map(
+        (job) => html`<li>
+          <a href=${jobPath(job)} @click=${follow}>${job.device_name}</a>
+          <span class="muted">${standing(text, job)}</span>
+        </li>`,
+      )}
+      ${theirs.map(
+        ({ guest, build }) => html`<li>
+          <a href="${PAGE}/guest/${guest.pin_sha256}/${build.attempt_id}" @click=${follow}
+            >${build.configuration}</a
+          >
+          <span class="muted"
+            >${text("builders.build_for", {
+              stage: text(`attempt.${build.state}`),
+              guest: guest.label,
+            })}</span
+          >
+        </li>`,
+      )}
+      ${others && !local
+        ? html`<li class="muted">${counted(this.hass, "builders.others", others)}</li>`
         : nothing}
-      <div class="row">
-        <label>
-          <input
-            type="checkbox"
-            role="switch"
-            .checked=${live(accepts)}
-            ?disabled=${lending.why_not !== null && !accepts}
-            @change=${() => {
-              void this.command({ type: "esphome_offload/accept_builds", accept: !accepts });
-            }}
-          />
-          ${text("guests.accept")}
-        </label>
-        <span class="muted">${text(accepts ? "guests.on" : "guests.off")}</span>
-        <span class="muted"
-          >${text("guests.disk", { gib: (lending.disk_used / 2 ** 30).toFixed(1) })}</span
-        >
-        ${lending.code || !accepts || lending.why_not
-          ? nothing
-          : html`<button
-              class="primary"
-              @click=${() => this.command({ type: "esphome_offload/pairing/open" })}
-            >
-              ${text("guests.show_code")}
-            </button>`}
-      </div>
-      ${this.code()}
-      ${lending.guests.length
-        ? html`<ul class="card" aria-labelledby="guests">
-            ${lending.guests.map((guest) => html`<li class="item">${this.guest(guest)}</li>`)}
-          </ul>`
-        : html`<p class="muted">${text("guests.none")}</p>`}
-    `;
-  }
-
-  private code(): TemplateResult | typeof nothing {
-    const { text } = this;
-    const lending = this.store.overview?.lending;
-    if (!lending?.code) return nothing;
-    const passed = (this.now - this.store.overviewAt) / 1000;
-    const left = Math.ceil((lending.seconds_left ?? 0) - passed);
-    if (left <= 0) return html`<p class="notice info">${text("guests.code_expired")}</p>`;
-    return html`<div class="code card">
-      <p>${text("guests.code_help")}</p>
-      <p class="digits">${lending.code.slice(0, 4)} ${lending.code.slice(4)}</p>
-      <p class="muted" role="timer">
-        ${text("guests.time_left", {
-          time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`,
-        })}
-      </p>
-      <button @click=${() => this.command({ type: "esphome_offload/pairing/close" })}>
-        ${text("close")}
-      </button>
-    </div>`;
-  }
-
-  private guest(guest: Guest): TemplateResult {
-    const { text } = this;
-    const seen = guest.last_seen ? moment(this.hass, guest.last_seen) : text("guests.never");
-    return html`
-      <div class="row">
-        <h3>${guest.label}</h3>
-        <span class="badge"
-          >${text(guest.connected ? "guests.connected" : "builders.disconnected")}</span
-        >
-      </div>
-      <p class="muted">
-        ${guest.connected ? nothing : text("guests.last_seen", { time: seen })}
-        ${counted(this.hass, "guests.builds", guest.builds_completed)}
-      </p>
-      <ul>
-        ${guest.builds.map(
-          (build) => html`<li class="row">
-            <span>${build.configuration} · ${build.esphome_version}</span>
-            <span class="badge"
-              >${text(`attempt.${build.state}`)}${build.progress === null
-                ? ""
-                : ` ${build.progress} %`}</span
-            >
-            <button
-              class="danger"
-              @click=${() =>
-                this.command({
-                  type: "esphome_offload/guest_build/stop",
-                  pin_sha256: guest.pin_sha256,
-                  attempt_id: build.attempt_id,
-                })}
-            >
-              ${text("guests.stop")}
-            </button>
-          </li>`,
-        )}
-      </ul>
-    `;
+    </ul>`;
   }
 
   static override styles = [
@@ -195,20 +133,14 @@ export class OffloadBuilders extends Part {
         padding: 12px 16px;
         overflow-wrap: anywhere;
       }
-      .code {
-        margin-block: 12px;
-        padding: 16px;
+      .builds {
         display: grid;
-        justify-items: center;
-        gap: 8px;
-        text-align: center;
-      }
-      .digits {
-        font-size: clamp(2rem, 12vw, 4rem);
-        font-variant-numeric: tabular-nums;
-        letter-spacing: 0.08em;
-        direction: ltr;
+        gap: 4px;
+        padding-inline-start: 12px;
       }
     `,
   ];
 }
+
+/** The stages in which a job is at its builder. */
+const BUILDING = new Set(["preparing", "downloading", "compiling", "fetching"]);

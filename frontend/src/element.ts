@@ -8,10 +8,16 @@ import type { Store } from "./store";
 import { errorText, textsOf, type Text } from "./texts";
 import type { HomeAssistant, Job, Operation } from "./types";
 
+/** Home Assistant gives a new object at each change of a state, of which nothing is shown here. */
+export const isAnother = (now?: HomeAssistant, before?: HomeAssistant): boolean =>
+  now?.connection !== before?.connection ||
+  now?.language !== before?.language ||
+  now?.localize !== before?.localize;
+
 export abstract class Part extends LitElement {
   static override styles = [shared];
 
-  @property({ attribute: false }) hass!: HomeAssistant;
+  @property({ attribute: false, hasChanged: isAnother }) hass!: HomeAssistant;
   @property({ attribute: false }) store!: Store;
   /** Changes with what is in the store, which itself stays the same object. */
   @property({ attribute: false }) revision = 0;
@@ -51,15 +57,15 @@ export abstract class Part extends LitElement {
       operation,
       ...options,
     });
-    if (answer) this.store.jobs.set(answer.job.job_id, answer.job);
+    if (answer) this.store.add(answer.job);
     return answer?.job;
   }
 
   /** Do a job once more, by the same builder if one was asked for. */
-  protected async retry(job: Job): Promise<void> {
+  protected async retry(job: Job, source = job.requested_source): Promise<void> {
     const builds = job.operation === "install" || job.operation === "compile";
     const again = await this.submit(job.target, job.operation, {
-      ...(builds ? { version: job.esphome_version, source: job.requested_source } : {}),
+      ...(builds ? { version: job.esphome_version, source } : {}),
       clean: job.clean,
     });
     if (again) this.go(jobPath(again));

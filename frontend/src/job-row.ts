@@ -3,8 +3,10 @@
 import { css, html, nothing, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
+import "./progress";
+import "./why";
 import { Part, follow, jobPath } from "./element";
-import { duration, moment, stageText } from "./texts";
+import { duration, expectedEnd, moment, standing } from "./texts";
 import { isOver, type Job } from "./types";
 
 @customElement("esphome-offload-job-row")
@@ -15,6 +17,7 @@ export class JobRow extends Part {
   protected override render(): TemplateResult {
     const { job, text } = this;
     const over = isOver(job);
+    const expected = expectedEnd(this.hass, job);
     return html`
       <div class="what">
         <a href=${jobPath(job)} @click=${follow}>${job.device_name}</a>
@@ -24,33 +27,33 @@ export class JobRow extends Part {
         >
       </div>
       <div class="state">
-        <span class="badge ${job.status}">${stageText(text, job)}</span>
+        <span class="badge ${job.in_progress || over ? job.status : "waiting"}"
+          >${standing(text, job)}</span
+        >
         ${job.source_label
           ? html`<span class="muted">${text("on_builder", { builder: job.source_label })}</span>`
           : nothing}
         <span class="muted"
           >${over && job.finished_at
-            ? moment(this.hass, job.finished_at)
-            : duration(text, job.seconds)}</span
+            ? `${moment(this.hass, job.finished_at)} · ${duration(text, job.seconds)}`
+            : html`<esphome-offload-elapsed .hass=${this.hass} .job=${job}></esphome-offload-elapsed>`}</span
         >
+        ${expected ? html`<span class="muted">${expected}</span>` : nothing}
       </div>
-      ${over || !job.in_progress
-        ? nothing
-        : html`<progress
-            max="100"
-            value=${job.progress ?? nothing}
-            aria-label=${text("progress_of", { device: job.device_name })}
-          ></progress>`}
+      <esphome-offload-progress .hass=${this.hass} .job=${job}></esphome-offload-progress>
       ${this.note() ? html`<p class="note muted">${this.note()}</p>` : nothing}
+      <esphome-offload-why .hass=${this.hass} .job=${job}></esphome-offload-why>
       <div class="row actions">
         ${over
           ? job.status === "completed"
             ? nothing
-            : html`<button ?disabled=${this.busy} @click=${this.again}>${text("retry")}</button>`
+            : html`<button ?disabled=${this.busy} @click=${this.again}>${text("retry")}<span class="hidden"> ${job.device_name}</span></button>`
           : html`<button class="danger" ?disabled=${this.busy} @click=${this.stop}>
-              ${text("cancel")}
+              ${text("cancel")}<span class="hidden"> ${job.device_name}</span>
             </button>`}
-        <a class="button" href=${jobPath(job)} @click=${follow}>${text("log.open")}</a>
+        <a class="button" href=${jobPath(job)} @click=${follow}
+          >${text("log.open")}<span class="hidden"> ${job.device_name}</span></a
+        >
       </div>
     `;
   }
@@ -105,7 +108,8 @@ export class JobRow extends Part {
         grid-column: 2;
         grid-row: 1 / span 2;
       }
-      progress,
+      esphome-offload-progress,
+      esphome-offload-why,
       .note {
         grid-column: 1 / -1;
         overflow-wrap: anywhere;

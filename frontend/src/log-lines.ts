@@ -1,9 +1,8 @@
 // The lines of a log in chunks that the browser skips while they are out of sight: twenty thousand
 // lines scroll as smoothly as twenty.
 
-import { css, html, type TemplateResult } from "lit";
+import { LitElement, css, html, type TemplateResult } from "lit";
 import { customElement, property, query } from "lit/decorators.js";
-import { LitElement } from "lit";
 import { repeat } from "lit/directives/repeat.js";
 
 import { shared } from "./styles";
@@ -21,10 +20,21 @@ export class LogChunk extends LitElement {
   @property({ attribute: false }) lines: string[] = [];
   @property({ type: Number }) length = 0;
   @property() find = "";
+  /** The line of the match that was gone to, counted from the first of these. */
+  @property({ type: Number }) current = -1;
+
+  lineAt(index: number): Element | undefined {
+    return this.renderRoot.children[index];
+  }
 
   protected override render(): TemplateResult {
     this.style.containIntrinsicBlockSize = `auto ${this.lines.length * LINE_HEIGHT}px`;
-    return html`${this.lines.map((line) => html`<div class=${kind(line)}>${this.marked(line)}</div>`)}`;
+    return html`${this.lines.map(
+      (line, index) =>
+        html`<div class="${kind(line)}${index === this.current ? " current" : ""}"
+          >${this.marked(line)}</div
+        >`,
+    )}`;
   }
 
   private marked(line: string): TemplateResult | string {
@@ -49,6 +59,15 @@ export class LogChunk extends LitElement {
     .warning {
       color: var(--page-warning);
     }
+    .info {
+      color: var(--page-success);
+    }
+    .debug {
+      color: var(--page-accent);
+    }
+    .step {
+      color: var(--secondary-text-color);
+    }
     .own {
       color: var(--page-accent);
       font-weight: 600;
@@ -56,6 +75,10 @@ export class LogChunk extends LitElement {
     mark {
       background: var(--page-button);
       color: #fff;
+    }
+    .current {
+      outline: 2px solid var(--primary-color);
+      outline-offset: -1px;
     }
   `;
 }
@@ -65,6 +88,7 @@ export class LogLines extends LitElement {
   @property({ type: Boolean, reflect: true }) wrap = false;
   @property() find = "";
   @property() label = "";
+  @property({ type: Number }) current = -1;
   @query(".scroll") private scroller!: HTMLElement;
 
   /** Whether new lines are followed: until the person scrolls up, and again at the end. */
@@ -98,8 +122,34 @@ export class LogLines extends LitElement {
   }
 
   followAgain(): void {
-    this.following = true;
+    this.setFollowing(true);
     this.toEnd();
+  }
+
+  /** The numbers of the lines in which something stands, in lower case. */
+  linesWith(find: string): number[] {
+    if (!find) return [];
+    const found: number[] = [];
+    this.lines.forEach((line, index) => {
+      if (line.toLowerCase().includes(find)) found.push(index);
+    });
+    return found;
+  }
+
+  /** The number of the last line that is an error. */
+  lastError(): number | undefined {
+    const at = this.lines.findLastIndex((line) => kind(line) === "error");
+    return at < 0 ? undefined : at;
+  }
+
+  async show(line: number): Promise<void> {
+    this.setFollowing(false);
+    this.current = line;
+    await this.updateComplete;
+    const chunks = this.renderRoot.querySelectorAll<LogChunk>("esphome-offload-log-chunk");
+    const chunk = chunks[Math.floor(line / CHUNK)];
+    await chunk?.updateComplete;
+    chunk?.lineAt(line % CHUNK)?.scrollIntoView({ block: "center", inline: "nearest" });
   }
 
   protected override updated(): void {
@@ -109,7 +159,7 @@ export class LogLines extends LitElement {
   /** Only what is laid out has its real height: look again when it has been. */
   private toEnd(): void {
     const end = (): void => {
-      this.scroller.scrollTop = this.scroller.scrollHeight;
+      if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
     };
     end();
     requestAnimationFrame(end);
@@ -117,11 +167,13 @@ export class LogLines extends LitElement {
 
   private scrolled(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    const following = scrollHeight - scrollTop - clientHeight < 2 * LINE_HEIGHT;
-    if (following !== this.following) {
-      this.following = following;
-      this.dispatchEvent(new CustomEvent("following", { detail: following }));
-    }
+    this.setFollowing(scrollHeight - scrollTop - clientHeight < 2 * LINE_HEIGHT);
+  }
+
+  private setFollowing(following: boolean): void {
+    if (following === this.following) return;
+    this.following = following;
+    this.dispatchEvent(new CustomEvent("following", { detail: following }));
   }
 
   protected override render(): TemplateResult {
@@ -141,6 +193,7 @@ export class LogLines extends LitElement {
             .lines=${chunk.lines}
             .length=${chunk.lines.length}
             .find=${find}
+            .current=${this.current - chunk.key}
           ></esphome-offload-log-chunk>`,
       )}
     </div>`;
@@ -171,9 +224,15 @@ export class LogLines extends LitElement {
   ];
 }
 
+/** The colors that ESPHome gives a line in a terminal, by its level; the tools' have none. */
 function kind(line: string): string {
   if (line.startsWith("== ")) return "own";
-  if (/^(ERROR|FAILED)\b|\b(fatal )?error:/.test(line)) return "error";
+  if (/^(ERROR|FAILED)\b|\b(fatal )?error:|\[FAILED\]/.test(line)) return "error";
   if (/^WARNING\b|\bwarning:/.test(line)) return "warning";
+  if (/^INFO\b|\[SUCCESS\]/.test(line)) return "info";
+  if (/^DEBUG\b/.test(line)) return "debug";
+  if (/^(Compiling|Linking|Archiving|Indexing|Building|Generating|\[\d+\/\d+\]) /.test(line)) {
+    return "step";
+  }
   return "";
 }

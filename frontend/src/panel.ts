@@ -6,19 +6,21 @@ import { customElement, property, state } from "lit/decorators.js";
 
 import "./builders";
 import "./devices";
+import "./guest-build";
 import "./job";
 import "./jobs";
-import { PAGE, follow } from "./element";
+import { PAGE, follow, isAnother } from "./element";
 import { Store } from "./store";
 import { shared } from "./styles";
 import { counted, errorText, isAnswer, textsOf } from "./texts";
 import { isOver, type HomeAssistant, type Route } from "./types";
 
 const TABS = ["devices", "jobs", "builders"] as const;
+const TAB_OF: Record<string, string> = { job: "jobs", guest: "builders" };
 
 @customElement("esphome-offload-panel")
 export class OffloadPanel extends LitElement {
-  @property({ attribute: false }) hass!: HomeAssistant;
+  @property({ attribute: false, hasChanged: isAnother }) hass!: HomeAssistant;
   @property({ type: Boolean }) narrow = false;
   @property({ attribute: false }) route?: Route;
 
@@ -105,9 +107,7 @@ export class OffloadPanel extends LitElement {
           ${TABS.map(
             (tab) => html`<a
               href="${PAGE}/${tab}"
-              aria-current=${section === tab || (tab === "jobs" && section === "job")
-                ? "page"
-                : nothing}
+              aria-current=${(TAB_OF[section] ?? section) === tab ? "page" : nothing}
               @click=${follow}
               >${text(`tab.${tab}`)}${tab === "jobs" && active
                 ? html` <span class="count" aria-label=${counted(this.hass, "active_jobs", active)}
@@ -153,6 +153,15 @@ export class OffloadPanel extends LitElement {
         .revision=${revision}
       ></esphome-offload-jobs>`;
     }
+    if (section === "guest" && this.path[2]) {
+      return html`<esphome-offload-guest-build
+        .hass=${hass}
+        .store=${store}
+        .revision=${revision}
+        .pin=${this.path[1]}
+        .attemptId=${this.path[2]}
+      ></esphome-offload-guest-build>`;
+    }
     if (section === "builders") {
       return html`<esphome-offload-builders
         .hass=${hass}
@@ -191,7 +200,7 @@ export class OffloadPanel extends LitElement {
       .top {
         display: flex;
         align-items: center;
-        min-height: 56px;
+        height: 56px;
         padding-inline: 16px;
         gap: 8px;
       }
@@ -212,7 +221,12 @@ export class OffloadPanel extends LitElement {
       nav a {
         color: inherit;
         text-decoration: none;
-        padding: 10px 14px;
+        display: flex;
+        align-items: center;
+        gap: 6px;
+        height: 44px;
+        padding: 0 14px;
+        flex: none;
         border-block-end: 3px solid transparent;
       }
       nav a[aria-current] {
@@ -235,9 +249,6 @@ export class OffloadPanel extends LitElement {
         max-width: 1100px;
         margin-inline: auto;
         padding: 12px 12px 48px;
-        flex: 1;
-      }
-      .grow {
         flex: 1;
       }
     `,

@@ -12,6 +12,7 @@ export class Store {
   /** When the overview came, by the browser's clock: the code's time left counts from here. */
   overviewAt = 0;
 
+  private byTarget?: Map<string, Job>;
   private unsubscribes: Promise<() => Promise<void> | void>[] = [];
 
   constructor(private readonly changed: () => void) {}
@@ -45,8 +46,25 @@ export class Store {
 
   /** The job of a device that goes on or waits, else the one that ended last. */
   jobOf(device: Device): Job | undefined {
-    const jobs = this.sortedJobs().filter((job) => job.target === device.id);
-    return jobs.find((job) => !isOver(job)) ?? jobs[0];
+    if (!this.byTarget) {
+      this.byTarget = new Map();
+      for (const job of this.sortedJobs()) {
+        const known = this.byTarget.get(job.target);
+        if (!known || (isOver(known) && !isOver(job))) this.byTarget.set(job.target, job);
+      }
+    }
+    return this.byTarget.get(device.id);
+  }
+
+  /** Take over a job that a command has answered with. */
+  add(job: Job): void {
+    this.jobs.set(job.job_id, job);
+    this.jobsAreOthers();
+  }
+
+  private jobsAreOthers(): void {
+    this.byTarget = undefined;
+    this.changed();
   }
 
   private pageChanged(event: PageEvent): void {
@@ -67,6 +85,6 @@ export class Store {
       const job = this.jobs.get(id);
       if (job) this.jobs.set(id, { ...job, ...expected });
     }
-    this.changed();
+        this.jobsAreOthers();
   }
 }

@@ -9,7 +9,10 @@ export const shared = css`
     --page-accent: color-mix(in srgb, var(--primary-color), var(--primary-text-color) 40%);
     --page-error: color-mix(in srgb, var(--error-color), var(--primary-text-color) 35%);
     --page-warning: color-mix(in srgb, var(--warning-color), var(--primary-text-color) 55%);
+    --page-success: color-mix(in srgb, var(--success-color), var(--primary-text-color) 45%);
     --page-button: color-mix(in srgb, var(--primary-color), black 30%);
+    /* The height of what stays in sight on top. */
+    --page-header: 100px;
     color: var(--primary-text-color);
     font-family: var(--ha-font-family-body, var(--paper-font-body1_-_font-family, sans-serif));
     -webkit-font-smoothing: antialiased;
@@ -136,6 +139,16 @@ export const shared = css`
     gap: 8px;
     align-items: center;
   }
+  .badge.waiting {
+    border-style: dashed;
+  }
+  .badge.completed {
+    color: var(--page-success);
+  }
+  .grow {
+    flex: 1;
+    min-width: 0;
+  }
   .notice {
     padding: 12px 16px;
     border-radius: 8px;
@@ -146,12 +159,6 @@ export const shared = css`
   }
   .notice.info {
     border-color: var(--primary-color);
-  }
-  progress {
-    width: 100%;
-    height: 6px;
-    accent-color: var(--primary-color);
-    display: block;
   }
   .hidden {
     position: absolute;

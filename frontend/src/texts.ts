@@ -1,6 +1,6 @@
 // Texts in the person's language: Home Assistant loads them from the integration's translations.
 
-import type { HomeAssistant, Job } from "./types";
+import { isOver, type HomeAssistant, type Job } from "./types";
 
 const PREFIX = "component.esphome_offload.config_panel.";
 
@@ -27,6 +27,26 @@ export function stageText(text: Text, job: Job): string {
   if (job.failure_reason === "superseded") return text("status.superseded");
   if (job.status !== "running") return text(`status.${job.status}`);
   return text(`stage.${job.stage ?? "preparing"}`);
+}
+
+/** The same with its place in the queue, or how far it is. */
+export function standing(text: Text, job: Job): string {
+  const stage = stageText(text, job);
+  if (isOver(job)) return stage;
+  if (job.queue_place) return text("at_place", { stage, place: job.queue_place });
+  return job.progress === null ? stage : `${stage} · ${job.progress} %`;
+}
+
+/** When a job is expected to end: only the time of day, unless that is another day. */
+export function expectedEnd(hass: HomeAssistant, job: Job): string | undefined {
+  if (isOver(job) || !job.expected_end) return undefined;
+  const end = new Date(job.expected_end);
+  const today = end.toDateString() === new Date().toDateString();
+  const time = end.toLocaleString(hass.language, {
+    ...(today ? {} : { dateStyle: "medium" }),
+    timeStyle: "short",
+  });
+  return textsOf(hass)("expected_end", { time });
 }
 
 export function duration(text: Text, seconds: number): string {

@@ -36,10 +36,25 @@ export interface Device {
   deep_sleep: boolean;
   installed_version: string | null;
   wanted_version: string | null;
+  pinned: boolean;
   configuration_changed: boolean | null;
   update: boolean;
   over_the_air: boolean;
   rivals: string[];
+}
+
+/** What is asked for when a dialog of a device opens: what would be built where, and what was. */
+export interface DeviceDetails {
+  builder: string | null;
+  reason: string;
+  why_not: Record<string, string>;
+  versions: string[];
+  firmware: {
+    sha256: string;
+    esphome_version: string;
+    built_at: string | null;
+    images: string[];
+  } | null;
 }
 
 export interface Builder {
@@ -55,14 +70,19 @@ export interface Builder {
   queued: number;
   versions: string[];
   disk_mib: number | null;
+  cache_hits: number;
+  cache_files: number;
 }
 
 export interface GuestBuild {
   attempt_id: string;
   configuration: string;
+  device_name: string;
   esphome_version: string;
   state: string;
   progress: number | null;
+  over: boolean;
+  reason: string | null;
 }
 
 export interface Guest {
@@ -77,6 +97,7 @@ export interface Guest {
 export interface Overview {
   set_up: boolean;
   folder: string | null;
+  esphome_url: string | null;
   unreadable: Record<string, string>;
   builders: Builder[];
   lending: {
@@ -117,6 +138,7 @@ export interface Job extends Expectation {
   progress: number | null;
   source: "pending" | "local" | "remote";
   source_label: string | null;
+  source_pin_sha256: string | null;
   esphome_version: string;
   from_version: string | null;
   verified: boolean | null;
@@ -143,12 +165,20 @@ export interface JobsEvent {
   snapshot: boolean;
 }
 
-export interface LogEvent {
-  job: Job;
+/** Output of a job, or of a build for a guest. */
+export interface OutputEvent {
   first_line: number;
   lines: string[];
   next_line: number;
   terminal: boolean;
+}
+
+export interface LogEvent extends OutputEvent {
+  job: Job;
+}
+
+export interface GuestLogEvent extends OutputEvent {
+  build: GuestBuild;
 }
 
 export const isOver = (job: Job): boolean =>

@@ -1,6 +1,8 @@
 """The page: its registration, what it is sent, and what its buttons do."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from http import HTTPStatus
 import json
 from pathlib import Path
 import re
@@ -14,19 +16,27 @@ from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser
 from pytest_homeassistant_custom_component.typing import (
+    ClientSessionGenerator,
     MockHAClientWebSocket,
     WebSocketGenerator,
 )
 
 from custom_components.esphome_offload import page
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
-from custom_components.esphome_offload.engine.const import JobStatus, Operation
+from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
+from custom_components.esphome_offload.engine.const import (
+    FailureReason,
+    Image,
+    JobStatus,
+    Operation,
+)
 from custom_components.esphome_offload.engine.devices.answers import Answer
 from custom_components.esphome_offload.engine.host.lending import Lending
+from custom_components.esphome_offload.engine.protocol.messages import Acknowledge, AttemptState
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from script import release_zip
 
-from ..engine.jobs.fakes import Block
+from ..engine.jobs.fakes import BUILD_INFO, Block
 from .conftest import Stage
 from .guest_client import OffloaderClient
 from .sources import REPOSITORY, english, leaves
@@ -145,6 +155,7 @@ async def test_the_first_event_has_everything(shown: Page) -> None:
         "deep_sleep": False,
         "installed_version": None,
         "wanted_version": "2026.10.0",
+        "pinned": False,
         "configuration_changed": None,
         "update": True,
         "over_the_air": True,
@@ -297,19 +308,134 @@ async def test_a_build_for_a_guest_is_shown_and_stopped(
         await block.entered.wait()
         await shown.until(lambda shown: bool(builds(shown)))
         (build,) = builds(shown)
-        assert build["attempt_id"] == attempt_id
+        assert (build["attempt_id"], build["over"]) == (attempt_id, False)
         pin = shown.overview["lending"]["guests"][0]["pin_sha256"]
         assert (await ask("guest_build/stop", pin_sha256=pin, attempt_id=attempt_id))["success"]
-        await shown.until(lambda shown: not builds(shown))
+        await shown.until(lambda shown: [each["over"] for each in builds(shown)] == [True])
+        assert "stopped" in builds(shown)[0]["reason"]
         events = await link.built(attempt_id)
         assert events[-1]["reason"]["key"] == "stopped_by_owner"
     again = await ask("guest_build/stop", pin_sha256=pin, attempt_id=attempt_id)
     assert again["success"], "it has ended already"
 
 
+async def test_the_output_of_a_build_for_a_guest_is_read_while_it_runs_and_after_the_guest_has_it(
+    lent: OffloadCoordinator,
+    stage: Stage,
+    client: TestClient,
+    tmp_path: Path,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    browser = await hass_ws_client()
+    guest = OffloaderClient(client, tmp_path)
+    await guest.pair(lent.lender.open_window().code)
+    pin = lent.lender.guests.all()[0].pin_sha256
+    async with guest.connected() as link:
+        block = Block()
+        stage.guests.script = [block]
+        attempt_id = await link.submit()
+        await block.entered.wait()
+        follow = {
+            "type": "esphome_offload/guest_build/follow",
+            "pin_sha256": pin,
+            "attempt_id": attempt_id,
+        }
+        await browser.send_json_auto_id(follow)
+        assert (await browser.receive_json())["success"]
+        event = (await browser.receive_json())["event"]
+        assert (event["build"]["over"], event["terminal"]) == (False, False)
+        block.release.set()
+        lines = list(event["lines"])
+        while not event["terminal"]:
+            event = (await browser.receive_json())["event"]
+            lines += event["lines"]
+        assert event["build"]["state"] == "completed"
+        assert event["build"]["progress"] is None
+        await link.session.call(Acknowledge(attempt_id))
+
+    await browser.send_json_auto_id(follow)
+    assert (await browser.receive_json())["success"]
+    again = (await browser.receive_json())["event"]
+    assert (again["lines"], again["terminal"]) == (lines, True)
+    await browser.send_json_auto_id({**follow, "attempt_id": "0" * 32})
+    assert (await browser.receive_json())["error"]["code"] == "not_found"
+
+
 async def test_without_lending_there_is_no_build_to_stop(ask: Ask) -> None:
     answer = await ask("guest_build/stop", pin_sha256="0" * 64, attempt_id="0" * 32)
     assert answer["success"]
+
+
+# Dialogs of a device
+
+
+async def test_a_device_says_where_it_would_be_built_and_what_was_built(
+    coordinator: OffloadCoordinator, ask: Ask
+) -> None:
+    answer = await ask("device/details", device="lamp.yaml")
+    details = answer["result"]
+    assert details["builder"] == coordinator.builders.get("local").label
+    assert details["reason"]
+    assert details["why_not"] == {}
+    assert "2026.10.0" in details["versions"]
+    assert details["firmware"] is None
+
+    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+    await coordinator.async_wait(job)
+    firmware = (await ask("device/details", device="lamp.yaml"))["result"]["firmware"]
+    assert firmware["sha256"] == job.firmware_sha256
+    assert firmware["esphome_version"] == "2026.10.0"
+    assert firmware["images"][0] == "ota"
+
+
+async def test_a_device_that_cannot_be_built_says_why(
+    coordinator: OffloadCoordinator, ask: Ask, stage: Stage
+) -> None:
+    why = Reason(ReasonKey.MEMORY_LOW, {"free": "1", "needed": "2"})
+    stage.builder.state = replace(stage.builder.state, available=False, why_not=why)
+    details = (await ask("device/details", device="lamp.yaml"))["result"]
+    assert details["builder"] is None
+    assert "1 MiB" in details["reason"]
+
+
+async def test_kept_firmware_is_downloaded_by_administrators(
+    coordinator: OffloadCoordinator,
+    ask: Ask,
+    stage: Stage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hass_client: ClientSessionGenerator,
+    hass_admin_user: MockUser,
+) -> None:
+    image = tmp_path / "firmware.ota.bin"
+    image.write_bytes(b"the image")
+    elf = tmp_path / "firmware.elf"
+    elf.write_bytes(b"its symbols")
+    store = FirmwareStore(stage.layout)
+    kept = await store.keep("lamp.yaml", "lamp", BuildResult(image, BUILD_INFO, images=(elf,)))
+    monkeypatch.setattr(stage, "firmware", store)
+    details = (await ask("device/details", device="lamp.yaml"))["result"]
+    assert details["firmware"]["images"] == ["ota", "elf"]
+    fields = {"device": "lamp.yaml", "sha256": kept.sha256, "image": "ota"}
+    url = (await ask("firmware/prepare", **fields))["result"]["url"]
+
+    client = await hass_client()
+    response = await client.get(url)
+    assert await response.read() == b"the image"
+    assert await (await client.get(url.replace("/ota", "/elf"))).read() == b"its symbols"
+    assert "lamp-2026.10.0-ota.bin" in response.headers["Content-Disposition"]
+    for other in (url.replace("/ota", "/factory"), url.replace(kept.sha256, "0" * 64)):
+        assert (await client.get(other)).status == HTTPStatus.NOT_FOUND
+
+    hass_admin_user.groups = []
+    assert (await client.get(url)).status == HTTPStatus.UNAUTHORIZED
+
+
+async def test_a_file_that_is_not_kept_is_said_to_be_gone(
+    coordinator: OffloadCoordinator, ask: Ask
+) -> None:
+    answer = await ask("firmware/prepare", device="lamp.yaml", sha256="0" * 64, image="elf")
+    assert answer["error"]["translation_key"] == "image_gone"
 
 
 # Texts
@@ -336,7 +462,18 @@ def test_every_text_that_the_page_uses_is_there_and_every_one_is_used() -> None:
     assert sections == {f"{section}." for section in SECTIONS}
 
 
-SECTIONS = {"tab", "status", "stage", "operation", "program", "attempt", "builders"}
+SECTIONS = {
+    "tab",
+    "status",
+    "stage",
+    "operation",
+    "program",
+    "attempt",
+    "builders",
+    "hint",
+    "image",
+    "image_for",
+}
 
 
 @pytest.mark.parametrize(
@@ -344,6 +481,10 @@ SECTIONS = {"tab", "status", "stage", "operation", "program", "attempt", "builde
     [
         ("status", JobStatus),
         ("operation", Operation),
+        ("attempt", AttemptState),
+        ("hint", FailureReason),
+        ("image", Image),
+        ("image_for", Image),
     ],
 )
 def test_every_value_has_a_text(section: str, values: type[Any]) -> None:

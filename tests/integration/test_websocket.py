@@ -178,7 +178,7 @@ async def test_a_client_that_does_not_read_is_not_cut_off_and_gets_the_end(
         unread.append(len(handler._message_queue))
 
     monkeypatch.setattr(ThrottledSubscription, "send", watched_send)
-    monkeypatch.setattr(websocket_api, "_MESSAGE_INTERVAL", 0.001)
+    monkeypatch.setattr(websocket_api, "OUTPUT_INTERVAL", 0.001)
     monkeypatch.setattr(outlet_module, "_BLIND_INTERVAL", 0.1)
     if not countable:
         monkeypatch.setattr(outlet_module, "_unread", lambda _connection: None)

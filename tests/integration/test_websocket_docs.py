@@ -59,10 +59,10 @@ def test_every_command_is_documented(command: object) -> None:
 @pytest.mark.parametrize(
     "limit",
     [
-        f"at most {1 / websocket_api._MESSAGE_INTERVAL:.0f} events a second",
+        f"at most {1 / websocket_stream.OUTPUT_INTERVAL:.0f} events a second",
         f"at most {1 / websocket_api._LIST_INTERVAL:.0f} a second",
-        f"at most {websocket_api._LINES_PER_MESSAGE} lines",
-        f"about {websocket_api._BYTES_PER_MESSAGE // 1024} KiB",
+        f"at most {websocket_stream._LINES_PER_EVENT} lines",
+        f"about {websocket_stream._BYTES_PER_EVENT // 1024} KiB",
         f"more than {websocket_stream._MAX_UNREAD} messages",
         f"more than {job_log.FILE_LIMIT // 1024**2} MiB",
         f"start with `{job_log.OWN}`",

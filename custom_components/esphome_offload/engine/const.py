@@ -80,6 +80,16 @@ class Source(StrEnum):
     REMOTE = "remote"
 
 
+class Image(StrEnum):
+    """A file of a firmware."""
+
+    OTA = "ota"
+    FACTORY = "factory"
+    """For a device that is flashed by cable: with boot loader and partitions where it needs them."""
+    ELF = "elf"
+    """With debug symbols."""
+
+
 class FailureReason(StrEnum):
     """Why a job, or one attempt of it, did not succeed; for machines."""
 

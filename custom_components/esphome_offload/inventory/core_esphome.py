@@ -30,13 +30,14 @@ from homeassistant.core import (
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.event import TrackStates, async_track_state_change_filtered
+from homeassistant.helpers.hassio import is_hassio
 
 from ..engine.devices.model import CoreDevice
 from ..engine.listeners import Listeners
 from .identity import Identity
 from .peer_address import peer_addresses
 
-__all__ = ["CoreDevice", "CoreEsphome", "mac_suffix_stem"]
+__all__ = ["CoreDevice", "CoreEsphome", "esphome_app", "mac_suffix_stem"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -74,6 +75,16 @@ class _Session:
     unsubscribe: CALLBACK_TYPE | None
     available: bool
     info: object
+
+
+@callback
+def esphome_app(hass: HomeAssistant) -> str | None:
+    """Return Supervisor's name of the app with ESPHome's own page; None: there is none."""
+    manager = hass.data.get("esphome_dashboard_manager")
+    # While that is being set up there is something else in its place.
+    get = getattr(manager, "async_get", None)
+    dashboard = None if get is None or not is_hassio(hass) else get()
+    return None if dashboard is None else getattr(dashboard, "addon_slug", None)
 
 
 class CoreEsphome:

@@ -1,9 +1,8 @@
 """Websocket commands of the page, for administrators: what it shows, and what its buttons do."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import wraps
 from typing import Any, Final
 
 from homeassistant.components import websocket_api
@@ -15,22 +14,33 @@ from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
 from ..engine.const import REQUESTED_AUTO, Operation
 from ..engine.target import TargetId
 from ..websocket_stream import ThrottledSubscription
+from .action import action
+from .device_details import device_details, prepare_firmware
+from .firmware_view import async_register_firmware_view
+from .guest_output import follow_guest_build
 from .payload import PageDevice, page_devices, page_overview
 
 _INTERVAL: Final = 0.5
 _PROGRESS_INTERVAL: Final = 2.0
 """Seconds; the progress of builds for guests is not announced."""
 
-type Act = Callable[
-    [OffloadCoordinator, dict[str, Any]], Coroutine[Any, Any, dict[str, Any] | None]
-]
-
 
 @callback
 def async_setup_page_commands(hass: HomeAssistant) -> None:
-    """Register the commands."""
+    """Register the commands, and the view from which firmware is downloaded."""
+    async_register_firmware_view(hass)
     websocket_api.async_register_command(hass, subscribe_page)
-    for command in (submit_job, cancel_job, open_pairing, close_pairing, accept_builds, stop_build):
+    websocket_api.async_register_command(hass, follow_guest_build)
+    for command in (
+        submit_job,
+        cancel_job,
+        device_details,
+        prepare_firmware,
+        open_pairing,
+        close_pairing,
+        accept_builds,
+        stop_build,
+    ):
         websocket_api.async_register_command(hass, command)
 
 
@@ -85,28 +95,7 @@ async def _follow(
             unsubscribe()
 
 
-def _action(
-    name: str, fields: dict[str | probatio.Marker, Any]
-) -> Callable[[Act], websocket_api.const.WebSocketCommandHandler]:
-    """Return a decorator for what a button does; its errors are sent translated."""
-
-    def decorate(act: Act) -> websocket_api.const.WebSocketCommandHandler:
-        @websocket_api.websocket_command({probatio.Required("type"): f"{DOMAIN}/{name}", **fields})
-        @websocket_api.require_admin
-        @websocket_api.async_response
-        @wraps(act)
-        async def handle(
-            hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
-        ) -> None:
-            result = await act(hass.data[DATA_COORDINATOR], msg | {"user_id": connection.user.id})
-            connection.send_result(msg["id"], result)
-
-        return handle
-
-    return decorate
-
-
-@_action(
+@action(
     "job/submit",
     {
         probatio.Required("device"): str,
@@ -131,31 +120,31 @@ async def submit_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> di
     return {"job": coordinator.job_details(job)}
 
 
-@_action("job/cancel", {probatio.Required("job_id"): str})
+@action("job/cancel", {probatio.Required("job_id"): str})
 async def cancel_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> dict[str, Any]:
     """Cancel a job and send it when all its work has ended."""
     return {"job": coordinator.job_details(await coordinator.async_cancel(msg["job_id"]))}
 
 
-@_action("pairing/open", {})
+@action("pairing/open", {})
 async def open_pairing(coordinator: OffloadCoordinator, _msg: dict[str, Any]) -> None:
     """Open the pairing window; the page's subscription has its code."""
     coordinator.lender.open_window()
 
 
-@_action("pairing/close", {})
+@action("pairing/close", {})
 async def close_pairing(coordinator: OffloadCoordinator, _msg: dict[str, Any]) -> None:
     """Close the pairing window."""
     coordinator.lender.pairing.close()
 
 
-@_action("accept_builds", {probatio.Required("accept"): bool})
+@action("accept_builds", {probatio.Required("accept"): bool})
 async def accept_builds(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> None:
     """Switch accepting builds of guests on or off."""
     coordinator.lender.accept_builds(accept=msg["accept"])
 
 
-@_action(
+@action(
     "guest_build/stop",
     {probatio.Required("pin_sha256"): str, probatio.Required("attempt_id"): str},
 )

@@ -11,6 +11,7 @@ from ..coordinator import OffloadCoordinator
 from ..engine.build.model import Builder
 from ..engine.host.attempt import GuestAttempt
 from ..engine.target import TargetId
+from ..inventory.core_esphome import esphome_app
 from ..inventory.tracker import OffloadDevice
 from ..peering.entry import Peer, is_peer
 from ..reasons import reason_text
@@ -20,9 +21,10 @@ from ..registry import async_entity
 class PageDevice(TypedDict):
     """A device; ``id`` is the target of its jobs.
 
-    ``online`` and ``configuration_changed`` are null while unknown. ``update``: whether there is
-    something to install, as its update entity says. ``rivals`` say why it is unclear which device
-    it is; ``over_the_air``: whether it can be flashed so.
+    ``pinned``: a person chose the very version. ``online`` and ``configuration_changed`` are null
+    while unknown. ``update``: whether there is something to install, as its update entity says.
+    ``rivals`` say why it is unclear which device it is; ``over_the_air``: whether it can be
+    flashed so.
     """
 
     id: str
@@ -36,6 +38,7 @@ class PageDevice(TypedDict):
     deep_sleep: bool
     installed_version: str | None
     wanted_version: str | None
+    pinned: bool
     configuration_changed: bool | None
     update: bool
     over_the_air: bool
@@ -43,7 +46,10 @@ class PageDevice(TypedDict):
 
 
 class PageBuilder(TypedDict):
-    """A builder; "local" is this instance. ``disk_mib`` is what is free."""
+    """A builder; "local" is this instance. ``disk_mib`` is what is free.
+
+    Of ``cache_files`` that were compiled since its start its compiler cache had ``cache_hits``.
+    """
 
     id: str
     label: str
@@ -57,16 +63,21 @@ class PageBuilder(TypedDict):
     queued: int
     versions: list[str]
     disk_mib: int | None
+    cache_hits: int
+    cache_files: int
 
 
 class PageGuestBuild(TypedDict):
-    """A build for a guest that waits or runs."""
+    """A build for a guest, with why it did not succeed."""
 
     attempt_id: str
     configuration: str
+    device_name: str
     esphome_version: str
     state: str
     progress: int | None
+    over: bool
+    reason: str | None
 
 
 class PageGuest(TypedDict):
@@ -95,10 +106,11 @@ class PageLending(TypedDict):
 
 
 class PageOverview(TypedDict):
-    """All that is not one device's."""
+    """All that is not one device's; ``esphome_url`` is where ESPHome's own page is."""
 
     set_up: bool
     folder: str | None
+    esphome_url: str | None
     unreadable: dict[str, str]
     builders: list[PageBuilder]
     lending: PageLending
@@ -119,6 +131,7 @@ def page_overview(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageO
     return {
         "set_up": options is not None,
         "folder": None if folder is None else str(folder),
+        "esphome_url": None if (app := esphome_app(hass)) is None else f"/app/{app}",
         "unreadable": {
             name: reason_text(hass, reason)
             for name, reason in coordinator.inventory.problems.items()
@@ -149,6 +162,7 @@ def _device(
         "deep_sleep": configuration.deep_sleep,
         "installed_version": installed,
         "wanted_version": wanted,
+        "pinned": coordinator.versions.is_pinned(target),
         "configuration_changed": coordinator.firmware.is_changed(target),
         "update": unknown or (state is not None and state.state == STATE_ON),
         "over_the_air": not configuration.access.without_ota,
@@ -184,6 +198,8 @@ def _builder(hass: HomeAssistant, builder: Builder, peer: Peer | None) -> PageBu
         "queued": status.queue_length,
         "versions": list(status.versions),
         "disk_mib": status.disk_mib,
+        "cache_hits": status.ccache_hits,
+        "cache_files": status.ccache_files,
     }
 
 
@@ -192,7 +208,7 @@ def _lending(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageLendin
     why_not = lender.why_not
     window = lender.pairing.state
     host = lender.host
-    active = () if host is None else host.active()
+    shown = () if host is None else host.shown()
     return {
         "accepts_builds": lender.accepts_builds,
         "why_not": None if why_not is None else reason_text(hass, why_not),
@@ -207,8 +223,8 @@ def _lending(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageLendin
                 "last_seen": None if guest.last_seen is None else guest.last_seen.isoformat(),
                 "builds_completed": guest.builds,
                 "builds": [
-                    _guest_build(attempt)
-                    for attempt in active
+                    guest_build(hass, attempt)
+                    for attempt in shown
                     if attempt.key.pin_sha256 == guest.pin_sha256
                 ],
             }
@@ -217,12 +233,16 @@ def _lending(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageLendin
     }
 
 
-def _guest_build(attempt: GuestAttempt) -> PageGuestBuild:
-    parameters = attempt.submission.parameters
+def guest_build(hass: HomeAssistant, attempt: GuestAttempt) -> PageGuestBuild:
+    """Return a build for a guest."""
+    parameters, result = attempt.submission.parameters, attempt.result
     return {
         "attempt_id": attempt.key.attempt_id,
         "configuration": parameters.configuration,
+        "device_name": parameters.device_name,
         "esphome_version": parameters.esphome_version,
         "state": attempt.state.value,
-        "progress": None if attempt.percent is None else int(attempt.percent),
+        "progress": None if result or attempt.percent is None else int(attempt.percent),
+        "over": result is not None,
+        "reason": None if not (result and result.reason) else reason_text(hass, result.reason),
     }

@@ -1,7 +1,7 @@
 """FirmwareStore: what was built, kept until it is flashed or built again."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 import hashlib
 import logging
@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 import re
 import shutil
-from typing import Annotated
+from typing import Annotated, Final
 import uuid
 
 from packaging.version import InvalidVersion, Version
 
 from ..codec import CodecError, Text, decode_json, encode_json
-from ..const import FailureReason
+from ..const import FailureReason, Image
 from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout
 from .model import BuildError, BuildInfo, Firmware, Node
@@ -25,22 +25,35 @@ _LOGGER = logging.getLogger(__name__)
 
 _MANIFEST = "firmware.json"
 _VALIDATED = "validated"
+_IMAGES = "images"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEPT = 2
 """The newest, and the one before it, besides what is in use."""
+
+
+IMAGES: Final[Mapping[str, Image]] = {
+    "firmware.factory.bin": Image.FACTORY,
+    "firmware.uf2": Image.FACTORY,
+    "firmware.elf": Image.ELF,
+    # Of the host platform, which is also what is flashed.
+    "program": Image.ELF,
+}
+"""What ESPHome calls the files that it makes, beside the OTA image; each platform makes some."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
     """What a build left in its tree.
 
-    ``validated`` as in ``Firmware``; ``node_name`` is what the builder says.
+    ``validated`` as in ``Firmware``; ``node_name`` is what the builder says. ``images`` are files
+    beside the OTA image, with the names that ESPHome gives them.
     """
 
     ota: Path
     build_info: BuildInfo
     validated: Mapping[str, Path] = field(default_factory=dict)
     node_name: str = ""
+    images: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +143,7 @@ class FirmwareStore:
             or (kept.build_info, kept.device_name, kept.node)
             != (result.build_info, device_name, node)
             or _contents(kept.validated) != _contents(result.validated)
+            or not {IMAGES[image.name] for image in result.images} <= kept.images.keys()
         ):
             kept = self._copy(folder, configuration, device_name, result, node)
         os.utime(folder / _MANIFEST)
@@ -146,9 +160,11 @@ class FirmwareStore:
         fresh = self._layout.staging / uuid.uuid4().hex
         fresh.mkdir(parents=True)
         try:
-            name = result.ota.name if result.ota.name not in (_MANIFEST, _VALIDATED) else "image"
+            taken = _MANIFEST, _VALIDATED, _IMAGES
+            name = result.ota.name if result.ota.name not in taken else "image"
             shutil.copyfile(result.ota, fresh / name)
             _copy_validated(fresh, result.validated)
+            _copy_images(fresh, result.images)
             manifest = _Manifest(configuration, device_name, name, result.build_info, node)
             (fresh / _MANIFEST).write_bytes(encode_json(manifest))
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +182,8 @@ class FirmwareStore:
             # What was altered meanwhile must not get a name under which it is right.
             if kept is not None and digest(kept.ota) == kept.sha256:
                 name = "" if kept.node is None else kept.node.name
-                result = BuildResult(kept.ota, kept.build_info, kept.validated, name)
+                images = tuple(path for path in kept.images.values() if path != kept.ota)
+                result = BuildResult(kept.ota, kept.build_info, kept.validated, name, images)
                 self._keep(new, kept.device_name, result, in_use)
 
     def _latest(self, configuration: str) -> Firmware | None:
@@ -226,14 +243,17 @@ def _read(folder: Path, configuration: str) -> Firmware | None:
 
 
 def _firmware(folder: Path, manifest: _Manifest) -> Firmware:
+    ota = folder / manifest.ota
+    files = [ota, *(folder / _IMAGES).glob("*")]
     return Firmware(
         sha256=folder.name,
         configuration=manifest.configuration,
         device_name=manifest.device_name,
-        ota=folder / manifest.ota,
+        ota=ota,
         build_info=manifest.build_info,
         validated=_validated(folder),
         node=manifest.node,
+        images={IMAGES[file.name]: file for file in files if file.name in IMAGES},
     )
 
 
@@ -246,6 +266,12 @@ def _copy_validated(folder: Path, validated: Mapping[str, Path]) -> None:
     for name, file in validated.items():
         # Resolved secrets stand in it.
         shutil.copy(file, folder / _VALIDATED / name)
+
+
+def _copy_images(folder: Path, images: Iterable[Path]) -> None:
+    (folder / _IMAGES).mkdir()
+    for file in images:
+        shutil.copyfile(file, folder / _IMAGES / file.name)
 
 
 def _contents(validated: Mapping[str, Path]) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import re
 from typing import Annotated, Final, Protocol
 
 from ..codec import Number, Text
-from ..const import FailureReason, Source, Stage
+from ..const import FailureReason, Image, Source, Stage
 from ..reason import Reason
 from ..target import mac_suffix
 from .slots import Slots
@@ -78,7 +78,8 @@ class Firmware:
     The image lies in a folder of its own that no later build touches. ``validated`` is ESPHome's
     record of the configuration that it was built from, by what its name is without that of the
     configuration; nothing from ESPHome versions that keep none. ``node`` is the device that it is
-    for; None when it was kept by a version that did not look.
+    for; None when it was kept by a version that did not look. ``images`` are the files beside
+    the OTA image that are here.
     """
 
     sha256: str
@@ -88,6 +89,12 @@ class Firmware:
     build_info: BuildInfo
     validated: Mapping[str, Path] = field(default_factory=dict)
     node: Node | None = None
+    images: Mapping[Image, Path] = field(default_factory=dict)
+
+    @property
+    def files(self) -> Mapping[Image, Path]:
+        """Its files that are here."""
+        return {Image.OTA: self.ota, **self.images}
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from ..const import MIB, FailureReason
 from ..reason import Reason, ReasonKey
 from ..regular_file import open_regular
 from .cache.removal import open_folder
-from .firmware import BuildResult
+from .firmware import IMAGES, BuildResult
 from .model import BuildError, BuildInfo
 
 _LARGEST_RECORD = MIB
@@ -64,6 +64,7 @@ def take_result(tree: Path, configuration: str, folder: Path) -> BuildResult:
         build_info=_build_info(tree, build / "build_info.json", storage.get("esphome_version")),
         validated=_take_validated(tree, configuration, folder),
         node_name=str(storage.get("name") or "")[:_LONGEST_NAME],
+        images=_take_images(tree, image, folder / "images"),
     )
 
 
@@ -130,6 +131,18 @@ def _take_validated(tree: Path, configuration: str, folder: Path) -> dict[str, P
             _copy(tree, path, folder / name, _LARGEST_CONFIGURATION)
             found[name] = folder / name
     return found if len(found) > 1 else {}
+
+
+def _take_images(tree: Path, ota: Path, folder: Path) -> tuple[Path, ...]:
+    """Copy what ESPHome made beside the OTA image; nothing else needs it, so it may be missing."""
+    folder.mkdir(mode=0o700)
+    found: list[Path] = []
+    for name in IMAGES:
+        with suppress(FileNotFoundError, BuildError):
+            if name != ota.name:
+                _copy(tree, ota.parent / name, folder / name, _LARGEST_IMAGE)
+                found.append(folder / name)
+    return tuple(found)
 
 
 def _build_info(tree: Path, path: Path, esphome_version: str | None) -> BuildInfo:

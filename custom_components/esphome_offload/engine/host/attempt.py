@@ -93,6 +93,7 @@ class GuestAttempt(BuildSink):
         self._logs = logs
         self._time = time
         self._listeners = Listeners[[]]()
+        self._watchers = Listeners[[]]()
         self._notified_at: float | None = None
         self._unsent_characters = 0
         self._cancel_timer: Callable[[], None] | None = None
@@ -146,6 +147,10 @@ class GuestAttempt(BuildSink):
         finally:
             unsubscribe()
             self.attached_changed.notify()
+
+    def watch(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` likewise, for the owner of this machine; returns unsubscribe."""
+        return self._watchers.subscribe(listener)
 
     @override
     def place(self, ahead: int) -> None:
@@ -240,9 +245,11 @@ class GuestAttempt(BuildSink):
         self._notified_at = self._time.monotonic()
         self._unsent_characters = 0
         self._listeners.notify()
+        self._watchers.notify()
 
     def _notify_soon(self) -> None:
-        if self._cancel_timer is not None or not self._listeners or self._stopped:
+        heard = self._listeners or self._watchers
+        if self._cancel_timer is not None or not heard or self._stopped:
             return
         since = NOTIFY_INTERVAL
         if self._notified_at is not None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 import logging
 import math
-from typing import Annotated
+from typing import Annotated, Final
 
 from ..clock import Time
 from ..codec import CodecError, Json, Number, decode, encode
@@ -16,6 +16,9 @@ from .ports import StateStore
 from .used_ids import UsedAttemptIds
 
 _LOGGER = logging.getLogger(__name__)
+
+FORMER: Final = 5
+"""Attempts of each guest whose logs are kept when the guest has the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class AttemptStore:
         self._logs = logs
         self._time = time
         self._attempts: dict[AttemptKey, GuestAttempt] = {}
+        self._former: dict[AttemptKey, GuestAttempt] = {}
         self._used: dict[str, UsedAttemptIds] = {}
         self._encoded: dict[AttemptKey, Json] = {}
         self._encoded_used: dict[str, Json] = {}
@@ -84,6 +88,10 @@ class AttemptStore:
         """Return the attempts of one guest, oldest first."""
         return tuple(each for each in self.all() if each.key.pin_sha256 == pin_sha256)
 
+    def shown(self) -> tuple[GuestAttempt, ...]:
+        """Return those that the owner of this machine can look at: also some that are forgotten."""
+        return (*self._former.values(), *self._attempts.values())
+
     def find(self, key: AttemptKey) -> GuestAttempt | None:
         """Return an attempt that is known."""
         return self._attempts.get(key)
@@ -125,18 +133,29 @@ class AttemptStore:
             self._store.save_soon(self._state)
 
     def forget(self, attempt: GuestAttempt) -> None:
-        """Drop an attempt and its log, but not its id."""
+        """Drop an attempt, but not its id; its guest finds it no more.
+
+        The last ones of each guest are shown to the owner of this machine until it restarts.
+        """
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
             self._encoded.pop(attempt.key, None)
             self._logs.finish(attempt.key.log_id)
-            self._logs.forget([attempt.key.log_id])
+            self._former[attempt.key] = attempt
+            self._drop_former(attempt.key.pin_sha256, FORMER)
             self._store.save_soon(self._state)
+
+    def _drop_former(self, pin_sha256: str, left: int) -> None:
+        former = [key for key in self._former if key.pin_sha256 == pin_sha256]
+        for key in former[: len(former) - left]:
+            del self._former[key]
+            self._logs.forget([key.log_id])
 
     def forget_guest(self, pin_sha256: str) -> None:
         """Drop everything of a guest, but the horizon of its ids: it may be paired again."""
         for attempt in self.of(pin_sha256):
             self.forget(attempt)
+        self._drop_former(pin_sha256, 0)
         self._used_by(pin_sha256).drop_all()
         self._encode_used(pin_sha256)
         self._store.save_soon(self._state)

@@ -57,7 +57,8 @@ class BuildHost:
     """The builds of all guests. Use it on the event loop only.
 
     ``changed`` notifies when lending, slots, builds, guests or the disk that they use change,
-    ``build_ended`` when a build has ended, however. What a guest asks for is
+    ``build_ended`` when a build has ended, however; ``logs`` has the output of each by its
+    ``log_id``. What a guest asks for is
     refused with a ProtocolError: UNKNOWN_GUEST when it was removed meanwhile, NOT_LENDING and,
     about an attempt that is not the guest's, UNKNOWN_ATTEMPT.
     """
@@ -80,8 +81,8 @@ class BuildHost:
         self.slots = slots
         self.lending = Lending.OFF
         self._time = time
-        self._logs = JobLogs(layout.guest_logs, time)
-        self._attempts = AttemptStore(store, self._logs, time)
+        self.logs = JobLogs(layout.guest_logs, time)
+        self._attempts = AttemptStore(store, self.logs, time)
         self._inbox = Inbox(layout.inbox, time)
         self._workspaces = GuestWorkspaces(layout, make_build_services)
         self._disk = GuestDiskQuota(layout, time, self._hold, lambda: self._inbox.size)
@@ -123,7 +124,7 @@ class BuildHost:
         await self._builds.stop()
         await self._eviction.stop(_EVICTION_TIMEOUT)
         await self._inbox.close()
-        await self._logs.aclose()
+        await self.logs.aclose()
         await self._attempts.close()
 
     async def lend(self, lending: Lending) -> None:
@@ -149,6 +150,10 @@ class BuildHost:
     def active(self) -> tuple[GuestAttempt, ...]:
         """Return the attempts that wait or run, oldest first."""
         return tuple(each for each in self._attempts.all() if each.result is None)
+
+    def shown(self) -> tuple[GuestAttempt, ...]:
+        """Return the attempts to show to the owner, oldest first: also the last that ended."""
+        return self._attempts.shown()
 
     async def stop_build(self, pin_sha256: str, attempt_id: str) -> None:
         """Cancel an attempt on behalf of the owner of this machine, if it has not ended."""
@@ -225,7 +230,7 @@ class BuildHost:
 
     def attach(self, pin_sha256: str, command: Attach) -> AsyncGenerator[BuildEvent]:
         """Return the events of an attempt, until it has ended; close it when it is left."""
-        return follow(self._attempt(pin_sha256, command.attempt_id), self._logs, command.from_line)
+        return follow(self._attempt(pin_sha256, command.attempt_id), self.logs, command.from_line)
 
     async def cancel(self, pin_sha256: str, command: Cancel) -> None:
         """Cancel an attempt; returns when no process of it is left."""
