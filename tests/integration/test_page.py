@@ -358,7 +358,8 @@ async def test_the_output_of_a_build_for_a_guest_is_read_while_it_runs_and_after
     again = (await browser.receive_json())["event"]
     assert (again["lines"], again["terminal"]) == (lines, True)
     await browser.send_json_auto_id({**follow, "attempt_id": "0" * 32})
-    assert (await browser.receive_json())["error"]["code"] == "not_found"
+    error = (await browser.receive_json())["error"]
+    assert error["translation_key"] == "unknown_guest_build"
 
 
 async def test_without_lending_there_is_no_build_to_stop(ask: Ask) -> None:

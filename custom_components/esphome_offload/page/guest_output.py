@@ -11,6 +11,7 @@ from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR
 from ..engine.host.attempt import AttemptKey, GuestAttempt
 from ..engine.job_log import JobLogs
+from ..errors import validation_error
 from ..websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
 from .payload import guest_build
 
@@ -34,14 +35,7 @@ def follow_guest_build(
     shown = () if host is None else host.shown()
     attempt = next((each for each in shown if each.key == key), None)
     if host is None or attempt is None:
-        connection.send_error(
-            msg["id"],
-            websocket_api.ERR_NOT_FOUND,
-            "This build is not kept any more",
-            translation_domain=DOMAIN,
-            translation_key="unknown_guest_build",
-        )
-        return
+        raise validation_error("unknown_guest_build")
     subscription = ThrottledSubscription(connection, msg["id"], OUTPUT_INTERVAL)
     connection.send_result(msg["id"])
     subscription.own(hass, _follow(hass, host.logs, attempt, msg["from_line"], subscription))

@@ -7,6 +7,7 @@ import pytest
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import runner as builds
+from custom_components.esphome_offload.engine.host.attempt_store import FORMER
 from custom_components.esphome_offload.engine.host.runner import KEEP, LEASE
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import (
@@ -123,7 +124,7 @@ async def test_unwanted_attempts_are_cancelled_and_forgotten(
     blocks[1].release.set()
 
 
-async def test_an_acknowledged_attempt_is_forgotten_with_its_log(
+async def test_an_acknowledged_attempt_is_forgotten_its_log_is_shown_to_the_owner(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:
     builder.script = [printing("hello")]
@@ -133,9 +134,30 @@ async def test_an_acknowledged_attempt_is_forgotten_with_its_log(
     await guest.acknowledge(attempt_id)
     assert await refused(guest.acknowledge(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
     assert await refused(guest.end(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
-    await until(lambda: not list(builder.layout.guest_logs.glob("*")))
+    assert [each.key.attempt_id for each in builder.host.shown()] == [attempt_id]
+    page = await builder.host.logs.read(builder.host.shown()[0].key.log_id)
+    assert page.lines == ("hello",)
     await builder.restart()
     assert known(await guest.wanted(attempt_id)) == {}
+    assert builder.host.shown() == ()
+    assert not list(builder.layout.guest_logs.glob("*"))
+
+
+async def test_of_each_guest_the_owner_sees_the_last_builds(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_ids = []
+    for _ in range(FORMER + 1):
+        builder.script = [printing("hello")]
+        attempt_ids.append(await guest.submit())
+        await guest.end(attempt_ids[-1])
+        await guest.acknowledge(attempt_ids[-1])
+    shown = builder.host.shown()
+    assert [each.key.attempt_id for each in shown] == attempt_ids[1:]
+    await until(lambda: len(list(builder.layout.guest_logs.glob("*"))) == FORMER)
+    await builder.host.remove_guest(guest.pin)
+    assert builder.host.shown() == ()
+    await until(lambda: not list(builder.layout.guest_logs.glob("*")))
 
 
 async def test_a_build_without_a_listener_for_half_an_hour_is_stopped(

@@ -147,7 +147,7 @@ class AttemptStore:
 
     def _drop_former(self, pin_sha256: str, left: int) -> None:
         former = [key for key in self._former if key.pin_sha256 == pin_sha256]
-        for key in former[: len(former) - left]:
+        for key in former[: -left or None]:
             del self._former[key]
             self._logs.forget([key.log_id])
 
