@@ -61,16 +61,14 @@ export class DeviceRow extends Part {
       <div class="row actions">
         ${active
           ? html`<button class="danger" ?disabled=${this.busy} @click=${() => this.stop(active)}>
-              ${text("cancel")}<span class="hidden"> ${device.name}</span>
+              ${text("cancel")}
             </button>`
           : html`<button
               class=${update ? "primary" : ""}
               ?disabled=${this.busy || !canInstall(device)}
               @click=${() => this.act("install")}
             >
-              ${text(update ? "devices.install" : "devices.install_again")}<span class="hidden">
-                ${device.name}</span
-              >
+              ${text(update ? "devices.install" : "devices.install_again")}
             </button>`}
         ${job
           ? html`<a class="button" href=${jobPath(job)} @click=${follow}

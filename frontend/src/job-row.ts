@@ -47,9 +47,9 @@ export class JobRow extends Part {
         ${over
           ? job.status === "completed"
             ? nothing
-            : html`<button ?disabled=${this.busy} @click=${this.again}>${text("retry")}<span class="hidden"> ${job.device_name}</span></button>`
+            : html`<button ?disabled=${this.busy} @click=${this.again}>${text("retry")}</button>`
           : html`<button class="danger" ?disabled=${this.busy} @click=${this.stop}>
-              ${text("cancel")}<span class="hidden"> ${job.device_name}</span>
+              ${text("cancel")}
             </button>`}
         <a class="button" href=${jobPath(job)} @click=${follow}
           >${text("log.open")}<span class="hidden"> ${job.device_name}</span></a

@@ -184,8 +184,7 @@ export class LogLines extends LitElement {
       role="log"
       aria-label=${this.label}
       @scroll=${this.scrolled}
-    >
-      ${repeat(
+      >${repeat(
         this.chunks,
         (chunk) => chunk.key,
         (chunk) =>
@@ -195,8 +194,8 @@ export class LogLines extends LitElement {
             .find=${find}
             .current=${this.current - chunk.key}
           ></esphome-offload-log-chunk>`,
-      )}
-    </div>`;
+      )}</div
+    >`;
   }
 
   static override styles = [

@@ -78,7 +78,7 @@ export class OffloadMenu extends LitElement {
   }
 
   private follow(event: MouseEvent, href: string): void {
-    this.close();
+    this.leave();
     if (event.metaKey || event.ctrlKey) return;
     event.preventDefault();
     navigate(href);
@@ -86,7 +86,7 @@ export class OffloadMenu extends LitElement {
 
   private chosen(item: MenuItem): void {
     if (item.disabled) return;
-    this.list.hidePopover();
+    this.leave();
     item.act?.();
   }
 
@@ -116,14 +116,16 @@ export class OffloadMenu extends LitElement {
 
   private toggled(event: ToggleEvent): void {
     this.open = event.newState === "open";
-    if (this.open) {
-      addEventListener("scroll", this.close, { capture: true });
-      addEventListener("resize", this.close);
-    } else {
-      this.unwatch();
-      // Where the focus was in the menu, or is nowhere because it is gone.
-      if (!this.shadowRoot?.activeElement) this.button.focus();
-    }
+    this.unwatch();
+    if (!this.open) return;
+    addEventListener("scroll", this.close, { capture: true });
+    addEventListener("resize", this.close);
+  }
+
+  /** Close, with the focus where it was before: a dialog returns it there as well. */
+  private leave(): void {
+    this.button.focus();
+    this.list.hidePopover();
   }
 
   private unwatch(): void {
@@ -149,7 +151,7 @@ export class OffloadMenu extends LitElement {
     else if (event.key === "ArrowUp") to = (at - 1 + entries.length) % entries.length;
     else if (event.key === "Home") to = 0;
     else if (event.key === "End") to = entries.length - 1;
-    else if (event.key === "Tab") this.list.hidePopover();
+    else if (event.key === "Tab" || event.key === "Escape") this.leave();
     else if (event.key.length === 1 && event.key !== " ") {
       const rest = [...entries.slice(at + 1), ...entries.slice(0, at + 1)];
       const key = event.key.toLowerCase();
@@ -197,6 +199,7 @@ export class OffloadMenu extends LitElement {
         text-align: start;
         text-decoration: none;
         font-size: 0.95rem;
+        font-weight: 400;
         white-space: normal;
       }
       [role="menuitem"]:hover,

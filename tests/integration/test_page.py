@@ -24,6 +24,7 @@ from pytest_homeassistant_custom_component.typing import (
 from custom_components.esphome_offload import page
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
+from custom_components.esphome_offload.engine.build.model import Elsewhere, Firmware
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     Image,
@@ -430,6 +431,35 @@ async def test_kept_firmware_is_downloaded_by_administrators(
 
     hass_admin_user.groups = []
     assert (await client.get(url)).status == HTTPStatus.UNAUTHORIZED
+
+
+async def test_a_file_that_only_its_builder_keeps_is_fetched_when_it_is_asked_for(
+    coordinator: OffloadCoordinator,
+    ask: Ask,
+    stage: Stage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = tmp_path / "firmware.ota.bin"
+    image.write_bytes(b"the image")
+    store = FirmwareStore(stage.layout)
+    elsewhere = Elsewhere("local", (Image.ELF,))
+    result = BuildResult(image, BUILD_INFO, elsewhere=elsewhere)
+    kept = await store.keep("lamp.yaml", "lamp", result)
+    monkeypatch.setattr(stage, "firmware", store)
+    fields = {"device": "lamp.yaml", "sha256": kept.sha256, "image": "elf"}
+    details = (await ask("device/details", device="lamp.yaml"))["result"]
+    assert details["firmware"]["images"] == ["ota", "elf"]
+    answer = await ask("firmware/prepare", **fields)
+    assert answer["error"]["translation_key"] == "image_gone", "no builder of ours has it"
+
+    async def fetch(firmware: Firmware, _image: Image) -> Firmware:
+        elf = tmp_path / "firmware.elf"
+        elf.write_bytes(b"its symbols")
+        return await store.add_image(firmware, elf.name, elf) or firmware
+
+    monkeypatch.setattr(stage.builder, "fetch_image", fetch)
+    assert (await ask("firmware/prepare", **fields))["result"]["url"].endswith("/elf")
 
 
 async def test_a_file_that_is_not_kept_is_said_to_be_gone(

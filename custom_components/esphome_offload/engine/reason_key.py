@@ -77,6 +77,7 @@ class ReasonKey(StrEnum):
     OTHER_VERSION = "other_version", "The firmware is of another version than ESPHome {version}, which was asked for; it is not used"
     NOTHING_BUILT_YET = "nothing_built_yet", "Nothing has been built for {configuration} yet"
     FIRMWARE_GONE = "firmware_gone", "The firmware of {device} is not there any more; build it again"
+    IMAGE_GONE = "image_gone", "This file of {configuration} is not kept any more; build it again"
     FIRMWARE_CHANGED = "firmware_changed", "The kept firmware of {device} was altered since it was built and is not used; build it again"
     CONFIGURATION_CHANGED = "configuration_changed", "The configuration was changed meanwhile"
     CONFIGURATION_MISSING = "configuration_missing", "{configuration} is not in the configuration folder any more"

@@ -19,7 +19,10 @@ from .firmware_view import firmware_url
 
 
 class KeptFirmware(TypedDict):
-    """What was built last for a device; ``images`` are the files that can be downloaded."""
+    """What was built last for a device; ``images`` are the files that can be downloaded.
+
+    Some of them may be kept by the builder only, and are fetched when they are asked for.
+    """
 
     sha256: str
     esphome_version: str
@@ -72,12 +75,16 @@ async def device_details(coordinator: OffloadCoordinator, msg: dict[str, Any]) -
     },
 )
 async def prepare_firmware(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> dict[str, Any]:
-    """Send where a file of a firmware can be downloaded."""
+    """Send where a file of a firmware can be downloaded; what its builder keeps is fetched first."""
     configuration, image = configuration_of(TargetId(msg["device"])), msg["image"]
     try:
         firmware = await coordinator.build_services.firmware.load(configuration, msg["sha256"])
-    except BuildError:
-        firmware = None
+        if firmware is not None and image not in firmware.files and firmware.elsewhere is not None:
+            builder = coordinator.builders.get(firmware.elsewhere.builder_id)
+            if builder is not None:
+                firmware = await builder.fetch_image(firmware, image)
+    except BuildError as err:
+        raise validation_error(err.reason.key, **err.reason.parameters) from err
     if firmware is None or image not in firmware.files:
         raise validation_error("image_gone", configuration=configuration)
     return {"url": firmware_url(firmware, image)}
@@ -85,10 +92,11 @@ async def prepare_firmware(coordinator: OffloadCoordinator, msg: dict[str, Any])
 
 def _kept(firmware: Firmware) -> KeptFirmware:
     info = firmware.build_info
+    files = {*firmware.files, *(firmware.elsewhere.images if firmware.elsewhere else ())}
     built_at = dt_util.parse_datetime(info.build_time)
     return {
         "sha256": firmware.sha256,
         "esphome_version": info.esphome_version,
         "built_at": None if built_at is None else built_at.isoformat(),
-        "images": [image.value for image in Image if image in firmware.files],
+        "images": [image.value for image in Image if image in files],
     }

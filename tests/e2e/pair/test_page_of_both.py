@@ -96,6 +96,8 @@ async def test_the_owner_of_a_builder_sees_and_stops_a_build(
     await accept.click()
     await expect(screen.main.get_by_text(page_text("guests.off"))).to_be_visible()
     assert (await job_now(pair.offloader.client, compiling.job_id))["source"] == "remote"
-    await guest.get_by_role("button", name=re.compile(f"^{page_text('guests.stop')}")).last.click()
-    await expect(guest).to_have_count(0)
+    stop = guest.get_by_role("button", name=re.compile(f"^{page_text('guests.stop')}"))
+    await stop.last.click()
+    await expect(stop).to_have_count(0)
+    await expect(guest.last).to_contain_text(page_text("attempt.cancelled"))
     assert not pair.builder.compilers()

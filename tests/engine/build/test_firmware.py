@@ -5,7 +5,7 @@ import errno
 import hashlib
 from pathlib import Path
 import shutil
-from unittest.mock import patch
+from unittest.mock import ANY, patch
 
 import pytest
 
@@ -16,7 +16,7 @@ from custom_components.esphome_offload.engine.build.firmware import (
     verify,
 )
 from custom_components.esphome_offload.engine.build.model import BuildError, BuildInfo, Firmware
-from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.const import FailureReason, Image
 
 INFO = BuildInfo("2031.2.0", "2031-01-02 03:04:05 +0000", 7)
 LAMP = "lamp.yaml"
@@ -47,6 +47,45 @@ async def test_firmware_is_named_by_its_image(store: FirmwareStore, tree: Path) 
     assert firmware.sha256 == hashlib.sha256(b"image").hexdigest()
     assert (firmware.configuration, firmware.device_name) == (LAMP, "lamp")
     assert firmware.build_info == INFO
+
+
+async def test_files_beside_the_image_are_kept_with_it_also_those_of_a_second_build(
+    store: FirmwareStore, tree: Path
+) -> None:
+    result = built(tree)
+    assert (await store.keep(LAMP, "lamp", result)).files == {Image.OTA: ANY}
+    elf = tree / "firmware.elf"
+    elf.write_bytes(b"symbols")
+    firmware = await store.keep(LAMP, "lamp", replace(result, images=(elf,)))
+    elf.write_bytes(b"the next build")
+    assert firmware.files.keys() == {Image.OTA, Image.ELF}
+    assert firmware.images[Image.ELF].read_bytes() == b"symbols"
+    await store.rename(LAMP, "desk.yaml")
+    renamed = await store.latest("desk.yaml")
+    assert renamed is not None
+    assert renamed.images[Image.ELF].read_bytes() == b"symbols"
+
+
+async def test_a_program_for_this_machine_is_its_own_elf_file(
+    store: FirmwareStore, tree: Path
+) -> None:
+    (tree / "program").write_bytes(b"\x7fELF")
+    firmware = await store.keep(LAMP, "lamp", BuildResult(tree / "program", INFO))
+    assert firmware.images == {Image.ELF: firmware.ota}
+
+
+async def test_a_file_can_be_added_unless_the_firmware_is_gone(
+    store: FirmwareStore, tree: Path
+) -> None:
+    firmware = await store.keep(LAMP, "lamp", built(tree))
+    for name in ("firmware.elf", "firmware.factory.bin"):
+        (tree / name).write_bytes(b"more")
+    added = await store.add_image(firmware, "firmware.elf", tree / "firmware.elf")
+    assert added is not None
+    assert added.images[Image.ELF].read_bytes() == b"more"
+    await store.forget(firmware)
+    with pytest.raises(FileNotFoundError):
+        await store.add_image(firmware, "firmware.factory.bin", tree / "firmware.factory.bin")
 
 
 async def test_what_was_validated_is_kept_with_the_firmware(

@@ -82,6 +82,16 @@ def test_what_was_validated_is_part_of_the_result(tree: Tree) -> None:
     assert tree.refused().failure_reason is FailureReason.CONFIG_INVALID
 
 
+def test_what_esphome_makes_beside_the_image_is_taken_but_no_link_to_elsewhere(tree: Tree) -> None:
+    assert tree.result().images == ()
+    elf, factory = tree.build / "firmware.elf", tree.build / "firmware.factory.bin"
+    elf.write_bytes(b"symbols")
+    factory.symlink_to(tree.outside)
+    (taken,) = tree.result().images
+    assert (taken.name, taken.read_bytes()) == ("firmware.elf", b"symbols")
+    assert not taken.is_relative_to(tree.root)
+
+
 def test_what_was_validated_earlier_is_forgotten_but_not_behind_a_link(
     tree: Tree, tmp_path: Path
 ) -> None:

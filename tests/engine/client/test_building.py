@@ -10,16 +10,17 @@ from custom_components.esphome_offload.engine.build.model import (
     BuildError,
     BuildRequest,
     BuildSink,
+    Elsewhere,
     Node,
 )
 from custom_components.esphome_offload.engine.client import peer_builder
 from custom_components.esphome_offload.engine.client.attempt_progress import AttemptProgress
-from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
+from custom_components.esphome_offload.engine.const import FailureReason, Image, Source, Stage
 from custom_components.esphome_offload.engine.host.firmware_file import FirmwareFile
 from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.calls import Call
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
-from custom_components.esphome_offload.engine.protocol.messages import Fetch, LinesEvent
+from custom_components.esphome_offload.engine.protocol.messages import Fetch, FetchImage, LinesEvent
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..host.builder import printing, then, until
@@ -143,6 +144,64 @@ async def test_a_changed_bundle_is_sent(ready: Offloader, remote: RemoteBuilder)
     assert remote.commands["build/bundle"] == 2
     assert second.sha256 != first.sha256
     assert second.ota.read_bytes() == b"firmware of changed"
+
+
+async def test_the_builder_keeps_the_other_files_and_sends_them_when_asked(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    remote.images = {"firmware.elf": b"symbols", "firmware.factory.bin": b"all of the flash"}
+    built = await ready.build()
+    assert built.files.keys() == {Image.OTA}
+    assert built.elsewhere == Elsewhere(ready.builder.builder_id, (Image.FACTORY, Image.ELF))
+
+    fetched = await ready.builder.fetch_image(built, Image.FACTORY)
+    assert fetched.images[Image.FACTORY].read_bytes() == b"all of the flash"
+    again = await ready.build()
+    assert again.images.keys() == {Image.FACTORY}, "it stays with what was built the same again"
+    assert await ready.store.load("lamp.yaml", built.sha256) == again
+
+
+async def test_a_file_that_the_builder_does_not_keep_any_more_is_gone(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    remote.images = {"firmware.elf": b"symbols"}
+    built = await ready.build()
+    (image,) = remote.layout.root.rglob("firmware/*/*/images/firmware.elf")
+    image.unlink()
+    with pytest.raises(BuildError) as failure:
+        await ready.builder.fetch_image(built, Image.ELF)
+    assert failure.value.reason.key is ReasonKey.IMAGE_GONE
+    with pytest.raises(BuildError) as failure:
+        await ready.builder.fetch_image(replace(built, sha256="0" * 64), Image.ELF)
+    assert failure.value.reason.key is ReasonKey.IMAGE_GONE
+
+
+async def test_another_file_than_was_asked_for_is_not_kept(
+    ready: Offloader, remote: RemoteBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote.images = {"firmware.elf": b"symbols"}
+    built = await ready.build()
+    honest = remote.host.firmware
+
+    async def lying(pin_sha256: str, command: Fetch | FetchImage) -> FirmwareFile:
+        return await honest(pin_sha256, replace(command, image=Image.ELF))
+
+    monkeypatch.setattr(remote.host, "firmware", lying)
+    with pytest.raises(BuildError):
+        await ready.builder.fetch_image(built, Image.FACTORY)
+    assert built.files.keys() == {Image.OTA}
+    assert not list(ready.layout.staging.iterdir())
+
+
+async def test_files_cannot_be_fetched_while_the_builder_is_away(
+    ready: Offloader, remote: RemoteBuilder
+) -> None:
+    remote.images = {"firmware.elf": b"symbols"}
+    built = await ready.build()
+    await ready.link.stop()
+    with pytest.raises(BuildError) as failure:
+        await ready.builder.fetch_image(built, Image.ELF)
+    assert failure.value.reason.key is ReasonKey.PEER_UNREACHABLE
 
 
 async def test_firmware_that_was_altered_here_is_fetched_again(ready: Offloader) -> None:

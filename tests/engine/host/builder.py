@@ -1,7 +1,7 @@
 """A builder: the real host and server with real files; only what compiles is scripted."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 import hashlib
@@ -146,6 +146,7 @@ class ScriptedGuestBuilder(ScriptedBuilder):
                 BuildResult(
                     image,
                     replace(BUILD_INFO, esphome_version=request.esphome_version),
+                    images=tuple(self.script_of.make_images(tree)),
                 ),
             )
         finally:
@@ -165,10 +166,17 @@ class BuilderMachine:
         self.store = MemoryStore()
         self.script: list[Act] = []
         self.builds: list[BuildRequest] = []
+        self.images: dict[str, bytes] = {}
         self.state = BuilderStatus(available=True, versions=("2026.10.0",), disk_mib=50_000)
         self.builders: dict[str, ScriptedGuestBuilder] = {}
         self._ids = count(1)
         self._make()
+
+    def make_images(self, tree: Path) -> Iterator[Path]:
+        """Make what a build makes beside the OTA image."""
+        for name, content in self.images.items():
+            (tree / name).write_bytes(content)
+            yield tree / name
 
     @property
     def time(self) -> VirtualTime:

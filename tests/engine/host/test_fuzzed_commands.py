@@ -17,6 +17,7 @@ from custom_components.esphome_offload.engine.build.model import (
 from custom_components.esphome_offload.engine.codec import Json, encode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host.commands import GuestCommands
+from custom_components.esphome_offload.engine.const import Image
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed, Piece
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.messages import (
@@ -28,6 +29,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Cancel,
     Clean,
     Fetch,
+    FetchImage,
     Known,
     SendBundle,
     Submit,
@@ -143,6 +145,8 @@ commands: st.SearchStrategy[Make] = st.one_of(
     st.builds(lambda number, bundle, name: lambda guest: _submit(guest, number, bundle, name),
               which, known, configurations),
     *map(of_attempt, (Attach, Cancel, Fetch, Acknowledge)),
+    st.builds(lambda name, image: lambda _: FetchImage(name, "0" * 64, image),
+              configurations, st.sampled_from(Image)),
     st.sets(which).map(lambda numbers: lambda guest: Wanted(
         tuple(guest.attempts[each] for each in sorted(numbers)))),
     st.builds(lambda name, tools: lambda _: Clean(name, tools), configurations, st.booleans()),

@@ -18,7 +18,7 @@ from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason, Image
 from ..reason import Reason, ReasonKey
 from .cache.layout import CacheLayout
-from .model import BuildError, BuildInfo, Firmware, Node
+from .model import BuildError, BuildInfo, Elsewhere, Firmware, Node
 from .node import read_node
 
 _LOGGER = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class BuildResult:
     validated: Mapping[str, Path] = field(default_factory=dict)
     node_name: str = ""
     images: tuple[Path, ...] = ()
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class _Manifest:
     ota: Annotated[str, Text(255, r"[^/]+", free=True)]
     build_info: BuildInfo
     node: Node | None = None
+    elsewhere: Elsewhere | None = None
 
 
 class FirmwareStore:
@@ -111,6 +113,17 @@ class FirmwareStore:
         """Make one firmware the latest of its configuration: it would be built again like this."""
         await asyncio.to_thread(os.utime, firmware.ota.parent / _MANIFEST)
 
+    async def add_image(self, firmware: Firmware, name: str, path: Path) -> Firmware | None:
+        """Move another file of a firmware to it; None when that is gone. Raises OSError."""
+        folder = firmware.ota.parent
+
+        def add() -> Firmware | None:
+            (folder / _IMAGES).mkdir(exist_ok=True)
+            path.replace(folder / _IMAGES / name)
+            return _read(folder, firmware.configuration)
+
+        return await asyncio.to_thread(add)
+
     async def forget(self, firmware: Firmware) -> None:
         """Remove one firmware."""
         folder = self._layout.firmware(firmware.configuration) / firmware.sha256
@@ -140,8 +153,8 @@ class FirmwareStore:
         kept = _read(folder, configuration)
         if (
             kept is None
-            or (kept.build_info, kept.device_name, kept.node)
-            != (result.build_info, device_name, node)
+            or (kept.build_info, kept.device_name, kept.node, kept.elsewhere)
+            != (result.build_info, device_name, node, result.elsewhere)
             or _contents(kept.validated) != _contents(result.validated)
             or not {IMAGES[image.name] for image in result.images} <= kept.images.keys()
         ):
@@ -165,7 +178,9 @@ class FirmwareStore:
             shutil.copyfile(result.ota, fresh / name)
             _copy_validated(fresh, result.validated)
             _copy_images(fresh, result.images)
-            manifest = _Manifest(configuration, device_name, name, result.build_info, node)
+            manifest = _Manifest(
+                configuration, device_name, name, result.build_info, node, result.elsewhere
+            )
             (fresh / _MANIFEST).write_bytes(encode_json(manifest))
             folder.parent.mkdir(parents=True, exist_ok=True)
             # Not before: what is copied may be in there.
@@ -182,9 +197,7 @@ class FirmwareStore:
             # What was altered meanwhile must not get a name under which it is right.
             if kept is not None and digest(kept.ota) == kept.sha256:
                 name = "" if kept.node is None else kept.node.name
-                images = tuple(path for path in kept.images.values() if path != kept.ota)
-                result = BuildResult(kept.ota, kept.build_info, kept.validated, name, images)
-                self._keep(new, kept.device_name, result, in_use)
+                self._keep(new, kept.device_name, again(kept, kept.validated, name), in_use)
 
     def _latest(self, configuration: str) -> Firmware | None:
         return next(self._all(configuration), None)
@@ -215,6 +228,19 @@ async def verify(firmware: Firmware) -> None:
             FailureReason.INTEGRITY,
             Reason(ReasonKey.FIRMWARE_CHANGED, {"device": firmware.device_name}),
         )
+
+
+def again(
+    kept: Firmware,
+    validated: Mapping[str, Path],
+    node_name: str,
+    elsewhere: Elsewhere | None = None,
+) -> BuildResult:
+    """Return what is kept as the result of another build that was the same."""
+    images = tuple(path for path in kept.images.values() if path != kept.ota)
+    return BuildResult(
+        kept.ota, kept.build_info, validated, node_name, images, elsewhere or kept.elsewhere
+    )
 
 
 def check_version(build_info: BuildInfo, esphome_version: str) -> None:
@@ -253,6 +279,7 @@ def _firmware(folder: Path, manifest: _Manifest) -> Firmware:
         build_info=manifest.build_info,
         validated=_validated(folder),
         node=manifest.node,
+        elsewhere=manifest.elsewhere,
         images={IMAGES[file.name]: file for file in files if file.name in IMAGES},
     )
 

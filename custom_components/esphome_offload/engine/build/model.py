@@ -6,9 +6,9 @@ from pathlib import Path
 import re
 from typing import Annotated, Final, Protocol
 
-from ..codec import Number, Text
+from ..codec import Many, Number, Text
 from ..const import FailureReason, Image, Source, Stage
-from ..reason import Reason
+from ..reason import Reason, ReasonKey
 from ..target import mac_suffix
 from .slots import Slots
 
@@ -72,6 +72,14 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The files of a firmware that the builder keeps that made it."""
+
+    builder_id: Annotated[str, Text(64)]
+    images: Annotated[tuple[Image, ...], Many(len(Image))]
+
+
+@dataclass(frozen=True, slots=True)
 class Firmware:
     """The result of a build, immutable and named by the SHA-256 (hex) of its OTA image.
 
@@ -90,6 +98,7 @@ class Firmware:
     validated: Mapping[str, Path] = field(default_factory=dict)
     node: Node | None = None
     images: Mapping[Image, Path] = field(default_factory=dict)
+    elsewhere: Elsewhere | None = None
 
     @property
     def files(self) -> Mapping[Image, Path]:
@@ -213,6 +222,13 @@ class Builder(Protocol):
     def leave(self) -> None:
         """Home Assistant stops: a build elsewhere goes on when it is cancelled from now on."""
         return
+
+    async def fetch_image(self, firmware: Firmware, image: Image) -> Firmware:
+        """Return a firmware with a file of it that this builder keeps; raises BuildError."""
+        raise BuildError(
+            FailureReason.NO_FIRMWARE,
+            Reason(ReasonKey.IMAGE_GONE, {"configuration": firmware.configuration}),
+        )
 
     async def clean(self, configuration: str, *, tools: bool = False) -> None:
         """Forget the build tree of a configuration; with ``tools`` also all downloaded tools."""

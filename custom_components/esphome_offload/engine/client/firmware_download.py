@@ -2,18 +2,19 @@
 
 import asyncio
 import logging
+import uuid
 
 from ..build.bundle import Bundles
 from ..build.cache.layout import CacheLayout
-from ..build.firmware import BuildResult, FirmwareStore
-from ..build.model import BuildError, BuildInfo, BuildRequest, Firmware
-from ..const import FailureReason
+from ..build.firmware import IMAGES, BuildResult, FirmwareStore, again
+from ..build.model import BuildError, BuildInfo, BuildRequest, Elsewhere, Firmware
+from ..const import FailureReason, Image
 from ..protocol.bodies import IncomingFile
 from ..protocol.channel import ChannelClosed
 from ..protocol.errors import ErrorCode, ProtocolError
-from ..protocol.messages import Fetch
+from ..protocol.messages import Fetch, FetchImage
 from ..protocol.parsing import parse
-from ..protocol.payloads import FirmwareHeader
+from ..protocol.payloads import FirmwareHeader, ImageHeader
 from ..reason import Reason, ReasonKey
 from .link import PeerLink
 
@@ -64,8 +65,8 @@ async def fetch_firmware(
                     request.configuration, here.header.bundle_sha256
                 )
                 name = here.header.build_info.node_name
-                again = BuildResult(checked.ota, checked.build_info, validated, name)
-                return await store.keep(request.configuration, request.device_name, again)
+                result = again(checked, validated, name, _elsewhere(link, here.header))
+                return await store.keep(request.configuration, request.device_name, result)
         except ProtocolError as err:
             if err.code is ErrorCode.STALLED:
                 raise ChannelClosed("it sends no more of the firmware") from err
@@ -112,13 +113,46 @@ async def _fetch(
         header = headers[0]
         validated = await bundles.validated(request.configuration, header.bundle_sha256)
         name = header.build_info.node_name
-        result = BuildResult(target, _build_info(header), validated, name)
+        result = BuildResult(
+            target, _build_info(header), validated, name, elsewhere=_elsewhere(link, header)
+        )
         firmware = await store.keep(request.configuration, request.device_name, result)
     finally:
         await asyncio.to_thread(target.unlink, missing_ok=True)
     if firmware.sha256 != header.sha256:
         raise ProtocolError(ErrorCode.TAMPERED, "it was altered on its way to the disk")
     return firmware
+
+
+async def fetch_image(
+    link: PeerLink, firmware: Firmware, image: Image, store: FirmwareStore, layout: CacheLayout
+) -> Firmware | None:
+    """Fetch another file of a firmware that a peer built, and keep it; None when that is gone here.
+
+    Raises ChannelClosed, CommandRefused, ProtocolError and OSError.
+    """
+    target = layout.staging / uuid.uuid4().hex
+    names: list[str] = []
+
+    def accept(raw: object) -> IncomingFile:
+        header = parse(ImageHeader, raw)
+        if IMAGES.get(header.name) is not image:
+            raise ProtocolError(ErrorCode.TAMPERED, "another file")
+        names.append(header.name)
+        return IncomingFile(target, header.size, header.sha256)
+
+    await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+    try:
+        await link.fetch(FetchImage(firmware.configuration, firmware.sha256, image), accept)
+        return await store.add_image(firmware, names[0], target)
+    finally:
+        await asyncio.to_thread(target.unlink, missing_ok=True)
+
+
+def _elsewhere(link: PeerLink, header: FirmwareHeader) -> Elsewhere | None:
+    """Return what the peer keeps besides; what a newer one names is not known here."""
+    images = tuple(image for image in Image if image in header.images)
+    return Elsewhere(link.pin_sha256, images) if images else None
 
 
 def _check(header: FirmwareHeader, request: BuildRequest, bundle_sha256: str | None) -> None:

@@ -28,6 +28,7 @@ from ..protocol.messages import (
     Cancel,
     Clean,
     Fetch,
+    FetchImage,
     SendBundle,
     StatusEvent,
     Submit,
@@ -238,7 +239,9 @@ class PeerLink:
             if err.code is not ErrorCode.UNKNOWN_ATTEMPT:
                 raise
 
-    async def fetch(self, command: Fetch, accept: Callable[[object], IncomingFile]) -> None:
+    async def fetch(
+        self, command: Fetch | FetchImage, accept: Callable[[object], IncomingFile]
+    ) -> None:
         """Write a file of a firmware; see ``Session.fetch_file``."""
         await self._connected().fetch_file(command, accept)
 

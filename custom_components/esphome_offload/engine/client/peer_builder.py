@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+import logging
 from typing import Final, override
 
 from ..build.bundle import Bundle, Bundles
@@ -18,7 +19,7 @@ from ..build.model import (
     Firmware,
 )
 from ..clock import SystemTime, Time, sleep
-from ..const import FailureReason, Source, Stage
+from ..const import FailureReason, Image, Source, Stage
 from ..protocol.calls import CommandRefused
 from ..protocol.channel import ChannelClosed
 from ..protocol.errors import ErrorCode, ProtocolError
@@ -28,8 +29,10 @@ from ..protocol.payloads import BuildParameters
 from ..reason import Reason, ReasonKey
 from ..tasks import BackgroundTasks, wait_through
 from .attempt_progress import AttemptProgress, failure_of, refused
-from .firmware_download import fetch_firmware
+from .firmware_download import fetch_firmware, fetch_image
 from .link import LinkState, PeerLink
+
+_LOGGER = logging.getLogger(__name__)
 
 PATIENCE: Final = 120.0
 """Seconds for a peer to connect again; its compile goes on meanwhile."""
@@ -106,6 +109,17 @@ class PeerBuilder(Builder):
             raise self._unavailable(ReasonKey.PEER_UNREACHABLE) from err
         except CommandRefused as err:
             raise refused(self.label, err) from err
+
+    @override
+    async def fetch_image(self, firmware: Firmware, image: Image) -> Firmware:
+        try:
+            fetched = await fetch_image(self._link, firmware, image, self._firmware, self._layout)
+        except ChannelClosed as err:
+            raise self._unavailable(ReasonKey.PEER_UNREACHABLE) from err
+        except (CommandRefused, ProtocolError, OSError) as err:
+            _LOGGER.info("%s does not send the %s file: %s", self.label, image, err)
+            fetched = None
+        return fetched or await super().fetch_image(firmware, image)
 
     @override
     async def build(self, request: BuildRequest, sink: BuildSink) -> Firmware:

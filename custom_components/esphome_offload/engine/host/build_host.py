@@ -22,6 +22,7 @@ from ..protocol.messages import (
     Cancel,
     Clean,
     Fetch,
+    FetchImage,
     Known,
     SendBundle,
     StatusEvent,
@@ -34,7 +35,7 @@ from .attempt import AttemptKey, GuestAttempt, Submission
 from .attempt_store import AttemptStore
 from .disk_quota import TOOLS, GuestDiskQuota
 from .event_stream import follow
-from .firmware_file import FirmwareFile, open_firmware
+from .firmware_file import FirmwareFile, open_firmware, open_image
 from .guests import GuestRegistry
 from .inbox import Inbox, Receive
 from .lending import Lending
@@ -270,11 +271,15 @@ class BuildHost:
         if command.tools:
             self._disk.invalidate(workspace.layout.root.name, TOOLS)
 
-    async def firmware(self, pin_sha256: str, command: Fetch) -> FirmwareFile:
-        """Return an attempt's firmware; raises also ProtocolError FIRMWARE_NOT_READY."""
-        attempt = self._attempt(pin_sha256, command.attempt_id)
+    async def firmware(self, pin_sha256: str, command: Fetch | FetchImage) -> FirmwareFile:
+        """Return a file of firmware; raises also ProtocolError FIRMWARE_NOT_READY."""
+        self._check_guest(pin_sha256)
         workspace = await self._workspaces.open(pin_sha256)
-        return await open_firmware(attempt, workspace.firmware)
+        if isinstance(command, FetchImage):
+            return await open_image(command, workspace.firmware)
+        return await open_firmware(
+            self._attempt(pin_sha256, command.attempt_id), workspace.firmware
+        )
 
     async def status(self, pin_sha256: str) -> AsyncGenerator[StatusEvent]:
         """Yield what this machine can do for the guest, now and at each change.

@@ -13,6 +13,7 @@ from ..protocol.messages import (
     Cancel,
     Clean,
     Fetch,
+    FetchImage,
     LinkEvent,
     SendBundle,
     Submit,
@@ -23,6 +24,7 @@ from ..protocol.messages import (
 )
 from ..protocol.parsing import parse_one_of
 from .build_host import BuildHost
+from .firmware_file import FirmwareFile
 
 
 class GuestCommands:
@@ -50,8 +52,8 @@ class GuestCommands:
                 await self._host.submit(self._pin, command)
             case SendBundle():
                 await self._host.receive(self._pin, command, call.receive_file)
-            case Fetch():
-                await self._fetch(call, command)
+            case Fetch() | FetchImage():
+                await _send_file(call, await self._host.firmware(self._pin, command))
             case Attach():
                 with self._stream(command.attempt_id):
                     await _send_all(call, self._host.attach(self._pin, command))
@@ -87,12 +89,12 @@ class GuestCommands:
         if self._status is not None and self._status.answered:
             await self._status.event(UnpairedEvent())
 
-    async def _fetch(self, call: Call, command: Fetch) -> None:
-        file = await self._host.firmware(self._pin, command)
-        try:
-            await call.send_file(file.header, file.path, file.header.size)
-        except OSError as err:
-            raise ProtocolError(ErrorCode.FIRMWARE_NOT_READY, "it cannot be read") from err
+
+async def _send_file(call: Call, file: FirmwareFile) -> None:
+    try:
+        await call.send_file(file.header, file.path, file.header.size)
+    except OSError as err:
+        raise ProtocolError(ErrorCode.FIRMWARE_NOT_READY, "it cannot be read") from err
 
 
 async def _send_all[T: BuildEvent | LinkEvent](call: Call, events: AsyncGenerator[T]) -> None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import logging
 from pathlib import Path
 
-from ..build.firmware import FirmwareStore
+from ..build.firmware import FirmwareStore, digest
 from ..build.model import BuildError
 from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.limits import FIRMWARE_LIMIT
-from ..protocol.payloads import FirmwareHeader, WireBuildInfo
+from ..protocol.messages import FetchImage
+from ..protocol.payloads import FirmwareHeader, ImageHeader, WireBuildInfo
 from .attempt import GuestAttempt
 
 _LOGGER = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ _LOGGER = logging.getLogger(__name__)
 class FirmwareFile:
     """An image to send, after its header."""
 
-    header: FirmwareHeader
+    header: FirmwareHeader | ImageHeader
     path: Path
 
 
@@ -51,8 +52,25 @@ async def open_firmware(attempt: GuestAttempt, firmware: FirmwareStore) -> Firmw
         ),
         sha256=sha256,
         size=size,
+        images=tuple(image.value for image in kept.images),
     )
     return FirmwareFile(header, kept.ota)
+
+
+async def open_image(command: FetchImage, firmware: FirmwareStore) -> FirmwareFile:
+    """Return another file of a kept firmware; raises ProtocolError FIRMWARE_NOT_READY."""
+    try:
+        kept = await firmware.load(command.configuration, command.firmware_sha256)
+        path = None if kept is None else kept.images.get(command.image)
+        if path is None:
+            raise _not_ready("it is not kept any more")
+        size = (await asyncio.to_thread(path.stat)).st_size
+        sha256 = await asyncio.to_thread(digest, path)
+    except (BuildError, OSError) as err:
+        raise _not_ready("it was damaged on the builder") from err
+    if not 0 < size <= FIRMWARE_LIMIT:
+        raise _not_ready("it is empty or too large")
+    return FirmwareFile(ImageHeader(path.name, sha256, size), path)
 
 
 def _not_ready(why: str) -> ProtocolError:

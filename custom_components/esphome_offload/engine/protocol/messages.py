@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Final, Self
 
 from ..codec import Keyed, Many, Number, OrElse, Text
-from ..const import FailureReason
+from ..const import FailureReason, Image
 from ..reason import (
     LINE_LIMIT as REASON_LINE_LIMIT,
     PARAMETER_LIMIT,
@@ -138,6 +138,16 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchImage:
+    """Offloader → builder: send another file of a firmware that is kept, after an ImageHeader."""
+
+    TYPE: ClassVar[str] = "firmware/fetch"
+    configuration: Configuration
+    firmware_sha256: Digest
+    image: Image
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """Offloader → builder: the result is kept here, forget it."""
 
@@ -257,6 +267,7 @@ COMMANDS: Final = (
     Submit,
     SendBundle,
     Fetch,
+    FetchImage,
     Attach,
     Cancel,
     Wanted,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from ..codec import Number, Text
+from ..codec import Many, Number, Text
 from .fields import (
     AttemptId,
     Configuration,
@@ -14,7 +14,7 @@ from .fields import (
     HexId,
     TimeZone,
 )
-from .limits import FIRMWARE_LIMIT
+from .limits import FIRMWARE_LIMIT, IMAGES_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,23 @@ class WireBuildInfo:
 
 @dataclass(frozen=True, slots=True)
 class FirmwareHeader:
-    """Before the image of a firmware; ``sha256`` and ``size`` are the image's."""
+    """Before the image of a firmware; ``sha256`` and ``size`` are the image's.
+
+    ``images`` names the other files of it that the builder keeps, as in ``Image``.
+    """
 
     attempt_id: AttemptId
     bundle_sha256: Digest
     build_info: WireBuildInfo
+    sha256: Digest
+    size: Annotated[int, Number(1, FIRMWARE_LIMIT)]
+    images: Annotated[tuple[Annotated[str, Text(32, r"[a-z0-9_]+")], ...], Many(IMAGES_LIMIT)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """Before another file of a firmware, with the name that ESPHome gives it."""
+
+    name: Annotated[str, Text(64, r"[A-Za-z0-9_.-]+")]
     sha256: Digest
     size: Annotated[int, Number(1, FIRMWARE_LIMIT)]
