@@ -15,9 +15,8 @@ from custom_components.esphome_offload.engine.build.model import (
     BuildSink,
 )
 from custom_components.esphome_offload.engine.codec import Json, encode
-from custom_components.esphome_offload.engine.const import FailureReason
+from custom_components.esphome_offload.engine.const import FailureReason, Image
 from custom_components.esphome_offload.engine.host.commands import GuestCommands
-from custom_components.esphome_offload.engine.const import Image
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed, Piece
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.messages import (
