@@ -136,10 +136,10 @@ export class LogLines extends LitElement {
     return found;
   }
 
-  /** The number of the last line that is an error. */
-  lastError(): number | undefined {
+  /** The number of the last line that is an error, else of that which says how it ended. */
+  lastError(): number {
     const at = this.lines.findLastIndex((line) => kind(line) === "error");
-    return at < 0 ? undefined : at;
+    return at < 0 ? this.count - 1 : at;
   }
 
   async show(line: number): Promise<void> {
@@ -226,7 +226,7 @@ export class LogLines extends LitElement {
 /** The colors that ESPHome gives a line in a terminal, by its level; the tools' have none. */
 function kind(line: string): string {
   if (line.startsWith("== ")) return "own";
-  if (/^(ERROR|FAILED)\b|\b(fatal )?error:|\[FAILED\]/.test(line)) return "error";
+  if (/^(ERROR|FAILED|Failed config)\b|\b(fatal )?error:|\[FAILED\]/.test(line)) return "error";
   if (/^WARNING\b|\bwarning:/.test(line)) return "warning";
   if (/^INFO\b|\[SUCCESS\]/.test(line)) return "info";
   if (/^DEBUG\b/.test(line)) return "debug";

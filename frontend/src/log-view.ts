@@ -60,8 +60,7 @@ export class LogView extends LitElement {
   }
 
   showError(): void {
-    const line = this.log?.lastError();
-    if (line !== undefined) this.show(line);
+    if (this.log) this.show(this.log.lastError());
   }
 
   private open(): void {

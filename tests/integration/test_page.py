@@ -387,6 +387,7 @@ async def test_a_device_says_where_it_would_be_built_and_what_was_built(
     firmware = (await ask("device/details", device="lamp.yaml"))["result"]["firmware"]
     assert firmware["sha256"] == job.firmware_sha256
     assert firmware["esphome_version"] == "2026.10.0"
+    assert firmware["built_at"] == "2026-10-20T10:00:00+00:00"
     assert firmware["images"][0] == "ota"
 
 

@@ -1,9 +1,9 @@
 """Websocket commands of the page about one device: why it is as it is, and what was built for it."""
 
+from datetime import datetime
 from itertools import chain
-from typing import Any, TypedDict
+from typing import Any, Final, TypedDict
 
-from homeassistant.util import dt as dt_util
 import probatio
 
 from ..coordinator import OffloadCoordinator
@@ -16,6 +16,9 @@ from ..inventory.versions import newest_first
 from ..reasons import reason_text
 from .action import action
 from .firmware_view import firmware_url
+
+_BUILD_TIME: Final = "%Y-%m-%d %H:%M:%S %z"
+"""As ESPHome writes it; versions that write none leave it empty."""
 
 
 class KeptFirmware(TypedDict):
@@ -93,10 +96,13 @@ async def prepare_firmware(coordinator: OffloadCoordinator, msg: dict[str, Any])
 def _kept(firmware: Firmware) -> KeptFirmware:
     info = firmware.build_info
     files = {*firmware.files, *(firmware.elsewhere.images if firmware.elsewhere else ())}
-    built_at = dt_util.parse_datetime(info.build_time)
+    try:
+        built_at = datetime.strptime(info.build_time, _BUILD_TIME).isoformat()
+    except ValueError:
+        built_at = None
     return {
         "sha256": firmware.sha256,
         "esphome_version": info.esphome_version,
-        "built_at": None if built_at is None else built_at.isoformat(),
+        "built_at": built_at,
         "images": [image.value for image in Image if image in files],
     }
