@@ -64,10 +64,12 @@ async def test_lending_is_off_until_its_owner_switches_it_on(
     form = await open_form(hass, entry, "lending")
     assert "not contained are the network" in form["description_placeholders"]["containment"]
     assert "run_uncontained" not in form["data_schema"].schema
-    done = await hass.config_entries.options.async_configure(form["flow_id"], LEND)
-    await hass.async_block_till_done()
+    shown = await hass.config_entries.options.async_configure(form["flow_id"], LEND)
 
-    assert done["type"] is FlowResultType.CREATE_ENTRY
+    assert shown["type"] is FlowResultType.SHOW_PROGRESS
+    code = coordinator.lender.pairing.state.code
+    assert shown["description_placeholders"]["code"].replace(" ", "") == code
+    assert dict(entry.options) == LEND
     assert coordinator.lender.lending is Lending.ON
     assert stage.builder.slots.count == 2
     assert stage.compiler_caches.guest_disk == 30 * 1024**3

@@ -29,6 +29,9 @@ from .fields import whole_number
 # Seconds between two updates of the time that is left.
 _TICK: Final = 2.0
 
+# Seconds until accepting builds is switched on, which loads the guests from the disk.
+_SWITCH_TIMEOUT: Final = 10.0
+
 _ENDS: Final = {
     WindowEnd.PAIRED: "paired",
     WindowEnd.EXPIRED: "window_expired",
@@ -68,7 +71,13 @@ class LendingSteps(OptionsFlow):
         if user_input is not None:
             errors = _errors(lender, user_input)
             if not errors:
-                return self.async_create_entry(data={**self.config_entry.options, **user_input})
+                options = {**self.config_entry.options, **user_input}
+                if not user_input[EntryKey.ACCEPT_BUILDS] or self.current.accept_builds:
+                    return self.async_create_entry(data=options)
+                # Nothing is built for anybody before the first pairing: its code comes at once.
+                self.hass.config_entries.async_update_entry(self.config_entry, options=options)
+                await _accepting(lender)
+                return await self.async_step_pairing()
         current = self.current
         shown = user_input or {
             EntryKey.ACCEPT_BUILDS: current.accept_builds,
@@ -93,10 +102,10 @@ class LendingSteps(OptionsFlow):
     ) -> ConfigFlowResult:
         """Open the pairing window and show its code until it is closed."""
         lender = self.lender
-        if lender is None or lender.lending is not Lending.ON:
-            return self.async_abort(reason="not_loaded")
         if self._watch is not None and self._watch.done():
             return self.async_show_progress_done(next_step_id="pairing_over")
+        if lender is None or lender.lending is not Lending.ON:
+            return self.async_abort(reason="not_loaded")
         window = lender.pairing.state or lender.open_window()
         if self._watch is None:
             self._watch = self.hass.async_create_background_task(
@@ -151,6 +160,20 @@ class LendingSteps(OptionsFlow):
     def _why_cannot_build(self, lender: Lender) -> str:
         reason = lender.why_cannot_build
         return "" if reason is None else reason_text(self.hass, reason)
+
+
+async def _accepting(lender: Lender) -> None:
+    """Return when changed options are applied, or that takes too long."""
+    changed = asyncio.Event()
+    unsubscribe = lender.changed.subscribe(changed.set)
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SWITCH_TIMEOUT):
+                while lender.lending is not Lending.ON:
+                    changed.clear()
+                    await changed.wait()
+    finally:
+        unsubscribe()
 
 
 def lending_schema(containment: ContainmentHere) -> probatio.Schema:

@@ -161,6 +161,10 @@ class Client:
                     wanted = [field["name"] for field in flow["data_schema"]]
                     given = {name: answers[name] for name in wanted if name in answers}
                     flow = await self.post(f"{path}/{flow['flow_id']}", given)
+                case "progress":  # the code to pair with; the options are stored before it is shown
+                    url = f"{self.url}/api/{path}/{flow['flow_id']}"
+                    await _request(self.session, "DELETE", url, headers=self._headers)
+                    return None
                 case _:
                     break
         raise RequestFailedError(
