@@ -14,6 +14,7 @@ from custom_components.esphome_offload.engine.host.firmware_file import (
     FirmwareFile,
     open_firmware as genuine,
 )
+from custom_components.esphome_offload.engine.protocol.payloads import FirmwareHeader
 
 DOMAIN = "lying_builder"
 
@@ -25,6 +26,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     async def open_firmware(attempt: GuestAttempt, firmware: FirmwareStore) -> FirmwareFile:
         file = await genuine(attempt, firmware)
         header = file.header
+        assert isinstance(header, FirmwareHeader)
         match about:
             case "content":
                 altered = Path(hass.config.path("altered.bin"))
