@@ -59,7 +59,7 @@ async def test_lending_is_off_until_its_owner_switches_it_on(
 ) -> None:
     assert coordinator.lender.lending is Lending.OFF
     menu = await hass.config_entries.options.async_init(entry.entry_id)
-    assert menu["menu_options"] == ["settings", "lending"], "nobody can be paired with"
+    assert menu["menu_options"] == ["settings", "automatic", "lending"], "nobody can be paired with"
 
     form = await open_form(hass, entry, "lending")
     assert "not contained are the network" in form["description_placeholders"]["containment"]
