@@ -17,7 +17,7 @@ from custom_components.esphome_offload.engine.const import FailureReason, JobSta
 from custom_components.esphome_offload.engine.jobs import build_lane
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.jobs.router import Bind, Fail, Snapshot, Wait
-from custom_components.esphome_offload.engine.reason import ReasonKey
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .fakes import because, request
 from .simulated_fleet import Fleet, FleetBuilder
@@ -179,6 +179,26 @@ async def test_a_builder_that_comes_later_takes_its_share(fleet_of: Callable[...
     longest = max(fleet.work.values()) * max(each.slowness for each in builders)
     assert done - came_at <= 1.05 * left / speed + longest
     assert len(late.built) > 20
+
+
+async def test_a_change_for_many_jobs_is_told_a_few_at_a_time(
+    fleet_of: Callable[..., Fleet],
+) -> None:
+    fleet = fleet_of(300)
+    tower, *others = fleet.add_unequal_builders()
+    await fleet.queue.start()
+    jobs = fleet.install_all(NEW)
+    await fleet.time.run(lambda: fleet.time.passed >= 1)
+    waiting = [job for job in jobs if job.status is JobStatus.QUEUED]
+    assert len({str(job.waiting_for) for job in waiting}) == 1
+    fleet.events.clear()
+    tower.vanish()
+    assert len(fleet.events) <= 50
+    now = fleet.time.passed
+    await fleet.time.run(lambda: fleet.time.passed >= now + 1)
+    labels = ", ".join(each.label for each in others)
+    now_waits_for = Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": labels})
+    assert all(job.waiting_for == now_waits_for for job in waiting if not job.attempts)
 
 
 async def test_one_failure_stops_nobody(fleet_of: Callable[..., Fleet]) -> None:

@@ -34,6 +34,9 @@ from .router import (
     wait_for_slot,
 )
 
+_TOLD_AT_ONCE: Final = 50
+"""Jobs of which the listeners are told what they wait for, before others get a turn."""
+_TELL_AGAIN: Final = 0.05
 _PLAN_FOR: Final = 2.0
 """Seconds for which a plan holds when nothing changes."""
 
@@ -83,6 +86,7 @@ class _Look:
     def __init__(self, outlooks: Mapping[str, BuilderOutlook]) -> None:
         self.outlooks = outlooks
         self.again_in: list[float] = []
+        self.told = 0
         self.waiting: Counter[str] = Counter()
         """How many jobs wait for a slot of each builder, apart from those of a kind in ``full``."""
         self.counted: Counter[str | None] = Counter()
@@ -274,16 +278,26 @@ class BuildLane:
         look.counted[ticket.kind] += 1
         if ticket.kind is not None and self._told.get(ticket.kind) != wait.reason:
             self._told.pop(ticket.kind, None)
-        self._ledger.wait_for_builder(ticket.job, wait.reason)
+        self._tell(ticket, wait.reason, look)
 
     def _tell_kinds(self, look: _Look) -> None:
         """Set what the jobs wait for that were not looked at one by one."""
         for kind, wait in look.full.items():
-            known = self._told.get(kind) == wait.reason
-            self._told[kind] = wait.reason
-            for ticket in tuple(self._new if known else self._tickets):
-                if ticket.kind == kind and ticket.waits:
-                    self._ledger.wait_for_builder(ticket.job, wait.reason)
+            known = self._told.pop(kind, None) == wait.reason
+            some = tuple(self._new if known else self._tickets)
+            if all(self._tell(each, wait.reason, look) for each in some if each.kind == kind):
+                self._told[kind] = wait.reason
+
+    def _tell(self, ticket: _Ticket, reason: Reason, look: _Look) -> bool:
+        """Set what a job waits for; False when that has to be done the next time."""
+        if not ticket.waits or ticket.job.waiting_for == reason:
+            return True
+        if look.told >= _TOLD_AT_ONCE:
+            look.again_in.append(_TELL_AGAIN)
+            return False
+        look.told += 1
+        self._ledger.wait_for_builder(ticket.job, reason)
+        return True
 
     def _bind(self, ticket: _Ticket, choice: Bind, look: _Look) -> bool:
         """Bind, unless it is a guest's turn to take the free slot."""
