@@ -1,5 +1,6 @@
 """A real Home Assistant core with the real coordinator and scripted build services."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -293,6 +294,17 @@ async def offloader(
     offloader = OffloaderClient(client, tmp_path)
     await offloader.pair(lent.lender.open_window().code)
     return offloader
+
+
+async def until_waiting(coordinator: OffloadCoordinator, job: FirmwareJob) -> None:
+    """Return when a job says what it waits for."""
+    waits = asyncio.Event()
+    unsubscribe = coordinator.queue.subscribe(
+        job.job_id, lambda _event, job: job.waiting_for is not None and waits.set()
+    )
+    if job.waiting_for is None:
+        await waits.wait()
+    unsubscribe()
 
 
 def devices_of(hass: HomeAssistant, entry: MockConfigEntry) -> list[dr.DeviceEntry]:

@@ -18,7 +18,7 @@ from custom_components.esphome_offload.engine.const import JobStatus, Operation,
 from custom_components.esphome_offload.engine.jobs import ledger
 from custom_components.esphome_offload.engine.jobs.ports import FlashRequest
 
-from .conftest import Stage as Scripted
+from .conftest import Stage as Scripted, until_waiting
 
 UPDATE = "update.desk_lamp_esphome"
 INSTALLATION = "sensor.desk_lamp_installation"
@@ -80,7 +80,7 @@ async def test_an_installation_takes_few_rows_however_much_it_reports(
     slot = stage.builder.slots.take("guest")
     assert slot is not None
     job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await hass.async_block_till_done()
+    await until_waiting(coordinator, job)
     slot.release()
     job = await coordinator.async_wait(job)
     await hass.async_block_till_done()

@@ -38,7 +38,7 @@ from custom_components.esphome_offload.inventory.announced_firmware import Annou
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
 
 from ..engine.jobs.fakes import Block, failing, flash_failing
-from .conftest import LAMP, NEWEST, Pass, Stage as Scripted
+from .conftest import LAMP, NEWEST, Pass, Stage as Scripted, until_waiting
 
 ENTITY = "update.desk_lamp_esphome"
 
@@ -317,7 +317,8 @@ async def test_release_notes_say_only_how_the_job_stands_while_there_is_one(
     stage.builder.slots.set_count(1)
     slot = stage.builder.slots.take("guest")
     assert slot is not None
-    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE)
+    job = await coordinator.async_submit("lamp.yaml", Operation.COMPILE, clean=True)
+    await until_waiting(coordinator, job)
     link = f"[Follow this job](/esphome-offload/job/{job.job_id})"
     first, *others = await notes()
     assert first == f"At HH:MM: Compilation of {NEWEST}, queued."
