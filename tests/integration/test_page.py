@@ -431,6 +431,11 @@ async def test_kept_firmware_is_downloaded_by_administrators(
     for other in (url.replace("/ota", "/factory"), url.replace(kept.sha256, "0" * 64)):
         assert (await client.get(other)).status == HTTPStatus.NOT_FOUND
 
+    (stage.layout.firmware("lamp.yaml") / kept.sha256 / image.name).write_bytes(b"altered")
+    assert (await client.get(url)).status == HTTPStatus.NOT_FOUND
+    answer = await ask("firmware/prepare", **fields)
+    assert answer["error"]["translation_key"] == "firmware_changed"
+
     hass_admin_user.groups = []
     assert (await client.get(url)).status == HTTPStatus.UNAUTHORIZED
 

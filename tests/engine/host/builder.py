@@ -28,7 +28,7 @@ from custom_components.esphome_offload.engine.build.model import (
 from custom_components.esphome_offload.engine.build.services import GuestBuildServices
 from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.clock import Time
-from custom_components.esphome_offload.engine.const import Stage
+from custom_components.esphome_offload.engine.const import Image, Stage
 from custom_components.esphome_offload.engine.host.build_host import BuildHost
 from custom_components.esphome_offload.engine.host.guests import GuestRegistry
 from custom_components.esphome_offload.engine.host.inbox import Receive
@@ -48,6 +48,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     Cancel,
     Clean,
     Fetch,
+    FetchImage,
     Known,
     LinesEvent,
     SendBundle,
@@ -361,7 +362,13 @@ class GuestCalls:
     async def fetch(self, attempt_id: str) -> tuple[FirmwareHeader, bytes]:
         """Return the firmware, with its header."""
         file = await self.host.firmware(self.pin, Fetch(attempt_id))
+        assert isinstance(file.header, FirmwareHeader)
         return file.header, file.path.read_bytes()
+
+    async def fetch_image(self, sha256: str, image: Image = Image.ELF) -> bytes:
+        """Return another file of a firmware of the lamp."""
+        file = await self.host.firmware(self.pin, FetchImage("lamp.yaml", sha256, image))
+        return file.path.read_bytes()
 
 
 async def refused(act: Awaitable[object]) -> ErrorCode:

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from custom_components.esphome_offload.engine.const import Image
 from custom_components.esphome_offload.engine.host import firmware_file
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 
@@ -77,3 +78,47 @@ async def test_an_image_that_no_link_takes_is_not_sent(
     attempt_id = await guest.submit()
     await guest.end(attempt_id)
     assert "too large" in await not_ready(guest, attempt_id)
+
+
+async def test_other_files_of_the_firmware_are_sent_also_when_the_guest_has_it(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    builder.images = {"firmware.elf": b"symbols"}
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    header, _ = await guest.fetch(attempt_id)
+    assert header.images == ("elf",)
+    await guest.acknowledge(attempt_id)
+    assert await guest.fetch_image(header.sha256) == b"symbols"
+    for sha256, image in ((header.sha256, Image.FACTORY), ("0" * 64, Image.ELF)):
+        with pytest.raises(ProtocolError, match="not kept any more"):
+            await guest.fetch_image(sha256, image)
+
+
+async def test_other_files_that_are_damaged_or_that_no_link_takes_are_not_sent(
+    builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder.images = {"firmware.elf": b"symbols"}
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    header, _ = await guest.fetch(attempt_id)
+    with monkeypatch.context() as patched:
+        patched.setattr(firmware_file, "FIRMWARE_LIMIT", 1)
+        with pytest.raises(ProtocolError, match="too large"):
+            await guest.fetch_image(header.sha256)
+    (image,) = builder.builders[guest.pin[:32]].layout.all_firmware.rglob("firmware.bin")
+    image.write_bytes(b"something else")
+    with pytest.raises(ProtocolError, match="damaged"):
+        await guest.fetch_image(header.sha256)
+
+
+async def test_nobody_gets_the_files_of_another_guest(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    other_guest = await builder.pair("other")
+    builder.images = {"firmware.elf": b"symbols"}
+    attempt_id = await guest.submit()
+    await guest.end(attempt_id)
+    header, _ = await guest.fetch(attempt_id)
+    with pytest.raises(ProtocolError, match="not kept any more"):
+        await other_guest.fetch_image(header.sha256)

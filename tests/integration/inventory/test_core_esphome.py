@@ -4,13 +4,22 @@ import logging
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+from homeassistant.components.esphome.coordinator import ESPHomeDashboardCoordinator
+from homeassistant.components.esphome.dashboard import (
+    KEY_DASHBOARD_MANAGER,
+    ESPHomeDashboardManager,
+)
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.inventory.core_esphome import CoreDevice, CoreEsphome
+from custom_components.esphome_offload.inventory.core_esphome import (
+    CoreDevice,
+    CoreEsphome,
+    esphome_app,
+)
 
 from ..core_esphome import BUILD_TIME, MAC, Core, info
 
@@ -37,6 +46,22 @@ def found(adapter: CoreEsphome, name: str = "kitchen") -> CoreDevice:
     (device,) = [each for each in adapter.devices() if each.node_name == name]
     assert adapter.get(device.entry_id) == device
     return device
+
+
+async def test_the_app_with_esphomes_own_page_is_known_where_supervisor_is(
+    hass: HomeAssistant,
+) -> None:
+    assert esphome_app(hass) is None
+    manager = ESPHomeDashboardManager(hass)
+    hass.data[KEY_DASHBOARD_MANAGER] = manager
+    hass.config.components.add("hassio")
+    assert esphome_app(hass) is None
+    manager._current_dashboard = ESPHomeDashboardCoordinator(
+        hass, "5c53de3b_esphome", "http://172.30.32.1:6052"
+    )
+    assert esphome_app(hass) == "5c53de3b_esphome"
+    hass.config.components.remove("hassio")
+    assert esphome_app(hass) is None, "Home Assistant has no page of it then"
 
 
 async def test_without_core_esphome_there_are_no_devices(adapter: CoreEsphome) -> None:
