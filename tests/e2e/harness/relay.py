@@ -1,7 +1,7 @@
 """A TCP relay between two instances, which can be cut."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Literal
 
@@ -11,6 +11,10 @@ _HOST = "127.0.0.1"
 _CHUNK = 64 * 1024
 # More than status, events and the output of a small build; less than any firmware.
 _MESSAGES = 256 * 1024
+
+
+type Change = Callable[[bytes], Awaitable[bytes]]
+"""Returns what is carried on in place of some bytes, and when."""
 
 
 class Relay:
@@ -33,6 +37,8 @@ class Relay:
         self.stalled = asyncio.Event()
         """Set when something was withheld because of ``stall_downloads``."""
         self._receive_at_most: int | None = None
+        self.change: Change | None = None
+        """What is done to everything on its way; None does nothing."""
 
     @property
     def url(self) -> str:
@@ -106,6 +112,8 @@ class Relay:
                 self.stalled.set()
                 continue
             setattr(self, counter, getattr(self, counter) + len(data))
+            if self.change is not None:
+                data = await self.change(data)
             sink.write(data)
             await sink.drain()
         sink.write_eof()

@@ -70,7 +70,7 @@ class GuestBuildRunner:
         _LOGGER.info("Build submitted: %s", attempt)
         if attempt.result is not None or self._stopping:
             return  # cancelled meanwhile
-        attempt.attached_changed.subscribe(lambda: self._attached_changed(attempt))
+        unsubscribe = attempt.attached_changed.subscribe(lambda: self._attached_changed(attempt))
         attempt.state_changed.subscribe(self._on_changed)
         self._start_lease(attempt)
         task = asyncio.create_task(
@@ -78,6 +78,7 @@ class GuestBuildRunner:
         )
         self._tasks[attempt.key] = task
         task.add_done_callback(lambda done: self._ended(attempt, done))
+        task.add_done_callback(lambda _: unsubscribe())
 
     async def cancel(self, attempts: Iterable[GuestAttempt], why: Reason) -> None:
         """Cancel attempts; returns when no process of theirs is left."""

@@ -1,0 +1,1 @@
+"""The soak: jobs of real instances, with faults. ``script/soak`` runs it."""

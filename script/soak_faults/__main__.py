@@ -1,0 +1,111 @@
+"""Run the soak: ``script/soak``. Prints the seed, counts and the first violation."""
+
+import argparse
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+import random
+import sys
+import time
+
+from tests.e2e.harness.client import RequestFailedError
+from tests.e2e.harness.processes import ProcessFailedError
+from tests.e2e.harness.workspace import claim
+
+from .checks import Checks
+from .faults import FAULTS, Fault
+from .fleet import Fleet, open_fleet
+from .memory import many_installs
+from .work import Work, begin, cancel, moment, until_ended
+
+_JOB = 240.0
+"""Seconds; a builder that is lost is waited for two minutes."""
+
+
+def chosen(seed: int) -> Iterator[tuple[int, Fault]]:
+    """Give the faults of a seed for ever: all of them in some order, again and again."""
+    number = 0
+    while True:
+        order = random.Random(f"{seed} {number}").sample(FAULTS, len(FAULTS))
+        for fault in order:
+            yield number, fault
+            number += 1
+
+
+async def one(fleet: Fleet, checks: Checks, seed: int, number: int, fault: Fault) -> list[str]:
+    """Do some work with a fault in it; return what does not hold afterwards."""
+    rng = random.Random(f"{seed} {number} {fault.name}")
+    works: list[Work] = []
+    try:
+        works = await begin(fleet, rng)
+        print(f"{number:5} {fault.name}: {'; '.join(map(str, works))}", flush=True)
+        await moment(fleet, rng, works[0])
+        before = rng.random() < 0.5
+        if before:
+            await cancel(fleet, works)
+        await fault.act(fleet, rng)
+        if not before:
+            await cancel(fleet, works)
+        await until_ended(fleet, works, _JOB)
+        await fleet.settle()
+    except (TimeoutError, RequestFailedError, ConnectionError, ProcessFailedError) as err:
+        waiting = [str(work) for work in works if work.firmware_at_end is None]
+        found = [f"it does not settle: {err!r} {waiting}"]
+        await fleet.heal()
+        return found
+    return await checks.violations(fault, works)
+
+
+async def soak(fleet: Fleet, wanted: argparse.Namespace) -> int:
+    """Run what is wanted; return how many violations there were."""
+    checks = Checks(fleet)
+    await checks.violations(FAULTS[0], [])
+    began = time.monotonic()
+    counts: Counter[str] = Counter()
+    bad = Counter[str]()
+    for number, fault in chosen(wanted.seed):
+        if number < wanted.first:
+            continue
+        if number >= wanted.first + wanted.faults:
+            break
+        counts[fault.name] += 1
+        violations = await one(fleet, checks, wanted.seed, number, fault)
+        for each in violations:
+            print(f"VIOLATION after fault {number} of seed {wanted.seed} ({fault.name}): {each}")
+        if violations:
+            bad[fault.name] += 1
+            if not wanted.go_on:
+                break
+    if wanted.installs and not bad:
+        for each in await many_installs(fleet, checks, wanted.installs):
+            bad["installs"] += 1
+            print(f"VIOLATION after {wanted.installs} installs: {each}")
+    took = time.monotonic() - began
+    print(f"seed {wanted.seed}: {counts.total()} faults, {bad.total()} of them not clean", end=", ")
+    print(f"{checks.installs} installs, {took:.0f} s")
+    for name, probe in fleet.probes.items():
+        figures = [round(each / 2**20) for each in probe.memory]
+        print(f"memory of {name} in MiB, each time it was idle: {figures}")
+    return bad.total()
+
+
+async def main() -> int:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="script/soak")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--faults", type=int, default=20)
+    parser.add_argument("--installs", type=int, default=0, help="so many after the faults")
+    parser.add_argument("--first", type=int, default=0, help="the number of the first fault")
+    parser.add_argument("--go-on", action="store_true", help="do not stop at the first violation")
+    parser.add_argument(
+        "--again", action="store_true", help="use the instances of the last run, not fresh ones"
+    )
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    with claim("soak") as folder:
+        async with open_fleet(folder, again=arguments.again) as fleet:
+            return await soak(fleet, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(bool(asyncio.run(main())))

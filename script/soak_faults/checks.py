@@ -1,0 +1,98 @@
+"""What must hold after each fault."""
+
+from collections.abc import Iterator
+
+from tests.e2e.harness.client import Json
+from tests.e2e.harness.jobs import Job, all_jobs
+
+from .faults import INSTANCES, NO_OTHER, Fault
+from .fleet import Fleet
+from .probe import leftovers, pause, sockets
+from .work import Work, ends
+
+_LOOKS = 15
+_SOCKETS = 6
+"""Sockets beside those at the start: connections that are kept for the next request."""
+
+
+class Checks:
+    """The checks, which know what each process held when it was idle for the first time."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._idle: dict[str, tuple[int, Json, int]] = {}
+        self.installs = 0
+
+    async def violations(self, fault: Fault, works: list[Work]) -> list[str]:
+        """Return what does not hold, now that everything has settled."""
+        jobs = {job["job_id"]: job for job in await all_jobs(self._fleet.client)}
+        found = [each for work in works for each in self._of_job(fault, work, jobs)]
+        # What runs in the background for a moment is none that stays.
+        left: list[str] = []
+        for _ in range(_LOOKS):
+            left = [each for name in INSTANCES for each in await self._left(name)]
+            if not left:
+                break
+            await pause(1.0)
+        for name in INSTANCES:
+            pid = self._fleet.pid(name)
+            probe = self._fleet.probes[name]
+            probe.note_memory(pid)
+            found += [f"{name} says: {each}" for each in probe.new_problems(pid, fault.said)]
+        return found + left
+
+    def _of_job(self, fault: Fault, work: Work, jobs: dict[str, Job]) -> Iterator[str]:
+        happened = ends(self._fleet).get(work.job_id, [])
+        job = jobs.get(work.job_id)
+        if job is None:
+            yield f"{work}: no such job any more"
+            return
+        if len(happened) != 1:
+            yield f"{work}: terminal events {happened}"
+        if job["status"] not in happened:
+            yield f"{work}: is {job['status']}, its event was {happened}"
+        why = f"{job['status']} {job['failure_reason']}: {job['error']} ({job['attempts']})"
+        if job["status"] == "cancelled" and not work.cancel:
+            yield f"{work}: {why}"
+        if job["status"] == "failed" and job["failure_reason"] not in _may_fail(fault, work):
+            yield f"{work}: {why}"
+        if job["status"] == "completed" and work.version is not None:
+            yield f"{work}: {why}"
+        if job["status"] == "completed" and work.action == "install":
+            self.installs += 1
+            if not job["verified"]:
+                yield f"{work}: is not verified"
+        now = work.device.firmware_sha256()
+        if job["status"] == "cancelled" and now != work.firmware_at_end:
+            yield f"{work}: was flashed after it was cancelled"
+
+    async def _left(self, name: str) -> list[str]:
+        """Return what is left in an instance that was not there when it was idle the first time."""
+        pid = self._fleet.pid(name)
+        report = await self._fleet.probes[name].ask(pid)
+        now = sockets(pid)
+        found = [f"{name} has left {each}" for each in leftovers(self._fleet.caches[name])]
+        known, first, open_sockets = self._idle.get(name, (0, None, 0))
+        if known != pid:
+            self._idle[name] = (pid, report, now)
+            return found
+        found += [
+            f"{name} has {count} tasks {task}, had {first['tasks'].get(task, 0)}"
+            for task, count in report["tasks"].items()
+            if count > first["tasks"].get(task, 0)
+        ]
+        if report["subscriptions"] > first["subscriptions"]:
+            was = first["subscriptions"]
+            found.append(f"{name} has {report['subscriptions']} subscriptions, had {was}")
+        if now > open_sockets + _SOCKETS:
+            found.append(f"{name} has {now} sockets, had {open_sockets}")
+        return found
+
+
+def _may_fail(fault: Fault, work: Work) -> frozenset[str]:
+    reasons = fault.ends
+    if work.version is not None:
+        reasons |= {"version_unavailable", *NO_OTHER}
+    if work.source in ("attic", "cellar"):
+        reasons |= NO_OTHER
+    return reasons

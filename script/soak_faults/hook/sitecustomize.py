@@ -1,0 +1,71 @@
+"""What every Python of the soak imports at its start, by PYTHONPATH: SIGUSR2 has it obey and report.
+
+It reads ``wanted.json`` beside the report: how many seconds its clock is ahead. There is no way to
+do that to one process from outside: time namespaces have no wall clock. So it is done to what this
+integration and Home Assistant take the time from; files keep the machine's time.
+"""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+import gc
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+from types import FrameType
+
+_FOLDER = os.environ.get("SOAK_HOOK")
+_OURS = "esphome_offload"
+_real_time = time.time
+_ahead = 0.0
+
+
+def _now(*_: object) -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=_ahead)
+
+
+def _shift(seconds: float) -> None:
+    global _ahead  # noqa: PLW0603 - the one clock of the process
+    _ahead = seconds
+    time.time = lambda: _real_time() + _ahead
+    for name, module in tuple(sys.modules.items()):
+        if name.endswith((f"{_OURS}.engine.clock", f"{_OURS}_builder.engine.clock")):
+            module.SystemTime.now = _now
+        if name == "homeassistant.util.dt":
+            module.utcnow = _now  # type: ignore[attr-defined]
+            zone = module.DEFAULT_TIME_ZONE
+            module.now = lambda zone=zone: _now().astimezone(zone)  # type: ignore[attr-defined]
+
+
+def _report() -> dict[str, object]:
+    tasks: Counter[str] = Counter()
+    objects: Counter[str] = Counter()
+    subscriptions = 0
+    gc.collect()
+    for each in gc.get_objects():
+        kind = type(each)
+        if isinstance(each, asyncio.Task) and not each.done():
+            code = getattr(each.get_coro(), "cr_code", None)
+            if code is not None and _OURS in code.co_filename:
+                tasks[code.co_qualname] += 1
+        elif _OURS in str(getattr(kind, "__module__", "")):
+            objects[kind.__qualname__] += 1
+            if kind.__name__ == "Listeners":
+                subscriptions += len(vars(each)["_listeners"])
+    return {"tasks": tasks, "objects": objects, "subscriptions": subscriptions}
+
+
+def _obey(_signal: int, _frame: FrameType | None) -> None:
+    folder = Path(_FOLDER or "")
+    wanted = json.loads((folder / "wanted.json").read_text())
+    _shift(wanted["ahead"])
+    report = _report() | {"number": wanted["number"]}
+    (folder / "report.part").write_text(json.dumps(report))
+    (folder / "report.part").rename(folder / "report.json")
+
+
+if _FOLDER is not None:
+    signal.signal(signal.SIGUSR2, _obey)
