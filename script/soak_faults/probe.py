@@ -15,19 +15,22 @@ from tests.e2e.harness.waiting import until
 
 HOOK = Path(__file__).with_name("hook")
 _ANSWER = 30.0
+_SHOWN = 400
 # A record of a log, with the traceback beneath it.
 _RECORD = re.compile(r"^(?=\d{4}-\d\d-\d\d |(?:INFO|WARNING|ERROR|CRITICAL)\b)", re.MULTILINE)
 _PROBLEM = re.compile(
     r"^[-:., \d]*(ERROR|CRITICAL)|^[-:., \d]*WARNING ((?!\()|.*esphome_offload)|^Traceback|was never awaited",
     re.MULTILINE,
 )
-# What Home Assistant says at each start here: of packages and programs that are not there.
+# What Home Assistant says at each start here, of packages and programs that are not there; and
+# of the hook, which looks at files.
 _BOOT = (
     r"No module named",
     r"FFmpeg|ffmpeg",
     r"libturbojpeg",
     r"UnknownHandler",
     r"not been tested",
+    r"sitecustomize",
 )
 
 
@@ -76,8 +79,15 @@ class Probe:
         self._read = (pid, len(text))
         found = [record.strip() for record in _RECORD.split(news) if _PROBLEM.search(record)]
         return [
-            each for each in found if not any(re.search(rule, each) for rule in (*_BOOT, *said))
+            _ends(each)
+            for each in found
+            if not any(re.search(rule, each) for rule in (*_BOOT, *said))
         ]
+
+
+def _ends(record: str) -> str:
+    """Return what a record begins and ends with."""
+    return record if len(record) <= 2 * _SHOWN else f"{record[:_SHOWN]} … {record[-_SHOWN:]}"
 
 
 def leftovers(cache: Path) -> list[str]:
