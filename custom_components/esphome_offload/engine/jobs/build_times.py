@@ -14,8 +14,10 @@ _BUILDS: Final = (Stage.COMPILING, Stage.FETCHING)
 _FLASHES: Final = (Stage.UPLOADING, Stage.VERIFYING)
 _RECENT: Final = 9
 """Builds of a builder that decide how slow it is: its compiler cache fills, its load changes."""
-_TRUSTED: Final = 3
-"""Builds of a builder that outweigh what others take: its first one fills the compiler cache."""
+_ROUGH: Final = 25
+"""The same for builds of devices of which nothing was known before."""
+_ENOUGH: Final = 3
+"""Builds of known devices that make those of others needless."""
 _TYPICAL: Final = 50
 """Builds or flashes that say what an unknown device takes."""
 _WARM_SHARE: Final = 0.3
@@ -36,6 +38,30 @@ class _Typical:
         self.value = median(self.last)
 
 
+class _Slowness:
+    """How much longer builds take on a builder than where this is 1."""
+
+    def __init__(self) -> None:
+        self._known: deque[float] = deque(maxlen=_RECENT)
+        self._rough: deque[float] = deque(maxlen=_ROUGH)
+        self.value = 1.0
+
+    def add(self, ratio: float, *, known: bool) -> None:
+        """Add a build; ``known``: how much work there is in that device was measured before."""
+        (self._known if known else self._rough).append(ratio)
+        enough = len(self._known) >= _ENOUGH
+        self.value = median(self._known if enough else [*self._known, *self._rough])
+
+    def among(self, others: Iterable[float]) -> float:
+        """Return it, half as far from the others when its first build alone is known.
+
+        That one filled its compiler cache.
+        """
+        if len(self._known) + len(self._rough) > 1 or not (usual := list(others)):
+            return self.value
+        return median([self.value, median(usual)])
+
+
 class BuildTimes:
     """What was measured: the work in each configuration, and how slow each builder is.
 
@@ -47,7 +73,7 @@ class BuildTimes:
     def __init__(self) -> None:
         self._work: dict[tuple[str, bool], float] = {}
         self._typical_work = {True: _Typical(_TYPICAL), False: _Typical(_TYPICAL)}
-        self._slowness: dict[str, _Typical] = {}
+        self._slowness: dict[str, _Slowness] = {}
         self._versions: dict[tuple[str, str], str] = {}
         self._flash: dict[TargetId, float] = {}
         self._typical_flash = _Typical(_TYPICAL)
@@ -70,9 +96,10 @@ class BuildTimes:
             # The stages are those of all attempts together.
             return
         work = self._work_of(configuration, warm=attempt.warm)
-        slowness = self._slowness.setdefault(builder_id, _Typical(_RECENT))
-        slowness.add(1.0 if work is None else seconds / work)
-        work = seconds / (slowness.value or 1.0)
+        slowness = self._slowness.setdefault(builder_id, _Slowness())
+        known = (configuration, attempt.warm) in self._work
+        slowness.add(1.0 if work is None else seconds / work, known=known)
+        work = seconds / slowness.value
         self._work[configuration, attempt.warm] = work
         self._typical_work[attempt.warm].add(work)
 
@@ -124,12 +151,9 @@ class BuildTimes:
 
     def _slowness_of(self, builder_id: str) -> float:
         own = self._slowness.get(builder_id)
-        if own is not None and own.value is not None and len(own.last) >= _TRUSTED:
-            return own.value
-        # One of which little is known may be as good as the others.
-        measured = [] if own is None else list(own.last)
-        others = [each.value or 1.0 for each in self._slowness.values() if each is not own]
-        return median([*measured, median(others)] if others else measured)
+        others = (each.value for each in self._slowness.values() if each is not own)
+        # One that was never measured may be as good as the others.
+        return median(others) if own is None else own.among(others)
 
 
 def spent_building(job: FirmwareJob) -> float:
