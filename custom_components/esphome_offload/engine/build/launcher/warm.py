@@ -29,13 +29,25 @@ from .program import Spec, main as launch
 
 _MODULES = (
     "esphome.__main__",
-    "esphome.config",
+    "esphome.automation",
     "esphome.bundle",
     "esphome.compiled_config",
+    "esphome.config",
+    "esphome.core.config",
+    "esphome.core.entity_helpers",
+    "esphome.espidf.component",
     "esphome.espota2",
+    "esphome.git",
+    "esphome.platformio.library",
+    "esphome.platformio.toolchain",
+    "esphome.preferences",
     "esphome.resolver",
+    "esphome.writer",
     "asyncio",
+    "concurrent.futures.thread",
+    "http.client",
     "tarfile",
+    "urllib.request",
     "zoneinfo",
 )
 """Nothing below ``esphome.components`` that these do not bring: a configuration may replace it."""
