@@ -28,7 +28,11 @@ async def measure(folder: Path, path: str, runs: int) -> dict[str, Json]:
         await ours.install(offloader.client, [entity])
         bare = Bare(instance.offload_cache / "toolchains", NEW_VERSION, folder, path)
         compared = await compare(
-            offloader.client, bare, {device: entity}, (Kind.COLD, Kind.UNCHANGED), runs
+            offloader.client,
+            bare,
+            {device: entity},
+            (Kind.COLD, Kind.UNCHANGED, Kind.REBUILT),
+            runs,
         )
         (stall,), (idle,) = await stalls(offloader, [offloader.client], instance.esphome, runs)
     finally:

@@ -59,7 +59,12 @@ async def _measure(pair: Pair[Builder], relay: Relay, bare: Bare, runs: int) -> 
         source=builder.name,
     )
     together = await compare(
-        client, bare, entities, (Kind.COLD, Kind.UNCHANGED), runs, source=builder.name
+        client,
+        bare,
+        entities,
+        (Kind.COLD, Kind.UNCHANGED, Kind.REBUILT),
+        runs,
+        source=builder.name,
     )
     result |= {f"four_{kind}": figures for kind, figures in together.items()}
     result["transfer"] = await transfer.measure(pair, runs)

@@ -8,11 +8,14 @@ import time
 import psutil
 
 from script.benchmark import ours
-from script.benchmark.compare import Kind, edit
+from script.benchmark.compare import Kind, comment, edit
 from tests.e2e.harness.any_builder import AnyBuilder
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.pair import Pair, lending_builder
 from tests.e2e.harness.standalone import StandaloneBuilder
+
+KINDS = (Kind.COLD, Kind.REBUILT, Kind.EDITED)
+"""Those that need a builder."""
 
 
 async def measure(folder: Path, path: str, runs: int) -> dict[str, Json]:
@@ -71,12 +74,14 @@ async def _compare(pair: Pair[AnyBuilder], names: Sequence[str], runs: int) -> d
         await ours.install(client, [entity], source=name)
         await ours.settled(client, [device])
     result: dict[str, Json] = {}
-    for kind in Kind:
+    for kind in KINDS:
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for run in range(runs):
             match kind:
                 case Kind.COLD:
                     await ours.forget(client, [entity])
+                case Kind.REBUILT:
+                    comment(device)
                 case Kind.EDITED:
                     edit(device, run)
             # Each is as often the first as the second.

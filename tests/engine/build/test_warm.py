@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 import json
 import os
 from pathlib import Path
@@ -18,13 +17,12 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.process import warm as warm_module
-from custom_components.esphome_offload.engine.build.process.containment import Rules
 from custom_components.esphome_offload.engine.build.process.processes import (
     Command,
-    LaunchError,
     Processes,
     ProcessResult,
 )
+from custom_components.esphome_offload.engine.build.process.reach import can_contain, reach
 from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 
@@ -511,14 +509,44 @@ async def test_there_are_two_at_most(
     ]
 
 
-async def test_contained_commands_and_others_never_use_it(
+async def test_commands_that_do_not_name_it_never_use_it(
     processes: Processes, pythons: WarmPythons, toolchain: Toolchain
 ) -> None:
+    """Such as those of guests."""
     await run(processes, toolchain.command(warm=None))
-    rules = Rules(write=(toolchain.folder,))
-    with suppress(LaunchError):  # by these rules it may not even read a Python
-        await run(processes, toolchain.command(rules=rules))
     assert not pythons._warm
+
+
+@pytest.mark.skipif(not can_contain(), reason="this kernel cannot contain")
+async def test_contained_commands_are_contained_in_it(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / "write").mkdir(parents=True)
+    (home / ".storage").mkdir()
+    (home / ".storage" / "auth").write_text("secret")
+    program = (
+        "import os, sys\n"
+        "for path in sys.argv[1:]:\n"
+        "    try:\n"
+        "        print(open(path, 'a' if 'write' in path else 'r').fileno())\n"
+        "    except PermissionError:\n"
+        "        print('denied')\n"
+        "print(len(os.listdir('/proc/self/fd')))\n"
+    )
+    paths = [str(home / name) for name in ("write/one", ".storage/auth")]
+    rules = reach(home, needed=toolchain.python.resolve().parents[1:2], write=(home / "write",))
+    argv = toolchain.program(program, *paths).argv
+    _result, output = await run(processes, toolchain.command(argv=argv, rules=rules))
+    assert pythons._warm
+    opened, denied, descriptors = output.split()
+    assert (int(opened), denied) == (3, "denied")
+    # The standard ones and that of the list itself.
+    assert int(descriptors) == 4
+
+    # The next one is not.
+    _result, output = await run(processes, toolchain.program(program, *paths))
+    assert "denied" not in output
 
 
 async def test_it_is_the_first_to_go_when_memory_ends_but_its_calls_are_as_they_say(

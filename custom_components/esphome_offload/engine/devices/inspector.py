@@ -175,7 +175,7 @@ class EsphomeInspector(Inspector):
             *clones,
         )
         return Command(
-            argv=(*toolchain.python_command, "-s", "-c", _START, here, str(request)),
+            argv=(*toolchain.python_command, "-c", _START, here, str(request)),
             cwd=folder,
             env=process_environment(
                 os.environ,
@@ -185,6 +185,7 @@ class EsphomeInspector(Inspector):
                 extra={"ESPHOME_DATA_DIR": str(self._layout.packages), **GIT_ENVIRONMENT},
             ),
             rules=reach(self._home, needed=needed, write=write),
+            warm=toolchain.python_command,
         )
 
 

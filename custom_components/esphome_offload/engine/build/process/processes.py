@@ -45,7 +45,8 @@ class Command:
     ``lock`` is a file: two commands with the same one never run at the same time, the second
     waits up to ``lock_timeout`` seconds. ``nice`` is added to ours; ``oom_score_adj`` is 0 to 1000.
     With ``rules`` it runs contained by them or not at all. ``warm`` is the beginning of ``argv`` that
-    starts the Python of a toolchain; one that has ESPHome imported already may do the rest.
+    starts the Python of a toolchain; one that has ESPHome imported already may do the rest. Never
+    for a call of a guest.
     """
 
     argv: tuple[str, ...]
@@ -224,7 +225,7 @@ class Processes:
         return task
 
     async def _start_warm(self, command: Command) -> Launched | None:
-        if self._warm is None or command.warm is None or command.rules is not None:
+        if self._warm is None or command.warm is None:
             return None
         started = await self._warm.start(command.warm)
         return None if started is None else await connect(*started)
