@@ -8,6 +8,7 @@ from typing import override
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.process.processes import Processes
+from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.devices import plain
 from custom_components.esphome_offload.engine.devices.answers import Answer, Known
@@ -47,7 +48,7 @@ async def ask_esphome(
     """Return what the real ESPHome answers, all in one process."""
     layout = CacheLayout(CACHE)
     layout.make()
-    processes = Processes()
+    processes = Processes(warm=WarmPythons())
     toolchains = Toolchains(layout, processes, uv_of(layout))
     await toolchains.ensure(VERSION, lambda _lines: None)
     try:
