@@ -265,7 +265,7 @@ class Fleet:
         return FleetBuilder(name, self, slowness, machine or Slots(slots))
 
     def add_unequal_builders(self) -> list[FleetBuilder]:
-        """Register four builders, the fastest with two slots and eight times as fast as the last."""
+        """Register four builders; the first has two slots, each eight times as fast as the last."""
         added = [
             self.builder("tower", 0.5, 2),
             self.builder("mini", 1.0),
