@@ -4,11 +4,13 @@ import logging
 
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, get_system_health_info
 
+from custom_components.esphome_offload import async_remove_config_entry_device
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.client.link import LinkState
@@ -86,6 +88,14 @@ async def test_a_peer_that_connects_before_its_device_is_there_is_described_all_
     assert not dr.async_entries_for_config_entry(registry, peer.entry_id)
     described = PeerEntity(peer.runtime_data, "connected").device_info
     assert (described["model"], described["sw_version"]) == ("ESPHome Offload Builder", "1.2.3")
+
+
+async def test_a_peer_is_removed_with_its_entry_as_its_device_says(
+    hass: HomeAssistant, peer: MockConfigEntry
+) -> None:
+    (device,) = dr.async_entries_for_config_entry(dr.async_get(hass), peer.entry_id)
+    with pytest.raises(ServiceValidationError, match=r"choose Delete in the menu of attic"):
+        await async_remove_config_entry_device(hass, peer, device)
 
 
 async def test_diagnostics_of_a_peer_name_neither_its_host_nor_keys(
