@@ -29,11 +29,13 @@ from custom_components.esphome_offload.engine.const import FailureReason, Operat
 
 from ..engine.jobs.fakes import failing, flash_failing
 from .conftest import LAMP as LAMP_YAML, NEWEST, Pass, Stage
+from .guest_client import OffloaderClient
 from .peer_entries.entries import add_peer
 from .test_device_entities import ENDED, INSTALLATION, run
 from .test_devices import core_device
 
 LAMP = {"entity_id": [ENDED, INSTALLATION]}
+GUEST = "binary_sensor.offloader_connected"
 
 
 async def automation(hass: HomeAssistant, **config: Any) -> list[ServiceCall]:
@@ -155,6 +157,17 @@ async def test_a_builder_that_comes_or_goes_triggers(
         link.become(state)
         await hass.async_block_till_done()
     assert [call.data["entity"] for call in calls] == [sensor]
+
+
+async def test_a_guest_that_connects_is_no_builder_that_became_available(
+    hass: HomeAssistant, lent: OffloadCoordinator, offloader: OffloaderClient
+) -> None:
+    await hass.async_block_till_done()
+    calls = await triggered(hass, "builder_available", {"entity_id": GUEST})
+    async with offloader.connected():
+        await hass.async_block_till_done()
+        assert hass.states.get(GUEST).state == "on"
+        assert calls == []
 
 
 @pytest.mark.parametrize("config", [{}, {"target": {}}], ids=["no target", "empty target"])
