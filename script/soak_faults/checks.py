@@ -77,13 +77,11 @@ class Checks:
             self._idle[name] = (pid, report, now)
             return found
         found += [
-            f"{name} has {count} tasks {task}, had {first['tasks'].get(task, 0)}"
-            for task, count in report["tasks"].items()
-            if count > first["tasks"].get(task, 0)
+            f"{name} has {count} {what} of {each}, had {first[what].get(each, 0)}"
+            for what in ("tasks", "subscriptions")
+            for each, count in report[what].items()
+            if count > first[what].get(each, 0)
         ]
-        if report["subscriptions"] > first["subscriptions"]:
-            was = first["subscriptions"]
-            found.append(f"{name} has {report['subscriptions']} subscriptions, had {was}")
         if now > open_sockets + _SOCKETS:
             found.append(f"{name} has {now} sockets, had {open_sockets}")
         return found

@@ -43,7 +43,7 @@ def _shift(seconds: float) -> None:
 def _report() -> dict[str, object]:
     tasks: Counter[str] = Counter()
     objects: Counter[str] = Counter()
-    subscriptions = 0
+    subscriptions: Counter[str] = Counter()
     gc.collect()
     for each in gc.get_objects():
         kind = type(each)
@@ -54,7 +54,8 @@ def _report() -> dict[str, object]:
         elif _OURS in str(getattr(kind, "__module__", "")):
             objects[kind.__qualname__] += 1
             if kind.__name__ == "Listeners":
-                subscriptions += len(vars(each)["_listeners"])
+                for listener in vars(each)["_listeners"].values():
+                    subscriptions[getattr(listener, "__qualname__", repr(type(listener)))] += 1
     return {"tasks": tasks, "objects": objects, "subscriptions": subscriptions}
 
 

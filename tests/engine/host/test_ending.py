@@ -7,6 +7,7 @@ import pytest
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.host import runner as builds
+from custom_components.esphome_offload.engine.host.attempt import AttemptKey
 from custom_components.esphome_offload.engine.host.attempt_store import FORMER
 from custom_components.esphome_offload.engine.host.runner import KEEP, LEASE
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
@@ -315,3 +316,16 @@ async def test_a_build_submitted_while_the_builder_stops_is_not_started(
     assert builder.builds == []
     await guest.cancel(attempt_id)
     assert (await guest.end(attempt_id)).state is AttemptState.CANCELLED
+
+
+async def test_nobody_listens_to_a_build_that_has_ended(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id, _ = await builder.start_blocked(guest)
+    attempt = builder.host._attempts.get(AttemptKey(guest.pin, attempt_id))
+    assert attempt.state_changed
+    assert attempt.attached_changed
+    await guest.cancel(attempt_id)
+    await settle()
+    assert not attempt.state_changed
+    assert not attempt.attached_changed

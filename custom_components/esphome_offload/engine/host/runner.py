@@ -70,15 +70,23 @@ class GuestBuildRunner:
         _LOGGER.info("Build submitted: %s", attempt)
         if attempt.result is not None or self._stopping:
             return  # cancelled meanwhile
-        unsubscribe = attempt.attached_changed.subscribe(lambda: self._attached_changed(attempt))
-        attempt.state_changed.subscribe(self._on_changed)
+        unsubscribes = (
+            attempt.attached_changed.subscribe(lambda: self._attached_changed(attempt)),
+            attempt.state_changed.subscribe(self._on_changed),
+        )
         self._start_lease(attempt)
         task = asyncio.create_task(
             self._build(attempt, bundle), name=f"esphome_offload guest build {attempt.key.log_id}"
         )
         self._tasks[attempt.key] = task
-        task.add_done_callback(lambda done: self._ended(attempt, done))
-        task.add_done_callback(lambda _: unsubscribe())
+
+        def ended(done: asyncio.Task[Firmware]) -> None:
+            self._ended(attempt, done)
+            # It is kept for a day.
+            for unsubscribe in unsubscribes:
+                unsubscribe()
+
+        task.add_done_callback(ended)
 
     async def cancel(self, attempts: Iterable[GuestAttempt], why: Reason) -> None:
         """Cancel attempts; returns when no process of theirs is left."""
