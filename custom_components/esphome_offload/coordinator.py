@@ -365,7 +365,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             if job.outcome.verified:
                 # The next job may start at once, from the version that the device has now.
                 self.inventory.match_now()
-            if job.request.operation.builds:
+            if job.attempts:
                 self._pruning.request()
         self._announcer.announce(event, job)
         self.listeners.notify((job.request.target,))

@@ -9,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from typing import Any, override
+from unittest.mock import patch
 
 import pytest
 
@@ -270,6 +271,22 @@ def toolchain(layout: CacheLayout, version: str) -> Path:
     (stamp.parent / "bin" / "python").touch()
     stamp.write_text(version)
     return stamp.parent
+
+
+async def test_toolchains_are_measured_when_there_are_others(
+    layout: CacheLayout, processes: Processes
+) -> None:
+    """They have thousands of files, and a build needs none of that."""
+    toolchain(layout, "2026.10.0")
+    toolchains = Toolchains(layout, processes, uv_of(layout))
+    await toolchains.load()
+    with patch.object(toolchains_module, "cache_entries", side_effect=cache_entries) as measured:
+        await toolchains.make_room()
+        await toolchains.make_room()
+        assert measured.call_count == 1
+        toolchain(layout, "2026.9.0")
+        await toolchains.make_room()
+        assert measured.call_count == 2
 
 
 async def test_only_toolchains_that_are_not_in_use_are_removed(

@@ -27,6 +27,7 @@ from ..cache.eviction import (
     RecentUse,
     cache_entries,
     evict,
+    folders,
 )
 from ..cache.layout import CacheLayout, lock_of
 from ..model import BuildError
@@ -109,6 +110,7 @@ class Toolchains:
         self._making: dict[str, _Making] = {}
         self._locks = Locks()
         self._recent = RecentUse(time)
+        self._small_enough: tuple[int, object] | None = None
         # Between threads: one takes a toolchain into use, one removes what is not in use.
         self._use = threading.Lock()
 
@@ -157,8 +159,13 @@ class Toolchains:
     async def make_room(self, budget: int = TOOLCHAINS_BUDGET) -> None:
         """Remove toolchains until the rest takes no more than ``budget`` bytes."""
         folder = self._layout.toolchains
+        present = budget, await asyncio.to_thread(_stamps, folder)
+        if present == self._small_enough:
+            # They have thousands of files, none of which changes.
+            return
         entries = await in_thread(lambda stop: cache_entries(folder, stop, _STAMP))
-        await evict(entries, budget, self._evict)
+        left = await evict(entries, budget, self._evict)
+        self._small_enough = present if left <= budget else None
 
     async def _evict(self, entry: CacheEntry) -> bool:
         version = entry.path.name
@@ -395,6 +402,14 @@ def _runs_here(folder: Path) -> bool:
 
 def _newest_first(versions: set[str]) -> tuple[str, ...]:
     return tuple(sorted(versions, key=Version, reverse=True))
+
+
+def _stamps(folder: Path) -> frozenset[tuple[str, int]]:
+    """Return which toolchains there are, and which of them are complete; not when one was used."""
+    stamps = [path / _STAMP for path in folders(folder)]
+    return frozenset(
+        (each.parent.name, each.stat().st_ino if each.exists() else 0) for each in stamps
+    )
 
 
 def _write_stamp(folder: Path, version: str) -> None:
