@@ -509,3 +509,51 @@ class TestUnavailable:
         hanging.set()
         stuck[0].join(10)
         assert await scanner.scan() == before
+
+
+class TestAllFiles:
+    """Whether a fingerprint covers all that a build reads."""
+
+    @pytest.mark.parametrize(
+        ("answer", "known"),
+        [
+            (Answer("a.yaml", node_name="kitchen", complete=True), True),
+            (Answer("a.yaml", node_name="kitchen"), False),
+            (
+                Answer(
+                    "a.yaml",
+                    node_name="kitchen",
+                    complete=True,
+                    problem=Reason(ReasonKey.CONFIGURATION_REFUSED, {"file": "a.yaml"}),
+                ),
+                False,
+            ),
+            (
+                Answer("a.yaml", node_name="kitchen", complete=True, reads=("a.yaml",) * 2001),
+                False,
+            ),
+        ],
+        ids=["all", "some may be elsewhere", "refused", "more than are listed"],
+    )
+    async def test_as_esphome_says(self, folder: Folder, answer: Answer, known: bool) -> None:
+        folder.write("a.yaml", KITCHEN)
+        folder.inspector.answers["a.yaml"] = answer
+        await folder.scanner.fingerprint("a.yaml")
+        assert (folder.scanner.all_files("a.yaml") is not None) is known
+
+    async def test_not_before_esphome_was_asked(self, folder: Folder) -> None:
+        folder.inspector.version = None
+        folder.write("a.yaml", KITCHEN)
+        await folder.scanner.fingerprint("a.yaml")
+        assert folder.scanner.all_files("a.yaml") is None
+        assert folder.scanner.all_files("another.yaml") is None
+
+    async def test_they_differ_when_one_is_saved_again(self, folder: Folder) -> None:
+        folder.write("a.yaml", KITCHEN)
+        folder.inspector.answers["a.yaml"] = Answer("a.yaml", node_name="kitchen", complete=True)
+        before = await folder.scanner.fingerprint("a.yaml"), folder.scanner.all_files("a.yaml")
+        folder.write("a.yaml", "another")
+        folder.write("a.yaml", KITCHEN)
+        after = await folder.scanner.fingerprint("a.yaml"), folder.scanner.all_files("a.yaml")
+        assert before[0] == after[0]
+        assert before[1] != after[1]
