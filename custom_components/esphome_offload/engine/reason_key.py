@@ -180,7 +180,7 @@ class ReasonKey(StrEnum):
     PEER_UNPAIRED = "peer_unpaired", "Its owner ended the pairing; pair the two again"
     PEER_UNREACHABLE = "peer_unreachable", "{label} cannot be reached"
     PEER_MALFORMED = "peer_malformed", "{label} says something that makes no sense"
-    PEER_LOST_BUILD = "peer_lost_build", "{label} has lost the build: it was restarted"
+    PEER_LOST_BUILD = "peer_lost_build", "{label} does not have the build any more"
     PEER_LOST_FIRMWARE = "peer_lost_firmware", "{label} has lost what it built"
     PEER_DISK_LOW = "peer_disk_low", "{label} has too little free disk"
     PEER_BUNDLE_TOO_LARGE = "peer_bundle_too_large", "{label} does not take so large a bundle"
