@@ -9,6 +9,7 @@ from unittest.mock import ANY, patch
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.cache.eviction import make_room
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import (
     BuildResult,
@@ -86,6 +87,23 @@ async def test_a_file_can_be_added_unless_the_firmware_is_gone(
     await store.forget(firmware)
     with pytest.raises(FileNotFoundError):
         await store.add_image(firmware, "firmware.factory.bin", tree / "firmware.factory.bin")
+
+
+async def test_to_make_room_only_what_nothing_is_flashed_from_is_removed(
+    store: FirmwareStore, tree: Path
+) -> None:
+    (tree / "firmware.elf").write_bytes(b"symbols" * 10_000)
+    result = replace(built(tree), images=(tree / "firmware.elf",))
+    await store.keep(LAMP, "lamp", result)
+    await make_room((store,), 1_000_000)
+    kept = await store.latest(LAMP)
+    assert kept is not None
+    assert Image.ELF in kept.files, "there is room"
+    await make_room((store,), 10_000)
+    kept = await store.latest(LAMP)
+    assert kept is not None
+    assert kept.files == {Image.OTA: kept.ota}
+    assert kept.ota.read_bytes() == b"image"
 
 
 async def test_what_was_validated_is_kept_with_the_firmware(

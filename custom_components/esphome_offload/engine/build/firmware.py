@@ -124,6 +124,21 @@ class FirmwareStore:
 
         return await asyncio.to_thread(add)
 
+    @property
+    def folder(self) -> Path:
+        """What is kept, one folder per configuration; a ``CacheFolder``."""
+        return self._layout.all_firmware
+
+    async def discard(self, key: str) -> bool:
+        """Remove the files that nothing is flashed from, of one configuration."""
+
+        def discard() -> None:
+            for images in (self.folder / key).glob(f"*/{_IMAGES}"):
+                self._layout.discard(images)
+
+        await asyncio.to_thread(discard)
+        return True
+
     async def forget(self, firmware: Firmware) -> None:
         """Remove one firmware."""
         folder = self._layout.firmware(firmware.configuration) / firmware.sha256

@@ -142,7 +142,7 @@ class BuildServices:
             )
         await self.toolchains.make_room()
         fetched = await asyncio.to_thread(fetched_sources, self.layout)
-        await make_room((self.builder, self.bundles, *fetched), TREES_BUDGET)
+        await make_room((self.builder, self.bundles, self.firmware, *fetched), TREES_BUDGET)
         await self.builder.refresh()
 
     async def aclose(self) -> None:

@@ -16,7 +16,8 @@ TOOLCHAINS_BUDGET: Final = 4 * GIB
 """Some fifteen versions; a person who tries more of them does not return to all."""
 TREES_BUDGET: Final = 20 * GIB
 """A tree takes 0.2 to 0.5 GiB on ESP-IDF, so that fifty devices stay incremental. Bundles count as
-well, and all that ESPHome fetches to make them and to know devices."""
+well, the files that are kept with firmware, and all that ESPHome fetches to make them and to know
+devices."""
 
 IN_USE: Final = 4 * 3600.0
 """Seconds; longer than any build or upload may take, so what was used before is not in use."""
