@@ -201,5 +201,11 @@ async def test_each_part_is_accessible_in_the_dark_and_from_right_to_left(
             await screen.assert_usable()
         more = page_text("devices.more_of", device=DEVICE)
         await screen.page.get_by_role("button", name=more).click()
-        await expect(screen.page.get_by_role("dialog", name=DEVICE)).to_be_visible()
+        await expect(screen.page.get_by_role("menu", name=more)).to_be_visible()
         await screen.assert_usable()
+        for dialog in ("devices.choose_build", "devices.show_why", "devices.download"):
+            await screen.page.get_by_role("button", name=more).click()
+            await screen.page.get_by_role("menuitem", name=page_text(dialog)).click()
+            await expect(screen.page.get_by_role("dialog", name=DEVICE)).to_be_visible()
+            await screen.assert_usable()
+            await screen.page.keyboard.press("Escape")
