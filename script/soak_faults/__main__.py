@@ -39,7 +39,7 @@ async def one(fleet: Fleet, checks: Checks, seed: int, number: int, fault: Fault
     try:
         works = await begin(fleet, rng)
         print(f"{number:5} {fault.name}: {'; '.join(map(str, works))}", flush=True)
-        await moment(fleet, rng, works[0])
+        await moment(fleet, rng, works)
         before = rng.random() < 0.5
         if before:
             await cancel(fleet, works)

@@ -23,14 +23,16 @@ _PROBLEM = re.compile(
     re.MULTILINE,
 )
 # What Home Assistant says at each start here, of packages and programs that are not there; and
-# of the hook, which looks at files.
-_BOOT = (
+# of the hook, which looks at files. How jobs end, and what is refused, is checked elsewhere.
+_EXPECTED = (
     r"No module named",
     r"FFmpeg|ffmpeg",
     r"libturbojpeg",
     r"UnknownHandler",
     r"not been tested",
     r"sitecustomize",
+    r"There is no ESPHome",
+    r"jobs\.ledger\] Job \w+ \(.*\): failed",
 )
 
 
@@ -81,7 +83,7 @@ class Probe:
         return [
             _ends(each)
             for each in found
-            if not any(re.search(rule, each) for rule in (*_BOOT, *said))
+            if not any(re.search(rule, each) for rule in (*_EXPECTED, *said))
         ]
 
 

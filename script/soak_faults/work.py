@@ -41,10 +41,12 @@ class Work:
 async def begin(fleet: Fleet, rng: Random) -> list[Work]:
     """Ask for something for one or both devices."""
     count = rng.choice((1, 1, 2))
-    return [await _ask(fleet, rng, device) for device in rng.sample(fleet.devices, count)]
+    asked = [await _ask(fleet, rng, device) for device in rng.sample(fleet.devices, count)]
+    return [work for work in asked if work is not None]
 
 
-async def _ask(fleet: Fleet, rng: Random, device: SoakDevice) -> Work:
+async def _ask(fleet: Fleet, rng: Random, device: SoakDevice) -> Work | None:
+    """Ask for something; return None when it was refused, as what cannot be had is."""
     if rng.random() < 0.5:
         device.edit(rng.randrange(1_000_000))
     action = rng.choice(("install", "install", "compile"))
@@ -54,23 +56,29 @@ async def _ask(fleet: Fleet, rng: Random, device: SoakDevice) -> Work:
     if version is not None:
         data["version"] = version
     entity = await fleet.offloader.update_entity(device.configuration)
-    job = await submit(fleet.client, action, entity, **data)
-    return Work(job["job_id"], device, action, source, version, rng.random() < 0.25)
+    is_cancelled = rng.random() < 0.25
+    try:
+        job = await submit(fleet.client, action, entity, **data)
+    except RequestFailedError:
+        if version is None:
+            raise
+        return None
+    return Work(job["job_id"], device, action, source, version, is_cancelled)
 
 
-async def moment(fleet: Fleet, rng: Random, work: Work) -> None:
-    """Wait for a moment in the life of a job, or until it has ended."""
+async def moment(fleet: Fleet, rng: Random, works: list[Work]) -> None:
+    """Wait for a moment in the life of the first job, or until it has ended."""
     stage, delay = rng.choice((None, *_STAGES)), rng.uniform(0.0, 0.8)
 
     async def reached() -> bool:
-        if work.job_id in ends(fleet):
+        if works[0].job_id in ends(fleet):
             return True
         for job in await all_jobs(fleet.client):
-            if job["job_id"] == work.job_id:
+            if job["job_id"] == works[0].job_id:
                 return bool(job["stage"] == stage)
         return False
 
-    if stage is not None:
+    if works and stage is not None:
         with suppress(TimeoutError):
             await until(reached, "a moment", 10.0)
     await pause(delay)
