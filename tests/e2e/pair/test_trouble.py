@@ -239,6 +239,8 @@ async def test_builder_that_is_frozen_before_it_starts_is_passed_over(
     pair.offloader.device.configure(greeting="passed over")
     with frozen(pair.builder.pid):
         job = await submit(pair.offloader.client, "compile", entity)
+        # It has been given to the builder, as far as this one knows.
+        await reach(pair.offloader.client, job["job_id"], in_stage("preparing"))
         # With the connection lost, no time-out has to pass first.
         await relay.cut()
         await reach(
