@@ -140,8 +140,8 @@ export class OffloadGuests extends Part {
                 attempt_id: build.attempt_id,
               })}
           >
-            ${text("guests.stop")}<span class="hidden"> ${build.configuration}</span>
-          </button>`}`;
+            ${text("guests.stop")}<span class="hidden"> ${build.configuration}</span></button
+          >`}`;
   }
 
   static override styles = [

@@ -28,7 +28,8 @@ export class OffloadProgress extends LitElement {
       progress {
         width: 100%;
         height: 6px;
-        accent-color: var(--primary-color);
+        /* Contrast enough for a light track in light mode, and a dark one in the dark. */
+        accent-color: var(--page-accent);
         display: block;
       }
     `,
