@@ -96,8 +96,10 @@ async def test_the_owner_of_a_builder_sees_and_stops_a_build(
     await accept.click()
     await expect(screen.main.get_by_text(page_text("guests.off"))).to_be_visible()
     assert (await job_now(pair.offloader.client, compiling.job_id))["source"] == "remote"
-    stop = guest.get_by_role("button", name=re.compile(f"^{page_text('guests.stop')}"))
-    await stop.last.click()
-    await expect(stop).to_have_count(0)
-    await expect(guest.last).to_contain_text(page_text("attempt.cancelled"))
+
+    await guest.get_by_role("link", name=re.compile(f"^{page_text('log.open')}")).last.click()
+    await expect(screen.main.get_by_role("log")).to_contain_text("still talking")
+    await screen.assert_usable()
+    await screen.main.get_by_role("button", name=page_text("guests.stop"), exact=True).click()
+    await screen.shows("attempt.cancelled")
     assert not pair.builder.compilers()
