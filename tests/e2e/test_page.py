@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from .harness.browser import DESK, PHONE, Screen, find_chromium, open_browser, open_screen
 from .harness.device import NEW_VERSION
-from .harness.jobs import job_now, output
+from .harness.jobs import follow, job_now, output, submit
 from .harness.offloader import Offloader
 from .harness.scripted import Part, go_on
 from .harness.steps import STEPS, Task
@@ -140,7 +140,12 @@ async def test_a_failure_is_explained_and_tried_again(screen: Screen, offloader:
     await screen.shows("status.completed")
 
 
-async def test_a_changed_file_shows_and_is_installed(screen: Screen, offloader: Offloader) -> None:
+async def test_a_changed_file_shows_and_is_installed(
+    screen: Screen, offloader: Offloader, entity: str
+) -> None:
+    # What is on the device is known from then on.
+    job = await submit(offloader.client, "install", entity)
+    assert (await follow(offloader.client, job["job_id"]))["status"] == "completed"
     greeting = f"seen by test {time.monotonic_ns()}"
     changed = screen.device(DEVICE).get_by_text(page_text("devices.changed"))
     offloader.device.configure(greeting=greeting)
