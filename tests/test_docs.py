@@ -152,3 +152,15 @@ def test_the_readme_has_the_steps_of_each_task(task: Task) -> None:
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
 def test_no_task_takes_more_steps_than_with_device_builder(steps: Steps) -> None:
     assert steps.ours <= steps.fewest <= steps.most
+
+
+def test_the_readme_shows_the_pictures_that_the_script_makes() -> None:
+    script = (ROOT / "script" / "take_screenshots.py").read_text()
+    made = set(re.findall(r'take\(\w+, "([\w.]+)"\)', script))
+    assert set(re.findall(r"docs/(\w+\.png)", README)) == made
+    assert {path.name for path in (ROOT / "docs").glob("*.png")} == made
+
+
+@pytest.mark.parametrize("path", (ROOT / "docs").glob("*.png"), ids=lambda path: path.name)
+def test_a_picture_is_small(path: Path) -> None:
+    assert path.stat().st_size < 200 * 1024

@@ -169,14 +169,17 @@ async def open_screen(
     *,
     dark: bool = False,
     language: str = "en",
+    scale: float = 1,
 ) -> AsyncIterator[Screen]:
     """Open a window of this size, logged in as the user of ``client``.
 
-    When it is closed, nothing may have gone wrong in its console.
+    When it is closed, nothing may have gone wrong in its console. Pictures of it have ``scale`` times
+    its size.
     """
     width, height = size
     context = await browser.new_context(
         viewport={"width": width, "height": height},
+        device_scale_factor=scale,
         color_scheme="dark" if dark else "light",
     )
     tokens = {

@@ -28,11 +28,15 @@ class Pair[B: AnyBuilder]:
         folder: Path,
         builder: B,
         *,
+        home: str = "offloader",
         devices: Sequence[str] = ("kitchen",),
         is_scripted: bool = False,
     ) -> None:
-        """Make a fresh offloader in ``folder`` with these devices; they are as ``is_scripted``."""
-        instance = Instance(folder / "offloader", name="offloader")
+        """Make a fresh offloader in ``folder`` with these devices; they are as ``is_scripted``.
+
+        ``home`` is its name.
+        """
+        instance = Instance(folder / "offloader", name=home)
         instance.reset()
         self.offloader = Offloader(
             instance,
