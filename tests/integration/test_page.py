@@ -426,7 +426,9 @@ async def test_kept_firmware_is_downloaded_by_administrators(
     client = await hass_client()
     response = await client.get(url)
     assert await response.read() == b"the image"
-    assert await (await client.get(url.replace("/ota", "/elf"))).read() == b"its symbols"
+    symbols = await client.get(url.replace("/ota", "/elf"))
+    assert await symbols.read() == b"its symbols"
+    assert "lamp-2026.10.0.elf" in symbols.headers["Content-Disposition"]
     assert "lamp-2026.10.0-ota.bin" in response.headers["Content-Disposition"]
     for other in (url.replace("/ota", "/factory"), url.replace(kept.sha256, "0" * 64)):
         assert (await client.get(other)).status == HTTPStatus.NOT_FOUND

@@ -51,8 +51,8 @@ class _FirmwareView(HomeAssistantView):
         if firmware is None or (path := files.get(image)) is None:
             return web.Response(status=HTTPStatus.NOT_FOUND)
         version = firmware.build_info.esphome_version
-        suffix = "".join(path.suffixes[-1:]) or (".elf" if image == Image.ELF else ".bin")
-        name = _UNSAFE.sub("_", f"{firmware.device_name}-{version}-{image}{suffix}")
+        ending = ".elf" if image == Image.ELF else f"-{image}{path.suffix or '.bin'}"
+        name = _UNSAFE.sub("_", f"{firmware.device_name}-{version}{ending}")
         return web.FileResponse(
             path,
             headers={
