@@ -56,11 +56,13 @@ export class OffloadJob extends Part {
     return html`
       <div class="head">
         <h2>
-          ${text("job_of", {
-            operation: text(`operation.${job.operation}`),
-            device: job.device_name,
-            version: this.versions(job),
-          })}
+          ${job.operation === "clean"
+            ? `${text("operation.clean")}: ${job.device_name}`
+            : text("job_of", {
+                operation: text(`operation.${job.operation}`),
+                device: job.device_name,
+                version: this.versions(job),
+              })}
         </h2>
         <div class="row">
           <span class="badge ${job.status}" role="status">${standing(text, job)}</span>
