@@ -267,6 +267,17 @@ async def test_a_builder_that_accepts_no_builds_is_not_available_and_refuses(
     assert str(failure) == "attic does not accept builds at the moment"
 
 
+async def test_a_builder_without_a_slot_is_not_available(
+    ready: Offloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = ready.builder._link
+    assert link.status is not None
+    none = replace(link.status, slots=0)
+    assert ready.builder.status().available
+    monkeypatch.setattr(type(link), "status", property(lambda _link: none))
+    assert not ready.builder.status().available
+
+
 async def test_a_build_that_the_builder_stops_goes_elsewhere(
     ready: Offloader, remote: RemoteBuilder
 ) -> None:

@@ -1,8 +1,12 @@
 """The file that the jobs are stored in."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
+import errno
 from pathlib import Path
+import resource
+import signal
 import stat
 
 import pytest
@@ -65,7 +69,7 @@ async def test_a_job_is_stored_soon_while_others_keep_changing(
     journal.save_soon(saved)
     while not path.exists():
         journal.save_soon(saved)
-        await journal_module.asyncio.sleep(0)
+        await asyncio.sleep(0)
     assert await journal.load() == [saved]
 
 
@@ -119,12 +123,81 @@ async def test_nothing_is_lost_while_the_disk_is_full(
     assert await journal.load() == [first, second]
 
 
-async def test_what_cannot_be_read_is_logged_and_keeps_nothing_from_starting(
+async def test_of_what_fits_only_partly_nothing_is_taken(
+    journal: JobJournal, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second, third = job(), job(), job()
+    await store(path, first)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        # A part of a line fits, as on a disk that is nearly full.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, hard))
+        journal.save_soon(second)
+        journal.save_soon(third)
+        assert not await journal._write_pending()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
+    assert await journal._write_pending()
+    assert await journal.load() == [first, second, third]
+    assert "cannot be stored" in caplog.text
+
+
+async def test_what_is_stored_while_the_last_write_ends_is_written_too(
+    journal: JobJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = job(), job()
+    write, written = journal._write_pending, asyncio.Event()
+
+    async def write_then_save() -> bool:
+        before = len(await journal.load())
+        result = await write()
+        if before:
+            written.set()
+        else:
+            # Comes after the end of the task's coroutine and before what follows its end.
+            asyncio.get_running_loop().call_soon(journal.save_soon, second)
+        return result
+
+    monkeypatch.setattr(journal, "_write_pending", write_then_save)
+    journal.save_soon(first)
+    async with asyncio.timeout(30):
+        await written.wait()
+    assert await journal.load() == [first, second]
+
+
+async def test_what_cannot_be_read_is_put_aside_and_keeps_nothing_from_starting(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.mkdir(parents=True)
-    assert await JobJournal(path).load() == []
+    journal = JobJournal(path)
+    assert await journal.load() == []
     assert "cannot be read" in caplog.text
+    new = job()
+    journal.save_soon(new)
+    await journal.aclose()
+    assert await JobJournal(path).load() == [new]
+    assert path.with_name(f"{path.name}.unreadable").is_dir()
+
+
+async def test_a_read_error_while_the_file_is_to_be_written_anew_loses_nothing(
+    journal: JobJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = job(), job()
+    await store(path, first)
+    monkeypatch.setattr(journal_module, "ADDED_LIMIT", 0)
+
+    def fail(_path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_bytes", fail)
+        journal.save_soon(second)
+        assert await journal._write_pending()
+    assert await journal.load() == [first, second]
 
 
 async def test_the_file_is_written_anew_when_much_of_it_is_outdated(

@@ -15,6 +15,7 @@ from custom_components.esphome_offload.engine.protocol.limits import (
     LINE_LIMIT,
     LINES_PER_BATCH,
     MESSAGE_LIMIT,
+    QUEUE_LIMIT,
     WANTED_LIMIT,
 )
 from custom_components.esphome_offload.engine.protocol.messages import (
@@ -23,6 +24,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
     LinesEvent,
     SendBundle,
     SentReason,
+    StatusEvent,
     Wanted,
     line_batches,
 )
@@ -132,6 +134,14 @@ def test_a_failure_reason_of_a_newer_builder_is_still_a_failure() -> None:
 def test_a_state_is_final_when_nothing_more_will_come() -> None:
     final = {each for each in AttemptState if each.final}
     assert final == {AttemptState.COMPLETED, AttemptState.FAILED, AttemptState.CANCELLED}
+
+
+@pytest.mark.parametrize("field", ["slots", "busy", "queue_length"])
+def test_a_builder_does_not_make_us_compute_for_more_builds_than_there_can_be(field: str) -> None:
+    wire = encode(StatusEvent(True, slots=1, busy=0, queue_length=0))
+    assert parse(StatusEvent, wire | {field: QUEUE_LIMIT})
+    with pytest.raises(ProtocolError, match=field):
+        parse(StatusEvent, wire | {field: QUEUE_LIMIT + 1})
 
 
 def test_more_wanted_attempts_than_allowed_are_refused() -> None:

@@ -77,7 +77,7 @@ class PeerBuilder(Builder):
             why_not = self._link.why or Reason(ReasonKey.PEER_WITHOUT_STATUS)
             return BuilderStatus(available=False, why_not=why_not, reachable=connected)
         return BuilderStatus(
-            available=connected and status.available,
+            available=connected and status.available and status.slots > 0,
             why_not=self._why_not(status),
             slots=status.slots,
             busy=status.busy,

@@ -5,7 +5,7 @@ from ..build.process.machine_containment import ContainmentHere, Degree
 from ..build.resources import DISK_MIB
 from ..build.slots import Slots
 from ..protocol.errors import ProtocolError
-from ..protocol.limits import VERSION_LIMIT, VERSIONS_LIMIT, WARM_LIMIT
+from ..protocol.limits import QUEUE_LIMIT, VERSION_LIMIT, VERSIONS_LIMIT, WARM_LIMIT
 from ..protocol.messages import Clean, SentReason, StatusEvent
 from ..protocol.parsing import parse
 from ..reason import Reason, ReasonKey
@@ -41,7 +41,7 @@ def status_event(builder: BuilderStatus, why_not: Reason | None, slots: Slots) -
         available=why_not is None,
         slots=slots.count,
         busy=slots.busy,
-        queue_length=slots.waiting,
+        queue_length=min(slots.waiting, QUEUE_LIMIT),
         why_not=None if why_not is None else SentReason.of(why_not),
         versions=tuple(each for each in builder.versions if len(each) <= VERSION_LIMIT)[
             :VERSIONS_LIMIT

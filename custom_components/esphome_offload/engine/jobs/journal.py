@@ -16,7 +16,7 @@ from typing import override
 from ..codec import encode
 from ..const import MIB
 from ..private_file import write_private
-from ..tasks import BackgroundTasks
+from ..tasks import CoalescedTask
 from ..threads import in_thread
 from .model import FirmwareJob
 from .ports import Persistence
@@ -38,7 +38,7 @@ class JobJournal(Persistence):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pending: dict[str, FirmwareJob] = {}
-        self._writer = BackgroundTasks()
+        self._writer = CoalescedTask(self._write, "store jobs")
         self._compact_size = 0
         self._failing = False
 
@@ -49,12 +49,11 @@ class JobJournal(Persistence):
     @override
     def save_soon(self, job: FirmwareJob) -> None:
         self._pending[job.job_id] = job
-        if not self._writer:
-            self._writer.start(self._write(), "store jobs")
+        self._writer.request()
 
     @override
     async def aclose(self) -> None:
-        await self._writer.cancel()
+        await self._writer.stop()
         await self._write_pending()
 
     async def _write(self) -> None:
@@ -86,11 +85,19 @@ class JobJournal(Persistence):
 
     def _load(self) -> list[FirmwareJob]:
         try:
+            return self._read()
+        except OSError as error:
+            # Out of the way: what was active then must not be continued at some later start.
+            aside = self._path.with_name(f"{self._path.name}.unreadable")
+            _LOGGER.error("The jobs of before cannot be read, see %s: %s", aside, error)  # noqa: TRY400
+            with suppress(OSError):
+                self._path.replace(aside)
+            return []
+
+    def _read(self) -> list[FirmwareJob]:
+        try:
             text = self._path.read_bytes()
         except FileNotFoundError:
-            return []
-        except OSError as error:
-            _LOGGER.error("The jobs of before cannot be read: %s", error)  # noqa: TRY400
             return []
         records: dict[object, object] = {}
         damaged = 0
@@ -113,7 +120,9 @@ class JobJournal(Persistence):
         with os.fdopen(descriptor, "rb+", buffering=0) as file:
             size = file.seek(0, os.SEEK_END)
             try:
-                file.write(_lines(records, after=_last_byte(descriptor, size)))
+                rest = memoryview(_lines(records, after=_last_byte(descriptor, size)))
+                while rest:  # of what does not fit, the first part is taken without an error
+                    rest = rest[file.write(rest) :]
                 os.fsync(descriptor)
             except OSError:
                 # Half a line would make the next one unreadable too.
@@ -127,7 +136,7 @@ class JobJournal(Persistence):
 
     def _compact(self) -> None:
         """Write the file anew, with one line for each job that is kept."""
-        content = _lines(encode(job) for job in self._load())
+        content = _lines(encode(job) for job in self._read())
         write_private(self._path, content)
         self._compact_size = len(content)
 

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from ..codec import Number, Text
-from .limits import LABEL_LIMIT, VERSION_LIMIT
+from .limits import LABEL_LIMIT, QUEUE_LIMIT, VERSION_LIMIT
 
 EXIT_CODE_LIMIT = 1024
 _MOST = 2**53
@@ -23,6 +23,8 @@ Version = Annotated[str, Text(VERSION_LIMIT)]
 EsphomeVersion = Annotated[str, Text(VERSION_LIMIT, _ESPHOME_VERSION_PATTERN)]
 Configuration = Annotated[str, Text(200, _CONFIGURATION_PATTERN)]
 DeviceName = Annotated[str, Text(128, _NAME_PATTERN)]
+Queue = Annotated[int, Number(0, QUEUE_LIMIT)]
+"""Slots, or builds that run or wait: what is expected of each is computed."""
 Count = Annotated[int, Number(0, _MOST)]
 ExitCode = Annotated[int, Number(-EXIT_CODE_LIMIT, EXIT_CODE_LIMIT)]
 TimeZone = Annotated[str, Text(64, _TIME_ZONE_PATTERN)]

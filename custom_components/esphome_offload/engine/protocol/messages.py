@@ -20,6 +20,7 @@ from .fields import (
     Count,
     Digest,
     ExitCode,
+    Queue,
     Version,
 )
 from .limits import (
@@ -240,9 +241,9 @@ class StatusEvent:
 
     TYPE: ClassVar[str] = "status"
     available: bool
-    slots: Count
-    busy: Count
-    queue_length: Count
+    slots: Queue
+    busy: Queue
+    queue_length: Queue
     why_not: SentReason | None = None
     versions: Annotated[tuple[Version, ...], Many(VERSIONS_LIMIT)] = ()
     warm: Annotated[tuple[Configuration, ...], Many(WARM_LIMIT)] = ()
