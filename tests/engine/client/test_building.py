@@ -274,7 +274,7 @@ async def test_a_builder_without_a_slot_is_not_available(
     assert link.status is not None
     none = replace(link.status, slots=0)
     assert ready.builder.status().available
-    monkeypatch.setattr(type(link), "status", property(lambda _link: none))
+    monkeypatch.setattr(link, "status", none)
     assert not ready.builder.status().available
 
 
