@@ -206,7 +206,7 @@ async def _async_update_outdated(call: ServiceCall) -> ServiceResponse:
         at_once=data[ServiceField.AT_ONCE],
         # 0 is what a form has for no limit.
         failures=data.get(ServiceField.STOP_AFTER_FAILURES) or None,
-        start_within=data.get(ServiceField.START_WITHIN) or None,
+        start_within=data.get(ServiceField.START_WITHIN),
         skip_offline=data[ServiceField.SKIP_OFFLINE],
     )
     run = OutdatedRun(coordinator, wanted, limits, call.context)

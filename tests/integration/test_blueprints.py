@@ -273,7 +273,7 @@ async def test_the_others_are_left_alone_when_the_first_device_failed(
     assert "left as they are" in last
 
 
-async def test_nothing_is_watched_when_the_first_device_was_updated_before(
+async def test_the_first_device_is_watched_also_when_it_was_updated_before(
     hass: HomeAssistant,
     home: OffloadCoordinator,
     stage: Stage,
@@ -281,10 +281,60 @@ async def test_nothing_is_watched_when_the_first_device_was_updated_before(
     freezer: FrozenDateTimeFactory,
 ) -> None:
     await home.async_wait(await home.async_submit("attic.yaml", Operation.INSTALL))
-    await canary(hass, freezer)
+    await watched(hass, freezer)
+    assert order(stage) == ["attic"]
+    become(hass, freezer, 2, 2, 31)
     await until(lambda: sent)
     assert order(stage) == ["attic", "cellar", "porch"]
     assert sent[0].data["message"].endswith("- Updated: Cellar, Porch")
+
+
+async def test_a_first_device_that_went_away_in_its_night_is_watched_again_in_the_next(
+    hass: HomeAssistant, stage: Stage, sent: list[ServiceCall], freezer: FrozenDateTimeFactory
+) -> None:
+    await watched(hass, freezer)
+    hass.states.async_set(ALIVE, "unavailable")
+    await until(lambda: sent)
+    await hass.async_block_till_done()
+    hass.states.async_set(ALIVE, "on")
+    become(hass, freezer, 3, 2)
+    await until(lambda: ALIVE in hass.data["track_state_change_data"].callbacks)
+    hass.states.async_set(ALIVE, "unavailable")
+    await hass.async_block_till_done()
+    assert order(stage) == ["attic"]
+
+
+@pytest.mark.parametrize("state", ["unavailable", None])
+async def test_the_others_are_left_alone_while_the_first_device_is_down(
+    hass: HomeAssistant,
+    home: OffloadCoordinator,
+    stage: Stage,
+    sent: list[ServiceCall],
+    freezer: FrozenDateTimeFactory,
+    state: str | None,
+) -> None:
+    await home.async_wait(await home.async_submit("attic.yaml", Operation.INSTALL))
+    await canary(hass, freezer)
+    if state is None:
+        hass.states.async_remove(ALIVE)
+    else:
+        hass.states.async_set(ALIVE, state)
+    for minute in (3, 34, 59):
+        become(hass, freezer, 2, 2, minute)
+        await settle()
+    await hass.async_block_till_done()
+    assert order(stage) == ["attic"]
+    assert not sent
+
+
+async def test_the_others_are_left_alone_while_an_update_of_the_first_device_is_skipped(
+    hass: HomeAssistant, stage: Stage, sent: list[ServiceCall], freezer: FrozenDateTimeFactory
+) -> None:
+    entity = {"entity_id": update_entity("attic")}
+    await hass.services.async_call("update", "skip", entity, blocking=True)
+    await canary(hass, freezer)
+    await hass.async_block_till_done()
+    assert order(stage) == []
 
 
 # Build ahead

@@ -10,13 +10,14 @@ from enum import StrEnum
 from homeassistant.const import STATE_ON
 from homeassistant.core import Context
 from homeassistant.exceptions import HomeAssistantError
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from ..coordinator import OffloadCoordinator
 from ..engine.clock import SystemTime, Time
 from ..engine.const import REQUESTED_AUTO, JobStatus, Operation
 from ..engine.jobs.model import FirmwareJob
 from ..engine.target import TargetId
+from ..inventory.versions import comparable
 from ..reasons import common_text, exception_text
 from ..registry import async_entity
 
@@ -28,6 +29,8 @@ class Why(StrEnum):
     WAITING = "left_out_waiting"
     FAILURES = "left_out_failures"
     TIME = "left_out_time"
+    OTHER_VERSION = "left_out_other_version"
+    NEWER_VERSION = "left_out_newer_version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,10 @@ class OutdatedRun:
             if job is not None and job.pending:
                 self._leave_out(target, Why.WAITING)
             elif self._has_update(target):
-                outdated.append(target)
+                if (why := self._unwanted(target)) is None:
+                    outdated.append(target)
+                else:
+                    self._leave_out(target, why)
         return sorted(outdated, key=lambda each: (self._age(each), each))
 
     def _has_update(self, target: TargetId) -> bool:
@@ -125,15 +131,24 @@ class OutdatedRun:
         has = self._coordinator.installed_version(target)
         return has != self._wanted.version or bool(self._coordinator.firmware.is_changed(target))
 
+    def _unwanted(self, target: TargetId) -> Why | None:
+        """Return why a device does not get the version of the call."""
+        if (version := comparable(self._wanted.version or "")) is None:
+            return None
+        if self._coordinator.device_settings.get(target).version is not None:
+            own = self._coordinator.versions.wanted(target)
+            if own is None or comparable(own) != version:
+                return Why.OTHER_VERSION
+        return Why.NEWER_VERSION if self._age(target) > version else None
+
     def _age(self, target: TargetId) -> Version:
-        try:
-            return Version(self._coordinator.installed_version(target) or "0")
-        except InvalidVersion:
-            return Version("0")
+        return comparable(self._coordinator.installed_version(target) or "") or Version("0")
 
     async def _work(self, started: float) -> None:
         while self._remaining:
-            why = self._limits.reached(len(self.failed), self._time.monotonic() - started)
+            # What a person cancelled or replaced says nothing about the next device.
+            failures = sum(job.status is JobStatus.FAILED for job in self.jobs)
+            why = self._limits.reached(failures, self._time.monotonic() - started)
             target = self._remaining.popleft()
             if not self._has_update(target):
                 continue  # somebody else has updated it meanwhile
@@ -146,7 +161,7 @@ class OutdatedRun:
 
     def _is_offline(self, target: TargetId) -> bool:
         device = self._coordinator.devices.get(target)
-        return device is not None and device.core is not None and device.core.online is False
+        return device is None or device.core is None or device.core.online is not True
 
     async def _async_update(self, target: TargetId) -> None:
         try:

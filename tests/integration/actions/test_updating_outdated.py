@@ -16,6 +16,7 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from custom_components.esphome_offload.engine.target import TargetId
 
 from ...engine.jobs.fakes import Block, VirtualTime, because, failing, settle
 from ..conftest import Stage
@@ -76,8 +77,29 @@ async def test_what_is_skipped_or_runs_the_wanted_version_is_not_outdated(
     hass: HomeAssistant, home: OffloadCoordinator
 ) -> None:
     await skip(hass, "cellar")
+    response = await update(hass, version="2026.9.1")
+    assert configurations(response) == ["porch.yaml"]
+    assert not response["left_out"]
+
+
+async def test_a_version_downgrades_nothing(hass: HomeAssistant, home: OffloadCoordinator) -> None:
     response = await update(hass, version="2026.9.0")
+    assert configurations(response) == ["cellar.yaml"]
+    assert left_out(response) == {"Attic": "it runs a newer version already"}
+
+
+async def test_a_version_overrides_no_version_or_channel_of_a_device(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    stage.versions.newest_prerelease = "2026.11.0b1"
+    for name, choice in (("cellar", "2026.9.0"), ("porch", "prerelease"), ("attic", "2026.9.2")):
+        await home.versions.async_choose(TargetId(f"{name}.yaml"), choice, name)
+    await home.versions.async_refresh()
+    await hass.async_block_till_done()
+    response = await update(hass, version="2026.9.2")
     assert configurations(response) == ["attic.yaml"]
+    reason = "it is to have another version"
+    assert left_out(response) == {"Cellar": reason, "Porch": reason}
 
 
 async def test_several_are_updated_at_once(
@@ -125,6 +147,37 @@ async def test_without_a_limit_it_goes_on_after_failures_and_raises_them_at_the_
         JobStatus.COMPLETED,
         JobStatus.COMPLETED,
     ]
+
+
+async def test_jobs_that_were_cancelled_are_no_failures(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    running = hass.async_create_task(update(hass, stop_after_failures=1))
+    await block.entered.wait()
+    await call(hass, "cancel", entity_id=update_entity("cellar"))
+    block.release.set()
+    assert configurations(await running) == ["cellar.yaml", "porch.yaml", "attic.yaml"]
+
+
+async def test_within_no_time_nothing_is_started(
+    hass: HomeAssistant, home: OffloadCoordinator
+) -> None:
+    assert not (await update(hass, start_within=0))["jobs"]
+
+
+async def test_what_home_assistant_never_knew_is_offline(
+    hass: HomeAssistant, home: OffloadCoordinator
+) -> None:
+    await hass.config_entries.async_remove(
+        next(each.entry_id for each in hass.config_entries.async_entries("esphome"))
+    )
+    home.inventory.match_now()
+    await hass.async_block_till_done()
+    response = await update(hass, skip_offline=True)
+    assert configurations(response) == ["cellar.yaml", "porch.yaml"]
+    assert left_out(response) == {"Attic": "not connected"}
 
 
 async def test_what_is_asleep_is_left_out_only_if_wanted(
@@ -232,8 +285,8 @@ async def test_the_answer_is_in_home_assistants_language(
 ) -> None:
     await hass.config.async_update(language="de")
     await async_load_integrations(hass, {DOMAIN})
-    stage.versions.unknown["2025.1.0"] = VersionError(Reason(ReasonKey.VERSION_UNKNOWN))
-    refused = await update(hass, version="2025.1.0")
+    stage.versions.unknown["2027.1.0"] = VersionError(Reason(ReasonKey.VERSION_UNKNOWN))
+    refused = await update(hass, version="2027.1.0")
     assert refused["summary"].startswith("- Ausgelassen: Cellar, Porch, Attic (")
-    assert "2025.1.0" in left_out(refused)["Cellar"]
+    assert "2027.1.0" in left_out(refused)["Cellar"]
     assert (await update(hass))["summary"] == "- Aktualisiert: Cellar, Porch, Attic"
