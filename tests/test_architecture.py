@@ -17,7 +17,7 @@ ENGINE = ROOT / "engine"
 ARROWS = {
     "platform files": "automatic batch flows page coordinator lending peering inventory common"
     " engine/jobs engine/client engine/host engine/build engine/protocol engine/*",
-    "batch": "coordinator common engine/jobs engine/*",
+    "batch": "coordinator inventory common engine/jobs engine/*",
     "page": "coordinator peering inventory common engine/jobs engine/host engine/build engine/*",
     "flows": "automatic coordinator lending peering common"
     " engine/client engine/host engine/build engine/protocol engine/*",
