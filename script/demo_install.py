@@ -9,6 +9,7 @@ version, and the firmware was built on the right machine.
 
 import argparse
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 import json
@@ -33,6 +34,7 @@ from tests.e2e.harness.instance import Instance
 from tests.e2e.harness.jobs import LONGEST_JOB, Job, follow
 from tests.e2e.harness.offloader import Offloader
 from tests.e2e.harness.pair import Pair, lending_builder
+from tests.e2e.harness.playground import Playground
 from tests.e2e.harness.processes import ProcessFailedError
 from tests.e2e.harness.standalone import StandaloneBuilder
 from tests.e2e.harness.waiting import until
@@ -92,6 +94,10 @@ async def run_demo(folder: Path, screen: Screen, where: Where, *, keep: bool) ->
     elif where is Where.STANDALONE:
         pair = Pair(folder, StandaloneBuilder(folder / "standalone"))
     offloader = local_offloader(folder) if pair is None else pair.offloader
+    homes: list[HomeAssistant] = [offloader]
+    if pair is not None and isinstance(pair.builder, Builder):
+        homes.append(pair.builder)
+    playground = Playground(folder, offloader, *homes[1:]) if keep else None
     try:
         await start(offloader, screen)
         if pair is not None:
@@ -102,16 +108,41 @@ async def run_demo(folder: Path, screen: Screen, where: Where, *, keep: bool) ->
         if pair is not None and result["source_pin_sha256"] != pair.pin_sha256:
             raise DemoFailedError(f"built by {result['source_label'] or 'the offloader'}")
         screen.step(f"done: Home Assistant reports {result['to_version']}")
-        if keep:
-            builder = [] if pair is None else [pair.builder]
-            for each in (offloader, *(each for each in builder if isinstance(each, Builder))):
-                print(f"\nOpen {each.instance.url}  user: {USERNAME}  password: {PASSWORD}")
-            print("Everything keeps running until Ctrl-C.", flush=True)
+        if playground is not None:
+            await playground.open(screen.step)
+            print(guide(playground, offloader, homes), flush=True)
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
         return result
     finally:
+        if playground is not None:
+            await playground.close()
         await (offloader if pair is None else pair).close()
+
+
+def guide(playground: Playground, offloader: Offloader, homes: Sequence[HomeAssistant]) -> str:
+    """Return which address is what, and what there is to try."""
+    addresses = "\n".join(
+        f"  {home.instance.url}  “{home.instance.name}”, which {'has the devices' if home is offloader else 'builds for it'}"
+        for home in homes
+    )
+    return f"""
+{_styled("1", "Open these addresses")}  user: {USERNAME}  password: {PASSWORD}
+{addresses}
+
+{_styled("1", f"Try this in “{offloader.instance.name}”")}  “ESPHome Offload” in the sidebar
+  {offloader.device.name:<8}was updated just now: Activity in the sidebar and the page's Jobs say how
+  {playground.outdated.name:<8}has an update: press Install, and watch its output
+  {playground.changed.name:<8}has another file than it was built from, with a button more: install that
+  {playground.mistaken.name:<8}failed: see why under Jobs or under Settings, Repairs. Its file has a mistake at
+          the end; delete the part “binary_sensor:”, save, and press Retry:
+          {playground.mistaken.yaml}
+  {playground.builder.name:<8}is a builder that was discovered: Settings, Devices & services, Add.
+          Its code is shown by this command, for five minutes:
+          {playground.builder.environment.command} --data {playground.builder.data} pair
+  An automation is made from a blueprint under Settings, Automations & scenes, Blueprints.
+
+Everything keeps running until Ctrl-C."""
 
 
 def local_offloader(folder: Path) -> Offloader:
@@ -278,7 +309,11 @@ def _cancel_on_signals() -> None:
 def main() -> int:
     """Read the arguments and run."""
     parser = argparse.ArgumentParser(prog="script/demo", description=__doc__)
-    parser.add_argument("--keep", action="store_true", help="leave everything running until Ctrl-C")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave everything running, with something to try, until Ctrl-C",
+    )
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--local", action="store_true", help="one Home Assistant, without a peer")
     who.add_argument("--builder", action="store_true", help="the standalone builder builds")

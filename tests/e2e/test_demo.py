@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from .harness.client import Json
+from .harness.client import Client, Json
 from .harness.device import FIRST_VERSION, NEW_VERSION
 from .harness.processes import environment, mentioning
 from .harness.waiting import until
@@ -38,11 +38,47 @@ async def test_demo_builds_at_the_standalone_builder_and_leaves_nothing_behind(
     assert any("workshop builds" in line for line in lines)
 
 
-async def test_local_demo_builds_by_itself_and_leaves_nothing_behind(workspace: Path) -> None:
-    _, result = await run(workspace, "--local")
-    assert result["source"] == "local"
+async def test_local_demo_builds_by_itself_and_can_be_kept_with_something_to_try(
+    workspace: Path,
+) -> None:
+    demo = await start(workspace, "--local", "--keep")
+    lines = await printed(demo, "until Ctrl-C")
+    (url,) = re.findall(r"(http://\S+)  “Demo home”", "\n".join(lines))
+    client = await Client.login(url)
+    try:
+        states = {
+            name: await client.state(f"sensor.{name}_installation")
+            for name in ("kitchen", "hall", "porch", "attic")
+        }
+        assert {name: state["state"] for name, state in states.items()} == {
+            "kitchen": "idle",
+            "hall": "idle",
+            "porch": "idle",
+            "attic": "failed",
+        }
+        assert "outside_temperature" in states["attic"]["attributes"]["reason"]
+        updates = {name: await client.state(f"update.{name}_esphome") for name in states}
+        assert {name: state["state"] for name, state in updates.items()} == {
+            "kitchen": "off",
+            "hall": "on",
+            "porch": "on",
+            "attic": "on",
+        }
+        assert updates["porch"]["attributes"]["configuration_changed"]
+        assert "logbook" in (await client.call("get_config"))["components"]
+        blueprints = await client.call("blueprint/list", domain="automation")
+        assert len(blueprints) == len([*(REPOSITORY / "blueprints").rglob("*.yaml")])
+    finally:
+        await client.close()
+
+    demo.send_signal(signal.SIGINT)
+    text, _ = await demo.communicate()
+    result = json.loads(text.decode().splitlines()[-1])
+    assert demo.returncode == 0
+    assert (result["result"], result["source"]) == ("ok", "local")
     assert result["source_pin_sha256"] is None
     assert set(result["stages"]) >= STAGES
+    assert processes_of(workspace) == {}
 
 
 async def run(workspace: Path, *arguments: str) -> tuple[list[str], Json]:
@@ -109,10 +145,12 @@ async def start(workspace: Path, *arguments: str) -> asyncio.subprocess.Process:
     )
 
 
-async def printed(demo: asyncio.subprocess.Process, text: str) -> None:
-    """Wait until the demo has printed a line with ``text`` in it."""
+async def printed(demo: asyncio.subprocess.Process, text: str) -> list[str]:
+    """Wait until the demo has printed a line with ``text`` in it; return the lines until then."""
     assert demo.stdout is not None
+    lines = []
     async for line in demo.stdout:
-        if text in line.decode():
-            return
+        lines.append(line.decode())
+        if text in lines[-1]:
+            return lines
     raise AssertionError(f"it ended without printing {text!r}")

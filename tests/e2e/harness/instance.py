@@ -53,7 +53,7 @@ class Instance:
         self.offload_cache = self.config / ".cache" / "esphome_offload"
         self.esphome = self.config / "esphome"
         self.port = 0
-        self._name = name
+        self.name = name
         self._discoverable = discoverable
         self.added: list[str] = []
         """The names of the components that were added."""
@@ -105,10 +105,9 @@ class Instance:
         downloads.mkdir(parents=True, exist_ok=True)
         (self.offload_cache / "uv-cache").symlink_to(downloads)
         self.esphome.mkdir()
-        text = _CONFIGURATION.format(name=self._name)
+        (self.config / "configuration.yaml").write_text(_CONFIGURATION.format(name=self.name))
         if self._discoverable:
-            text += "zeroconf:\n"
-        (self.config / "configuration.yaml").write_text(text)
+            self.configure("zeroconf:")
         (self.config / "custom_components").mkdir()
         self._link(COMPONENT)
 
@@ -116,8 +115,12 @@ class Instance:
         """Have it load another custom component, which needs no configuration."""
         self._link(component)
         self.added.append(component.name)
+        self.configure(f"{component.name}:")
+
+    def configure(self, *lines: str) -> None:
+        """Add lines to its configuration."""
         with (self.config / "configuration.yaml").open("a") as configuration:
-            configuration.write(f"{component.name}:\n")
+            configuration.writelines(f"{line}\n" for line in lines)
 
     def _link(self, component: Path) -> None:
         (self.config / "custom_components" / component.name).symlink_to(component)

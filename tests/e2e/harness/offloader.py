@@ -30,8 +30,12 @@ class Offloader(HomeAssistant):
     async def add_devices(self) -> None:
         """Add the devices to Home Assistant's own esphome integration."""
         for device in self.devices:
-            where = {"host": "127.0.0.1", "port": device.api_port}
-            await self.client.add_entry("esphome", where)
+            await self.add_device(device)
+
+    async def add_device(self, device: Device) -> None:
+        """Add a device to Home Assistant's own esphome integration."""
+        where = {"host": "127.0.0.1", "port": device.api_port}
+        await self.client.add_entry("esphome", where)
 
     async def set_up(self) -> None:
         """Add our integration through its config flow."""

@@ -66,9 +66,10 @@ class BuilderEnvironment:
 class StandaloneBuilder(AnyBuilder):
     """One standalone builder in ``folder``. Only toolchains survive ``reset``."""
 
-    def __init__(self, folder: Path, *, name: str = "workshop") -> None:
+    def __init__(self, folder: Path, *, name: str = "workshop", discoverable: bool = False) -> None:
         self.folder = folder
         self.name = name
+        self._discoverable = discoverable
         self.data = folder / "data"
         self.environment = BuilderEnvironment(folder / "environment")
         self._arguments: tuple[str, ...] = ()
@@ -147,7 +148,7 @@ class StandaloneBuilder(AnyBuilder):
         (self._port,) = ports.pick(preferred=[self.port] if self.port else [])
         argv: list[str | Path] = [self.environment.command, "--data", self.data, "run"]
         argv += ["--host", "127.0.0.1", "--port", str(self.port), "--name", self.name]
-        argv += ["--no-announce", *self._arguments]
+        argv += self._arguments if self._discoverable else ["--no-announce", *self._arguments]
         self._child = child = await Child.start(
             "the standalone builder",
             argv,
