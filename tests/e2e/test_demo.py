@@ -56,7 +56,7 @@ async def test_local_demo_builds_by_itself_and_can_be_kept_with_something_to_try
             "porch": "idle",
             "attic": "failed",
         }
-        assert "outside_temperature" in states["attic"]["attributes"]["reason"]
+        assert "find ID" in states["attic"]["attributes"]["reason"]
         updates = {name: await client.state(f"update.{name}_esphome") for name in states}
         assert {name: state["state"] for name, state in updates.items()} == {
             "kitchen": "off",
