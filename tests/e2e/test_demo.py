@@ -67,7 +67,10 @@ async def test_local_demo_builds_by_itself_and_can_be_kept_with_something_to_try
         assert updates["porch"]["attributes"]["configuration_changed"]
         assert "logbook" in (await client.call("get_config"))["components"]
         blueprints = await client.call("blueprint/list", domain="automation")
-        assert len(blueprints) == len([*(REPOSITORY / "blueprints").rglob("*.yaml")])
+        folder = REPOSITORY / "blueprints" / "automation"
+        assert set(blueprints) == {
+            path.relative_to(folder).as_posix() for path in folder.rglob("*.yaml")
+        }
     finally:
         await client.close()
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+import shutil
 from typing import Final
 
 from .device import NEW_VERSION, Device
@@ -107,4 +108,5 @@ class Playground:
 def _enrich(config: Path) -> None:
     """Have the editor of automations work, with our blueprints."""
     (config / "automations.yaml").write_text("[]\n")
-    (config / "blueprints").symlink_to(REPOSITORY / "blueprints")
+    # Not a link: Home Assistant adds blueprints of its own there.
+    shutil.copytree(REPOSITORY / "blueprints", config / "blueprints")
