@@ -1,5 +1,6 @@
 """What kept firmware was built from."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 import json
@@ -18,6 +19,16 @@ VERSION = "2026.10.0"
 LAMP = "lamp.yaml"
 
 
+async def wait_for_another_moment(layout: CacheLayout) -> None:
+    """Wait until the clock of the files has gone on: they are written by its ticks."""
+    (layout.root / "then").touch()
+    while True:
+        (layout.root / "now").touch()
+        if (layout.root / "now").stat().st_ctime_ns > (layout.root / "then").stat().st_ctime_ns:
+            return
+        await asyncio.sleep(0.001)
+
+
 class Kept:
     """Firmware of a lamp with a file beside its configuration, and its origin."""
 
@@ -25,18 +36,19 @@ class Kept:
         self.layout = layout
         self.store = FirmwareStore(layout)
         self.origins = Origins(layout, self.store)
+        self.while_built: Callable[[Kept], object] = lambda _kept: None
         self.folder = folder / "built"
         self.config_dir = folder / "config"
         for path in (self.folder, self.config_dir / "models", layout.toolchain(VERSION)):
             path.mkdir(parents=True)
         (layout.toolchain(VERSION) / "pyvenv.cfg").touch()
-        (self.config_dir / "models" / "words.json").write_text("names words.bin")
+        (self.config_dir / "models" / "words.json").write_text('{"model": "words.bin"}')
         (self.config_dir / "models" / "words.bin").write_text("trained")
         (folder / "elsewhere.pem").write_text("certificate")
         self.config: dict[str, object] = {
             "esphome": {"name": "lamp", "platformio_options": {}, "libraries": []},
             "model": {"file": str(self.config_dir / "models" / "words.json")},
-            "web": [{"certificate": str(folder / "elsewhere.pem"), "tags": ["models", "a.b"]}],
+            "web": [{"certificate": str(folder / "elsewhere.pem"), "tags": ["other", "a.b"]}],
         }
         self.state = BuildState(LAMP, self.config_dir, "lamp", VERSION, "UTC", "as it was")
 
@@ -53,8 +65,16 @@ class Kept:
 
     async def note(self) -> Firmware:
         firmware = await self.build()
-        await self.origins.note(self.state, firmware, "local", 7)
+        await self.note_of(firmware)
         return firmware
+
+    async def note_of(self, firmware: Firmware, config_hash: int = 7) -> None:
+        """Keep what it was built from; ``while_built`` happens after the build began."""
+        await wait_for_another_moment(self.layout)
+        started = await self.origins.begin()
+        assert started is not None
+        self.while_built(self)
+        await self.origins.note(self.state, firmware, "local", config_hash, started)
 
     async def found(self, **changes: object) -> list[Firmware]:
         state = replace(self.state, **changes)  # type: ignore[arg-type]
@@ -142,28 +162,51 @@ async def test_other_configurations_do_not_count(kept: Kept) -> None:
     assert await kept.found()
 
 
-ESPHOME: dict[str, object] = {"name": "lamp"}
-
-
 @pytest.mark.parametrize(
-    ("config", "certain"),
+    "change",
     [
-        ({"esphome": ESPHOME}, True),
-        ({"esphome": {**ESPHOME, "libraries": ["one@1.0"]}}, True),
-        ({"esphome": {**ESPHOME, "libraries": ["one=file:///config/one"]}}, False),
-        ({"esphome": {**ESPHOME, "platformio_options": {"board_build.mode": "dio"}}}, True),
-        ({"esphome": {**ESPHOME, "platformio_options": {"extra_scripts": "x.py"}}}, False),
-        ({"esphome": {**ESPHOME, "build_flags": ["-I/config/include"]}}, False),
-        ({"esphome": ESPHOME, "external_components": [{"refresh": "1d"}]}, True),
-        ({}, False),
+        pytest.param(save("../elsewhere.pem"), id="a certificate"),
+        pytest.param(save("models/words.bin"), id="a file beside one that is named"),
+        pytest.param(save("models/added.bin"), id="a new file"),
+        pytest.param(
+            lambda kept: (kept.config_dir / "models" / "words.bin").unlink(), id="a file is gone"
+        ),
+        pytest.param(
+            lambda kept: os.utime(kept.config_dir / "models" / "words.bin", (1, 1)),
+            id="with the time of an old file",
+        ),
     ],
 )
-async def test_what_may_use_unknown_files_has_no_origin(
-    kept: Kept, config: dict[str, object], certain: bool
+async def test_what_changes_while_it_is_built_has_no_origin(
+    kept: Kept, change: Callable[[Kept], object]
 ) -> None:
-    kept.config = config
+    """The build may have read it before."""
+    kept.while_built = change
     await kept.note()
-    assert bool(await kept.found()) is certain
+    assert await kept.found() == []
+    kept.while_built = lambda _kept: None
+    await kept.note()
+    assert await kept.found()
+
+
+async def test_all_firmware_can_be_forgotten(kept: Kept) -> None:
+    await kept.note()
+    await kept.origins.forget("fan.yaml")
+    assert await kept.found()
+    await kept.origins.forget(None)
+    assert await kept.found() == []
+
+
+async def test_kept_firmware_that_cannot_be_listed_is_not_found(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept.note()
+
+    async def failing(_configuration: str) -> list[Firmware]:
+        raise OSError(5, "the disk is broken")
+
+    monkeypatch.setattr(kept.store, "all", failing)
+    assert await kept.found() == []
 
 
 @pytest.mark.parametrize("of", ["tree", "bundle"])
@@ -197,18 +240,18 @@ async def test_a_name_that_cannot_be_kept_has_no_origin(kept: Kept) -> None:
 async def test_what_was_validated_has_to_be_readable(kept: Kept, content: str) -> None:
     firmware = await kept.build()
     firmware.validated["validated.json"].write_text(content)
-    await kept.origins.note(kept.state, firmware, "local", 7)
+    await kept.note_of(firmware)
     assert await kept.found() == []
 
 
 async def test_firmware_without_what_was_validated_has_no_origin(kept: Kept) -> None:
     firmware = replace(await kept.build(), validated={})
-    await kept.origins.note(kept.state, firmware, "local", 7)
+    await kept.note_of(firmware)
     assert await kept.found() == []
 
 
 async def test_firmware_without_a_hash_has_no_origin(kept: Kept) -> None:
-    await kept.origins.note(kept.state, await kept.build(), "local", 0)
+    await kept.note_of(await kept.build(), 0)
     assert await kept.found() == []
 
 
@@ -220,7 +263,7 @@ async def test_a_damaged_origin_is_none(kept: Kept) -> None:
 
 async def test_a_build_that_is_not_fully_known_takes_the_former_origin(kept: Kept) -> None:
     firmware = await kept.note()
-    await kept.origins.note(kept.state, firmware, "local", 0)
+    await kept.note_of(firmware, 0)
     assert await kept.found() == []
 
 
@@ -245,4 +288,4 @@ async def test_a_folder_that_does_not_answer_finds_nothing(kept: Kept) -> None:
     firmware = await kept.note()
     impatient = Origins(kept.layout, kept.store, look_timeout=0.0)
     assert await impatient.find(kept.state) == []
-    await impatient.note(kept.state, firmware, "local", 7)
+    await impatient.note(kept.state, firmware, "local", 7, 2**62)

@@ -45,22 +45,15 @@ esphome:
 host:
 packages:
   base: !include base.yaml
-external_components:
-  - source: parts
-shine:
-  table: tables/gamma.csv
+network:
+http_request:
+  ca_certificate_path: tables/gamma.csv
 """,
     "base.yaml": "ota:\n  - platform: esphome\n    password: !secret ota_password\n",
     "secrets.yaml": "ota_password: one\nother: two\n",
     "level.h": "inline float level() { return 1.0f; }\n",
     "tables/gamma.csv": "1;2",
     "tables/more.csv": "3;4",
-    "parts/shine/__init__.py": (
-        "import esphome.config_validation as cv\n"
-        "CONFIG_SCHEMA = cv.Schema({cv.Required('table'): cv.file_})\n"
-        "async def to_code(config):\n"
-        "    pass\n"
-    ),
     "fan.yaml": "esphome:\n  name: fan\nhost:\n",
     "notes/bulbs.txt": "buy bulbs",
 }
@@ -76,6 +69,7 @@ class Folder(ConfigurationSource, ConfigurationHashes):
         self.layout.toolchains.rmdir()
         self.layout.toolchains.symlink_to(CACHE / "toolchains")
         self.folder = folder / "config"
+        self.image = folder / "image"
         for name, text in FILES.items():
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             (self.folder / name).write_text(text)
@@ -127,9 +121,9 @@ class Folder(ConfigurationSource, ConfigurationHashes):
         )
         config_hash = await self.ask(job.request, "")
         assert config_hash is not None
-        (self.folder / ".image").write_bytes(b"lamp\0")
+        self.image.write_bytes(b"lamp\0")
         result = BuildResult(
-            self.folder / ".image",
+            self.image,
             BuildInfo(VERSION, "2026-10-20 10:00:00 +0000", config_hash),
             await self.bundles.validated(LAMP, bundle.sha256),
         )
@@ -164,7 +158,6 @@ CHANGES = {
     "an included YAML file": edit("base.yaml", "ota:", "ota: # edited"),
     "a secret": edit("secrets.yaml", "one", "another"),
     "a header": edit("level.h", "1.0f", "2.0f"),
-    "a local component": edit("parts/shine/__init__.py", "pass", "return"),
     "a file that a component names": edit("tables/gamma.csv", "1", "2"),
     "a file beside it": edit("tables/more.csv", "3", "4"),
 }
@@ -190,10 +183,38 @@ async def test_another_version_counts(folder: Folder) -> None:
     assert not await folder.is_unchanged("2026.10.0b1")
 
 
-async def test_a_new_file_of_a_component_counts(folder: Folder) -> None:
+COMPONENT = """\
+import esphome.config_validation as cv
+CONFIG_SCHEMA = cv.Schema({})
+async def to_code(config):
+    pass
+"""
+
+
+async def test_no_firmware_is_kept_of_what_may_read_any_file(folder: Folder) -> None:
+    """The Python of a component."""
+    (folder.folder / "parts" / "shine").mkdir(parents=True)
+    folder.write("parts/shine/__init__.py", COMPONENT)
+    folder.write(LAMP, FILES[LAMP] + "external_components:\n  - source: parts\nshine:\n")
     await folder.build()
-    folder.write("parts/shine/shine.h", "#pragma once\n")
     assert not await folder.is_unchanged()
+
+
+async def test_no_firmware_is_kept_of_a_folder_of_the_framework(folder: Folder) -> None:
+    (folder.folder / "mine").mkdir()
+    folder.write(
+        LAMP,
+        "esphome:\n  name: lamp\nesp32:\n  variant: esp32\n  framework:\n    type: esp-idf\n"
+        f"    components:\n      - name: mine\n        path: {folder.folder / 'mine'}\n",
+    )
+    await folder.build()
+    assert not await folder.is_unchanged()
+    folder.write(
+        LAMP,
+        "esphome:\n  name: lamp\nesp32:\n  variant: esp32\n  framework:\n    type: esp-idf\n",
+    )
+    await folder.build()
+    assert await folder.is_unchanged(), "the framework that ESPHome chooses is known"
 
 
 async def test_no_firmware_is_kept_of_what_the_network_decides(folder: Folder) -> None:

@@ -225,11 +225,22 @@ class ScriptedOrigins(OriginKeeper):
 
     def __init__(self) -> None:
         self.noted: list[tuple[BuildState, KeptBuild]] = []
+        self.moment: int | None = 7
+
+    @override
+    async def begin(self) -> int | None:
+        return self.moment
 
     @override
     async def note(
-        self, state: BuildState, firmware: Firmware, builder_id: str, config_hash: int
+        self,
+        state: BuildState,
+        firmware: Firmware,
+        builder_id: str,
+        config_hash: int,
+        started: int,
     ) -> None:
+        assert started == self.moment
         self.noted.append((state, KeptBuild(firmware, builder_id, config_hash)))
 
     @override
@@ -237,8 +248,10 @@ class ScriptedOrigins(OriginKeeper):
         return [kept for noted, kept in reversed(self.noted) if noted == state]
 
     @override
-    async def forget(self, configuration: str) -> None:
-        self.noted = [each for each in self.noted if each[0].configuration != configuration]
+    async def forget(self, configuration: str | None) -> None:
+        self.noted = [
+            each for each in self.noted if configuration not in (None, each[0].configuration)
+        ]
 
 
 class ScriptedHashes(ConfigurationHashes):

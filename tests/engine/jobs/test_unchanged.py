@@ -275,3 +275,41 @@ async def test_jobs_get_to_the_builders_in_their_order(known: QueueHarness) -> N
     await settle()
     await settle()
     assert [each.configuration for each in known.builder.requests[1:]] == names
+
+
+async def test_builds_all_configurations_after_the_tools_were_removed(known: QueueHarness) -> None:
+    await known.run("fan.yaml")
+    await known.run(operation=Operation.CLEAN)
+    await known.run("fan.yaml")
+    assert len(known.builder.requests) == 2, "only the tree of another one was cleaned"
+    await known.run(operation=Operation.CLEAN, clean=True)
+    await known.run("fan.yaml")
+    assert len(known.builder.requests) == 3
+
+
+async def test_a_job_has_failed_before_its_firmware_is_doubted(
+    known: QueueHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a restart meanwhile would find it active, and flash the same again."""
+    statuses = []
+    forget = known.origins.forget
+
+    async def slow(configuration: str | None) -> None:
+        await settle()
+        statuses.append(job.status)
+        await forget(configuration)
+
+    monkeypatch.setattr(known.origins, "forget", slow)
+    known.devices.verdict = Verdict.WENT_BACK
+    job = known.submit()
+    await settle()
+    await settle()
+    assert statuses == [JobStatus.FAILED]
+
+
+async def test_builds_again_when_the_moment_of_a_build_is_not_known(harness: QueueHarness) -> None:
+    harness.configurations.files = "all of them"
+    harness.origins.moment = None
+    await harness.run()
+    await harness.run()
+    assert len(harness.builder.requests) == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 import hashlib
 import logging
@@ -224,9 +225,11 @@ class FirmwareStore:
 
     def _by_age(self, configuration: str) -> list[Path]:
         """Return the folders of a configuration's firmware, newest first."""
-        manifests = self._layout.firmware(configuration).glob(f"*/{_MANIFEST}")
-        dated = sorted(((path.stat().st_mtime_ns, path) for path in manifests), reverse=True)
-        return [path.parent for _, path in dated]
+        dated: list[tuple[int, Path]] = []
+        for path in self._layout.firmware(configuration).glob(f"*/{_MANIFEST}"):
+            with suppress(FileNotFoundError):  # Removed meanwhile.
+                dated.append((path.stat().st_mtime_ns, path))
+        return [path.parent for _, path in sorted(dated, reverse=True)]
 
 
 async def verify(firmware: Firmware) -> None:

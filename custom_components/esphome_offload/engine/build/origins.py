@@ -6,7 +6,8 @@ names. What is fetched from the network may be another each time: such firmware 
 has any of which not everything is known.
 """
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 import hashlib
 import json
@@ -14,6 +15,7 @@ import logging
 import os
 from pathlib import Path
 from typing import Annotated, Final
+import uuid
 
 from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
 from ..threads import UnreliableThreads
@@ -23,21 +25,15 @@ from .cache.layout import CacheLayout
 from .firmware import FirmwareStore
 from .model import Firmware
 from .process.environment import process_environment
+from .used_files import used_files
 
 _LOGGER = logging.getLogger(__name__)
 
 _ORIGIN: Final = "origin.json"
 _VALIDATED: Final = "validated.json"
-_LAMBDA: Final = "__esphome_lambda__"
-"""ESPHome's key for the body of a lambda, which names no file."""
 _MOST_FILES: Final = 2000
-_LONGEST_NAME: Final = 1024
 _OWN_FOLDERS: Final = frozenset({"build", "storage", "idedata", "pio_components", ".espressif"})
 """Of a data directory of ESPHome; every other one is of what it has fetched from the network."""
-_DOUBTFUL: Final = ("platformio_options", "build_flags", "environment_variables")
-"""Options of ``esphome:`` that can have any file used."""
-_HARMLESS: Final = ("board_", "upload_", "monitor_")
-"""The beginnings of ``platformio_options`` that cannot."""
 _NOT_BESIDE: Final = (".yaml", ".yml", ".log", ".db", ".db-shm", ".db-wal")
 
 _Name = Annotated[str, Text(4096, free=True)]
@@ -95,46 +91,85 @@ class Origins:
         self._look_timeout = look_timeout
         self._threads = UnreliableThreads()
 
+    async def begin(self) -> int | None:
+        """Return the present moment by the clock of the files; None when it cannot be told."""
+        try:
+            return await asyncio.to_thread(self._moment)
+        except OSError as error:
+            _LOGGER.debug("No moment can be told: %s", error)
+            return None
+
     async def note(
-        self, state: BuildState, firmware: Firmware, builder_id: str, config_hash: int
+        self,
+        state: BuildState,
+        firmware: Firmware,
+        builder_id: str,
+        config_hash: int,
+        started: int,
     ) -> None:
-        """Keep from what a firmware was built just now; nothing if that is not fully known."""
+        """Keep from what a firmware was built just now; nothing if that is not fully known.
+
+        ``started`` is the moment when the build began.
+        """
         try:
             await self._threads.run(
-                lambda: self._note(state, firmware, builder_id, config_hash), self._look_timeout
+                lambda: self._note(state, firmware, builder_id, config_hash, started),
+                self._look_timeout,
             )
         except OSError as error:  # TimeoutError is one
             _LOGGER.debug("The origin of %s is not kept: %s", state.configuration, error)
 
     async def find(self, state: BuildState) -> list[KeptBuild]:
         """Return the firmware that would only be made again, the newest first."""
-        kept = await self._firmware.all(state.configuration)
         try:
+            kept = await self._firmware.all(state.configuration)
             return await self._threads.run(lambda: self._find(state, kept), self._look_timeout)
         except OSError as error:
             _LOGGER.debug("No origin of %s can be compared: %s", state.configuration, error)
             return []
 
-    async def forget(self, configuration: str) -> None:
-        """Have a configuration built again, whatever is kept."""
-        kept = await self._firmware.all(configuration)
-        await self._threads.run(lambda: _forget(kept), self._look_timeout)
+    async def forget(self, configuration: str | None) -> None:
+        """Have a configuration built again, whatever is kept; None: each of them."""
+        # Not after what may hang in the folder of the configurations.
+        await asyncio.to_thread(self._forget_all, configuration)
+
+    def _moment(self) -> int:
+        self._layout.staging.mkdir(parents=True, exist_ok=True)
+        mark = self._layout.staging / uuid.uuid4().hex
+        mark.touch()
+        try:
+            return mark.stat().st_ctime_ns
+        finally:
+            mark.unlink(missing_ok=True)
+
+    def _forget_all(self, configuration: str | None) -> None:
+        if configuration is None:
+            found = self._firmware.folder.glob(f"*/*/{_ORIGIN}")
+        else:
+            found = self._layout.firmware(configuration).glob(f"*/{_ORIGIN}")
+        for path in found:
+            path.unlink(missing_ok=True)
 
     def _note(
-        self, state: BuildState, firmware: Firmware, builder_id: str, config_hash: int
+        self,
+        state: BuildState,
+        firmware: Firmware,
+        builder_id: str,
+        config_hash: int,
+        started: int,
     ) -> None:
-        _forget([firmware])
+        _path(firmware).unlink(missing_ok=True)
         around = self._around(state)
         validated = _read(firmware.validated.get(_VALIDATED))
         if (
             around is None
             or validated is None
             or config_hash <= 0
-            or _is_doubtful(validated)
             or self._has_fetched(state.configuration)
         ):
             return
-        files = _files(validated, state.config_dir)
+        used = _files(validated, state.config_dir)
+        files = None if used is None else _signatures(used, state.config_dir, started)
         if files is None:
             return
         origin = _Origin(
@@ -194,11 +229,6 @@ def _path(firmware: Firmware) -> Path:
     return firmware.ota.parent / _ORIGIN
 
 
-def _forget(kept: list[Firmware]) -> None:
-    for firmware in kept:
-        _path(firmware).unlink(missing_ok=True)
-
-
 def _read(path: Path | None) -> dict[str, object] | None:
     """Return the validated configuration; None where this ESPHome keeps none."""
     if path is None:
@@ -211,64 +241,38 @@ def _read(path: Path | None) -> dict[str, object] | None:
     return config if isinstance(config, dict) else None
 
 
-def _is_doubtful(config: dict[str, object]) -> bool:
-    """Return whether a build may use what is not known here."""
-    block = config.get("esphome")
-    if not isinstance(block, dict):
-        return True
-    for option in _DOUBTFUL:
-        given = block.get(option)
-        if given and not (
-            option == _DOUBTFUL[0] and all(str(name).startswith(_HARMLESS) for name in given)
-        ):
-            return True
-    return "://" in json.dumps(block.get("libraries"))
-
-
-def _sections(value: object) -> Iterator[dict[str, object]]:
-    """Yield all maps of a configuration, but for the bodies of lambdas."""
-    if isinstance(value, dict):
-        if _LAMBDA not in value:
-            yield value
-            for each in value.values():
-                yield from _sections(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _sections(each)
-
-
-def _texts(config: dict[str, object]) -> Iterator[str]:
-    for section in _sections(config):
-        for value in section.values():
-            for each in value if isinstance(value, list) else (value,):
-                if isinstance(each, str) and 1 < len(each) < _LONGEST_NAME and each.isprintable():
-                    yield each
-
-
-def _files(config: dict[str, object], config_dir: Path) -> dict[str, Signature] | None:
+def _files(config: dict[str, object], config_dir: Path) -> list[Path] | None:
     """Return the files that a validated configuration names, and those beside them in the folder.
 
-    One of them may name another one. None when there are too many.
+    One of them may name another one. None when not all are known, or when there are too many.
     """
-    found: dict[str, Signature] = {}
-    folders: dict[Path, None] = {}
-    for text in dict.fromkeys(_texts(config)):
-        path = config_dir / text
-        if not path.is_file():
-            continue
-        _add(found, path)
-        if path.is_relative_to(config_dir):
-            folders[path.parent] = None
-    for folder in folders:
+    named = used_files(config, config_dir)
+    if named is None:
+        return None
+    found = dict.fromkeys(named)
+    for folder in {path.parent for path in named if path.is_relative_to(config_dir)}:
         for path in folder.iterdir():
             if path.name.startswith(".") or path.suffix in _NOT_BESIDE or not path.is_file():
                 continue
-            _add(found, path)
+            found[path] = None
             if len(found) > _MOST_FILES or not path.name.isprintable():
                 return None
-    return found
+    return list(found)
 
 
-def _add(found: dict[str, Signature], path: Path) -> None:
-    if (present := signature(path)) is not None:
+def _signatures(files: list[Path], config_dir: Path, started: int) -> dict[str, Signature] | None:
+    """Return the present signatures of files; None if any has changed since a build began.
+
+    A file that was taken away, or put in place of another one, changes its folder.
+    """
+    found: dict[str, Signature] = {}
+    for path in files:
+        present = signature(path)
+        if present is None or max(present.changed, present.modified) >= started:
+            return None
         found[str(path)] = present
+    for folder in {path.parent for path in files if path.is_relative_to(config_dir)}:
+        present = signature(folder)
+        if present is None or present.changed >= started:
+            return None
+    return found

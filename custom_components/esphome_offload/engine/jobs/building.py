@@ -201,7 +201,8 @@ class Building:
         If the request says so, also the tools that were downloaded there.
         """
         first: BuildError | None = None
-        await self.doubt(job)
+        # The tools are those of all configurations.
+        await self._unchanged.forget(None if job.request.clean else job.request.configuration)
         for builder in self._builders.builders:
             try:
                 await builder.clean(job.request.configuration, tools=job.request.clean)

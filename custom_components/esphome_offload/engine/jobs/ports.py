@@ -139,16 +139,24 @@ class FirmwareKeeper(Protocol):
 class OriginKeeper(Protocol):
     """The origins of kept firmware."""
 
+    async def begin(self) -> int | None:
+        """Return the present moment, for ``note``; None when it cannot be told."""
+
     async def note(
-        self, state: BuildState, firmware: Firmware, builder_id: str, config_hash: int
+        self,
+        state: BuildState,
+        firmware: Firmware,
+        builder_id: str,
+        config_hash: int,
+        started: int,
     ) -> None:
-        """Keep from what a firmware was built just now; nothing if that is not fully known."""
+        """Keep from what a firmware was built since a moment; nothing if not all is known."""
 
     async def find(self, state: BuildState) -> list[KeptBuild]:
         """Return the firmware that would only be made again, the newest first."""
 
-    async def forget(self, configuration: str) -> None:
-        """Have a configuration built again, whatever is kept."""
+    async def forget(self, configuration: str | None) -> None:
+        """Have a configuration built again, whatever is kept; None: each of them."""
 
 
 class ConfigurationHashes(Protocol):

@@ -2,6 +2,7 @@
 
 from ..build.model import BuildError, Firmware
 from ..const import FailureReason, Operation
+from ..tasks import uninterrupted
 from .attempt_sink import stop_if_cancelled
 from .building import Building
 from .flashing import Flashed, Flashing
@@ -47,9 +48,10 @@ class JobRunner:
             verified = await self._operate(job)
         except BuildError as err:
             stop_if_cancelled()
-            if err.failure_reason in _DOUBTS:
-                await self._building.doubt(job)
+            # At once: a job that a shutdown leaves as it is would flash the same again.
             self._ledger.fail(job, err.failure_reason, err.reason, err.exit_code)
+            if err.failure_reason in _DOUBTS:
+                await uninterrupted(self._building.doubt(job))
         else:
             self._ledger.complete(job, verified=verified)
 

@@ -42,6 +42,14 @@ class _Files:
     signatures: object
 
 
+@dataclass(frozen=True, slots=True)
+class BeforeBuild:
+    """What is known of the time before a build; ``started`` is the moment when it began."""
+
+    files: _Files
+    started: int
+
+
 class UnchangedBuilds:
     """Finds firmware of an unchanged configuration, and keeps what is needed for that."""
 
@@ -94,24 +102,29 @@ class UnchangedBuilds:
                     return Unchanged(firmware, builder, fingerprint)
         return None
 
-    async def before(self, job: FirmwareJob) -> object | None:
+    async def before(self, job: FirmwareJob) -> BeforeBuild | None:
         """Return what ``note`` needs to know of the time before a build; None: it is not known."""
-        return await self._files(job.request)
+        started = await self._origins.begin()
+        files = await self._files(job.request)
+        return None if started is None or files is None else BeforeBuild(files, started)
 
     async def note(
-        self, job: FirmwareJob, before: object | None, firmware: Firmware, builder: Builder
+        self, job: FirmwareJob, before: BeforeBuild | None, firmware: Firmware, builder: Builder
     ) -> None:
         """Keep from what a firmware was built, unless files have changed meanwhile."""
-        if before is None or (now := await self._files(job.request)) != before or now is None:
+        if before is None:
+            return
+        now = await self._files(job.request)
+        if now is None or now != before.files:
             return
         own = firmware.build_info.config_hash
         if builder.source is not Source.LOCAL:
             # With ``includes:`` it depends on the folder: the one of elsewhere is another one.
             own = self._hashes.known(job.request, now.state.fingerprint) or own
-        await self._origins.note(now.state, firmware, builder.builder_id, own)
+        await self._origins.note(now.state, firmware, builder.builder_id, own, before.started)
 
-    async def forget(self, configuration: str) -> None:
-        """Have a configuration built again, whatever is kept."""
+    async def forget(self, configuration: str | None) -> None:
+        """Have a configuration built again, whatever is kept; None: each of them."""
         with suppress(OSError):
             await self._origins.forget(configuration)
 
