@@ -40,7 +40,9 @@ def window_at(settings: AutomaticSettings, now: datetime, zone: tzinfo) -> Windo
         if WEEKDAYS[day.weekday()] not in settings.days:
             continue
         last = day if settings.start < settings.end else day + _DAY
-        window = Window(_moment(day, settings.start, zone), _moment(last, settings.end, zone))
+        start, end = _moment(day, settings.start, zone), _moment(last, settings.end, zone)
+        # Where a clock leaps over the start, the end may be before it.
+        window = Window(start, max(end, start + LEAST))
         if now in window:
             return window
     return None

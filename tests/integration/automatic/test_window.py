@@ -86,10 +86,12 @@ class TestWhenClocksArePutForward:
         assert found is not None
         assert found.end - found.start == timedelta(minutes=45)
 
-    def test_one_that_would_end_before_it_begins_is_left_out_on_that_day(self) -> None:
-        assert window("02:30", "03:15", "2027-03-28 03:10") is None
-        assert window("02:30", "03:15", "2027-03-28 03:40") is None
-        assert window("02:30", "03:15", "2027-03-29 03:10") is not None
+    @pytest.mark.parametrize("end", ["03:00", "03:15"])
+    def test_one_that_would_end_before_it_begins_has_the_least_length(self, end: str) -> None:
+        assert window("02:30", end, "2027-03-28 03:10") is None
+        found = window("02:30", end, "2027-03-28 03:35", ZoneInfo("Europe/Amsterdam"))
+        start = datetime(2027, 3, 28, 1, 30, tzinfo=UTC)
+        assert found == Window(start, start + HOUR / 2)
 
 
 class TestWhenClocksArePutBack:
