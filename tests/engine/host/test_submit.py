@@ -161,6 +161,7 @@ async def test_a_build_whose_id_cannot_be_stored_is_not_started(
     builder.store.error = None
     assert not builder.builds
     assert not builder.host.active()
+    assert not builder.host.shown()
 
 
 async def test_a_submit_without_a_bundle_is_refused(

@@ -135,14 +135,18 @@ class AttemptStore:
     def forget(self, attempt: GuestAttempt) -> None:
         """Drop an attempt, but not its id; its guest finds it no more.
 
-        The last ones of each guest are shown to the owner of this machine until it restarts.
+        The last ones of each guest that have ended are shown to the owner of this machine until it
+        restarts. One that never started leaves nothing.
         """
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
             self._encoded.pop(attempt.key, None)
             self._logs.finish(attempt.key.log_id)
-            self._former[attempt.key] = attempt
-            self._drop_former(attempt.key.pin_sha256, FORMER)
+            if attempt.result is None:
+                self._logs.forget([attempt.key.log_id])
+            else:
+                self._former[attempt.key] = attempt
+                self._drop_former(attempt.key.pin_sha256, FORMER)
             self._store.save_soon(self._state)
 
     def _drop_former(self, pin_sha256: str, left: int) -> None:
