@@ -9,6 +9,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .entity import OffloadEntity, async_add_to_targets, async_require_admin
+from .errors import validation_error
 from .inventory.tracker import OffloadDevice
 from .inventory.versions import CHANNELS, newest_first
 
@@ -67,6 +68,13 @@ class VersionSelect(OffloadEntity, SelectEntity):
     @override
     async def async_select_option(self, option: str) -> None:
         await async_require_admin(self)
-        name = self.coordinator.devices[self.target].name
         choice = None if option == _AS_ALL else option
-        await self.coordinator.versions.async_choose(self.target, choice, name)
+        choice = await self.coordinator.versions.async_check_choice(choice, self._device.name)
+        # The file may have been renamed or removed during the check.
+        await self.coordinator.versions.async_choose(self._device.target, choice)
+
+    @property
+    def _device(self) -> OffloadDevice:
+        if (device := self.coordinator.devices.get(self.target)) is None:
+            raise validation_error("unknown_configuration", configuration=self.target)
+        return device

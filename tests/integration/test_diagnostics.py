@@ -150,7 +150,7 @@ async def test_diagnostics_say_what_esphome_says_of_a_device_and_no_address(
 async def test_diagnostics_say_what_is_set_for_a_device(
     hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry
 ) -> None:
-    await coordinator.versions.async_choose(TargetId("lamp.yaml"), "2026.8.1", "lamp")
+    await coordinator.versions.async_choose(TargetId("lamp.yaml"), "2026.8.1")
     shown = await async_get_config_entry_diagnostics(hass, entry)
     (device,) = shown["devices"]
     assert device["wanted_version"] == "2026.8.1"

@@ -16,6 +16,7 @@ from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.engine.target import TargetId
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
+from custom_components.esphome_offload.inventory.device_settings import DeviceSetting
 
 from .conftest import LAMP, NEWEST, NEWEST_PRERELEASE, Pass, Stage
 
@@ -211,10 +212,61 @@ async def test_a_version_that_cannot_be_used_is_refused_and_changes_nothing(
     assert state_of(hass, SELECT).state == "as_all"
 
 
+async def test_a_choice_for_a_device_whose_file_is_removed_during_the_check_is_refused(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    pass_time: Pass,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = coordinator.versions.async_check_choice
+
+    async def check_slowly(choice: str | None, device_name: str) -> str | None:
+        (config_dir / "lamp.yaml").unlink()
+        await pass_time(31)
+        return await check(choice, device_name)
+
+    monkeypatch.setattr(coordinator.versions, "async_check_choice", check_slowly)
+    with pytest.raises(ServiceValidationError, match=r"lamp\.yaml"):
+        await choose(hass, "2026.8.1")
+    assert coordinator.device_settings.records == {}
+
+
+async def test_a_choice_goes_with_a_file_that_is_renamed_during_the_check(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    config_dir: Path,
+    pass_time: Pass,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = coordinator.versions.async_check_choice
+
+    async def check_slowly(choice: str | None, device_name: str) -> str | None:
+        (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
+        await pass_time(31)
+        return await check(choice, device_name)
+
+    monkeypatch.setattr(coordinator.versions, "async_check_choice", check_slowly)
+    await choose(hass, "2026.8.1")
+    assert coordinator.device_settings.get(TargetId("desk.yaml")).version == "2026.8.1"
+
+
+def test_a_rename_onto_a_target_with_settings_keeps_those(
+    coordinator: OffloadCoordinator,
+) -> None:
+    settings = coordinator.device_settings
+    for names in (("lamp.yaml", "desk.yaml"), ("desk.yaml", "lamp.yaml")):
+        settings.records.clear()
+        for name in names:
+            settings.records[TargetId(name)] = DeviceSetting(version=name)
+        settings.rename(LAMP_FILE, TargetId("desk.yaml"))
+        assert settings.records == {"desk.yaml": DeviceSetting(version="desk.yaml")}
+
+
 async def test_a_pinned_version_that_was_withdrawn_is_refused_by_name_and_stays_visible(
     hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
 ) -> None:
-    await coordinator.versions.async_choose(LAMP_FILE, "2026.6.3", "lamp")
+    await coordinator.versions.async_choose(LAMP_FILE, "2026.6.3")
     await hass.async_block_till_done()
     unavailable(stage, "2026.6.3", ReasonKey.VERSION_UNKNOWN)
     with pytest.raises(ServiceValidationError, match=r"There is no ESPHome 2026\.6\.3"):

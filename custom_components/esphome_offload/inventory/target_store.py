@@ -40,13 +40,23 @@ class TargetStore[T]:
         await self._store.save_now(self._content())
 
     async def async_set_durably(self, target: TargetId, record: T) -> None:
-        """Store a record; returns when it is on disk. Raises OSError."""
+        """Store a record; returns when it is on disk. Raises OSError, and keeps the former one."""
+        former = self._records.get(target)
         self._put(target, record)
-        await self._store.save_durably(self._content())
+        try:
+            await self._store.save_durably(self._content())
+        except OSError:
+            if self._records.get(target) is record:
+                self._put(target, former)
+            raise
 
     def rename(self, old: TargetId, new: TargetId) -> None:
-        """Move records to another target; see ``moved``."""
-        records = {moved(target, old, new): each for target, each in self._records.items()}
+        """Move records to another target; see ``moved``. One that is there already stays."""
+        records = {
+            moved(target, old, new): each
+            for target, each in self._records.items()
+            if moved(target, old, new) == target or moved(target, old, new) not in self._records
+        }
         if records != self._records:
             self._records = records
             self._store.save_soon(self._content)

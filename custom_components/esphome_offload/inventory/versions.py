@@ -191,13 +191,17 @@ class VersionTracker:
             await self._async_checked(wanted, device_name, offline=True)
         return wanted
 
-    async def async_choose(self, target: TargetId, choice: str | None, device_name: str) -> None:
-        """Let a device follow a channel or have one version; None: as all devices.
+    async def async_check_choice(self, choice: str | None, device_name: str) -> str | None:
+        """Return what a device can follow or have, a version as it is spelled.
 
         Raises ServiceValidationError for a version that is not available.
         """
-        if choice is not None and choice not in CHANNELS:
-            choice = await self._async_checked(choice, device_name, offline=True)
+        if choice is None or choice in CHANNELS:
+            return choice
+        return await self._async_checked(choice, device_name, offline=True)
+
+    async def async_choose(self, target: TargetId, choice: str | None) -> None:
+        """Let a device follow a channel or have one version, checked; None: as all devices."""
         await self._settings.async_set_version(target, choice)
         if self._cancel_interval is not None and self._followed - self._newest.keys():
             self._refresh_soon()

@@ -317,6 +317,8 @@ class TestWindow:
             await at("2026-12-01 02:00")
         assert automatic(fleet) == []
         assert caplog.text.count("Nothing is updated automatically: disk full") == 1
+        await at("2026-12-01 02:05")
+        assert len(await ended(hass, fleet)) == 3
 
     async def test_nothing_starts_after_the_entry_was_unloaded(
         self, hass: HomeAssistant, fleet: OffloadCoordinator, entry: MockConfigEntry, at: At
@@ -452,7 +454,7 @@ class TestDevices:
     ) -> None:
         runs(coordinator)
         await set_options(hass, entry, automatic_delay_days=30)
-        await coordinator.versions.async_choose(LAMP_FILE, "2026.8.1", "lamp")
+        await coordinator.versions.async_choose(LAMP_FILE, "2026.8.1")
         await at("2026-12-01 02:00")
         (job,) = await ended(hass, coordinator)
         assert job.request.esphome_version == "2026.8.1"
@@ -522,7 +524,7 @@ class TestFailures:
     ) -> None:
         runs(coordinator)
         await set_options(hass, entry)
-        await coordinator.versions.async_choose(LAMP_FILE, "2026.8.1", "lamp")
+        await coordinator.versions.async_choose(LAMP_FILE, "2026.8.1")
         gone = Reason(ReasonKey.VERSION_UNKNOWN, {"version": "2026.8.1", "python": "3.14"})
         stage.versions.unknown["2026.8.1"] = VersionError(gone)
         await at("2026-12-01 02:00")
@@ -532,7 +534,7 @@ class TestFailures:
         assert issue.translation_placeholders is not None
         assert "There is no ESPHome 2026.8.1" in issue.translation_placeholders["error"]
 
-        await coordinator.versions.async_choose(LAMP_FILE, None, "lamp")
+        await coordinator.versions.async_choose(LAMP_FILE, None)
         await coordinator.async_wait(await coordinator.async_submit(LAMP_FILE, Operation.INSTALL))
         await hass.async_block_till_done()
         assert ir.async_get(hass).async_get_issue(DOMAIN, "not_updated_lamp.yaml") is None
