@@ -67,6 +67,12 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
 
 
 @callback
+def async_is_rolled_back(hass: HomeAssistant, target: TargetId) -> bool:
+    """Return whether there is a repair that a device went back to its former firmware."""
+    return ir.async_get(hass).async_get_issue(DOMAIN, f"{_ROLLED_BACK}_{target}") is not None
+
+
+@callback
 def async_set_rolled_back(hass: HomeAssistant, job: FirmwareJob, *, back: bool) -> None:
     """Create or delete the repair that a device runs the firmware again that ``job`` replaced."""
     target = job.request.target

@@ -17,6 +17,7 @@ class Device:
 
     ``version`` is what it is to run, out since ``out_since``; None: nobody has to wait for it.
     ``waits_for_canary`` is false where a person chose a channel or a version for it alone.
+    ``failed``: its last installation did.
     """
 
     target: TargetId
@@ -25,6 +26,7 @@ class Device:
     out_since: datetime | None = None
     attempted_at: datetime | None = None
     waits_for_canary: bool = True
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,14 @@ class Fleet:
     """All that decides, besides the settings and the time.
 
     ``failed_at`` is when installations that failed had been started automatically. ``running``
-    such ones have not ended, without those that wait for their device; ``building`` of them have
-    no firmware yet. ``slots`` are the builds that can run at the same time.
+    such ones have not ended, without those that wait for their device. ``slots`` are the builds
+    that can be started now.
     """
 
     devices: tuple[Device, ...] = ()
     canary: Canary | None = None
     failed_at: tuple[datetime, ...] = ()
     running: int = 0
-    building: int = 0
     slots: int = 1
 
 
@@ -62,6 +63,7 @@ def candidates(
 ) -> tuple[TargetId, ...]:
     """Return the devices to update now: the canary first, then those with the oldest version.
 
+    Those whose last installation failed are last, so that they leave something to the others.
     Not more than can be built at once, nor so many that more could fail than the limit allows.
     """
     if (window := window_at(settings, now, zone)) is None:
@@ -69,11 +71,18 @@ def candidates(
     failed = sum(moment in window for moment in fleet.failed_at)
     room = min(
         settings.failure_limit - failed - fleet.running,
-        fleet.slots - fleet.building,
+        fleet.slots,
     )
     due = [device for device in fleet.devices if _is_due(device, settings, fleet, window, now)]
     canary = None if fleet.canary is None else fleet.canary.target
-    due.sort(key=lambda device: (device.target != canary, _age(device.installed), device.target))
+    due.sort(
+        key=lambda device: (
+            device.target != canary,
+            device.failed,
+            _age(device.installed),
+            device.target,
+        )
+    )
     return tuple(device.target for device in due[: max(room, 0)])
 
 

@@ -22,7 +22,10 @@ from ..engine.const import JobStatus, Operation
 from ..engine.jobs.model import FirmwareJob, JobEvent
 from ..engine.target import TargetId
 from ..inventory.tracker import OffloadDevice
+from ..inventory.versions import is_older
 from ..reasons import exception_text
+from .build_slots import free_slots
+from .earlier_failures import EarlierFailures
 from .plan import Canary, Device, Fleet, candidates
 from .settings import AutomaticFor, AutomaticSettings
 from .window import window_at
@@ -47,6 +50,7 @@ class AutomaticUpdates:
         self._entry = entry
         self._coordinator = entry.runtime_data
         self._checking = asyncio.Lock()
+        self._failures = EarlierFailures(hass, self._coordinator)
         # Of the canary: what was seen of it last, and since when.
         self._seen: tuple[TargetId, str | None, bool] | None = None
         self._seen_since: datetime | None = None
@@ -65,6 +69,7 @@ class AutomaticUpdates:
             self._coordinator.queue.subscribe(None, self._job_changed),
             async_track_utc_time_change(self._hass, self._look, minute=_MINUTES, second=0),
             async_at_started(self._hass, self._look),
+            self._entry.add_update_listener(self._async_options_changed),
             partial(issues.async_set_canary_missing, self._hass, missing=False),
         ):
             self._entry.async_on_unload(unsubscribe)
@@ -77,6 +82,11 @@ class AutomaticUpdates:
         missing = used and self._canary_target(settings.canary) is None
         issues.async_set_canary_missing(self._hass, missing=missing)
         self._check_soon()
+
+    async def _async_options_changed(
+        self, _hass: HomeAssistant, _entry: OffloadConfigEntry
+    ) -> None:
+        self._look(None)
 
     @callback
     def _job_changed(self, event: JobEvent, job: FirmwareJob) -> None:
@@ -94,6 +104,9 @@ class AutomaticUpdates:
             await self._async_start_due()
 
     async def _async_start_due(self) -> None:
+        if not self._in_window:
+            return
+        await self._failures.async_refresh()
         while (target := self._next()) is not None:
             device = self._coordinator.devices[target]
             try:
@@ -104,12 +117,19 @@ class AutomaticUpdates:
                 return
             await self._async_update(device)
 
+    @property
+    def _in_window(self) -> bool:
+        """Whether anything may start now."""
+        zone = dt_util.get_default_time_zone()
+        window = window_at(self.settings, dt_util.utcnow(), zone)
+        return self._hass.state is CoreState.running and window is not None
+
     def _next(self, *, starting: TargetId | None = None) -> TargetId | None:
         """Return the device to update now; ``starting`` has its attempt at this moment."""
+        if not self._in_window:
+            return None
         settings, now = self.settings, dt_util.utcnow()
         zone = dt_util.get_default_time_zone()
-        if self._hass.state is not CoreState.running or window_at(settings, now, zone) is None:
-            return None
         fleet = self._fleet(settings)
         if starting is not None:
             devices = (each for each in fleet.devices if each.target == starting)
@@ -139,9 +159,8 @@ class AutomaticUpdates:
 
     def _fleet(self, settings: AutomaticSettings) -> Fleet:
         coordinator = self._coordinator
-        jobs = [job for job in coordinator.queue.jobs() if job.request.automatic]
-        running = [job for job in jobs if not job.terminal and not job.pending]
-        statuses = [builder.status() for builder in coordinator.builders.builders]
+        every = coordinator.queue.jobs()
+        jobs = [job for job in every if job.request.automatic]
         return Fleet(
             devices=tuple(
                 self._device(device)
@@ -150,9 +169,13 @@ class AutomaticUpdates:
             ),
             canary=None if settings.canary is None else self._canary(settings.canary),
             failed_at=tuple(job.created_at for job in jobs if job.status is JobStatus.FAILED),
-            running=len(running),
-            building=sum(job.firmware_sha256 is None for job in running),
-            slots=sum(status.slots for status in statuses if status.available),
+            running=sum(not job.terminal and not job.pending for job in jobs),
+            slots=free_slots(
+                coordinator.builders,
+                [job for job in every if not job.terminal],
+                peers_expected=coordinator.peering.expected > 0,
+                falls_back=coordinator.settings.no_builder.builds_here,
+            ),
         )
 
     def _is_possible(self, device: OffloadDevice, settings: AutomaticSettings) -> bool:
@@ -165,7 +188,13 @@ class AutomaticUpdates:
         if device.configuration.access.without_ota or device.rivals or device.without_suffix:
             return False
         takes_part = settings.takes_part(coordinator.device_settings.get(target).automatic)
-        if not takes_part or coordinator.installed_version(target) is None:
+        installed = coordinator.installed_version(target)
+        if not takes_part or installed is None or self._failures.repeats(target):
+            return False
+        if not coordinator.versions.is_pinned(target) and is_older(
+            coordinator.versions.wanted(target), installed
+        ):
+            # A person installed a newer version than its channel has.
             return False
         entity = registry.async_entity(self._hass, target)
         state = None if entity is None else self._hass.states.get(entity.entity_id)
@@ -186,6 +215,7 @@ class AutomaticUpdates:
             out_since=None if pinned else coordinator.versions.out_since(version),
             attempted_at=setting.attempted_at,
             waits_for_canary=setting.version is None,
+            failed=self._failures.failed(target),
         )
 
     def _canary_target(self, canary: str | None) -> TargetId | None:

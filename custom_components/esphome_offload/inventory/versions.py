@@ -73,6 +73,12 @@ def comparable(version: str) -> Version | None:
         return None
 
 
+def is_older(version: str | None, than: str) -> bool:
+    """Return whether a version is known to be older than another."""
+    one, other = comparable(version or ""), comparable(than)
+    return one is not None and other is not None and one < other
+
+
 class VersionTracker:
     """Asks every six hours and for a channel that nobody followed; a failure keeps what is known.
 

@@ -161,13 +161,9 @@ class TestLimit:
     ) -> None:
         assert due(LAMP, PLUG, FAN, failed_at=failed_at, running=running) == found
 
-    @pytest.mark.parametrize(
-        ("slots", "building", "count"), [(1, 0, 1), (2, 1, 1), (2, 2, 0), (2, 3, 0), (0, 0, 0)]
-    )
-    def test_no_more_are_started_than_can_be_built(
-        self, slots: int, building: int, count: int
-    ) -> None:
-        assert len(due(LAMP, PLUG, FAN, slots=slots, building=building)) == count
+    @pytest.mark.parametrize(("slots", "count"), [(0, 0), (1, 1), (2, 2), (4, 3)])
+    def test_no_more_are_started_than_can_be_built(self, slots: int, count: int) -> None:
+        assert len(due(LAMP, PLUG, FAN, slots=slots)) == count
 
 
 def test_the_oldest_version_is_first() -> None:
@@ -180,3 +176,8 @@ def test_the_oldest_version_is_first() -> None:
     )
     settings = replace(SETTINGS, failure_limit=10)
     assert due(*devices, settings=settings) == ("d", "e", "c", "a", "b")
+
+
+def test_devices_that_failed_before_leave_the_failures_of_a_window_to_the_others() -> None:
+    broken = [device(f"broken{number}", "2025.1.0", failed=True) for number in range(3)]
+    assert due(*broken, LAMP, PLUG, FAN) == ("fan", "lamp", "plug")

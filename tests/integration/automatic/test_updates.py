@@ -248,7 +248,38 @@ class TestWindow:
         block.release.set()
         await ended(hass, fleet)
 
-    async def test_what_failed_is_tried_again_in_the_next_window_not_in_the_same(
+    async def test_what_failed_is_tried_again_in_the_next_window_only_if_it_may_go_well(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
+        stage: Stage,
+        config_dir: Path,
+        pass_time: Pass,
+        at: At,
+    ) -> None:
+        runs(coordinator)
+        await set_options(hass, entry)
+        stage.builder.script = [
+            failing(FailureReason.OUT_OF_MEMORY, "no"),
+            failing(FailureReason.COMPILE_FAILED, "no"),
+        ]
+        await at("2026-12-01 02:00")
+        assert len(await ended(hass, coordinator)) == 1
+        await at("2026-12-01 02:05")
+        await at("2026-12-01 04:55")
+        assert len(automatic(coordinator)) == 1
+        assert ir.async_get(hass).async_get_issue(DOMAIN, "install_failed_lamp.yaml")
+        await at("2026-12-02 02:00")
+        assert len(await ended(hass, coordinator)) == 2
+        await at("2026-12-03 02:00")
+        assert len(automatic(coordinator)) == 2
+        (config_dir / "lamp.yaml").write_text(f"{LAMP}# mended\n")
+        await pass_time(31)
+        await at("2026-12-04 02:00")
+        assert len(await ended(hass, coordinator)) == 3
+
+    async def test_what_went_back_to_its_former_firmware_is_not_flashed_every_night(
         self,
         hass: HomeAssistant,
         coordinator: OffloadCoordinator,
@@ -258,15 +289,32 @@ class TestWindow:
     ) -> None:
         runs(coordinator)
         await set_options(hass, entry)
-        stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "no")] * 2
+        stage.flasher.script = [failing(FailureReason.ROLLED_BACK, "no")]
         await at("2026-12-01 02:00")
         assert len(await ended(hass, coordinator)) == 1
-        await at("2026-12-01 02:05")
-        await at("2026-12-01 04:55")
-        assert len(automatic(coordinator)) == 1
-        assert ir.async_get(hass).async_get_issue(DOMAIN, "install_failed_lamp.yaml")
         await at("2026-12-02 02:00")
-        assert len(await ended(hass, coordinator)) == 2
+        assert len(automatic(coordinator)) == 1
+
+    async def test_nothing_is_replaced_by_an_older_version_that_nobody_chose(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, at: At
+    ) -> None:
+        runs(coordinator, version="2026.12.0b1")
+        await set_options(hass, entry)
+        hass.states.async_set("update.desk_lamp_esphome", "on")  # its configuration changed
+        await at("2026-12-01 02:00")
+        assert automatic(coordinator) == []
+
+        await coordinator.versions.async_choose(LAMP_FILE, NEWEST)
+        await at("2026-12-01 02:05")
+        assert len(await ended(hass, coordinator)) == 1
+
+    async def test_another_window_holds_at_once(
+        self, hass: HomeAssistant, fleet: OffloadCoordinator, entry: MockConfigEntry, at: At
+    ) -> None:
+        await at("2026-12-01 12:01")
+        assert automatic(fleet) == []
+        await set_options(hass, entry, automatic_start="12:00:00", automatic_end="13:00:00")
+        assert len(await ended(hass, fleet)) == 3
 
     async def test_after_a_restart_in_the_window_nothing_is_tried_a_second_time(
         self,
@@ -501,7 +549,7 @@ class TestFailures:
         at: At,
     ) -> None:
         await set_options(hass, entry, automatic_failures=2)
-        stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "no")] * 2
+        stage.builder.script = [failing(FailureReason.OUT_OF_MEMORY, "no")] * 2
         await at("2026-12-01 02:00")
         jobs = await ended(hass, fleet)
         assert [job.status for job in jobs] == [JobStatus.FAILED] * 2
@@ -608,7 +656,7 @@ class TestCanary:
         at: At,
     ) -> None:
         await set_options(hass, entry, automatic_canary=canary, automatic_canary_hours=0)
-        stage.builder.script = [failing(FailureReason.COMPILE_FAILED, "no")]
+        stage.builder.script = [failing(FailureReason.OUT_OF_MEMORY, "no")]
         await at("2026-12-01 02:00")
         await ended(hass, fleet)
         await at("2026-12-01 02:05")
