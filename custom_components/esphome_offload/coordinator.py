@@ -73,7 +73,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.settings = OffloadOptions(config_dir=None)
         self._entry: OffloadConfigEntry | None = None
         self.listeners = TargetListeners(hass)
-        self._rollbacks = RollbackWatch(hass)
+        self._rollbacks = RollbackWatch(hass, build_services.origins.forget)
         self._announcer = JobAnnouncer(hass)
         self.device_settings = DeviceSettings(hass, self.listeners.notify)
         self.versions = VersionTracker(

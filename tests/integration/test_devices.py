@@ -474,11 +474,14 @@ class TestCoreDevices:
         assert job.outcome.verified
         assert job.build_info is not None
         new = job.build_info.esphome_version, job.build_info.build_time
+        doubted = False
         for build, back in ((new, False), (old, True), (new, False), (old, True)):
             lamp.runs(*build)
             await pass_time(1)
             issue = issue_registry.async_get_issue(DOMAIN, "rolled_back_lamp.yaml")
             assert (issue is not None) is back
+            doubted = doubted or back
+            assert stage.origins.forgotten == (["lamp.yaml"] if doubted else [])
             if issue is not None and issue.translation_placeholders is not None:
                 log = issue.translation_placeholders["log"]
                 assert log == f"/esphome-offload/job/{job.job_id}"

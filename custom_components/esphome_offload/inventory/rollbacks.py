@@ -1,10 +1,12 @@
 """RollbackWatch: notices devices that run the firmware again that was replaced."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
+from contextlib import suppress
 
 from homeassistant.core import HomeAssistant, callback
 
 from .. import issues
+from ..const import DOMAIN
 from ..engine.devices.model import CoreDevice
 from ..engine.jobs.model import FirmwareJob
 from ..engine.target import TargetId, configuration_of, moved
@@ -18,8 +20,13 @@ class RollbackWatch:
     A boot loader may go back long after the job has ended, and while Home Assistant is stopped.
     """
 
-    def __init__(self, hass: HomeAssistant) -> None:
+    def __init__(
+        self, hass: HomeAssistant, doubt: Callable[[str], Coroutine[None, None, None]]
+    ) -> None:
+        """``doubt`` has a configuration built anew, also if nothing changes."""
         self._hass = hass
+        self._doubt = doubt
+        self._doubted: set[str] = set()
         self._jobs: dict[TargetId, FirmwareJob] = {}
 
     @callback
@@ -49,7 +56,17 @@ class RollbackWatch:
             job = self._jobs.get(target)
             if job is not None and device.core is not None and device.core.online:
                 back = _runs_replaced(job, device.core)
+                if back and job.job_id not in self._doubted:
+                    self._doubted.add(job.job_id)
+                    # Whoever installs again hopes for other firmware.
+                    self._hass.async_create_task(
+                        self._build_again(configuration_of(target)), f"{DOMAIN} rollback"
+                    )
                 issues.async_set_rolled_back(self._hass, job, back=back)
+
+    async def _build_again(self, configuration: str) -> None:
+        with suppress(OSError):
+            await self._doubt(configuration)
 
 
 def _runs_replaced(job: FirmwareJob, device: CoreDevice) -> bool:

@@ -25,6 +25,7 @@ from custom_components.esphome_offload.engine.clock import Time
 from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
+    Image,
     Operation,
     Source,
     Stage,
@@ -182,6 +183,7 @@ class ScriptedKeeper(FirmwareKeeper):
         self.altered = False
         self.node: Node | None = None
         self.validated: dict[str, Path] = {}
+        self.images: dict[Image, Path] = {Image.ELF: Path("firmware.elf")}
 
     def make(self, request: BuildRequest) -> Firmware:
         sha256 = hashlib.sha256(request.attempt_id.encode()).hexdigest()
@@ -193,6 +195,7 @@ class ScriptedKeeper(FirmwareKeeper):
             replace(BUILD_INFO, esphome_version=request.esphome_version),
             node=self.node,
             validated=self.validated,
+            images=self.images,
         )
         self.kept[request.configuration, sha256] = firmware
         return firmware
@@ -226,6 +229,7 @@ class ScriptedOrigins(OriginKeeper):
     def __init__(self) -> None:
         self.noted: list[tuple[BuildState, KeptBuild]] = []
         self.moment: int | None = 7
+        self.forgotten: list[str | None] = []
 
     @override
     async def begin(self) -> int | None:
@@ -249,6 +253,7 @@ class ScriptedOrigins(OriginKeeper):
 
     @override
     async def forget(self, configuration: str | None) -> None:
+        self.forgotten.append(configuration)
         self.noted = [
             each for each in self.noted if configuration not in (None, each[0].configuration)
         ]
