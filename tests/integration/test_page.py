@@ -461,6 +461,7 @@ async def test_a_file_that_only_its_builder_keeps_is_fetched_when_it_is_asked_fo
     assert details["firmware"]["images"] == ["ota", "elf"]
     answer = await ask("firmware/prepare", **fields)
     assert answer["error"]["translation_key"] == "image_gone", "no builder of ours has it"
+    assert stage.origins.forgotten == ["lamp.yaml"], "or it would not be built again"
 
     async def fetch(firmware: Firmware, _image: Image) -> Firmware:
         elf = tmp_path / "firmware.elf"

@@ -1,5 +1,6 @@
 """Websocket commands of the page about one device: why it is as it is, and what was built for it."""
 
+from contextlib import suppress
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final, TypedDict
@@ -10,6 +11,7 @@ from ..coordinator import OffloadCoordinator
 from ..engine.build.model import BuildError, Firmware
 from ..engine.const import Image
 from ..engine.jobs.router import Bind
+from ..engine.reason import ReasonKey
 from ..engine.target import TargetId, configuration_of
 from ..errors import validation_error
 from ..inventory.versions import newest_first
@@ -87,10 +89,19 @@ async def prepare_firmware(coordinator: OffloadCoordinator, msg: dict[str, Any])
             if builder is not None:
                 firmware = await builder.fetch_image(firmware, image)
     except BuildError as err:
+        if err.reason.key == ReasonKey.IMAGE_GONE:
+            await _build_again(coordinator, configuration)
         raise validation_error(err.reason.key, **err.reason.parameters) from err
     if firmware is None or image not in firmware.files:
+        await _build_again(coordinator, configuration)
         raise validation_error("image_gone", configuration=configuration)
     return {"url": firmware_url(firmware, image)}
+
+
+async def _build_again(coordinator: OffloadCoordinator, configuration: str) -> None:
+    """Have a build make the files of a firmware that are gone, also if nothing has changed."""
+    with suppress(OSError):
+        await coordinator.build_services.origins.forget(configuration)
 
 
 def _kept(firmware: Firmware) -> KeptFirmware:

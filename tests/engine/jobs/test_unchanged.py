@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from custom_components.esphome_offload.engine.build.model import Elsewhere
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
+    Image,
     JobStatus,
     Operation,
     Source,
@@ -313,3 +315,22 @@ async def test_builds_again_when_the_moment_of_a_build_is_not_known(harness: Que
     await harness.run()
     await harness.run()
     assert len(harness.builder.requests) == 2
+
+
+async def test_compiling_makes_the_other_files_again_where_they_are_gone(
+    known: QueueHarness,
+) -> None:
+    """That is how they can be downloaded again."""
+    ((key, firmware),) = known.keeper.kept.items()
+    bare = replace(firmware, images={})
+    known.keeper.kept[key] = bare
+    assert (await known.run()).status is JobStatus.COMPLETED
+    assert len(known.builder.requests) == 1, "what is flashed is there"
+
+    known.keeper.kept[key] = replace(bare, elsewhere=Elsewhere("local", (Image.ELF,)))
+    await known.run(operation=Operation.COMPILE)
+    assert len(known.builder.requests) == 1, "its builder has them"
+
+    known.keeper.kept[key] = bare
+    await known.run(operation=Operation.COMPILE)
+    assert len(known.builder.requests) == 2

@@ -73,10 +73,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The files of a firmware that the builder keeps that made it."""
+    """The files of a firmware that the builder keeps that made it.
+
+    ``configuration`` is what it calls it, also when the file has another name here by now.
+    """
 
     builder_id: Annotated[str, Text(64)]
     images: Annotated[tuple[Image, ...], Many(len(Image))]
+    configuration: Annotated[str, Text(255, free=True)] = ""
 
 
 @dataclass(frozen=True, slots=True)

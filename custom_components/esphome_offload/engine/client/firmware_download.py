@@ -65,7 +65,7 @@ async def fetch_firmware(
                     request.configuration, here.header.bundle_sha256
                 )
                 name = here.header.build_info.node_name
-                result = again(checked, validated, name, _elsewhere(link, here.header))
+                result = again(checked, validated, name, _elsewhere(link, request, here.header))
                 return await store.keep(request.configuration, request.device_name, result)
         except ProtocolError as err:
             if err.code is ErrorCode.STALLED:
@@ -114,7 +114,11 @@ async def _fetch(
         validated = await bundles.validated(request.configuration, header.bundle_sha256)
         name = header.build_info.node_name
         result = BuildResult(
-            target, _build_info(header), validated, name, elsewhere=_elsewhere(link, header)
+            target,
+            _build_info(header),
+            validated,
+            name,
+            elsewhere=_elsewhere(link, request, header),
         )
         firmware = await store.keep(request.configuration, request.device_name, result)
     finally:
@@ -129,8 +133,11 @@ async def fetch_image(
 ) -> Firmware | None:
     """Fetch another file of a firmware that a peer built, and keep it; None when that is gone here.
 
-    Raises ChannelClosed, CommandRefused, ProtocolError and OSError.
+    Raises ChannelClosed, CommandRefused, ProtocolError, and BuildError when it cannot be kept.
     """
+    elsewhere = firmware.elsewhere
+    # Not of a name that the file got here later.
+    named = (elsewhere.configuration if elsewhere else "") or firmware.configuration
     target = layout.staging / uuid.uuid4().hex
     names: list[str] = []
 
@@ -141,18 +148,27 @@ async def fetch_image(
         names.append(header.name)
         return IncomingFile(target, header.size, header.sha256)
 
-    await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
     try:
-        await link.fetch(FetchImage(firmware.configuration, firmware.sha256, image), accept)
-        return await store.add_image(firmware, names[0], target)
-    finally:
-        await asyncio.to_thread(target.unlink, missing_ok=True)
+        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+        try:
+            await link.fetch(FetchImage(named, firmware.sha256, image), accept)
+            return await store.add_image(firmware, names[0], target)
+        finally:
+            await asyncio.to_thread(target.unlink, missing_ok=True)
+    except ProtocolError as err:
+        if err.code is ErrorCode.STALLED:
+            raise ChannelClosed("it sends no more of the file") from err
+        if err.code is ErrorCode.NO_SPACE:
+            raise _not_kept(firmware, None) from err
+        raise
+    except OSError as err:
+        raise _not_kept(firmware, err.strerror) from err
 
 
-def _elsewhere(link: PeerLink, header: FirmwareHeader) -> Elsewhere | None:
+def _elsewhere(link: PeerLink, request: BuildRequest, header: FirmwareHeader) -> Elsewhere | None:
     """Return what the peer keeps besides; what a newer one names is not known here."""
     images = tuple(image for image in Image if image in header.images)
-    return Elsewhere(link.pin_sha256, images) if images else None
+    return Elsewhere(link.pin_sha256, images, request.configuration) if images else None
 
 
 def _check(header: FirmwareHeader, request: BuildRequest, bundle_sha256: str | None) -> None:
@@ -170,6 +186,6 @@ def _build_info(header: FirmwareHeader) -> BuildInfo:
     return BuildInfo(info.esphome_version, info.build_time, info.config_hash)
 
 
-def _not_kept(request: BuildRequest, line: str | None) -> BuildError:
+def _not_kept(request: BuildRequest | Firmware, line: str | None) -> BuildError:
     reason = Reason(ReasonKey.FIRMWARE_NOT_KEPT, {"device": request.device_name}, line)
     return BuildError(FailureReason.BUILDER_ENVIRONMENT, reason)

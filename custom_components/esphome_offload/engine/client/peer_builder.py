@@ -116,7 +116,7 @@ class PeerBuilder(Builder):
             fetched = await fetch_image(self._link, firmware, image, self._firmware, self._layout)
         except ChannelClosed as err:
             raise self._unavailable(ReasonKey.PEER_UNREACHABLE) from err
-        except (CommandRefused, ProtocolError, OSError) as err:
+        except (CommandRefused, ProtocolError) as err:
             _LOGGER.info("%s does not send the %s file: %s", self.label, image, err)
             fetched = None
         return fetched or await super().fetch_image(firmware, image)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..build.model import Builder, BuildError, Firmware
 from ..build.origins import BuildState
-from ..const import REQUESTED_AUTO, Source
+from ..const import REQUESTED_AUTO, Operation, Source
 from .model import FirmwareJob, JobRequest
 from .pool import BuilderPool
 from .ports import (
@@ -97,7 +97,7 @@ class UnchangedBuilds:
                 continue
             with suppress(BuildError, OSError):
                 firmware = await self._firmware.load(request.configuration, kept.firmware.sha256)
-                if firmware is not None:
+                if firmware is not None and _is_enough(request, firmware):
                     await self._firmware.renew(firmware)
                     return Unchanged(firmware, builder, fingerprint)
         return None
@@ -145,3 +145,9 @@ class UnchangedBuilds:
                 )
                 return _Files(state, signatures)
         return None
+
+
+def _is_enough(request: JobRequest, firmware: Firmware) -> bool:
+    """Return whether firmware has what is asked for: who compiles may want its other files."""
+    elsewhere = firmware.elsewhere is not None and bool(firmware.elsewhere.images)
+    return request.operation is not Operation.COMPILE or bool(firmware.images) or elsewhere
