@@ -28,7 +28,7 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR
 from custom_components.esphome_offload.engine.const import Operation
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.storage import job_journal
 from tests.engine.jobs.fakes import request

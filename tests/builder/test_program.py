@@ -19,7 +19,7 @@ from esphome_offload_builder.pairing import show_code
 from esphome_offload_builder.settings import RefusedError, Settings
 import pytest
 
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.hello import Program
 from custom_components.esphome_offload.engine.protocol.messages import SendBundle, Submit

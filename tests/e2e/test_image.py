@@ -23,7 +23,7 @@ import yaml
 
 from custom_components.esphome_offload.engine.client.dial import Caller, dial
 from custom_components.esphome_offload.engine.client.link import PeerLink
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.protocol.bodies import IncomingFile
 from custom_components.esphome_offload.engine.protocol.hello import Introduction
 from custom_components.esphome_offload.engine.protocol.identity import Identity, load_or_create

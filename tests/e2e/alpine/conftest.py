@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 import pytest_asyncio
 
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 
 from ...engine.build.package_index import write_other_index
 from ..harness.device import NEW_VERSION, Device

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import aiohttp
 
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.protocol.hello import (
     URL_LINK,
     Hello,

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.messages import (
     Acknowledge,

@@ -22,7 +22,7 @@ from custom_components.esphome_offload.engine.build.slots import Slots
 from custom_components.esphome_offload.engine.clock import Time, sleep
 from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
 from custom_components.esphome_offload.engine.job_log import JobLogs
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import (
     Attempt,
     FirmwareJob,

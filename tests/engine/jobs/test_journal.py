@@ -12,7 +12,7 @@ import stat
 import pytest
 
 from custom_components.esphome_offload.engine.jobs import journal as journal_module
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.journal import JobJournal
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.jobs.store import KEPT_JOBS

@@ -11,7 +11,7 @@ from custom_components.esphome_offload.engine.const import (
     Source,
     Stage,
 )
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import (
     Attempt,
     FirmwareJob,

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from custom_components.esphome_offload.engine.const import JobStatus
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
 from custom_components.esphome_offload.engine.jobs.build_times import BuildTimes
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.jobs.order import GIVES_WAY, QueueOrder
 

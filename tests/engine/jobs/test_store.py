@@ -7,7 +7,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.codec import decode, encode
 from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
-from custom_components.esphome_offload.engine.jobs.attempt_sink import new_id
+from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import Attempt, FirmwareJob, Routing
 from custom_components.esphome_offload.engine.jobs.store import decode_all, to_drop
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey

@@ -58,7 +58,8 @@ async def test_the_newest_version_is_installed_also_when_it_is_there_already(
     for _ in range(2):
         response = await call(hass, "install", entity_id=PLUG_ENTITY, wait=True)
         assert response["jobs"][0]["esphome_version"] == NEWEST
-    assert len(stage.builder.requests) == 2
+    assert len(stage.flasher.requests) == 2
+    assert len(stage.builder.requests) == 1, "nothing has changed"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ async def test_the_newest_version_is_installed_also_when_it_is_there_already(
 async def test_each_action_starts_its_operation(
     hass: HomeAssistant, home: OffloadCoordinator, stage: Stage, operation: Operation
 ) -> None:
-    await call(hass, "compile", entity_id=PLUG_ENTITY, wait=True)
+    await call(hass, "compile", entity_id=PLUG_ENTITY, wait=True, version="2026.9.0")
     built = len(stage.builder.requests)
 
     response = await call(hass, operation, entity_id=PLUG_ENTITY, wait=True)
@@ -158,7 +159,9 @@ async def test_a_builder_is_named_by_its_label_or_its_pin(
     )
     home.builders.register(peer)
     for named in ("big box", "12ab"):
-        response = await call(hass, "compile", entity_id=PLUG_ENTITY, source=named, wait=True)
+        response = await call(
+            hass, "compile", entity_id=PLUG_ENTITY, source=named, clean=True, wait=True
+        )
         assert response["jobs"][0]["requested_source"] == "12ab"
         assert response["jobs"][0]["source_label"] == "Big Box"
     assert len(peer.requests) == 2

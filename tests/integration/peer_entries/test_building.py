@@ -121,10 +121,12 @@ async def test_firmware_that_was_altered_raises_a_repair_until_a_job_succeeds(
     await altered(coordinator, link)
     issue = issue_registry.async_get_issue(DOMAIN, ALTERED)
     assert issue is not None
+    (job,) = coordinator.queue.jobs()
     assert issue.translation_placeholders == {
         "device": "lamp",
         "builder": "attic",
         "error": str(because("the digest is another")),
+        "log": f"/esphome-offload/job/{job.job_id}",
     }
     cleaned = await coordinator.async_submit("lamp.yaml", Operation.CLEAN)
     assert (await coordinator.async_wait(cleaned)).status is JobStatus.COMPLETED

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import override
-import uuid
 
 from ..build.model import BuildError, BuildSink
 from ..const import FailureReason, Stage
@@ -14,11 +13,6 @@ from ..reason import Reason, ReasonKey
 from .ledger import Ledger, attempt_line
 from .model import FirmwareJob
 from .progress import overall
-
-
-def new_id() -> str:
-    """Return an id that is unique and sorts by the time at which it was made (32 hex digits)."""
-    return uuid.uuid7().hex
 
 
 class ReplayFilter:

@@ -16,10 +16,11 @@ from ..clock import Time, sleep
 from ..const import FailureReason
 from ..job_log import OWN, JobLogs
 from ..reason import Reason, ReasonKey
-from .attempt_sink import AttemptSink, ReplayFilter, attempt_boundary, new_id
+from .attempt_sink import AttemptSink, ReplayFilter, attempt_boundary
 from .build_lane import BuildLane
 from .build_times import BuildTimes
 from .builder_outlook import Binding, BuilderFailure
+from .ids import new_id
 from .ledger import Ledger
 from .model import Attempt, FirmwareJob, Routing
 from .pool import BuilderPool

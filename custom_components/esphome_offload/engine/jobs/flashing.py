@@ -13,9 +13,9 @@ from ..target import mac_suffix
 from .attempt_sink import (
     AttemptSink,
     attempt_boundary,
-    new_id,
     stop_if_cancelled,
 )
+from .ids import new_id
 from .lanes import UploadLane, UploadLease
 from .ledger import Ledger
 from .model import FirmwareJob

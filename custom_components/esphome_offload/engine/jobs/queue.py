@@ -9,12 +9,12 @@ from ..const import FailureReason, Stage
 from ..job_log import JobLogs
 from ..reason import Reason, ReasonKey
 from ..target import TargetId, moved
-from .attempt_sink import new_id
 from .build_lane import BuildLane
 from .build_times import BuildTimes
 from .building import Building
 from .flashing import Flashing
 from .forecast import Forecast, Forecasts
+from .ids import new_id
 from .lanes import DispatchGate, UploadLane
 from .ledger import JobListener, Ledger
 from .model import FirmwareJob, JobEvent, JobRequest
