@@ -557,3 +557,18 @@ class TestAllFiles:
         after = await folder.scanner.fingerprint("a.yaml"), folder.scanner.all_files("a.yaml")
         assert before[0] == after[0]
         assert before[1] != after[1]
+
+
+async def test_a_fingerprint_looks_at_the_files_of_its_configuration_only(folder: Folder) -> None:
+    """Many jobs ask for it, one after the other, each several times."""
+    for name in ("a.yaml", "b.yaml", "c.yaml"):
+        folder.write(name, KITCHEN)
+    await folder.scan()
+    before = await folder.scanner.fingerprint("a.yaml")
+    with patch.object(looks, "signatures", wraps=looks.signatures) as signatures:
+        assert await folder.scanner.fingerprint("a.yaml") == before
+    ((_, names),) = (call.args for call in signatures.call_args_list)
+    assert "a.yaml" in names
+    assert not {"b.yaml", "c.yaml"} & set(names)
+    folder.write("a.yaml", HALL)
+    assert await folder.scanner.fingerprint("a.yaml") != before

@@ -1,5 +1,6 @@
 """An unchanged configuration: the kept firmware is flashed, and nothing is compiled."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from custom_components.esphome_offload.engine.const import (
     Operation,
     Source,
 )
+from custom_components.esphome_offload.engine.jobs.model import JobRequest
 from custom_components.esphome_offload.engine.jobs.ports import Verdict
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
@@ -334,3 +336,29 @@ async def test_compiling_makes_the_other_files_again_where_they_are_gone(
     known.keeper.kept[key] = bare
     await known.run(operation=Operation.COMPILE)
     assert len(known.builder.requests) == 2
+
+
+async def test_no_job_waits_for_the_process_of_another_configuration(
+    known: QueueHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+    asking = []
+    ask = known.hashes.ask
+
+    async def slow(request: JobRequest, fingerprint: str) -> int | None:
+        asking.append(request.configuration)
+        await gate.wait()
+        return await ask(request, fingerprint)
+
+    await known.run("fan.yaml")
+    monkeypatch.setattr(known.hashes, "ask", slow)
+    known.submit()
+    known.submit("fan.yaml", operation=Operation.COMPILE)
+    new = known.submit("desk.yaml")
+    await settle()
+    assert new.status is JobStatus.COMPLETED
+    assert asking == ["lamp.yaml"], "one process at a time"
+    gate.set()
+    await settle()
+    assert asking == ["lamp.yaml", "fan.yaml"]
+    assert len(known.builder.requests) == 3

@@ -174,10 +174,14 @@ class Scanner:
         After a dot comes another one, of the files that are no YAML; nothing if there are none.
         """
         async with self._lock:
-            look = await self._look()
+            look = await self._look(configuration)
             if configuration not in look.names:
                 return None
             if self._stale(configuration, look, ask=True):
+                # With what it may include from now on.
+                look = await self._look()
+                if configuration not in look.names:
+                    return None
                 answers = await self._answers([configuration], look, ask=True)
                 self._known = {**self._known, **answers}
             return await self._digest(self._known[configuration].signatures)
@@ -218,16 +222,21 @@ class Scanner:
             lambda: f"{digest(all_paths)}.{digest(sources) if sources else ''}"
         )
 
-    async def _look(self) -> _Look:
-        """Look at the folder; raises FolderUnavailableError."""
+    async def _look(self, only: str | None = None) -> _Look:
+        """Look at the folder, or at the files of one configuration; raises FolderUnavailableError.
+
+        Who asks for many, one after the other, must not have all files looked at for each.
+        """
         config_dir = str(self._config_dir)
-        paths = {path for known in self._known.values() for path in known.signatures}
+        of = self._known.values() if only is None else filter(None, (self._known.get(only),))
+        paths = {path for known in of for path in known.signatures}
 
         def look() -> _Look | None:
             names = folder.configuration_names(config_dir)
             if not names and (len(self._known) > 1 or not folder.has_anything(config_dir)):
                 return None
-            return _Look(names, folder.signatures(config_dir, paths.union(names)))
+            wanted = paths.union(names if only is None else (only,))
+            return _Look(names, folder.signatures(config_dir, wanted))
 
         found = await self._bounded(look)
         if found is None:

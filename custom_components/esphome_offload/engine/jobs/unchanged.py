@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ..build.model import Builder, BuildError, Firmware
 from ..build.origins import BuildState
 from ..const import REQUESTED_AUTO, Operation, Source
+from ..locks import Locks
 from .model import FirmwareJob, JobRequest
 from .pool import BuilderPool
 from .ports import (
@@ -69,8 +70,11 @@ class UnchangedBuilds:
         self._configurations = configurations
         self._builders = builders
         self._settings = settings
-        # Jobs look one after the other, so that they get to the builders in their order.
-        self._lock = asyncio.Lock()
+        self._of_configuration = Locks()
+        # Jobs look one after the other, so that they get to the builders in their order. None
+        # waits for the process that another one needs for its hash, of which there is one.
+        self._looking = asyncio.Lock()
+        self._asking = asyncio.Lock()
 
     async def find(self, job: FirmwareJob) -> Unchanged | None:
         """Return the firmware that a job would build; None when it has to be built.
@@ -78,14 +82,18 @@ class UnchangedBuilds:
         It has not been altered. Firmware of a builder that is not paired any more, or that is not
         the one that was asked for, does not count.
         """
-        async with self._lock:
-            return None if job.request.clean else await self._find(job.request)
+        if job.request.clean:
+            return None
+        async with self._of_configuration[job.request.configuration]:
+            return await self._find(job.request)
 
     async def _find(self, request: JobRequest) -> Unchanged | None:
-        before = await self._files(request)
+        async with self._looking:
+            before = await self._files(request)
+            found = [] if before is None else await self._origins.find(before.state)
         if before is None:
             return None
-        for kept in await self._origins.find(before.state):
+        for kept in found:
             builder = self._builders.get(kept.builder_id)
             if builder is None or request.requested_source not in (
                 REQUESTED_AUTO,
@@ -93,7 +101,7 @@ class UnchangedBuilds:
             ):
                 continue
             fingerprint = before.state.fingerprint
-            if await self._hashes.ask(request, fingerprint) != kept.config_hash:
+            if await self._hash(request, fingerprint) != kept.config_hash:
                 continue
             with suppress(BuildError, OSError):
                 firmware = await self._firmware.load(request.configuration, kept.firmware.sha256)
@@ -101,6 +109,12 @@ class UnchangedBuilds:
                     await self._firmware.renew(firmware)
                     return Unchanged(firmware, builder, fingerprint)
         return None
+
+    async def _hash(self, request: JobRequest, fingerprint: str) -> int | None:
+        if (known := self._hashes.known(request, fingerprint)) is not None:
+            return known
+        async with self._asking:
+            return await self._hashes.ask(request, fingerprint)
 
     async def before(self, job: FirmwareJob) -> BeforeBuild | None:
         """Return what ``note`` needs to know of the time before a build; None: it is not known."""
