@@ -31,6 +31,7 @@ _PEER_INCOMPATIBLE: Final = "peer_incompatible"
 _BUILDER_UNREACHABLE: Final = "builder_unreachable"
 _NOT_UPDATED: Final = "not_updated"
 _CANARY_MISSING: Final = "canary_missing"
+_CANARY_BLOCKS: Final = "canary_blocks"
 
 type _Data = dict[str, str | int | float | None]
 
@@ -173,6 +174,17 @@ def async_set_canary_missing(hass: HomeAssistant, *, missing: bool) -> None:
         _create_issue(hass, _CANARY_MISSING, translation_key=_CANARY_MISSING)
     else:
         ir.async_delete_issue(hass, DOMAIN, _CANARY_MISSING)
+
+
+@callback
+def async_set_canary_blocks(hass: HomeAssistant, device: str, reason: str | None) -> None:
+    """Create the repair that automatic updates wait in vain for a device; None: delete it."""
+    if reason is None:
+        ir.async_delete_issue(hass, DOMAIN, _CANARY_BLOCKS)
+    else:
+        _create_issue(
+            hass, _CANARY_BLOCKS, translation_key=_CANARY_BLOCKS, device=device, reason=reason
+        )
 
 
 @callback

@@ -7,6 +7,7 @@ import probatio
 import pytest
 
 from custom_components.esphome_offload import config_flow
+from custom_components.esphome_offload.automatic.canary import CanaryProblem
 from custom_components.esphome_offload.config_flow import OffloadConfigFlow
 from custom_components.esphome_offload.engine.build.process.machine_containment import (
     ContainmentHere,
@@ -155,6 +156,7 @@ def test_every_common_text_is_used_and_the_reverse(texts: Texts) -> None:
     """Keys that are put together from an enum begin with its name."""
     composed = {
         *(f"operation_{each}" for each in Operation),
+        *(f"canary_{each}" for each in CanaryProblem),
         *(f"stage_{each}" for each in (*Stage, JobStatus.QUEUED)),
         *(f"logbook_{each}" for each in ("completed", "failed", "cancelled", "superseded")),
     }

@@ -10,7 +10,6 @@ from typing import Final
 from homeassistant.const import STATE_ON
 from homeassistant.core import Context, CoreState, HomeAssistant, callback
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.event import async_track_utc_time_change
 from homeassistant.helpers.start import async_at_started
 from homeassistant.util import dt as dt_util
@@ -23,8 +22,15 @@ from ..engine.jobs.model import FirmwareJob, JobEvent
 from ..engine.target import TargetId
 from ..inventory.tracker import OffloadDevice
 from ..inventory.versions import is_older
-from ..reasons import exception_text
+from ..reasons import common_text, exception_text
 from .build_slots import free_slots
+from .canary import (
+    CanaryProblem,
+    canary_state,
+    canary_target,
+    flashed,
+    why_it_cannot_vouch,
+)
 from .earlier_failures import EarlierFailures
 from .plan import Canary, Device, Fleet, candidates
 from .settings import AutomaticFor, AutomaticSettings
@@ -36,6 +42,7 @@ _MINUTES: Final = "/5"
 """By the clock and not by a delay, so that it does not matter how the clock is changed."""
 
 _SETTLE: Final = timedelta(minutes=10)
+_LONG_AWAY: Final = timedelta(days=1)
 _LONG_AGO: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -54,6 +61,7 @@ class AutomaticUpdates:
         # Of the canary: what was seen of it last, and since when.
         self._seen: tuple[TargetId, str | None, bool] | None = None
         self._seen_since: datetime | None = None
+        self._away_since: datetime | None = None
         self._settled_at = dt_util.utcnow() + _SETTLE
 
     @property
@@ -71,6 +79,7 @@ class AutomaticUpdates:
             async_at_started(self._hass, self._look),
             self._entry.add_update_listener(self._async_options_changed),
             partial(issues.async_set_canary_missing, self._hass, missing=False),
+            partial(issues.async_set_canary_blocks, self._hass, "", None),
         ):
             self._entry.async_on_unload(unsubscribe)
         self._watch_canary()
@@ -79,9 +88,24 @@ class AutomaticUpdates:
     def _look(self, _when: object) -> None:
         settings = self.settings
         used = settings.canary is not None and settings.devices is not AutomaticFor.OFF
-        missing = used and self._canary_target(settings.canary) is None
-        issues.async_set_canary_missing(self._hass, missing=missing)
+        target = canary_target(self._hass, settings.canary) if used else None
+        issues.async_set_canary_missing(self._hass, missing=used and target is None)
+        device = None if target is None else self._coordinator.devices.get(target)
+        problem = None if device is None else self._canary_problem(settings, device.target)
+        issues.async_set_canary_blocks(
+            self._hass,
+            "" if device is None else device.name,
+            None if problem is None else common_text(self._hass, f"canary_{problem}"),
+        )
         self._check_soon()
+
+    def _canary_problem(
+        self, settings: AutomaticSettings, target: TargetId
+    ) -> CanaryProblem | None:
+        self._watch_canary()
+        state = canary_state(self._hass, self._coordinator, settings, target)
+        away = self._away_since is not None and dt_util.utcnow() >= self._away_since + _LONG_AWAY
+        return why_it_cannot_vouch(replace(state, away=away, failed=self._failures.failed(target)))
 
     async def _async_options_changed(
         self, _hass: HomeAssistant, _entry: OffloadConfigEntry
@@ -218,18 +242,12 @@ class AutomaticUpdates:
             failed=self._failures.failed(target),
         )
 
-    def _canary_target(self, canary: str | None) -> TargetId | None:
-        entity = None if canary is None else er.async_get(self._hass).entities.get_entry(canary)
-        if entity is None or entity.platform != DOMAIN:
-            return None
-        return registry.target_of(entity.unique_id)
-
     def _canary(self, canary: str) -> Canary:
-        if (target := self._canary_target(canary)) is None:
+        if (target := canary_target(self._hass, canary)) is None:
             return Canary()
         self._watch_canary()
         version = self._coordinator.installed_version(target)
-        job = self._flashed(target, version)
+        job = flashed(self._coordinator, target, version)
         up_since = self._seen_since
         if job is not None and up_since is not None:
             verified = job.outcome.verified is True and job.finished_at is not None
@@ -238,18 +256,6 @@ class AutomaticUpdates:
             up_since = None
         return Canary(target, version, up_since)
 
-    def _flashed(self, target: TargetId, version: str | None) -> FirmwareJob | None:
-        """Return the job that brought the version that a device runs."""
-        for job in reversed(self._coordinator.queue.jobs()):
-            request = job.request
-            if (
-                request.target == target
-                and request.operation.flashes
-                and job.status is JobStatus.COMPLETED
-            ):
-                return job if request.esphome_version == version else None
-        return None
-
     @callback
     def _watch_canary(self) -> None:
         """Note since when the canary runs what it runs, and is there.
@@ -257,10 +263,10 @@ class AutomaticUpdates:
         What happened before the first look, or while devices connect after a start, counts as long
         ago: a restart of Home Assistant changes nothing.
         """
-        target = self._canary_target(self.settings.canary)
+        target = canary_target(self._hass, self.settings.canary)
         device = None if target is None else self._coordinator.devices.get(target)
         if target is None or device is None:
-            self._seen = self._seen_since = None
+            self._seen = self._seen_since = self._away_since = None
             return
         away = device.core is not None and device.core.online is False
         up = device.configuration.deep_sleep or not away
@@ -271,3 +277,4 @@ class AutomaticUpdates:
         before = self._seen is None or self._seen[0] != target or now < self._settled_at
         self._seen = seen
         self._seen_since = None if not up else _LONG_AGO if before else now
+        self._away_since = None if up else now

@@ -1,6 +1,7 @@
 """Options flow, the part about automatic updates."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import time
 from typing import Any, Final
 
@@ -17,10 +18,18 @@ from homeassistant.helpers.selector import (
 )
 import probatio
 
+from ..automatic.canary import (
+    CanaryProblem,
+    canary_state,
+    canary_target,
+    why_it_cannot_vouch,
+)
 from ..automatic.settings import AutomaticFor, AutomaticSettings
 from ..automatic.window import LEAST, length
 from ..const import DOMAIN
+from ..coordinator import DATA_COORDINATOR
 from ..options import EntryKey
+from ..reasons import common_text
 from .fields import choice, whole_number
 
 AUTOMATIC_SCHEMA: Final = probatio.Schema(
@@ -58,8 +67,11 @@ class AutomaticSteps(OptionsFlow):
     ) -> ConfigFlowResult:
         """Ask what is updated automatically, and when."""
         errors: dict[str, str] = {}
+        problem: CanaryProblem | None = None
         if user_input is not None:
             errors = self._errors(user_input)
+            if not errors and (problem := self._canary_problem(user_input)) is not None:
+                errors[EntryKey.AUTOMATIC_CANARY] = "canary_blocks"
             if not errors:
                 # Without a canary the form sends none.
                 others = {
@@ -74,6 +86,9 @@ class AutomaticSteps(OptionsFlow):
                 AUTOMATIC_SCHEMA, user_input or self._shown()
             ),
             errors=errors,
+            description_placeholders=None
+            if problem is None
+            else {"reason": common_text(self.hass, f"canary_{problem}")},
         )
 
     def _errors(self, user_input: Mapping[str, Any]) -> dict[str, str]:
@@ -88,6 +103,17 @@ class AutomaticSteps(OptionsFlow):
         if canary is not None and er.async_get(self.hass).async_get(canary) is None:
             errors[EntryKey.AUTOMATIC_CANARY] = "no_such_device"
         return errors
+
+    def _canary_problem(self, user_input: Mapping[str, Any]) -> CanaryProblem | None:
+        """Return why the device to update first would not get the next version."""
+        options = self._stored(user_input)
+        settings = AutomaticSettings.from_options(options)
+        target = canary_target(self.hass, settings.canary)
+        coordinator = self.hass.data.get(DATA_COORDINATOR)
+        if target is None or coordinator is None or settings.devices is AutomaticFor.OFF:
+            return None
+        state = canary_state(self.hass, coordinator, settings, target)
+        return why_it_cannot_vouch(replace(state, up_to_date=False))
 
     def _stored(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options; the canary by what stays when its entity is called otherwise."""

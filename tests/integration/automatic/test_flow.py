@@ -114,3 +114,15 @@ async def test_what_cannot_be_is_refused_and_can_be_corrected(
     assert shown(form, "automatic_start") == CHOSEN["automatic_start"]
     done = await submitted(hass, form)
     assert done["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_a_first_device_that_would_hold_back_the_others_is_refused_with_the_reason(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    chosen = {"automatic_updates": "chosen", "automatic_canary": LAMP}
+    form = await submitted(hass, await opened(hass, entry), **chosen)
+    assert form["errors"] == {"automatic_canary": "canary_blocks"}
+    assert "Its switch Automatic updates is off" in form["description_placeholders"]["reason"]
+
+    done = await submitted(hass, form, automatic_updates="off", automatic_canary=LAMP)
+    assert done["type"] is FlowResultType.CREATE_ENTRY

@@ -710,6 +710,50 @@ class TestCanary:
         assert ir.async_get(hass).async_get_issue(DOMAIN, "canary_missing") is None
         assert len(await ended(hass, fleet)) == 2
 
+    async def test_one_that_would_never_get_the_version_is_a_repair_with_the_reason(
+        self,
+        hass: HomeAssistant,
+        fleet: OffloadCoordinator,
+        entry: MockConfigEntry,
+        canary: str,
+        at: At,
+    ) -> None:
+        def repair() -> str | None:
+            issue = ir.async_get(hass).async_get_issue(DOMAIN, "canary_blocks")
+            return None if issue is None else (issue.translation_placeholders or {})["reason"]
+
+        await set_options(hass, entry, automatic_canary=canary)
+        assert repair() is None
+        await switch(hass, "turn_off")
+        await at("2026-12-01 01:00")
+        assert repair() == "Its switch Automatic updates is off: turn it on."
+        await fleet.versions.async_choose(LAMP_FILE, "2026.8.1")
+        await at("2026-12-01 01:05")
+        assert str(repair()).startswith("An older ESPHome version is set for it")
+        await fleet.versions.async_choose(LAMP_FILE, None)
+        await switch(hass, "turn_on")
+        await at("2026-12-01 01:10")
+        assert repair() is None
+
+    async def test_one_that_is_away_for_a_day_is_a_repair(
+        self,
+        hass: HomeAssistant,
+        fleet: OffloadCoordinator,
+        entry: MockConfigEntry,
+        live: MockConfigEntry,
+        canary: str,
+        pass_time: Pass,
+        at: At,
+    ) -> None:
+        await set_options(hass, entry, automatic_canary=canary)
+        live.runtime_data.available = False
+        await pass_time(1)
+        await at("2026-12-01 12:55")
+        assert ir.async_get(hass).async_get_issue(DOMAIN, "canary_blocks") is None
+        await at("2026-12-01 13:05")
+        assert ir.async_get(hass).async_get_issue(DOMAIN, "canary_blocks")
+        assert automatic(fleet) == []
+
     async def test_one_that_is_away_lets_nobody_follow(
         self,
         hass: HomeAssistant,
