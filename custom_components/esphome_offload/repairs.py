@@ -20,7 +20,7 @@ from .coordinator import DATA_COORDINATOR
 from .engine.const import Operation
 from .engine.target import TargetId, configuration_of
 from .inventory.choices import NO_DEVICE
-from .job_payload import RequestOptions
+from .retry import async_retry
 
 _DEVICE = "device"
 
@@ -84,13 +84,7 @@ class RetryFlow(_OffloadRepair):
         if job is None:  # it was long ago
             await coordinator.async_submit(self._target, Operation.INSTALL)
             return
-        request = job.request
-        options = RequestOptions(
-            source=request.requested_source, clean=request.clean, address=request.address
-        )
-        if request.operation.builds:
-            options["version"] = request.esphome_version
-        await coordinator.async_submit(self._target, request.operation, **options)
+        await async_retry(coordinator, job)
 
 
 class ChooseDeviceFlow(_OffloadRepair):

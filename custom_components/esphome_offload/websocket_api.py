@@ -68,7 +68,7 @@ def follow_job(
 def list_jobs(
     hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
 ) -> None:
-    """Send the newest jobs, newest first."""
+    """Send the active jobs and the newest that have ended, newest first."""
     connection.send_result(msg["id"], {"jobs": _newest(hass.data[DATA_COORDINATOR], msg["limit"])})
 
 
@@ -83,7 +83,7 @@ def list_jobs(
 def subscribe_jobs(
     hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
 ) -> None:
-    """Send the newest jobs, newest first, then each job that changes."""
+    """Send what ``list_jobs`` does, then each job that changes."""
     subscription = ThrottledSubscription(connection, msg["id"], _LIST_INTERVAL)
     connection.send_result(msg["id"])
     subscription.own(hass, _follow_all(hass.data[DATA_COORDINATOR], msg["limit"], subscription))
@@ -167,5 +167,14 @@ def _expectations(coordinator: OffloadCoordinator) -> dict[str, Expectation]:
 
 
 def _newest(coordinator: OffloadCoordinator, limit: int) -> list[dict[str, Any]]:
-    jobs = coordinator.queue.jobs()[-limit:]
-    return [dict(coordinator.job_details(job)) for job in reversed(jobs)]
+    """Return all jobs that are active and the newest that have ended, newest first."""
+    newest_first = reversed(coordinator.queue.jobs())
+    left = limit
+    shown: list[dict[str, Any]] = []
+    for job in newest_first:
+        if job.terminal:
+            if not left:
+                continue
+            left -= 1
+        shown.append(dict(coordinator.job_details(job)))
+    return shown

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 import socket
 from typing import Any
-from unittest.mock import ANY
+from unittest.mock import ANY, patch
 
 import aiohttp
 from homeassistant.core import HomeAssistant
@@ -266,6 +266,19 @@ async def test_the_list_has_the_newest_first(
     assert [each["job_id"] for each in listed] == [jobs[2].job_id, jobs[1].job_id]
     assert listed[0]["status"] == "completed"
     assert listed[0]["attempts"][0]["label"] == "This instance"
+
+
+async def test_the_list_has_all_active_jobs_whatever_its_limit(
+    coordinator: OffloadCoordinator, stage: Stage, hass_ws_client: WebSocketGenerator
+) -> None:
+    ended, _block = await stage.start_blocked(coordinator)
+    await coordinator.async_cancel(ended.job_id)
+    active, _block = await stage.start_blocked(coordinator)
+    client = await hass_ws_client()
+    with patch.object(coordinator.queue, "jobs", return_value=[active, *[ended] * 3]):
+        await client.send_json_auto_id({"type": "esphome_offload/jobs/list", "limit": 2})
+        listed = (await client.receive_json())["result"]["jobs"]
+    assert [each["job_id"] for each in listed] == [ended.job_id, ended.job_id, active.job_id]
 
 
 async def test_a_subscriber_gets_all_jobs_then_those_that_changed(

@@ -13,6 +13,8 @@ from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
 from ..engine.const import REQUESTED_AUTO, Operation
 from ..engine.target import TargetId
+from ..errors import validation_error
+from ..retry import async_retry
 from ..websocket_stream import ThrottledSubscription
 from .action import action
 from .device_details import device_details, prepare_firmware
@@ -33,6 +35,7 @@ def async_setup_page_commands(hass: HomeAssistant) -> None:
     websocket_api.async_register_command(hass, follow_guest_build)
     for command in (
         submit_job,
+        retry_job,
         cancel_job,
         device_details,
         prepare_firmware,
@@ -118,6 +121,15 @@ async def submit_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> di
         batch=msg.get("batch"),
     )
     return {"job": coordinator.job_details(job)}
+
+
+@action("job/retry", {probatio.Required("job_id"): str, probatio.Optional("source"): str})
+async def retry_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> dict[str, Any]:
+    """Queue a job again, by another builder if one is given, and send the new one."""
+    if (job := coordinator.queue.get(msg["job_id"])) is None:
+        raise validation_error("unknown_job", job_id=msg["job_id"])
+    again = await async_retry(coordinator, job, source=msg.get("source"), user_id=msg["user_id"])
+    return {"job": coordinator.job_details(again)}
 
 
 @action("job/cancel", {probatio.Required("job_id"): str})
