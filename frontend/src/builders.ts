@@ -6,7 +6,7 @@ import { customElement } from "lit/decorators.js";
 
 import "./guests";
 import { PAGE, Part, follow, jobPath } from "./element";
-import { counted, standing } from "./texts";
+import { counted, number, standing } from "./texts";
 import { isOver, type Builder } from "./types";
 
 const ADD = "/config/integrations/dashboard/add?domain=esphome_offload";
@@ -40,11 +40,11 @@ export class OffloadBuilders extends Part {
       builder.versions.length ? `ESPHome ${builder.versions.join(", ")}` : "",
       builder.disk_mib === null
         ? ""
-        : text("builders.free", { gib: (builder.disk_mib / 1024).toFixed(1) }),
+        : text("builders.free", { gib: number(this.hass, builder.disk_mib / 1024, 1) }),
       builder.cache_files
         ? text("builders.cache", {
             percent: Math.round((100 * builder.cache_hits) / builder.cache_files),
-            files: builder.cache_files,
+            files: number(this.hass, builder.cache_files),
           })
         : "",
     ];

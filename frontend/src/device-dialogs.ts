@@ -5,8 +5,8 @@ import { customElement, property, state } from "lit/decorators.js";
 
 import "./dialog";
 import { Part, jobPath } from "./element";
-import { moment } from "./texts";
-import { isOver, type Device, type DeviceDetails, type Job, type Operation } from "./types";
+import { moment, stageText } from "./texts";
+import { isOver, isWaiting, type Device, type DeviceDetails, type Job, type Operation } from "./types";
 
 @customElement("esphome-offload-device-dialog")
 export class DeviceDialog extends Part {
@@ -55,6 +55,8 @@ export class DeviceDialog extends Part {
   private choose(details: DeviceDetails): TemplateResult {
     const { text, device } = this;
     const builders = this.store.overview?.builders ?? [];
+    const active = this.job && !isOver(this.job) ? this.job : undefined;
+    const taken = !!active && !isWaiting(active);
     return html`<form class="form" @submit=${this.submitted}>
       <label
         >${text("devices.version")}
@@ -86,15 +88,25 @@ export class DeviceDialog extends Part {
           >${text("devices.clean_build")}</span
         ></label
       >
+      ${active
+        ? html`<p class="muted">
+            ${taken
+              ? text("why.job")
+              : text("confirm.replaces", {
+                  operation: text(`operation.${active.operation}`),
+                  stage: stageText(text, active),
+                })}
+          </p>`
+        : nothing}
       <div class="row">
         <button
           class="primary"
           value="install"
-          ?disabled=${!device.over_the_air || device.rivals.length > 0}
+          ?disabled=${taken || !device.over_the_air || device.rivals.length > 0}
         >
           ${text("operation.install")}
         </button>
-        <button value="compile">${text("operation.compile")}</button>
+        <button value="compile" ?disabled=${taken}>${text("operation.compile")}</button>
       </div>
     </form>`;
   }
@@ -104,12 +116,13 @@ export class DeviceDialog extends Part {
     const fields = new FormData(event.target as HTMLFormElement);
     const version = String(fields.get("version") ?? "").trim();
     const operation = (event.submitter as HTMLButtonElement).value as Operation;
-    this.close();
+    // An error is shown by the page: what is gone from it cannot tell.
     const job = await this.submit(this.device.id, operation, {
       ...(version ? { version } : {}),
       source: String(fields.get("source") ?? "auto"),
       clean: fields.has("clean"),
     });
+    this.close();
     if (job) this.go(jobPath(job));
   }
 

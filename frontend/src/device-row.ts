@@ -3,13 +3,22 @@
 import { css, html, nothing, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
-import "./device-dialogs";
 import "./menu";
 import "./progress";
 import { Part, follow, jobPath } from "./element";
 import type { MenuItem } from "./menu";
 import { standing } from "./texts";
-import { isOver, type Device, type Job, type Operation } from "./types";
+import {
+  isOver,
+  isWaiting,
+  replacesVersion,
+  type Device,
+  type Job,
+  type Operation,
+} from "./types";
+
+/** A dialog of a device: one that shows something, or the question before an action. */
+export type Dialog = "choose" | "download" | "why" | Operation;
 
 @customElement("esphome-offload-device-row")
 export class DeviceRow extends Part {
@@ -17,7 +26,6 @@ export class DeviceRow extends Part {
   @property({ attribute: false }) job?: Job;
   @property({ type: Boolean }) chosen = false;
   @state() private busy = false;
-  @state() private dialog?: "choose" | "download" | "why";
 
   protected override render(): TemplateResult {
     const { text, device, job } = this;
@@ -61,14 +69,14 @@ export class DeviceRow extends Part {
       <div class="row actions">
         ${active
           ? html`<button class="danger" ?disabled=${this.busy} @click=${() => this.stop(active)}>
-              ${text("cancel")}
+              ${text("cancel")}<span class="hidden"> ${device.name}</span>
             </button>`
           : html`<button
               class=${update ? "primary" : ""}
               ?disabled=${this.busy || !canInstall(device)}
               @click=${() => this.act("install")}
             >
-              ${text(update ? "devices.install" : "devices.install_again")}
+              ${this.installLabel(device, update)}<span class="hidden"> ${device.name}</span>
             </button>`}
         ${job
           ? html`<a class="button" href=${jobPath(job)} @click=${follow}
@@ -77,37 +85,36 @@ export class DeviceRow extends Part {
           : nothing}
         <esphome-offload-menu
           .label=${text("devices.more_of", { device: device.name })}
-          .items=${this.menu(device)}
+          .items=${this.menu(device, active)}
         ></esphome-offload-menu>
       </div>
-      ${this.dialog
-        ? html`<esphome-offload-device-dialog
-            .hass=${this.hass}
-            .store=${this.store}
-            .device=${device}
-            .job=${job}
-            .kind=${this.dialog}
-            @closed=${() => (this.dialog = undefined)}
-          ></esphome-offload-device-dialog>`
-        : nothing}
     `;
   }
 
-  private menu(device: Device): MenuItem[] {
+  private installLabel(device: Device, update: boolean): string {
     const { text } = this;
+    if (update) return text("devices.install");
+    return replacesVersion(device)
+      ? text("devices.install_version", { version: device.wanted_version ?? "" })
+      : text("devices.install_again");
+  }
+
+  private menu(device: Device, active: Job | undefined): MenuItem[] {
+    const { text } = this;
+    const taken = !!active && !isWaiting(active);
     const able = canInstall(device);
     const editor = this.store.overview?.esphome_url;
     return [
-      { label: text("operation.compile"), act: () => this.act("compile") },
+      { label: text("operation.compile"), act: () => this.act("compile"), disabled: taken },
       {
         label: text("devices.upload"),
         act: () => this.act("upload"),
-        disabled: !able,
+        disabled: taken || !able,
       },
-      { label: text("devices.clean"), act: () => this.act("clean") },
-      { label: text("devices.choose_build"), act: () => (this.dialog = "choose") },
-      { label: text("devices.download"), act: () => (this.dialog = "download") },
-      { label: text("devices.show_why"), act: () => (this.dialog = "why") },
+      { label: text("devices.clean"), act: () => this.act("clean"), disabled: taken },
+      { label: text("devices.choose_build"), act: () => this.open("choose") },
+      { label: text("devices.download"), act: () => this.open("download") },
+      { label: text("devices.show_why"), act: () => this.open("why") },
       ...(device.device_id
         ? [{ label: text("devices.page"), href: `/config/devices/device/${device.device_id}` }]
         : []),
@@ -123,8 +130,8 @@ export class DeviceRow extends Part {
 
   private versions(device: Device): string {
     const { installed_version: from, wanted_version: to } = device;
-    if (!from) return to ? `? → ${to}` : "?";
-    return to && from !== to ? `${from} → ${to}` : from;
+    const shown = from ?? "?";
+    return device.update && to && from !== to ? `${shown} → ${to}` : shown;
   }
 
   private badges(
@@ -159,12 +166,23 @@ export class DeviceRow extends Part {
     this.busy = false;
   }
 
+  /** The list shows the dialog: one in a row would close when the row moves. */
+  private open(dialog: Dialog): void {
+    this.dispatchEvent(new CustomEvent<Dialog>("dialog", { detail: dialog }));
+  }
+
   /** The log opens by itself: it is what a person wants to see next. */
   private async act(operation: Operation): Promise<void> {
+    const { device, job } = this;
+    const replaces = operation === "install" && replacesVersion(device);
+    if (replaces || (job && isWaiting(job))) {
+      this.open(operation);
+      return;
+    }
     this.busy = true;
-    const job = await this.submit(this.device.id, operation);
+    const started = await this.submit(device.id, operation);
     this.busy = false;
-    if (job) this.go(jobPath(job));
+    if (started) this.go(jobPath(started));
   }
 
   static override styles = [

@@ -1,14 +1,16 @@
 // The devices, those in need first; several can be chosen, and a bar acts on them.
 
 import { css, html, nothing, type TemplateResult } from "lit";
-import { customElement, state } from "lit/decorators.js";
+import { customElement, query, state } from "lit/decorators.js";
 import { repeat } from "lit/directives/repeat.js";
 
+import "./device-confirm";
+import "./device-dialogs";
 import "./device-row";
-import { canInstall } from "./device-row";
+import { canInstall, type Dialog } from "./device-row";
 import { Part, follow } from "./element";
 import { counted } from "./texts";
-import { isOver, type Device, type Job, type Operation } from "./types";
+import { isOver, replacesVersion, type Device, type Job, type Operation } from "./types";
 
 interface Row {
   device: Device;
@@ -21,6 +23,9 @@ interface Row {
 export class OffloadDevices extends Part {
   @state() private search = "";
   @state() private chosen = new Set<string>();
+  @state() private dialog?: { device: string; kind: Dialog };
+  @query("#list") private list?: HTMLElement;
+  private order: string[] = [];
 
   protected override render(): TemplateResult {
     const { text } = this;
@@ -51,7 +56,13 @@ export class OffloadDevices extends Part {
       </div>
       ${this.selection(chosen)}
       ${shown.length
-        ? html`<ul class="card" aria-label=${text("tab.devices")}>
+        ? html`<ul
+            id="list"
+            class="card"
+            aria-label=${text("tab.devices")}
+            @focusout=${this.left}
+            @pointerleave=${this.left}
+          >
             ${repeat(
               shown,
               (row) => row.device.id,
@@ -63,6 +74,8 @@ export class OffloadDevices extends Part {
                   .job=${row.job}
                   ?chosen=${this.chosen.has(row.device.id)}
                   @chosen=${() => this.toggle(row.device)}
+                  @dialog=${(event: CustomEvent<Dialog>) =>
+                    (this.dialog = { device: row.device.id, kind: event.detail })}
                 ></esphome-offload-device-row>
               </li>`,
             )}
@@ -70,12 +83,13 @@ export class OffloadDevices extends Part {
         : rows.length
           ? html`<p class="muted" role="status">${text("devices.none_found")}</p>`
           : nothing}
-      ${this.unreadable()}
+      ${this.unreadable()} ${this.openDialog()}
     `;
   }
 
+  /** Those in need first; in the order of before while a person is at one of them. */
   private rows(): Row[] {
-    return [...this.store.devices.values()]
+    const rows = [...this.store.devices.values()]
       .map((device) => {
         const job = this.store.jobOf(device);
         return {
@@ -86,22 +100,82 @@ export class OffloadDevices extends Part {
         };
       })
       .sort((a, b) => need(a) - need(b) || a.device.name.localeCompare(b.device.name));
+    if (this.inUse) {
+      const places = new Map(this.order.map((id, place) => [id, place]));
+      const place = ({ device }: Row): number => places.get(device.id) ?? places.size;
+      rows.sort((a, b) => place(a) - place(b));
+    }
+    this.order = rows.map(({ device }) => device.id);
+    return rows;
+  }
+
+  /** On a touch screen the pointer stays where it was last. */
+  private get inUse(): boolean {
+    const { list } = this;
+    if (this.dialog || list?.matches(":focus-within")) return true;
+    return !!list?.matches(":hover") && matchMedia("(hover: hover)").matches;
+  }
+
+  /** The focus is not yet where it goes to. */
+  private left(): void {
+    setTimeout(() => this.requestUpdate());
+  }
+
+  private openDialog(): TemplateResult | typeof nothing {
+    const device = this.dialog && this.store.devices.get(this.dialog.device);
+    if (!this.dialog || !device) return nothing;
+    const { kind } = this.dialog;
+    const job = this.store.jobOf(device);
+    const closed = (): void => (this.dialog = undefined);
+    return kind === "choose" || kind === "download" || kind === "why"
+      ? html`<esphome-offload-device-dialog
+          .hass=${this.hass}
+          .store=${this.store}
+          .device=${device}
+          .job=${job}
+          .kind=${kind}
+          @closed=${closed}
+        ></esphome-offload-device-dialog>`
+      : html`<esphome-offload-device-confirm
+          .hass=${this.hass}
+          .store=${this.store}
+          .device=${device}
+          .job=${job}
+          .operation=${kind}
+          @closed=${closed}
+        ></esphome-offload-device-confirm>`;
   }
 
   /** What can be done with those that are chosen. */
   private selection(rows: Row[]): TemplateResult | typeof nothing {
     const { text } = this;
     if (!rows.length) return nothing;
-    return html`<div class="row selection card" role="toolbar" aria-label=${text("devices.selection")}>
+    const idle = rows.filter((row) => !row.active);
+    const others = idle.filter((row) => replacesVersion(row.device));
+    const installs = idle.filter((row) => !others.includes(row));
+    const active = rows.length - idle.length;
+    return html`<div class="row selection card" role="group" aria-label=${text("devices.selection")}>
       <span class="grow" role="status"
-        >${counted(this.hass, "devices.chosen", rows.length)}</span
+        >${counted(this.hass, "devices.chosen", rows.length)}
+        ${active ? html`· ${counted(this.hass, "devices.left_out", active)}` : nothing}
+        ${others.length
+          ? html`· ${counted(this.hass, "devices.other_version", others.length)}`
+          : nothing}</span
       >
-      <button class="primary" @click=${() => this.forAll(rows, "install")}>
-        ${counted(this.hass, "devices.install_chosen", rows.length)}
+      <button
+        class="primary"
+        ?disabled=${!installs.length}
+        @click=${() => this.forAll(installs, "install")}
+      >
+        ${counted(this.hass, "devices.install_chosen", installs.length)}
       </button>
-      <button @click=${() => this.forAll(rows, "compile")}>${text("operation.compile")}</button>
-      <button @click=${() => this.forAll(rows, "clean")}>${text("devices.clean")}</button>
-      ${rows.some((row) => row.active)
+      <button ?disabled=${!idle.length} @click=${() => this.forAll(idle, "compile")}>
+        ${text("operation.compile")}
+      </button>
+      <button ?disabled=${!idle.length} @click=${() => this.forAll(idle, "clean")}>
+        ${text("devices.clean")}
+      </button>
+      ${active
         ? html`<button class="danger" @click=${() => this.cancelAll(rows)}>${text("cancel")}</button>`
         : nothing}
       <button class="plain" @click=${() => (this.chosen = new Set())}>

@@ -49,7 +49,8 @@ export class OffloadDialog extends LitElement {
         max-height: calc(100vh - 64px);
       }
       dialog::backdrop {
-        background: rgb(0 0 0 / 0.5);
+        background: var(--mdc-dialog-scrim-color, none);
+        backdrop-filter: var(--ha-dialog-scrim-backdrop-filter, brightness(68%));
       }
       .content {
         padding: 16px;

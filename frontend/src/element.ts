@@ -12,7 +12,8 @@ import type { HomeAssistant, Job, Operation } from "./types";
 export const isAnother = (now?: HomeAssistant, before?: HomeAssistant): boolean =>
   now?.connection !== before?.connection ||
   now?.language !== before?.language ||
-  now?.localize !== before?.localize;
+  now?.localize !== before?.localize ||
+  now?.locale !== before?.locale;
 
 export abstract class Part extends LitElement {
   static override styles = [shared];
@@ -61,14 +62,16 @@ export abstract class Part extends LitElement {
     return answer?.job;
   }
 
-  /** Do a job once more, by the same builder if one was asked for. */
-  protected async retry(job: Job, source = job.requested_source): Promise<void> {
-    const builds = job.operation === "install" || job.operation === "compile";
-    const again = await this.submit(job.target, job.operation, {
-      ...(builds ? { version: job.esphome_version, source } : {}),
-      clean: job.clean,
+  /** Do a job once more, by another builder if one is given. */
+  protected async retry(job: Job, source?: string): Promise<void> {
+    const answer = await this.command<{ job: Job }>({
+      type: "esphome_offload/job/retry",
+      job_id: job.job_id,
+      ...(source ? { source } : {}),
     });
-    if (again) this.go(jobPath(again));
+    if (!answer) return;
+    this.store.add(answer.job);
+    this.go(jobPath(answer.job));
   }
 
   protected async cancel(job: Job): Promise<void> {

@@ -1,6 +1,6 @@
 // One build for a guest: where it stands, and its output.
 
-import { css, html, nothing, type TemplateResult } from "lit";
+import { css, html, nothing, type PropertyValues, type TemplateResult } from "lit";
 import { customElement, property, state } from "lit/decorators.js";
 
 import "./log-view";
@@ -13,6 +13,12 @@ export class OffloadGuestBuild extends Part {
   @property() attemptId = "";
   @state() private build?: GuestBuild;
   @state() private missing = "";
+
+  protected override willUpdate(changed: PropertyValues<this>): void {
+    if (!changed.has("pin") && !changed.has("attemptId")) return;
+    this.build = undefined;
+    this.missing = "";
+  }
 
   protected override render(): TemplateResult {
     const { text, build } = this;
@@ -31,8 +37,8 @@ export class OffloadGuestBuild extends Part {
               })}
             </h2>
             <div class="row">
-              <span class="badge ${build.state}" role="status"
-                >${text(`attempt.${build.state}`)}${build.progress === null
+              <span class="badge ${build.state}"
+                ><span role="status">${text(`attempt.${build.state}`)}</span>${build.progress === null
                   ? ""
                   : ` · ${build.progress} %`}</span
               >

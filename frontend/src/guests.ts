@@ -5,7 +5,7 @@ import { customElement, state } from "lit/decorators.js";
 import { live } from "lit/directives/live.js";
 
 import { PAGE, Part, follow } from "./element";
-import { counted, moment } from "./texts";
+import { counted, moment, number } from "./texts";
 import type { Guest, GuestBuild } from "./types";
 
 const INTEGRATION = "/config/integrations/integration/esphome_offload";
@@ -46,17 +46,15 @@ export class OffloadGuests extends Part {
             role="switch"
             .checked=${live(accepts)}
             ?disabled=${lending.why_not !== null && !accepts}
-            @change=${() => {
-              void this.command({ type: "esphome_offload/accept_builds", accept: !accepts });
-            }}
+            @change=${() => this.accept(!accepts)}
           />
           ${text("guests.accept")}
         </label>
         <span class="muted">${text(accepts ? "guests.on" : "guests.off")}</span>
         <span class="muted"
-          >${text("guests.disk", { gib: (lending.disk_used / 2 ** 30).toFixed(1) })}</span
+          >${text("guests.disk", { gib: number(this.hass, lending.disk_used / 2 ** 30, 1) })}</span
         >
-        ${lending.code || !accepts || lending.why_not
+        ${this.secondsLeft > 0 || !accepts || lending.why_not
           ? nothing
           : html`<button
               class="primary"
@@ -74,12 +72,25 @@ export class OffloadGuests extends Part {
     `;
   }
 
+  /** One that is refused is shown as it was. */
+  private async accept(accept: boolean): Promise<void> {
+    const answer = await this.command({ type: "esphome_offload/accept_builds", accept });
+    if (answer === undefined) this.requestUpdate();
+  }
+
+  /** How long the code is still valid, by the browser's clock; 0 or less without one. */
+  private get secondsLeft(): number {
+    const lending = this.store.overview?.lending;
+    if (!lending?.code) return 0;
+    const passed = (Math.max(this.now, this.store.overviewAt) - this.store.overviewAt) / 1000;
+    return Math.ceil((lending.seconds_left ?? 0) - passed);
+  }
+
   private code(): TemplateResult | typeof nothing {
     const { text } = this;
     const lending = this.store.overview?.lending;
     if (!lending?.code) return nothing;
-    const passed = (Math.max(this.now, this.store.overviewAt) - this.store.overviewAt) / 1000;
-    const left = Math.ceil((lending.seconds_left ?? 0) - passed);
+    const left = this.secondsLeft;
     if (left <= 0) return html`<p class="notice info">${text("guests.code_expired")}</p>`;
     return html`<div class="code card">
       <p>${text("guests.code_help")}</p>

@@ -47,9 +47,11 @@ export class JobRow extends Part {
         ${over
           ? job.status === "completed"
             ? nothing
-            : html`<button ?disabled=${this.busy} @click=${this.again}>${text("retry")}</button>`
+            : html`<button ?disabled=${this.busy} @click=${this.again}>
+                ${text("retry")}<span class="hidden"> ${job.device_name}</span>
+              </button>`
           : html`<button class="danger" ?disabled=${this.busy} @click=${this.stop}>
-              ${text("cancel")}
+              ${text("cancel")}<span class="hidden"> ${job.device_name}</span>
             </button>`}
         <a class="button" href=${jobPath(job)} @click=${follow}
           >${text("log.open")}<span class="hidden"> ${job.device_name}</span></a

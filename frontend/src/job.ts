@@ -8,7 +8,7 @@ import "./progress";
 import "./why";
 import { PAGE, Part, follow } from "./element";
 import type { LogView } from "./log-view";
-import { duration, expectedEnd, moment, standing } from "./texts";
+import { duration, expectedEnd, moment, percentText, placeText } from "./texts";
 import { isOver, type Job, type LogEvent } from "./types";
 
 @customElement("esphome-offload-job")
@@ -65,7 +65,9 @@ export class OffloadJob extends Part {
               })}
         </h2>
         <div class="row">
-          <span class="badge ${job.status}" role="status">${standing(text, job)}</span>
+          <span class="badge ${job.status}"
+            ><span role="status">${placeText(text, job)}</span>${percentText(job)}</span
+          >
           ${job.source_label
             ? html`<span class="muted">${text("on_builder", { builder: job.source_label })}</span>`
             : nothing}

@@ -74,7 +74,7 @@ export class LogChunk extends LitElement {
     }
     mark {
       background: var(--page-button);
-      color: #fff;
+      color: var(--text-primary-color);
     }
     .current {
       outline: 2px solid var(--primary-color);

@@ -180,7 +180,7 @@ export class OffloadMenu extends LitElement {
         border-radius: 12px;
         background: var(--card-background-color);
         color: inherit;
-        box-shadow: 0 4px 16px rgb(0 0 0 / 0.25);
+        box-shadow: var(--ha-box-shadow-l, var(--ha-card-box-shadow));
         min-width: 200px;
         max-width: calc(100vw - 16px);
         max-height: calc(100vh - 16px);

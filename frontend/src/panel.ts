@@ -15,6 +15,8 @@ import { shared } from "./styles";
 import { counted, errorText, isAnswer, textsOf } from "./texts";
 import { isOver, type HomeAssistant, type Route } from "./types";
 
+const TEXTS_RETRY = 3000;
+
 const TABS = ["devices", "jobs", "builders"] as const;
 const TAB_OF: Record<string, string> = { job: "jobs", guest: "builders" };
 
@@ -26,12 +28,13 @@ export class OffloadPanel extends LitElement {
 
   @state() private revision = 0;
   @state() private ready = false;
-  @state() private error = "";
+  @state() private errors: string[] = [];
   @state() private offline = false;
 
   private readonly store = new Store(() => (this.revision += 1));
   private connection?: HomeAssistant["connection"];
   private language = "";
+  private textsTimer?: ReturnType<typeof setTimeout>;
   private subscribed = false;
 
   private readonly connected = (): void => {
@@ -42,12 +45,15 @@ export class OffloadPanel extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
-    if (this.connection) this.subscribe(this.connection);
+    if (!this.connection) return;
+    this.subscribe(this.connection);
+    if (!this.ready) void this.loadTexts();
   }
 
   override disconnectedCallback(): void {
     super.disconnectedCallback();
     this.store.stop();
+    clearTimeout(this.textsTimer);
     this.connection?.removeEventListener("ready", this.connected);
     this.connection?.removeEventListener("disconnected", this.lost);
   }
@@ -60,9 +66,18 @@ export class OffloadPanel extends LitElement {
     }
     if (this.language !== this.hass.language) {
       this.language = this.hass.language;
-      void this.hass
-        .loadBackendTranslation("config_panel", "esphome_offload")
-        .then(() => (this.ready = true));
+      void this.loadTexts();
+    }
+  }
+
+  /** Tries again until it succeeds: without texts there is nothing to show. */
+  private async loadTexts(): Promise<void> {
+    clearTimeout(this.textsTimer);
+    try {
+      await this.hass.loadBackendTranslation("config_panel", "esphome_offload");
+      this.ready = true;
+    } catch {
+      this.textsTimer = setTimeout(() => void this.loadTexts(), TEXTS_RETRY);
     }
   }
 
@@ -75,13 +90,18 @@ export class OffloadPanel extends LitElement {
   private startStore(): void {
     this.subscribed = true;
     this.store.start(this.hass).catch((error: unknown) => {
-      if (isAnswer(error)) this.error = errorText(error);
+      if (isAnswer(error)) this.showError(errorText(error));
       // The connection was lost before the answer: both are asked again when it is back.
       else {
         this.store.stop();
         this.subscribed = false;
       }
     });
+  }
+
+  /** All are shown until they are closed: what is done for several devices can fail for each. */
+  private showError(error: string): void {
+    this.errors = [...this.errors.filter((each) => each !== error), error];
   }
 
   private get path(): string[] {
@@ -110,22 +130,21 @@ export class OffloadPanel extends LitElement {
               aria-current=${(TAB_OF[section] ?? section) === tab ? "page" : nothing}
               @click=${follow}
               >${text(`tab.${tab}`)}${tab === "jobs" && active
-                ? html` <span class="count" aria-label=${counted(this.hass, "active_jobs", active)}
-                    >${active}</span
-                  >`
+                ? html` <span class="count" aria-hidden="true">${active}</span
+                    ><span class="hidden">${counted(this.hass, "active_jobs", active)}</span>`
                 : nothing}</a
             >`,
           )}
         </nav>
       </header>
-      <main @page-error=${(event: CustomEvent<string>) => (this.error = event.detail)}>
+      <main @page-error=${(event: CustomEvent<string>) => this.showError(event.detail)}>
         ${this.offline
           ? html`<p class="notice" role="status">${text("connection_lost")}</p>`
           : nothing}
-        ${this.error
+        ${this.errors.length
           ? html`<div class="notice row" role="alert">
-              <span class="grow">${this.error}</span>
-              <button class="plain" @click=${() => (this.error = "")}>${text("close")}</button>
+              <div class="grow">${this.errors.map((error) => html`<p>${error}</p>`)}</div>
+              <button class="plain" @click=${() => (this.errors = [])}>${text("close")}</button>
             </div>`
           : nothing}
         ${this.section(section)}
@@ -192,7 +211,7 @@ export class OffloadPanel extends LitElement {
       }
       header {
         background: var(--app-header-background-color, var(--primary-color));
-        color: var(--app-header-text-color, #fff);
+        color: var(--app-header-text-color, var(--text-primary-color));
         position: sticky;
         top: 0;
         z-index: 2;

@@ -3,6 +3,7 @@
 import type { Device, HomeAssistant, Job, JobsEvent, Overview, PageEvent } from "./types";
 import { isOver } from "./types";
 
+/** Of those that have ended; those that are active all come. */
 const NEWEST_JOBS = 200;
 
 export class Store {
@@ -85,6 +86,6 @@ export class Store {
       const job = this.jobs.get(id);
       if (job) this.jobs.set(id, { ...job, ...expected });
     }
-        this.jobsAreOthers();
+    this.jobsAreOthers();
   }
 }

@@ -10,7 +10,12 @@ export const shared = css`
     --page-error: color-mix(in srgb, var(--error-color), var(--primary-text-color) 35%);
     --page-warning: color-mix(in srgb, var(--warning-color), var(--primary-text-color) 55%);
     --page-success: color-mix(in srgb, var(--success-color), var(--primary-text-color) 45%);
-    --page-button: color-mix(in srgb, var(--primary-color), black 30%);
+    /* Away from the color of the text on it, whichever that is. */
+    --page-button: color-mix(
+      in srgb,
+      var(--primary-color),
+      oklch(from var(--text-primary-color) calc(1 - l) 0 0) 30%
+    );
     /* The height of what stays in sight on top. */
     --page-header: 100px;
     color: var(--primary-text-color);
@@ -61,7 +66,7 @@ export const shared = css`
   button.primary {
     background: var(--page-button);
     border-color: var(--page-button);
-    color: #fff;
+    color: var(--text-primary-color);
   }
   button.danger {
     color: var(--page-error);

@@ -22,6 +22,25 @@ export const counted = (
   return textsOf(hass)(`${key}_${form}`, { count, ...values });
 };
 
+const NUMBER_LOCALES: Record<string, string[] | undefined> = {
+  comma_decimal: ["en-US", "en"],
+  decimal_comma: ["de", "es", "it"],
+  space_comma: ["fr", "sv", "cs"],
+  quote_decimal: ["de-CH"],
+  system: undefined,
+};
+
+/** A number as the person has chosen that numbers look, as in Home Assistant's own frontend. */
+export function number(hass: HomeAssistant, value: number, digits = 0): string {
+  const format = hass.locale?.number_format ?? "language";
+  const locales = format in NUMBER_LOCALES ? NUMBER_LOCALES[format] : hass.language;
+  return new Intl.NumberFormat(locales, {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+    useGrouping: format !== "none",
+  }).format(value);
+}
+
 /** Where a job stands, in a few words. */
 export function stageText(text: Text, job: Job): string {
   if (job.failure_reason === "superseded") return text("status.superseded");
@@ -29,13 +48,19 @@ export function stageText(text: Text, job: Job): string {
   return text(`stage.${job.stage ?? "preparing"}`);
 }
 
-/** The same with its place in the queue, or how far it is. */
-export function standing(text: Text, job: Job): string {
+/** The same with its place in the queue: what is announced when it changes. */
+export function placeText(text: Text, job: Job): string {
   const stage = stageText(text, job);
-  if (isOver(job)) return stage;
-  if (job.queue_place) return text("at_place", { stage, place: job.queue_place });
-  return job.progress === null ? stage : `${stage} · ${job.progress} %`;
+  return !isOver(job) && job.queue_place
+    ? text("at_place", { stage, place: job.queue_place })
+    : stage;
 }
+
+/** How far a job is, to be shown behind where it stands. */
+export const percentText = (job: Job): string =>
+  isOver(job) || job.queue_place || job.progress === null ? "" : ` · ${job.progress} %`;
+
+export const standing = (text: Text, job: Job): string => placeText(text, job) + percentText(job);
 
 /** When a job is expected to end: only the time of day, unless that is another day. */
 export function expectedEnd(hass: HomeAssistant, job: Job): string | undefined {

@@ -14,6 +14,7 @@ export interface Connection {
 export interface HomeAssistant {
   connection: Connection;
   language: string;
+  locale?: { number_format?: string };
   localize(key: string, values?: Record<string, string | number>): string;
   loadBackendTranslation(category: string, integration: string): Promise<unknown>;
   callWS<T>(message: Record<string, unknown>): Promise<T>;
@@ -180,6 +181,16 @@ export interface LogEvent extends OutputEvent {
 export interface GuestLogEvent extends OutputEvent {
   build: GuestBuild;
 }
+
+/** Whether a job gives way to the next one of its device: one that has begun does not. */
+export const isWaiting = (job: Job): boolean =>
+  job.status === "queued" ||
+  (job.status === "running" &&
+    (job.stage === "waiting_builder" || job.stage === "waiting_device"));
+
+/** Whether an installation puts another version in place of one that is no older. */
+export const replacesVersion = ({ update, installed_version, wanted_version }: Device): boolean =>
+  !update && !!installed_version && !!wanted_version && installed_version !== wanted_version;
 
 export const isOver = (job: Job): boolean =>
   job.status === "completed" || job.status === "failed" || job.status === "cancelled";

@@ -50,7 +50,8 @@ async def screen(
 def install_button(screen: Screen) -> Locator:
     """Return the button of the device, whether it has an update or not."""
     names = (page_text("devices.install"), page_text("devices.install_again"))
-    return screen.device(DEVICE).get_by_role("button", name=re.compile(f"^({'|'.join(names)})$"))
+    name = re.compile(f"^({'|'.join(names)}) {DEVICE}$")
+    return screen.device(DEVICE).get_by_role("button", name=name)
 
 
 async def lines(screen: Screen) -> list[str]:
@@ -152,7 +153,9 @@ async def test_a_changed_file_shows_and_is_installed(
     await expect(changed).to_be_visible()
     await screen.assert_usable()
     await screen.click(
-        screen.device(DEVICE).get_by_role("button", name=page_text("devices.install"), exact=True)
+        screen.device(DEVICE).get_by_role(
+            "button", name=f"{page_text('devices.install')} {DEVICE}", exact=True
+        )
     )
     await screen.shows("status.completed")
     assert screen.steps == STEPS[Task.REBUILD].ours
@@ -214,3 +217,48 @@ async def test_each_part_is_accessible_in_the_dark_and_from_right_to_left(
             await expect(screen.page.get_by_role("dialog", name=DEVICE)).to_be_visible()
             await screen.assert_usable()
             await screen.page.keyboard.press("Escape")
+
+
+@on_a_desk
+async def test_a_row_moves_only_when_nobody_is_at_it(screen: Screen, offloader: Offloader) -> None:
+    attic = offloader.device.yaml.with_name("attic.yaml")
+    attic.write_text(
+        "esphome:\n  name: attic\n  friendly_name: Attic\nhost:\nota:\n  platform: esphome\n"
+    )
+    page = screen.page
+    names = page.get_by_role("list", name=page_text("tab.devices"), exact=True).get_by_role(
+        "heading"
+    )
+    more = screen.device(DEVICE).get_by_role(
+        "button", name=page_text("devices.more_of", device=DEVICE)
+    )
+    try:
+        await expect(names).to_contain_text(["Attic", DEVICE])
+        await page.mouse.move(0, 0)
+        await more.focus()
+        await page.keyboard.press("Enter")
+        menu = page.get_by_role("menuitem", name=page_text("devices.show_why"))
+        await menu.focus()
+        await page.keyboard.press("Enter")
+        dialog = page.get_by_role("dialog", name=DEVICE)
+        await expect(dialog).to_be_visible()
+
+        offloader.device.play(Part.TALK)
+        await offloader.client.call(
+            "esphome_offload/job/submit",
+            device=offloader.device.yaml.name,
+            operation="compile",
+            clean=True,
+        )
+        await expect(dialog).to_contain_text(page_text("why.job"))
+        assert await dialog.evaluate("element => element.matches(':modal')")
+        await page.keyboard.press("Escape")
+        await expect(more).to_be_focused()
+        await expect(names).to_contain_text(["Attic", DEVICE])
+
+        await page.get_by_role("searchbox").focus()
+        await expect(names).to_contain_text([DEVICE, "Attic"])
+        name = f"{page_text('cancel')} {DEVICE}"
+        await screen.device(DEVICE).get_by_role("button", name=name, exact=True).click()
+    finally:
+        attic.unlink()

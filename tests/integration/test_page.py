@@ -259,6 +259,29 @@ async def test_a_job_is_submitted_and_cancelled(
     assert job.status is JobStatus.COMPLETED
 
 
+async def test_a_job_is_done_once_more_with_all_that_was_asked_for(
+    coordinator: OffloadCoordinator, ask: Ask
+) -> None:
+    asked = await coordinator.async_submit(
+        "lamp.yaml", Operation.COMPILE, version="2026.9.0", clean=True, address="192.0.2.7"
+    )
+    await coordinator.async_wait(asked)
+    answer = await ask("job/retry", job_id=asked.job_id)
+    again = coordinator.queue.get(answer["result"]["job"]["job_id"])
+    assert again is not asked
+    assert again.request.address == "192.0.2.7"
+    assert again.request.esphome_version == "2026.9.0"
+    assert again.request.clean
+    assert again.request.user_id is not None
+    await coordinator.async_wait(again)
+    answer = await ask("job/retry", job_id=asked.job_id, source="local")
+    here = coordinator.queue.get(answer["result"]["job"]["job_id"])
+    assert here.request.requested_source == "local"
+
+    answer = await ask("job/retry", job_id="gone")
+    assert answer["error"]["translation_key"] == "unknown_job"
+
+
 async def test_what_cannot_be_done_is_said(ask: Ask) -> None:
     answer = await ask("job/submit", device="gone.yaml", operation="install")
     assert answer["error"]["translation_key"] == "unknown_configuration"
@@ -520,10 +543,11 @@ SECTIONS = {
 @pytest.mark.parametrize(
     ("section", "values"),
     [
-        ("status", (*JobStatus, FailureReason.SUPERSEDED)),
+        # One that runs shows its stage; one that somebody ended needs no hint.
+        ("status", {*JobStatus, FailureReason.SUPERSEDED} - {JobStatus.RUNNING}),
         ("operation", Operation),
         ("attempt", AttemptState),
-        ("hint", FailureReason),
+        ("hint", {*FailureReason} - {FailureReason.CANCELLED, FailureReason.SUPERSEDED}),
         ("image", Image),
         ("image_for", Image),
     ],
@@ -538,6 +562,12 @@ def test_the_page_defines_only_elements_with_our_prefix() -> None:
     assert elements
     assert all(name.startswith("esphome-offload-") for name in elements)
     assert json.loads((REPOSITORY / "frontend" / "package.json").read_text())["private"] is True
+
+
+def test_the_page_has_only_the_colors_of_home_assistant() -> None:
+    color = re.compile(r"#[0-9a-f]{3,8}\b|\brgba?\(|\bhsla?\(|\b(?:black|white)\b(?!-)")
+    sources = sorted((REPOSITORY / "frontend" / "src").glob("*.ts"))
+    assert [p.name for p in sources if color.search(p.read_text())] == []
 
 
 # What a release ships
