@@ -49,7 +49,7 @@ ARROWS = {
 }
 
 MODULES = {
-    "coordinator": "coordinator events job_payload registry target_records",
+    "coordinator": "coordinator events job_payload registry retry target_records",
     "common": "const errors identity_store issues markup options reasons storage websocket_stream",
 }
 """The parts that are modules at the top; all others there are platform files."""
