@@ -44,7 +44,7 @@ _PLATFORMS = [
     Platform.SWITCH,
     Platform.UPDATE,
 ]
-_PEER_PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
+_PEER_PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR, Platform.SWITCH]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:

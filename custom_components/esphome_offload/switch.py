@@ -1,4 +1,4 @@
-"""Switches: whether a device is updated automatically, whether builds of guests are accepted."""
+"""Switches: automatic updates of devices, builds of guests, the use of paired builders."""
 
 from functools import partial
 from typing import Any, override
@@ -9,12 +9,14 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .automatic.settings import AutomaticFor, AutomaticSettings
-from .coordinator import OffloadConfigEntry, OffloadCoordinator
+from .coordinator import AnyConfigEntry, OffloadConfigEntry, OffloadCoordinator
 from .entity import OffloadEntity, async_add_to_targets, async_require_admin
 from .inventory.tracker import OffloadDevice
 from .lending.entity import InstanceEntity
 from .lending.guest_devices import async_remove_instance
 from .lending.lender import Lender
+from .peering.entity import PeerEntity
+from .peering.entry import Peer, PeerConfigEntry, async_use, is_peer, is_used
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0
@@ -22,10 +24,13 @@ PARALLEL_UPDATES = 0
 
 async def async_setup_entry(
     hass: HomeAssistant,
-    entry: OffloadConfigEntry,
+    entry: AnyConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the switches of every device, and that of this instance where it can compile."""
+    """Add that of a peer, or those of every device and of this instance where it can compile."""
+    if is_peer(entry):
+        async_add_entities([UseBuilderSwitch(entry.runtime_data)])
+        return
     await async_add_to_targets(entry, async_add_entities, partial(AutomaticUpdatesSwitch, entry))
     lender = entry.runtime_data.lender
     if lender.why_cannot_build is None:
@@ -106,3 +111,38 @@ class AcceptBuildsSwitch(InstanceEntity, SwitchEntity):
     async def async_turn_off(self, **kwargs: Any) -> None:
         await async_require_admin(self)
         self.coordinator.accept_builds(accept=False)
+
+
+class UseBuilderSwitch(PeerEntity, SwitchEntity):
+    """Whether jobs use a builder that do not ask for it. Off: builds that it has go on."""
+
+    _attr_entity_category = EntityCategory.CONFIG
+    _attr_translation_key = "use_builder"
+
+    def __init__(self, peer: Peer) -> None:
+        super().__init__(peer, self._attr_translation_key)
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        return is_used(self.coordinator.entry)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        """Follow the option, which the page changes as well."""
+        await super().async_added_to_hass()
+
+        async def changed(_hass: HomeAssistant, _entry: PeerConfigEntry) -> None:
+            self.async_write_ha_state()
+
+        self.async_on_remove(self.coordinator.entry.add_update_listener(changed))
+
+    @override
+    async def async_turn_on(self, **kwargs: Any) -> None:
+        await async_require_admin(self)
+        async_use(self.hass, self.coordinator.entry, use=True)
+
+    @override
+    async def async_turn_off(self, **kwargs: Any) -> None:
+        await async_require_admin(self)
+        async_use(self.hass, self.coordinator.entry, use=False)

@@ -3,6 +3,7 @@
 
 import { css, html, nothing, type TemplateResult } from "lit";
 import { customElement } from "lit/decorators.js";
+import { live } from "lit/directives/live.js";
 
 import "./guests";
 import { PAGE, Part, follow, jobPath } from "./element";
@@ -60,6 +61,17 @@ export class OffloadBuilders extends Part {
             ${builder.program ? text(`program.${builder.program}`) : nothing} ${builder.url ?? ""}
           </p>`
         : nothing}
+      ${builder.used === null
+        ? nothing
+        : html`<label class="row">
+            <input
+              type="checkbox"
+              role="switch"
+              .checked=${live(builder.used)}
+              @change=${() => this.use(builder)}
+            />
+            ${text("builders.use")}<span class="hidden"> ${builder.label}</span>
+          </label>`}
       ${builder.why_not ? html`<p class="muted">${builder.why_not}</p>` : nothing}
       ${builder.connected
         ? html`<p>
@@ -73,6 +85,16 @@ export class OffloadBuilders extends Part {
       ${this.builds(builder)}
       <p class="muted">${facts.filter(Boolean).join(" · ")}</p>
     `;
+  }
+
+  /** One that is refused is shown as it was. */
+  private async use(builder: Builder): Promise<void> {
+    const answer = await this.command({
+      type: "esphome_offload/builder/use",
+      builder: builder.id,
+      use: !builder.used,
+    });
+    if (answer === undefined) this.requestUpdate();
   }
 
   /** What is built and waits there, and whose it is. */

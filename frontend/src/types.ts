@@ -65,6 +65,7 @@ export interface Builder {
   url: string | null;
   connected: boolean;
   available: boolean;
+  used: boolean | null;
   why_not: string | null;
   slots: number;
   busy: number;

@@ -135,6 +135,7 @@ class ReasonKey(StrEnum):
     # Why another one was not, or none.
     NOT_AVAILABLE = "not_available", "It is not available"
     NOT_ASKED_FOR = "not_asked_for", "Another builder was asked for"
+    NOT_BY_CHOICE = "not_by_choice", "It is not used, by choice"
     NOT_WHILE_PEERS_CAN = "not_while_peers_can", "It builds only when no paired builder can"
     SLOTS_BUSY = "slots_busy", "It is busy ({load} of {slots})"
     NOT_FIRST = "not_first", "It is expected to need about {time}"

@@ -14,6 +14,7 @@ from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
 from ..engine.const import REQUESTED_AUTO, Operation
 from ..engine.target import TargetId
 from ..errors import validation_error
+from ..peering.entry import async_use
 from ..retry import async_retry
 from ..websocket_stream import ThrottledSubscription
 from .action import action
@@ -42,6 +43,7 @@ def async_setup_page_commands(hass: HomeAssistant) -> None:
         open_pairing,
         close_pairing,
         accept_builds,
+        use_builder,
         stop_build,
     ):
         websocket_api.async_register_command(hass, command)
@@ -154,6 +156,14 @@ async def close_pairing(coordinator: OffloadCoordinator, _msg: dict[str, Any]) -
 async def accept_builds(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> None:
     """Switch accepting builds of guests on or off."""
     coordinator.lender.accept_builds(accept=msg["accept"])
+
+
+@action("builder/use", {probatio.Required("builder"): str, probatio.Required("use"): bool})
+async def use_builder(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> None:
+    """Use a paired builder or not for jobs that do not ask for it."""
+    for peer in coordinator.peering.peers:
+        if peer.builder.builder_id == msg["builder"]:
+            async_use(coordinator.hass, peer.entry, use=msg["use"])
 
 
 @action(

@@ -13,7 +13,7 @@ from ..engine.host.attempt import GuestAttempt
 from ..engine.target import TargetId
 from ..inventory.core_esphome import esphome_app
 from ..inventory.tracker import OffloadDevice
-from ..peering.entry import Peer, is_peer
+from ..peering.entry import Peer, is_peer, is_used
 from ..reasons import reason_text
 from ..registry import async_entity
 
@@ -48,6 +48,8 @@ class PageDevice(TypedDict):
 class PageBuilder(TypedDict):
     """A builder; "local" is this instance. ``disk_mib`` is what is free.
 
+    ``used``: whether jobs use it that do not ask for it; null for this instance.
+
     Of ``cache_files`` that were compiled since its start its compiler cache had ``cache_hits``.
     """
 
@@ -57,6 +59,7 @@ class PageBuilder(TypedDict):
     url: str | None
     connected: bool
     available: bool
+    used: bool | None
     why_not: str | None
     slots: int
     busy: int
@@ -192,6 +195,7 @@ def _builder(hass: HomeAssistant, builder: Builder, peer: Peer | None) -> PageBu
         "url": None if peer is None else peer.settings.url,
         "connected": status.reachable,
         "available": status.available,
+        "used": None if peer is None else is_used(peer.entry),
         "why_not": None if status.why_not is None else reason_text(hass, status.why_not),
         "slots": status.slots,
         "busy": status.busy,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final, Self, TypeIs
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import CALLBACK_TYPE, callback
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 
 from ..engine.build.model import Builder
 from ..engine.client.address import candidates
@@ -29,6 +29,13 @@ class PeerKey(StrEnum):
     URL = "url"
     VERIFY_SSL = "verify_ssl"
     PUBLIC_KEY = "public_key"
+
+
+class PeerOption(StrEnum):
+    """Keys of the options of a peer's entry."""
+
+    USE = "use"
+    """Whether jobs use this builder that do not ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,17 @@ class Peer:
     ) -> CALLBACK_TYPE:
         """Call ``update_callback`` when the state of the link or the builder changed."""
         return self.link.subscribe(update_callback)
+
+
+def is_used(entry: PeerConfigEntry) -> bool:
+    """Return whether jobs use this builder that do not ask for it."""
+    return entry.options.get(PeerOption.USE) is not False
+
+
+@callback
+def async_use(hass: HomeAssistant, entry: PeerConfigEntry, *, use: bool) -> None:
+    """Use a builder or not for jobs that do not ask for it; builds that it has go on."""
+    hass.config_entries.async_update_entry(entry, options={**entry.options, PeerOption.USE: use})
 
 
 def is_peer(entry: ConfigEntry[Any]) -> TypeIs[PeerConfigEntry]:

@@ -34,7 +34,7 @@ from ..reasons import reason_text
 from .absences import Absences
 from .caller import async_get_caller
 from .entity import async_update_device
-from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer
+from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer, is_used
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -124,7 +124,8 @@ class Peering:
             ) from err
         build = self._build_services
         builder = PeerBuilder(link, build.bundles, build.firmware, build.layout)
-        peer = Peer(entry, settings, link, builder, self._pool.register(builder))
+        unregister = self._pool.register(builder, use=is_used(entry))
+        peer = Peer(entry, settings, link, builder, unregister)
         self._peers[entry.entry_id] = peer
         link.subscribe(lambda: self._link_changed(peer))
         await link.start()
@@ -151,6 +152,7 @@ class Peering:
         if settings is None or replace(settings, url=peer.settings.url) != peer.settings:
             self._hass.config_entries.async_schedule_reload(entry.entry_id)
         else:
+            self._pool.use(peer.builder.builder_id, use=is_used(entry))
             peer.settings = settings
             peer.link.set_url(settings.url)
 

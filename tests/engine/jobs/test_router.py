@@ -59,6 +59,16 @@ def test_the_only_builder_is_this_machine() -> None:
     assert choose(snapshot(LOCAL)) == Bind("local", IDLE, {})
 
 
+def test_a_builder_that_is_switched_off_gets_no_job() -> None:
+    off = replace(ATTIC, unused=True)
+    why = {"Attic": Reason(ReasonKey.NOT_BY_CHOICE)}
+    choice = choose(snapshot(LOCAL, off, CELLAR))
+    assert isinstance(choice, Bind)
+    assert (choice.builder_id, choice.why_not["Attic"]) == ("cc", why["Attic"])
+    assert choose(snapshot(LOCAL, off)) == Bind("local", IDLE, why)
+    assert choose(snapshot(LOCAL, off, fall_back_to_local=False)) == fails(why)
+
+
 def test_this_machine_takes_no_more_than_its_slots() -> None:
     choice = choose(snapshot(busy(LOCAL)))
     assert choice == Wait(Reason(ReasonKey.WAITS_FOR_SLOT, {"labels": "Here"}), for_slot=("local",))

@@ -12,12 +12,14 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, get_sy
 
 from custom_components.esphome_offload import async_remove_config_entry_device
 from custom_components.esphome_offload.const import DOMAIN
+from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.diagnostics import async_get_config_entry_diagnostics
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.hello import Introduction, Program
 from custom_components.esphome_offload.engine.protocol.negotiation import own_offer
 from custom_components.esphome_offload.engine.reason import ReasonKey
+from custom_components.esphome_offload.page.payload import page_overview
 from custom_components.esphome_offload.peering.entity import PeerEntity
 
 from ..scripted_peers import ScriptedLink
@@ -47,15 +49,35 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
         "builds_running": "unavailable",
         "builds_queued": "unavailable",
         "from_cache": "unavailable",
+        "use_builder": "on",
     }
     link.become(LinkState.CONNECTED, slots=2, busy=2, queue_length=3)
     connected = {"connected": "on", "builds_running": "2", "builds_queued": "3"}
+    connected["use_builder"] = "on"
     assert states() == {**connected, "from_cache": "unknown"}
     link.become(LinkState.CONNECTED, busy=2, queue_length=3, ccache_hits=118, ccache_files=120)
     assert states() == {**connected, "from_cache": "98"}
     link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     assert states()["connected"] == "off"
     assert states()["builds_running"] == "unavailable"
+
+
+async def test_a_builder_that_is_switched_off_is_left_out_also_after_it_is_set_up_again(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, peer: MockConfigEntry
+) -> None:
+    builder_id = peer.runtime_data.builder.builder_id
+    (switch,) = (each for each in hass.states.async_entity_ids("switch") if "attic" in each)
+    for use, state in ((False, "off"), (True, "on"), (False, "off")):
+        action = "turn_on" if use else "turn_off"
+        await hass.services.async_call("switch", action, {"entity_id": switch}, blocking=True)
+        await hass.async_block_till_done()
+        assert hass.states.get(switch).state == state
+        assert coordinator.builders.uses(builder_id) is use
+    assert await hass.config_entries.async_reload(peer.entry_id)
+    await hass.async_block_till_done()
+    assert hass.states.get(switch).state == "off"
+    assert not coordinator.builders.uses(builder_id)
+    assert page_overview(hass, coordinator)["builders"][-1]["used"] is False
 
 
 @pytest.mark.parametrize(

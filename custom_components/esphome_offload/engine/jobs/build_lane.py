@@ -361,7 +361,11 @@ class BuildLane:
             bound.setdefault(binding.builder.builder_id, []).append(binding)
         return {
             (name := builder.builder_id): BuilderOutlook(
-                builder, bound.get(name, ()), self._wanted[name], self._times
+                builder,
+                bound.get(name, ()),
+                self._wanted[name],
+                self._times,
+                used=self._builders.uses(name),
             )
             for builder in self._builders.builders
         }

@@ -1,13 +1,13 @@
 """BuilderOutlook: a builder during one look at the queue, with what is bound to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heapreplace
 import math
 
 from ..build.model import Builder
 from ..build.slots import Slot
-from ..const import Stage
+from ..const import REQUESTED_AUTO, Stage
 from ..reason import Reason
 from .build_times import BuildTimes, left_of, spent_building
 from .model import FirmwareJob, JobRequest
@@ -55,10 +55,20 @@ class BuilderOutlook:
     """What a builder has to do, and when it has a slot for more."""
 
     def __init__(
-        self, builder: Builder, bound: Sequence[Binding], wanted: int, times: BuildTimes
+        self,
+        builder: Builder,
+        bound: Sequence[Binding],
+        wanted: int,
+        times: BuildTimes,
+        *,
+        used: bool = True,
     ) -> None:
-        """``wanted`` of our own jobs are in its status as waiting."""
+        """``wanted`` of our own jobs are in its status as waiting.
+
+        ``used``: whether jobs use it that do not ask for it.
+        """
         self.builder = builder
+        self._used = used
         self.status = builder.status()
         self._bound = list(bound)
         self._wanted = wanted
@@ -100,12 +110,15 @@ class BuilderOutlook:
         """Return it as the router sees it; ``failure`` is that of the job there."""
         if failure is not None and failure.over(now):
             failure = None
-        return self._candidate(
+        candidate = self._candidate(
             request.configuration,
             None if failure is None else failure.reason,
             None if failure is None else failure.left(now),
             self.expected(request)[0],
         )
+        if self._used or request.requested_source != REQUESTED_AUTO:
+            return candidate
+        return replace(candidate, unused=True)
 
     def reserve(self, seconds: float | None) -> None:
         """Note that a build is to be there next."""

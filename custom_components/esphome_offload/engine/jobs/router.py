@@ -22,6 +22,7 @@ class Candidate:
 
     ``ours`` counts our own jobs that are bound to it, of which ``status`` may not know yet.
     ``tree_busy``: one of these has the same configuration; a builder builds one after the other.
+    ``unused``: a person has switched it off for jobs that do not ask for it, as this one.
     ``failed`` is why this job failed there, ``again_in`` the seconds until it may be tried there
     again; None: never. ``starts_in`` and ``takes`` are the seconds until a slot is expected to be
     free for it, and then to build it; of ``takes`` None: nothing was measured yet.
@@ -33,6 +34,7 @@ class Candidate:
     status: BuilderStatus
     ours: int = 0
     tree_busy: bool = False
+    unused: bool = False
     failed: Reason | None = None
     again_in: float | None = None
     starts_in: float = 0.0
@@ -41,11 +43,13 @@ class Candidate:
     @property
     def hopeless(self) -> bool:
         """Whether this builder will never accept the job, however long it waits."""
-        return self.failed is not None and self.again_in is None
+        return self.unused or (self.failed is not None and self.again_in is None)
 
     @property
     def why_not(self) -> Reason | None:
         """Why this builder cannot build the job; None when it can."""
+        if self.unused:
+            return Reason(ReasonKey.NOT_BY_CHOICE)
         if self.failed is not None:
             return self.failed
         if self.status.available:
