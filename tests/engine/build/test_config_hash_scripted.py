@@ -9,7 +9,7 @@ from custom_components.esphome_offload.engine.build.cache.layout import CacheLay
 from custom_components.esphome_offload.engine.build.config_hash import ConfigHashes
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.esphome_command import enter_limited
-from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchain
+from custom_components.esphome_offload.engine.build.toolchain.toolchain import Toolchain
 
 from .test_bundle import Ready
 

@@ -10,7 +10,7 @@ from custom_components.esphome_offload.engine.build.toolchain.esphome_command im
     enter_to_bundle,
     esphome_command,
 )
-from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchain
+from custom_components.esphome_offload.engine.build.toolchain.toolchain import Toolchain
 
 TOOLCHAIN = Toolchain("2026.10.0", Path("/toolchain/bin/python"), Path("/toolchain/bin"))
 

@@ -42,7 +42,8 @@ from .toolchain.esphome_command import (
     enter_to_bundle,
     esphome_command,
 )
-from .toolchain.toolchains import Toolchain, Toolchains
+from .toolchain.toolchain import Toolchain
+from .toolchain.toolchains import Toolchains
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ..const import COMPILER_CACHE_GIB, GIB, MIB
 from ..regular_file import open_regular
 from .cache.layout import CacheLayout
 from .resources import free_disk
-from .toolchain.toolchains import Toolchain
+from .toolchain.toolchain import Toolchain
 
 _SHARE: Final = 4
 """A cache gets no more than one part in so many of the disk that is free."""

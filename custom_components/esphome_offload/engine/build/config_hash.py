@@ -16,7 +16,8 @@ from .model import BuildError
 from .process.processes import Command, LaunchError, Processes
 from .process.reach import reach, run_within
 from .toolchain.esphome_command import Entry, EsphomeCall, enter_limited, esphome_command
-from .toolchain.toolchains import Toolchain, Toolchains
+from .toolchain.toolchain import Toolchain
+from .toolchain.toolchains import Toolchains
 
 _LOGGER = logging.getLogger(__name__)
 

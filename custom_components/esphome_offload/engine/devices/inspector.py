@@ -15,7 +15,8 @@ from ..build.cache.layout import CacheLayout
 from ..build.process.environment import process_environment
 from ..build.process.processes import Command, LaunchError, Processes
 from ..build.process.reach import reach, run_within
-from ..build.toolchain.toolchains import Toolchain, Toolchains
+from ..build.toolchain.toolchain import Toolchain
+from ..build.toolchain.toolchains import Toolchains
 from ..codec import CodecError, decode_json
 from ..const import MIB
 from ..reason import Reason, ReasonKey

@@ -11,7 +11,7 @@ from ..cache.layout import CacheLayout, lock_of
 from ..process.containment import Contained, Containment
 from ..process.environment import process_environment
 from ..process.processes import Command
-from .toolchains import Toolchain
+from .toolchain import Toolchain
 
 _MEMORY = GIB
 """Bytes of addresses; four times what a large configuration with fonts and images takes."""

@@ -39,6 +39,7 @@ from ..process.processes import (
     ProcessResult,
 )
 from .ccache import add_ccache, install_arguments
+from .toolchain import Toolchain
 from .uv import Uv, problem, runs_here
 from .versions import VersionError, normal_version
 
@@ -60,32 +61,6 @@ _SHORTAGE = re.compile(
 _VERSION_LINE = re.compile(r"^Version: (\S+)", re.MULTILINE)
 
 type Lines = Callable[[Sequence[str]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Toolchain:
-    """An ESPHome that is ready to be called. ``bin`` holds the programs installed with it."""
-
-    version: str
-    python: Path
-    bin: Path
-
-    @property
-    def python_command(self) -> tuple[str, ...]:
-        """The beginning of a command line that runs its Python."""
-        # -P: else a file of the user's folder, say json.py, would be taken for a module of ESPHome's.
-        # -B: no bytecode is written beside the user's components; that of the toolchain is there.
-        return (str(self.python), "-P", "-B")
-
-    @property
-    def folders(self) -> tuple[Path, Path]:
-        """Where it is, and where the Python is that it is made of. Blocks."""
-        return self.bin.parent, self.python.resolve().parents[1]
-
-    @property
-    def ccache(self) -> Path:
-        """The compiler cache's program, which may be missing."""
-        return self.bin / "ccache"
 
 
 @dataclass(slots=True)
