@@ -9,6 +9,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er, 
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, get_system_health_info
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload import async_remove_config_entry_device
 from custom_components.esphome_offload.const import DOMAIN
@@ -78,6 +79,24 @@ async def test_a_builder_that_is_switched_off_is_left_out_also_after_it_is_set_u
     assert hass.states.get(switch).state == "off"
     assert not coordinator.builders.uses(builder_id)
     assert page_overview(hass, coordinator)["builders"][-1]["used"] is False
+
+
+async def test_the_page_switches_a_builder_off_as_well(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    peer: MockConfigEntry,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    builder_id = peer.runtime_data.builder.builder_id
+    (switch,) = (each for each in hass.states.async_entity_ids("switch") if "attic" in each)
+    client = await hass_ws_client()
+    await client.send_json_auto_id(
+        {"type": "esphome_offload/builder/use", "builder": builder_id, "use": False}
+    )
+    assert (await client.receive_json())["success"]
+    await hass.async_block_till_done()
+    assert hass.states.get(switch).state == "off"
+    assert not coordinator.builders.uses(builder_id)
 
 
 @pytest.mark.parametrize(
