@@ -10,6 +10,7 @@ import signal
 
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.faults import frozen, small_disk
+from tests.e2e.harness.jobs import all_jobs, submit
 from tests.e2e.harness.processes import at_work
 from tests.e2e.harness.waiting import until
 
@@ -29,13 +30,15 @@ NO_OTHER = frozenset({"no_builder", "builder_unavailable", "build_lost", "builde
 class Fault:
     """A fault. ``ends`` are reasons with which jobs may fail, ``said`` what logs may say of it.
 
-    Where a job may be built anywhere, it does not fail because of one builder.
+    Where a job may be built anywhere, it does not fail because of one builder. ``works_again``: it
+    is one after which something is installed from each builder, to see that it has left no trace.
     """
 
     name: str
     act: Act
     ends: frozenset[str] = frozenset()
     said: tuple[str, ...] = ()
+    works_again: bool = False
 
 
 def kill(name: str) -> Act:
@@ -136,14 +139,27 @@ async def _not_used(folder: object) -> None:
         await until(free, "the end of what uses the small disk", 30.0)
 
 
-def jump(name: str, hours: int) -> Act:
+def jump(name: str, direction: int) -> Act:
+    """Set a clock by an hour, or by more than builders forgive, and have ids made meanwhile."""
+
     async def act(fleet: Fleet, rng: Random) -> None:
         pid = fleet.pid(name)
-        await fleet.probes[name].ask(pid, ahead=hours * HOUR)
+        await fleet.probes[name].ask(pid, ahead=direction * rng.choice((1, 49)) * HOUR)
+        await _compile_one(fleet)
         await pause(rng.uniform(0.5, 4.0))
         await fleet.probes[name].ask(pid)
 
     return act
+
+
+async def _compile_one(fleet: Fleet) -> None:
+    """Have a device that has no job compiled, if there is one."""
+    busy = {job["configuration"] for job in await all_jobs(fleet.client) if not job["finished_at"]}
+    for device in fleet.devices:
+        if device.configuration not in busy:
+            entity = await fleet.offloader.update_entity(device.configuration)
+            await submit(fleet.client, "compile", entity)
+            return
 
 
 async def change_file(fleet: Fleet, rng: Random) -> None:
@@ -208,6 +224,8 @@ async def nothing(_fleet: Fleet, _rng: Random) -> None:
 
 
 _LOST_LINK = (r"esphome_offload\.peering", r"esphome_offload\.engine\.client\.link")
+_NO_TOOL = (r"engine\.devices\.inspector", r"engine\.build\.(process|toolchain)")
+_NO_ROOM = (r"engine\.host\.(build_host|firmware_file)", r"engine\.client\.firmware_download")
 _LOST_DEVICE = (r"homeassistant\.components\.esphome", r"aioesphomeapi", r"\[aioesphomeapi")
 
 FAULTS: tuple[Fault, ...] = (
@@ -217,7 +235,7 @@ FAULTS: tuple[Fault, ...] = (
     *(Fault(f"freeze {each}", freeze(each), said=_LOST_LINK) for each in INSTANCES),
     *(Fault(f"kill {each}", kill(each), said=_LOST_DEVICE) for each in ("kitchen", "hall")),
     *(Fault(f"freeze {each}", freeze(each), said=_LOST_DEVICE) for each in ("kitchen", "hall")),
-    Fault("kill a tool", kill_a_tool, frozenset({"upload_failed"}) | NO_OTHER, (r"esphome_offload",)),
+    Fault("kill a tool", kill_a_tool, frozenset({"upload_failed"}) | NO_OTHER, _NO_TOOL),
     *(Fault(f"cut {each}", cut(each), said=_LOST_LINK) for each in BUILDERS),
     *(Fault(f"slow {each}", slow(each), said=_LOST_LINK) for each in BUILDERS),
     *(
@@ -225,11 +243,12 @@ FAULTS: tuple[Fault, ...] = (
         for each in BUILDERS
         for how in ("duplicate", "alter")
     ),
-    *(Fault(f"full disk: {each}", full_disk(each), NO_OTHER, (r"esphome_offload",))
+    *(Fault(f"full disk: {each}", full_disk(each), NO_OTHER, _NO_ROOM)
       for each in ("inbox", "staging", "trees")),
-    *(Fault(f"clock of {each} {hours:+d} h", jump(each, hours)) for each in INSTANCES for hours in (1, -1)),
+    *(Fault(f"clock of {each} {way}", jump(each, direction), works_again=True)
+      for each in INSTANCES for way, direction in (("ahead", 1), ("back", -1))),
     Fault("change a file", change_file),
-    Fault("remove a file", remove_file, frozenset({"config_invalid"}), (r"esphome_offload",)),
+    Fault("remove a file", remove_file, frozenset({"config_invalid"}), _NO_TOOL),
     *(Fault(f"reload {each}", reload(each), said=_LOST_LINK)
       for each in ("offloader", "attic", "esphome", "peer attic", "peer cellar")),
     *(Fault(f"unpair at {each}", unpair_there(each), NO_OTHER, _LOST_LINK) for each in BUILDERS),

@@ -27,6 +27,7 @@ class Work:
     source: str
     version: str | None
     cancel: bool
+    must_complete: bool = False
     firmware_at_end: str | None = None
 
     @override
@@ -64,6 +65,23 @@ async def _ask(fleet: Fleet, rng: Random, device: SoakDevice) -> Work | None:
             raise
         return None
     return Work(job["job_id"], device, action, source, version, is_cancelled)
+
+
+async def install_everywhere(fleet: Fleet, rng: Random, seconds: float) -> list[Work]:
+    """Have something new built by each builder and installed, once there is no other job."""
+
+    async def free() -> bool:
+        return all(job["finished_at"] for job in await all_jobs(fleet.client))
+
+    await until(free, "the end of all jobs", seconds)
+    works = []
+    sources = rng.sample(sorted(fleet.builders), len(fleet.builders))
+    for device, source in zip(fleet.devices, sources, strict=True):
+        device.edit(rng.randrange(1_000_000))
+        entity = await fleet.offloader.update_entity(device.configuration)
+        job = await submit(fleet.client, "install", entity, source=source)
+        works.append(Work(job["job_id"], device, "install", source, None, False, True))
+    return works
 
 
 async def moment(fleet: Fleet, rng: Random, works: list[Work]) -> None:

@@ -19,7 +19,7 @@ from types import FrameType
 
 _FOLDER = os.environ.get("SOAK_HOOK")
 _OURS = "esphome_offload"
-_real_time = time.time
+_real_time, _real_time_ns = time.time, time.time_ns
 _ahead = 0.0
 
 
@@ -31,6 +31,8 @@ def _shift(seconds: float) -> None:
     global _ahead  # noqa: PLW0603 - the one clock of the process
     _ahead = seconds
     time.time = lambda: _real_time() + _ahead
+    # Of this one UUIDs are made, and with them the ids of jobs and attempts.
+    time.time_ns = lambda: _real_time_ns() + int(_ahead * 1e9)
     for name, module in tuple(sys.modules.items()):
         if name.endswith((f"{_OURS}.engine.clock", f"{_OURS}_builder.engine.clock")):
             module.SystemTime.now = _now
