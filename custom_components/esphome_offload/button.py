@@ -51,10 +51,13 @@ class SubmitButton(OffloadButton):
     """A button that starts a job, and returns at once."""
 
     _operation: Operation
+    _rebuild = False
 
     @override
     async def _async_pressed(self) -> None:
-        await self.coordinator.async_submit(self.target, self._operation, context=self._context)
+        await self.coordinator.async_submit(
+            self.target, self._operation, context=self._context, rebuild=self._rebuild
+        )
 
     @override
     @callback
@@ -63,10 +66,11 @@ class SubmitButton(OffloadButton):
 
 
 class InstallButton(SubmitButton):
-    """Builds and flashes, also when only the configuration is another."""
+    """Builds and flashes, also when nothing has changed."""
 
     _attr_translation_key = "rebuild"
     _operation = Operation.INSTALL
+    _rebuild = True
 
 
 class CleanButton(SubmitButton):

@@ -210,10 +210,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         await self.peering.async_remove_entries()
 
     async def async_renew_identity(self) -> None:
-        """Replace the identity and reload the peers, which then have to be paired again.
-
-        Raises IdentityError.
-        """
+        """Replace the identity and reload the peers, to be paired again; raises IdentityError."""
         await self.lender.async_renew_identity()
         self.peering.reload()
 
@@ -277,6 +274,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             esphome_version=version,
             requested_source=source,
             clean=options.get("clean", False),
+            rebuild=options.get("rebuild", False),
             address=address,
             from_version=self.installed_version(target),
             user_id=options.get("user_id"),

@@ -11,6 +11,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .engine.const import FailureReason, JobStatus
 from .engine.jobs.model import FirmwareJob, JobEvent
+from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
 from .inventory.tracker import OffloadDevice
 from .reasons import outcome_text
@@ -78,12 +79,14 @@ class InstallationEnded(OffloadEntity, EventEntity):
         if not job.terminal or request.target != self.target or not request.operation.flashes:
             return
         completed = job.status is JobStatus.COMPLETED
+        builder = job.routing.source_label
         self._trigger_event(
             InstallationEnd.of(job),
             {
-                "builder": job.routing.source_label,
+                # Automations show them in notifications, which are Markdown.
+                "builder": None if builder is None else without_markup(builder),
                 "job_id": job.job_id,
-                "reason": None if completed else outcome_text(self.hass, job),
+                "reason": None if completed else without_markup(outcome_text(self.hass, job)),
                 "verified": job.outcome.verified,
                 "version": request.esphome_version,
             },

@@ -26,6 +26,7 @@ class RequestOptions(TypedDict, total=False):
     version: str | None
     source: str
     clean: bool
+    rebuild: bool
     address: str | None
     user_id: str | None
     batch: str | None
@@ -97,6 +98,7 @@ class JobDetails(JobEventPayload, Expectation):
     routing_reason: str | None
     why_not: dict[str, str]
     clean: bool
+    rebuild: bool
     address: str | None
     user_id: str | None
     automatic: bool
@@ -166,6 +168,7 @@ def job_details(
         "routing_reason": None if job.routing.reason is None else text_of(job.routing.reason),
         "why_not": {label: text_of(why) for label, why in job.routing.why_not.items()},
         "clean": job.request.clean,
+        "rebuild": job.request.rebuild,
         "address": job.request.address,
         "user_id": job.request.user_id,
         "automatic": job.request.automatic,

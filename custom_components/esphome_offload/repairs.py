@@ -20,6 +20,7 @@ from .coordinator import DATA_COORDINATOR
 from .engine.const import Operation
 from .engine.target import TargetId, configuration_of
 from .inventory.choices import NO_DEVICE
+from .reasons import exception_text
 from .retry import async_retry
 
 _DEVICE = "device"
@@ -67,7 +68,8 @@ class RetryFlow(_OffloadRepair):
                 await self._async_retry()
             except ServiceValidationError as err:
                 return self.async_abort(
-                    reason="refused", description_placeholders={"error": str(err)}
+                    reason="refused",
+                    description_placeholders={"error": exception_text(self.hass, err)},
                 )
             return self.async_create_entry(data={})
         issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)

@@ -20,6 +20,7 @@ async def async_retry(
     options = RequestOptions(
         source=request.requested_source if source is None else source,
         clean=request.clean,
+        rebuild=request.rebuild,
         address=request.address,
         user_id=user_id,
     )

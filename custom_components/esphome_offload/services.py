@@ -24,7 +24,8 @@ from homeassistant.util.network import is_host_valid, is_ip_address
 import probatio
 
 from .batch.outdated import Limits, OutdatedRun, Wanted
-from .batch.report import report
+from .batch.report import LeftOut, report
+from .batch.submission import async_submit_all, async_submit_possible, names
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .engine.const import (
@@ -36,6 +37,7 @@ from .engine.const import (
 from .engine.jobs.model import FirmwareJob
 from .engine.target import TargetId
 from .errors import validation_error
+from .job_payload import RequestOptions
 from .peering.entry import is_peer
 from .reasons import raise_if_failed, raise_if_pending
 from .targets import async_targets, has_target
@@ -62,6 +64,7 @@ class ServiceField(StrEnum):
     SOURCE = "source"
     ALL = "all"
     CLEAN = "clean"
+    REBUILD = "rebuild"
     ADDRESS = "address"
     WAIT = "wait"
     FAIL_IF_PENDING = "fail_if_pending"
@@ -80,7 +83,12 @@ class ServiceField(StrEnum):
 _TARGET: VolDictType = {probatio.Remove("metadata"): dict, **cv.TARGET_SERVICE_FIELDS}
 _VERSION: VolDictType = {probatio.Optional(ServiceField.VERSION): cv.string}
 _SOURCE: VolDictType = {probatio.Optional(ServiceField.SOURCE, default=REQUESTED_AUTO): cv.string}
-_CLEAN: VolDictType = {probatio.Optional(ServiceField.CLEAN, default=False): cv.boolean}
+_BUILD: VolDictType = {
+    **_VERSION,
+    **_SOURCE,
+    probatio.Optional(ServiceField.CLEAN, default=False): cv.boolean,
+    probatio.Optional(ServiceField.REBUILD, default=False): cv.boolean,
+}
 _ADDRESS: VolDictType = {probatio.Optional(ServiceField.ADDRESS): cv.string}
 _WAIT: VolDictType = {probatio.Optional(ServiceField.WAIT, default=False): cv.boolean}
 _RAISE: VolDictType = {
@@ -94,8 +102,8 @@ _FLASH_WAIT: VolDictType = {
 _JOB_ID: VolDictType = {probatio.Optional(ServiceField.JOB_ID): cv.string}
 
 _SUBMIT_FIELDS: dict[Operation, VolDictType] = {
-    Operation.INSTALL: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_ADDRESS, **_FLASH_WAIT},
-    Operation.COMPILE: {**_TARGET, **_VERSION, **_SOURCE, **_CLEAN, **_WAIT_FOR_END},
+    Operation.INSTALL: {**_TARGET, **_BUILD, **_ADDRESS, **_FLASH_WAIT},
+    Operation.COMPILE: {**_TARGET, **_BUILD, **_WAIT_FOR_END},
     Operation.UPLOAD: {**_TARGET, **_ADDRESS, **_FLASH_WAIT},
     Operation.CLEAN: {
         **_TARGET,
@@ -162,33 +170,30 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _async_submit(operation: Operation, call: ServiceCall) -> ServiceResponse:
-    """Start a job for each target, or none if one of them cannot be started."""
-    coordinator = call.hass.data[DATA_COORDINATOR]
+    """Start a job for each target, or none if one of them cannot be started.
+
+    With ``raise_on_failure`` off, the others are started, and the answer says why not that one.
+    """
+    coordinator, data = call.hass.data[DATA_COORDINATOR], call.data
     targets = _targets(call, coordinator)
-    address = _address(call, coordinator, targets)
-    source = _source(call, coordinator)
-    requests = [
-        await coordinator.async_prepare(
-            target,
-            operation,
-            version=call.data.get(ServiceField.VERSION),
-            source=source,
-            clean=call.data.get(ServiceField.CLEAN, False)
-            or call.data.get(ServiceField.ALL, False),
-            address=address,
-            user_id=call.context.user_id,
+    options = RequestOptions(
+        version=data.get(ServiceField.VERSION),
+        source=_source(call, coordinator),
+        clean=data.get(ServiceField.CLEAN, False) or data.get(ServiceField.ALL, False),
+        rebuild=data.get(ServiceField.REBUILD, False),
+        address=_address(call, coordinator, targets),
+        user_id=call.context.user_id,
+    )
+    if not data.get(ServiceField.RAISE_ON_FAILURE, True):
+        jobs, left_out = await async_submit_possible(
+            coordinator, targets, operation, call.context, options
         )
-        for target in targets
-    ]
-    # Nothing is awaited from here to the last submit, so that nothing changes in between.
-    _refuse_removed(coordinator, targets)
-    _refuse_running(coordinator, targets)
-    jobs = [coordinator.submit(request, call.context) for request in requests]
-    fail_if_pending: bool | None = call.data.get(ServiceField.FAIL_IF_PENDING)
-    if not call.data.get(ServiceField.RAISE_ON_FAILURE, True):
         # The caller looks at the ends of the jobs, so it waits for them.
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
-    elif call.data[ServiceField.WAIT] or fail_if_pending:
+        return _jobs_response(call, coordinator, jobs, left_out)
+    jobs = await async_submit_all(coordinator, targets, operation, call.context, options)
+    fail_if_pending: bool | None = data.get(ServiceField.FAIL_IF_PENDING)
+    if data[ServiceField.WAIT] or fail_if_pending:
         jobs = await asyncio.gather(*(coordinator.async_wait(job) for job in jobs))
         raise_if_failed(call.hass, jobs)
         if coordinator.settings.pending_is_error if fail_if_pending is None else fail_if_pending:
@@ -239,7 +244,7 @@ async def _async_cancel(call: ServiceCall) -> ServiceResponse:
         if isinstance(result, BaseException) and not isinstance(result, ServiceValidationError):
             raise result
     if not cancelled:
-        raise validation_error("nothing_to_cancel", devices=_names(coordinator, targets))
+        raise validation_error("nothing_to_cancel", devices=names(coordinator, targets))
     return _jobs_response(call, coordinator, cancelled)
 
 
@@ -314,7 +319,7 @@ def _address(
         raise validation_error(
             "address_needs_one_target",
             count=str(len(targets)),
-            devices=_names(coordinator, targets),
+            devices=names(coordinator, targets),
         )
     # In lower case, because ESPHome takes the words SERIAL, OTA, MQTT and BOOTSEL for something
     # else. mDNS names of older devices have underscores.
@@ -348,19 +353,6 @@ def _source(call: ServiceCall, coordinator: OffloadCoordinator) -> str:
     return matching[0] if matching else given
 
 
-def _refuse_removed(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> None:
-    """Refuse targets that were removed while versions were looked up."""
-    for target in targets:
-        if target not in coordinator.devices:
-            raise validation_error("unknown_configuration", configuration=target)
-
-
-def _refuse_running(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> None:
-    running = [target for target in targets if coordinator.queue.is_running(target)]
-    if running:
-        raise validation_error("jobs_running", devices=_names(coordinator, running))
-
-
 def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> FirmwareJob:
     job_id: str | None = call.data.get(ServiceField.JOB_ID)
     if (job_id is not None) == has_target(call.data):
@@ -375,20 +367,20 @@ def _job_to_read(call: ServiceCall, coordinator: OffloadCoordinator) -> Firmware
     target = targets[0]
     newest = coordinator.queue.active(target) or coordinator.queue.last(target)
     if newest is None:
-        raise validation_error("no_job_yet", device=_names(coordinator, targets))
+        raise validation_error("no_job_yet", device=names(coordinator, targets))
     return newest
 
 
-def _names(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> str:
-    """Return the names of devices; of a removed one the target."""
-    devices = coordinator.devices
-    return ", ".join(devices[target].name if target in devices else target for target in targets)
-
-
 def _jobs_response(
-    call: ServiceCall, coordinator: OffloadCoordinator, jobs: Iterable[FirmwareJob]
+    call: ServiceCall,
+    coordinator: OffloadCoordinator,
+    jobs: Iterable[FirmwareJob],
+    left_out: Iterable[LeftOut] | None = None,
 ) -> ServiceResponse:
     if not call.return_response:
         return None
-    # JobDetails is made of JSON values alone, which its type cannot say.
-    return {"jobs": [cast("JsonValueType", coordinator.job_details(job)) for job in jobs]}
+    # JobDetails and LeftOut are made of JSON values alone, which their types cannot say.
+    response = {"jobs": [cast("JsonValueType", coordinator.job_details(job)) for job in jobs]}
+    if left_out is not None:
+        response["left_out"] = [cast("JsonValueType", each) for each in left_out]
+    return cast("ServiceResponse", response)

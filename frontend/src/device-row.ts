@@ -105,6 +105,11 @@ export class DeviceRow extends Part {
     const able = canInstall(device);
     const editor = this.store.overview?.esphome_url;
     return [
+      {
+        label: text("devices.rebuild"),
+        act: () => this.act("install", { rebuild: true }),
+        disabled: taken || !able,
+      },
       { label: text("operation.compile"), act: () => this.act("compile"), disabled: taken },
       {
         label: text("devices.upload"),
@@ -172,7 +177,7 @@ export class DeviceRow extends Part {
   }
 
   /** The log opens by itself: it is what a person wants to see next. */
-  private async act(operation: Operation): Promise<void> {
+  private async act(operation: Operation, options: { rebuild?: boolean } = {}): Promise<void> {
     const { device, job } = this;
     const replaces = operation === "install" && replacesVersion(device);
     if (replaces || (job && isWaiting(job))) {
@@ -180,7 +185,7 @@ export class DeviceRow extends Part {
       return;
     }
     this.busy = true;
-    const started = await this.submit(device.id, operation);
+    const started = await this.submit(device.id, operation, options);
     this.busy = false;
     if (started) this.go(jobPath(started));
   }

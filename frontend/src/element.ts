@@ -50,7 +50,13 @@ export abstract class Part extends LitElement {
   protected async submit(
     device: string,
     operation: Operation,
-    options: { version?: string; source?: string; clean?: boolean; batch?: string } = {},
+    options: {
+      version?: string;
+      source?: string;
+      clean?: boolean;
+      rebuild?: boolean;
+      batch?: string;
+    } = {},
   ): Promise<Job | undefined> {
     const answer = await this.command<{ job: Job }>({
       type: "esphome_offload/job/submit",

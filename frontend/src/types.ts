@@ -152,6 +152,7 @@ export interface Job extends Expectation {
   routing_reason: string | null;
   why_not: Record<string, string>;
   clean: boolean;
+  rebuild: boolean;
   waiting_for: string | null;
   pending: boolean;
   message: string | null;

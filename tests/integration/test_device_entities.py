@@ -189,6 +189,7 @@ class TestButtons:
         job = coordinator.queue.active("lamp.yaml")
         assert job is not None
         assert job.request.operation is Operation.INSTALL
+        assert job.request.rebuild
         assert job.request.user_id == hass_admin_user.id
         assert (await coordinator.async_wait(job)).status is JobStatus.COMPLETED
 

@@ -49,6 +49,16 @@ async def test_nothing_is_built_and_the_job_says_so(
     assert stage.config_hashes.asked == [], "the build has told it"
 
 
+async def test_it_is_built_nevertheless_if_that_was_asked_for(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
+) -> None:
+    await run(hass, coordinator)
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL, rebuild=True)
+    await coordinator.queue.wait(job.job_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert [request.clean for request in stage.builder.requests] == [False, False]
+
+
 async def test_hash_is_asked_for_once_where_no_build_has_told_it(
     hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
 ) -> None:

@@ -14,7 +14,7 @@ from .outdated import OutdatedRun
 
 
 class LeftOut(TypedDict):
-    """A device that had an update and no job, and why."""
+    """A device without a job, and why."""
 
     configuration: str
     device_id: str | None
@@ -49,7 +49,7 @@ def report(coordinator: OffloadCoordinator, run: OutdatedRun) -> Report:
         "summary": "\n".join(_lines(coordinator, run)),
         "jobs": [coordinator.job_details(job) for job in run.jobs],
         "left_out": [
-            _left_out(coordinator, target, reason) for target, reason in run.left_out.items()
+            left_out(coordinator, target, reason) for target, reason in run.left_out.items()
         ],
     }
 
@@ -80,7 +80,8 @@ def _targets(jobs: Iterable[FirmwareJob]) -> Iterator[TargetId]:
     return (job.request.target for job in jobs)
 
 
-def _left_out(coordinator: OffloadCoordinator, target: TargetId, reason: str) -> LeftOut:
+def left_out(coordinator: OffloadCoordinator, target: TargetId, reason: str) -> LeftOut:
+    """Return a device without a job as it stands in an answer."""
     entity = async_entity(coordinator.hass, target)
     return {
         "configuration": configuration_of(target),

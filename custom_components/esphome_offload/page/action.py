@@ -6,14 +6,33 @@ from typing import Any
 
 from homeassistant.components import websocket_api
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 import probatio
 
 from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
+from ..reasons import exception_text
 
 type Act = Callable[
     [OffloadCoordinator, dict[str, Any]], Coroutine[Any, Any, dict[str, Any] | None]
 ]
+
+
+def send_refusal(
+    hass: HomeAssistant,
+    connection: websocket_api.ActiveConnection,
+    msg_id: int,
+    err: HomeAssistantError,
+) -> None:
+    """Send an error in Home Assistant's language; what is left to the API is English, and logged."""
+    connection.send_error(
+        msg_id,
+        websocket_api.ERR_HOME_ASSISTANT_ERROR,
+        exception_text(hass, err),
+        translation_key=err.translation_key,
+        translation_domain=err.translation_domain,
+        translation_placeholders=err.translation_placeholders,
+    )
 
 
 def action(
@@ -29,8 +48,13 @@ def action(
         async def handle(
             hass: HomeAssistant, connection: websocket_api.ActiveConnection, msg: dict[str, Any]
         ) -> None:
-            result = await act(hass.data[DATA_COORDINATOR], msg | {"user_id": connection.user.id})
-            connection.send_result(msg["id"], result)
+            msg |= {"user_id": connection.user.id}
+            try:
+                result = await act(hass.data[DATA_COORDINATOR], msg)
+            except HomeAssistantError as err:
+                send_refusal(hass, connection, msg["id"], err)
+            else:
+                connection.send_result(msg["id"], result)
 
         return handle
 

@@ -108,6 +108,7 @@ async def _follow(
         probatio.Optional("version"): str,
         probatio.Optional("source", default=REQUESTED_AUTO): str,
         probatio.Optional("clean", default=False): bool,
+        probatio.Optional("rebuild", default=False): bool,
         probatio.Optional("batch"): probatio.All(str, probatio.Length(max=64)),
     },
 )
@@ -119,6 +120,7 @@ async def submit_job(coordinator: OffloadCoordinator, msg: dict[str, Any]) -> di
         version=msg.get("version"),
         source=msg["source"],
         clean=msg["clean"],
+        rebuild=msg["rebuild"],
         user_id=msg["user_id"],
         batch=msg.get("batch"),
     )

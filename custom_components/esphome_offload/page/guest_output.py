@@ -13,6 +13,7 @@ from ..engine.host.attempt import AttemptKey, GuestAttempt
 from ..engine.job_log import JobLogs
 from ..errors import validation_error
 from ..websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
+from .action import send_refusal
 from .payload import guest_build
 
 
@@ -35,7 +36,8 @@ def follow_guest_build(
     shown = () if host is None else host.shown()
     attempt = next((each for each in shown if each.key == key), None)
     if host is None or attempt is None:
-        raise validation_error("unknown_guest_build")
+        send_refusal(hass, connection, msg["id"], validation_error("unknown_guest_build"))
+        return
     subscription = ThrottledSubscription(connection, msg["id"], OUTPUT_INTERVAL)
     connection.send_result(msg["id"])
     subscription.own(hass, _follow(hass, host.logs, attempt, msg["from_line"], subscription))

@@ -20,7 +20,7 @@ from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
 from custom_components.esphome_offload.services import OffloadService
 
-from ...engine.jobs.fakes import Block, because, failing, flash_failing
+from ...engine.jobs.fakes import Block, because, failing, flash_failing, settle
 from ..conftest import NEWEST, Stage
 from .calling import (
     LAMP_ENTITY,
@@ -114,6 +114,28 @@ async def test_when_one_device_is_busy_none_is_started(
     assert "plug" in str(error)
     assert "lamp" not in str(error)
     assert len(home.queue.jobs()) == 1
+
+
+async def test_without_raising_the_others_are_started_and_the_answer_says_why_not_that_one(
+    hass: HomeAssistant, home: OffloadCoordinator, stage: Stage
+) -> None:
+    block = Block()
+    stage.builder.script = [block]
+    await call(hass, "install", entity_id=PLUG_ENTITY)
+    await block.entered.wait()
+
+    # It waits for the end of the lamp's job, which waits for the slot of the plug's.
+    running = hass.async_create_task(call(hass, "compile", entity_id="all", raise_on_failure=False))
+    async with asyncio.timeout(30):
+        while len(home.queue.jobs()) < 2:
+            await settle()
+        block.release.set()
+        response = await running
+
+    assert [job["configuration"] for job in response["jobs"]] == ["lamp.yaml"]
+    (left_out,) = response["left_out"]
+    assert (left_out["configuration"], left_out["entity_id"]) == ("plug.yaml", PLUG_ENTITY)
+    assert "plug" in left_out["reason"]
 
 
 async def test_when_a_configuration_goes_away_meanwhile_none_is_started(

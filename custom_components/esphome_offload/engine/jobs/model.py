@@ -58,6 +58,7 @@ class JobRequest:
     ``mac`` says which device it is for among several of the configuration; ``device_name`` then
     ends in a part of it. ``address`` overrides where the device is flashed, ``user_id`` is Home
     Assistant's. ``clean``: build from nothing; of a job that cleans, remove also the tools.
+    ``rebuild``: build also when nothing has changed, with the build tree that is there.
     ``batch`` is the same for all that was asked for together. ``automatic``: nobody asked for it.
     """
 
@@ -73,6 +74,7 @@ class JobRequest:
     mac: _String | None = None
     batch: _String | None = None
     automatic: bool = False
+    rebuild: bool = False
 
     @property
     def target(self) -> TargetId:

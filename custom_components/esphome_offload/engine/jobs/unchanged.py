@@ -82,7 +82,7 @@ class UnchangedBuilds:
         It has not been altered. Firmware of a builder that is not paired any more, or that is not
         the one that was asked for, does not count.
         """
-        if job.request.clean:
+        if job.request.clean or job.request.rebuild:
             return None
         async with self._of_configuration[job.request.configuration]:
             return await self._find(job.request)

@@ -1,0 +1,80 @@
+"""A job for each of several devices: all or none, or for as many as possible."""
+
+from collections.abc import Iterable, Sequence
+
+from homeassistant.core import Context
+from homeassistant.exceptions import ServiceValidationError
+
+from ..coordinator import OffloadCoordinator
+from ..engine.const import Operation
+from ..engine.jobs.model import FirmwareJob, JobRequest
+from ..engine.target import TargetId
+from ..errors import validation_error
+from ..job_payload import RequestOptions
+from ..reasons import exception_text
+from .report import LeftOut, left_out
+
+
+async def async_submit_all(
+    coordinator: OffloadCoordinator,
+    targets: Sequence[TargetId],
+    operation: Operation,
+    context: Context,
+    options: RequestOptions,
+) -> list[FirmwareJob]:
+    """Start a job for each target; raises ServiceValidationError, with none started."""
+    requests = [await coordinator.async_prepare(each, operation, **options) for each in targets]
+    # Nothing is awaited from here to the last submit, so that nothing changes in between.
+    _refuse_removed(coordinator, targets)
+    _refuse_running(coordinator, targets)
+    return [coordinator.submit(request, context) for request in requests]
+
+
+async def async_submit_possible(
+    coordinator: OffloadCoordinator,
+    targets: Sequence[TargetId],
+    operation: Operation,
+    context: Context,
+    options: RequestOptions,
+) -> tuple[list[FirmwareJob], list[LeftOut]]:
+    """Start a job for each target that can have one; returns also why the others cannot."""
+    requests: list[JobRequest] = []
+    refused: list[LeftOut] = []
+
+    def refuse(target: TargetId, error: ServiceValidationError) -> None:
+        refused.append(left_out(coordinator, target, exception_text(coordinator.hass, error)))
+
+    for target in targets:
+        try:
+            requests.append(await coordinator.async_prepare(target, operation, **options))
+        except ServiceValidationError as err:
+            refuse(target, err)
+    jobs: list[FirmwareJob] = []
+    for request in requests:
+        target = request.target
+        try:
+            _refuse_removed(coordinator, [target])
+            _refuse_running(coordinator, [target])
+            jobs.append(coordinator.submit(request, context))
+        except ServiceValidationError as err:
+            refuse(target, err)
+    return jobs, refused
+
+
+def names(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> str:
+    """Return the names of devices; of a removed one the target."""
+    devices = coordinator.devices
+    return ", ".join(devices[target].name if target in devices else target for target in targets)
+
+
+def _refuse_removed(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> None:
+    """Refuse targets that were removed while versions were looked up."""
+    for target in targets:
+        if target not in coordinator.devices:
+            raise validation_error("unknown_configuration", configuration=target)
+
+
+def _refuse_running(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> None:
+    running = [target for target in targets if coordinator.queue.is_running(target)]
+    if running:
+        raise validation_error("jobs_running", devices=names(coordinator, running))
