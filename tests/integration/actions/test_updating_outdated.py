@@ -93,7 +93,7 @@ async def test_a_version_overrides_no_version_or_channel_of_a_device(
 ) -> None:
     stage.versions.newest_prerelease = "2026.11.0b1"
     for name, choice in (("cellar", "2026.9.0"), ("porch", "prerelease"), ("attic", "2026.9.2")):
-        await home.versions.async_choose(TargetId(f"{name}.yaml"), choice, name)
+        await home.versions.async_choose(TargetId(f"{name}.yaml"), choice)
     await home.versions.async_refresh()
     await hass.async_block_till_done()
     response = await update(hass, version="2026.9.2")
