@@ -108,11 +108,12 @@ class Device:
         ota_password: str = "first",
         greeting: str = "hello",
         good_after: int | None = None,
+        plain: bool = False,
     ) -> None:
         """Write the configuration, with these secrets in ``secrets.yaml``.
 
         ``good_after``: seconds for which a job waits, because something may start the old firmware
-        again.
+        again. ``plain``: without any component of its own, whose Python could read any file.
         """
         text = _YAML.format(
             name=self.name,
@@ -125,7 +126,7 @@ class Device:
         text += self.components + self._comment
         if good_after is not None:
             text += f"safe_mode:\n  boot_is_good_after: {good_after}s\n"
-        if self._is_scripted:
+        if self._is_scripted and not plain:
             text += scripted.YAML.format(part=Part.NOTHING, sign="")
             scripted.write_component(self.yaml.parent, Part.NOTHING)
         if not self.yaml.exists() or self.yaml.read_text() != text:

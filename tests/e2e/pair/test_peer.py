@@ -71,6 +71,7 @@ async def test_unchanged_configuration_is_flashed_without_its_builder(
         paths += pair.offloader.instance.offload_cache.glob("bundles/*/*")
         return {path: path.stat().st_mtime_ns for path in paths}
 
+    pair.offloader.device.configure(plain=True)
     first = await install(pair, entity, version=NEW_VERSION)
     before, sent = built(), relay.sent
     assert before
@@ -92,7 +93,7 @@ async def test_unchanged_configuration_is_flashed_without_its_builder(
     assert relay.sent - sent < 1000
 
     # What only ESPHome can know counts, such as another value of a secret.
-    pair.offloader.device.configure(greeting="another one")
+    pair.offloader.device.configure(greeting="another one", plain=True)
     assert len((await install(pair, entity))["attempts"]) == 1
     await pair.offloader.device_says("another one")
     # And so does a wish to have it built from nothing.
