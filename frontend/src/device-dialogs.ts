@@ -72,6 +72,7 @@ export class DeviceDialog extends Part {
           ${details.versions.map((version) => html`<option value=${version}></option>`)}
         </datalist>
       </label>
+      <p class="muted">${text("devices.once")}</p>
       <label
         >${text("devices.builder")}
         <select name="source">
