@@ -137,6 +137,10 @@ class UseBuilderSwitch(PeerEntity, SwitchEntity):
 
         self.async_on_remove(self.coordinator.entry.add_update_listener(changed))
 
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
+
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
         await async_require_admin(self)
