@@ -121,6 +121,26 @@ async def test_a_job_is_cancelled_in_any_stage_and_frees_its_slots(
     assert harness.devices.listeners == []
 
 
+async def test_a_job_that_is_cancelled_after_the_flash_says_that_the_device_has_the_firmware(
+    harness: QueueHarness,
+) -> None:
+    harness.devices.confirm_gate = asyncio.Event()
+    job = await harness.run()
+    await harness.queue.cancel(job.job_id)
+    assert job.unverified == Reason(ReasonKey.UNVERIFIED_CANCELLED, {"device": "lamp"})
+    lines = (await harness.logs.read(job.job_id)).lines
+    assert lines[-1] == f"== cancelled: {job.unverified}"
+
+
+async def test_the_log_of_a_cancelled_job_says_so_once(harness: QueueHarness) -> None:
+    harness.builder.script = [Block()]
+    job = await harness.run()
+    await harness.queue.cancel(job.job_id)
+    assert job.unverified is None
+    lines = (await harness.logs.read(job.job_id)).lines
+    assert lines[-1] == "== cancelled"
+
+
 async def test_a_job_is_cancelled_although_the_caller_was_cancelled(harness: QueueHarness) -> None:
     release = asyncio.Event()
 

@@ -360,8 +360,12 @@ def _summary(job: FirmwareJob) -> str:
             text = f"{text} on {job.current_attempt.label}"
     if job.waiting_for is not None:
         text = f"{text}, waits for: {job.waiting_for}"
-    if job.outcome.failure_reason is not None:
-        text = f"{text} ({job.outcome.failure_reason})"
+    reason = job.outcome.failure_reason
+    # A cancelled job says why only when it is another reason.
+    if reason is not None and reason != text:
+        text = f"{text} ({reason})"
+    if job.status is JobStatus.CANCELLED and job.unverified is not None:
+        text = f"{text}: {job.unverified}"
     if job.outcome.error is not None:
         text = f"{text}: {job.outcome.error}"
     return text

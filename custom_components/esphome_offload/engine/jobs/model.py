@@ -354,6 +354,9 @@ class FirmwareJob:
     ) -> None:
         """End on request; ``failure_reason`` is cancelled or superseded."""
         self._require(JobStatus.QUEUED, JobStatus.RUNNING)
+        if self.flashed_at is not None:
+            device = {"device": self.request.device_name}
+            self.unverified = Reason(ReasonKey.UNVERIFIED_CANCELLED, device)
         self._end(JobStatus.CANCELLED, now, Outcome(failure_reason=failure_reason))
 
     def _require(self, *allowed: JobStatus) -> None:
