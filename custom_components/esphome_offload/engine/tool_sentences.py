@@ -210,17 +210,17 @@ CONFIGURATION: Final = (
     ),
     fixed(r"^A component requires another component"),
     fixed(r"Invalid YAML syntax"),
-    fixed(r"Secret .{0,100}not defined", "Secret not defined"),
-    fixed(r"^Couldn't find ID", "Couldn't find ID"),
-    fixed(r"^ID .{0,100}redefined", "ID redefined"),
-    fixed(r"^[Dd]uplicate key", "Duplicate key"),
+    fixed(r"Secret .{0,100}not defined", "A secret that is used is not defined; the log names it"),
+    fixed(r"^Couldn't find ID", "An ID that is used is not defined; the log names it"),
+    fixed(r"^ID .{0,100}redefined", "An ID is defined twice; the log names it"),
+    fixed(r"^[Dd]uplicate key", "A key is there twice; the log names it"),
     fixed(
         r"^Unable to find (action|condition|effect|filter|trigger) with (?:the|this) name",
-        "Unable to find {0} with this name",
+        "Unable to find {0} with the name that is used; the log has it",
     ),
     fixed(
         r"^Pin .{1,60} is used in multiple places|^A pin is used in",
-        "A pin is used in multiple places",
+        "A pin is used in multiple places; the log names it",
     ),
     fixed(r"^(Invalid pin number|Cannot resolve pin name)", "{0}"),
     fixed(
