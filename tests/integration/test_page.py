@@ -277,6 +277,7 @@ async def test_a_job_is_done_once_more_with_all_that_was_asked_for(
     answer = await ask("job/retry", job_id=asked.job_id, source="local")
     here = coordinator.queue.get(answer["result"]["job"]["job_id"])
     assert here.request.requested_source == "local"
+    await coordinator.async_wait(here)
 
     answer = await ask("job/retry", job_id="gone")
     assert answer["error"]["translation_key"] == "unknown_job"
