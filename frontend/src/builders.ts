@@ -6,7 +6,7 @@ import { customElement } from "lit/decorators.js";
 import { live } from "lit/directives/live.js";
 
 import "./guests";
-import { PAGE, Part, follow, jobPath } from "./element";
+import { INTEGRATION, PAGE, Part, follow, jobPath } from "./element";
 import { counted, number, standing } from "./texts";
 import { isOver, type Builder } from "./types";
 
@@ -24,6 +24,9 @@ export class OffloadBuilders extends Part {
       </div>
       <ul class="card" aria-labelledby="builders">
         ${overview?.builders.map((builder) => html`<li class="item">${this.builder(builder)}</li>`)}
+        ${[...this.store.discovered.values()].map(
+          (label) => html`<li class="item">${this.discovered(label)}</li>`,
+        )}
       </ul>
       <h2>${text("guests.title")}</h2>
       <esphome-offload-guests
@@ -87,6 +90,18 @@ export class OffloadBuilders extends Part {
     `;
   }
 
+  /** A dialog of Home Assistant has no address: its page of the integration offers it. */
+  private discovered(label: string): TemplateResult {
+    const { text } = this;
+    return html`<div class="row heading">
+      <h3>${label}</h3>
+      <span class="grow muted">${text("builders.discovered")}</span>
+      <a class="button" href=${INTEGRATION} @click=${follow}
+        >${text("builders.pair")}<span class="hidden"> ${label}</span></a
+      >
+    </div>`;
+  }
+
   /** One that is refused is shown as it was. */
   private async use(builder: Builder): Promise<void> {
     const answer = await this.command({
@@ -120,7 +135,7 @@ export class OffloadBuilders extends Part {
     return html`<ul class="builds">
       ${ours.map(
         (job) => html`<li>
-          <a href=${jobPath(job)} @click=${follow}>${job.device_name}</a>
+          <a href=${jobPath(job)} @click=${follow}>${this.store.nameOf(job)}</a>
           <span class="muted">${standing(text, job)}</span>
         </li>`,
       )}

@@ -8,7 +8,7 @@ import "./device-confirm";
 import "./device-dialogs";
 import "./device-row";
 import { canInstall, type Dialog } from "./device-row";
-import { Part, follow } from "./element";
+import { INTEGRATION, Part, follow } from "./element";
 import { counted } from "./texts";
 import { isOver, replacesVersion, type Device, type Job, type Operation } from "./types";
 
@@ -50,6 +50,7 @@ export class OffloadDevices extends Part {
         >
           ${text("devices.choose_updates")}
         </button>
+        <a class="button" href=${INTEGRATION} @click=${follow}>${text("devices.automatic_updates")}</a>
         ${editor
           ? html`<a class="button" href=${editor} @click=${follow}>${text("open_in_esphome")}</a>`
           : nothing}
@@ -192,7 +193,7 @@ export class OffloadDevices extends Part {
     if (!overview.set_up || overview.folder === null) {
       return html`<p class="notice info">
         ${text(overview.set_up ? "welcome.no_folder" : "welcome.not_set_up")}
-        <a href="/config/integrations/integration/esphome_offload" @click=${follow}
+        <a href=${INTEGRATION} @click=${follow}
           >${text("welcome.settings")}</a
         >
       </p>`;

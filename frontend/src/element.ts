@@ -87,6 +87,9 @@ export abstract class Part extends LitElement {
 
 export const PAGE = "/esphome-offload";
 
+/** Home Assistant's own page of the integration: its entries, and what was discovered. */
+export const INTEGRATION = "/config/integrations/integration/esphome_offload";
+
 export const jobPath = (job: Job): string => `${PAGE}/job/${job.job_id}`;
 
 /** Go to a path of Home Assistant's frontend. */

@@ -4,11 +4,9 @@ import { css, html, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
 import { live } from "lit/directives/live.js";
 
-import { PAGE, Part, follow } from "./element";
+import { INTEGRATION, PAGE, Part, follow } from "./element";
 import { counted, moment, number } from "./texts";
 import type { Guest, GuestBuild } from "./types";
-
-const INTEGRATION = "/config/integrations/integration/esphome_offload";
 
 @customElement("esphome-offload-guests")
 export class OffloadGuests extends Part {

@@ -16,11 +16,12 @@ export class JobRow extends Part {
 
   protected override render(): TemplateResult {
     const { job, text } = this;
+    const name = this.store.nameOf(job);
     const over = isOver(job);
     const expected = expectedEnd(this.hass, job);
     return html`
       <div class="what">
-        <a href=${jobPath(job)} @click=${follow}>${job.device_name}</a>
+        <a href=${jobPath(job)} @click=${follow}>${name}</a>
         <span class="muted"
           >${text(`operation.${job.operation}`)}
           ${job.operation === "clean" ? nothing : this.versions()}</span
@@ -48,13 +49,13 @@ export class JobRow extends Part {
           ? job.status === "completed"
             ? nothing
             : html`<button ?disabled=${this.busy} @click=${this.again}>
-                ${text("retry")}<span class="hidden"> ${job.device_name}</span>
+                ${text("retry")}<span class="hidden"> ${name}</span>
               </button>`
           : html`<button class="danger" ?disabled=${this.busy} @click=${this.stop}>
-              ${text("cancel")}<span class="hidden"> ${job.device_name}</span>
+              ${text("cancel")}<span class="hidden"> ${name}</span>
             </button>`}
         <a class="button" href=${jobPath(job)} @click=${follow}
-          >${text("log.open")}<span class="hidden"> ${job.device_name}</span></a
+          >${text("log.open")}<span class="hidden"> ${name}</span></a
         >
       </div>
     `;

@@ -40,7 +40,7 @@ export class OffloadJob extends Part {
       <esphome-offload-log-view
         .hass=${this.hass}
         .command=${JSON.stringify({ type: "esphome_offload/job/follow", job_id: this.jobId })}
-        .device=${job?.device_name ?? ""}
+        .device=${job ? this.store.nameOf(job) : ""}
         .name="${job?.device_name ?? "esphome"}-${this.jobId.slice(0, 12)}"
         ?live=${!!job && !isOver(job)}
         @output=${(event: CustomEvent<LogEvent>) => (this.job = event.detail.job)}
@@ -57,10 +57,10 @@ export class OffloadJob extends Part {
       <div class="head">
         <h2>
           ${job.operation === "clean"
-            ? `${text("operation.clean")}: ${job.device_name}`
+            ? `${text("operation.clean")}: ${this.store.nameOf(job)}`
             : text("job_of", {
                 operation: text(`operation.${job.operation}`),
-                device: job.device_name,
+                device: this.store.nameOf(job),
                 version: this.versions(job),
               })}
         </h2>
@@ -113,6 +113,7 @@ export class OffloadJob extends Part {
     const elsewhere =
       job.status !== "completed" && job.source !== "local" && job.requested_source !== "local";
     const builds = job.operation === "install" || job.operation === "compile";
+    const built = !isOver(job) && BUILT.has(job.stage ?? "");
     return html`${isOver(job)
       ? html`<button
           class="primary"
@@ -128,7 +129,7 @@ export class OffloadJob extends Part {
         >
           ${text("cancel")}
         </button>`}
-    ${elsewhere && builds && this.canBuildHere
+    ${elsewhere && builds && !built && this.canBuildHere
       ? html`<button ?disabled=${this.busy} @click=${() => this.once(() => this.buildHere(job))}>
           ${text("build_here")}
         </button>`
@@ -185,3 +186,6 @@ export class OffloadJob extends Part {
     `,
   ];
 }
+
+/** The stages in which there is nothing left to build. */
+const BUILT = new Set(["waiting_device", "uploading", "verifying"]);

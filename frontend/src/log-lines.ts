@@ -97,6 +97,19 @@ export class LogLines extends LitElement {
   private chunks: Chunk[] = [];
   private count = 0;
 
+  /** What opens above makes the box smaller. */
+  private readonly resized = new ResizeObserver(() => this.following && this.toEnd());
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.resized.disconnect();
+  }
+
+  override connectedCallback(): void {
+    super.connectedCallback();
+    this.resized.observe(this);
+  }
+
   get lines(): string[] {
     return this.chunks.flatMap((chunk) => chunk.lines);
   }

@@ -1,15 +1,27 @@
-// What the page shows, kept up to date by two subscriptions of Home Assistant's connection.
+// What the page shows, kept up to date by three subscriptions of Home Assistant's connection.
 
-import type { Device, HomeAssistant, Job, JobsEvent, Overview, PageEvent } from "./types";
+import type {
+  Device,
+  FlowChange,
+  HomeAssistant,
+  Job,
+  JobsEvent,
+  Overview,
+  PageEvent,
+} from "./types";
 import { isOver } from "./types";
 
 /** Of those that have ended; those that are active all come. */
 const NEWEST_JOBS = 200;
+/** How a builder comes that nobody has asked for. */
+const DISCOVERED = new Set(["zeroconf", "hassio"]);
 
 export class Store {
   devices = new Map<string, Device>();
   jobs = new Map<string, Job>();
   overview?: Overview;
+  /** The labels of the builders that were discovered and are not paired, by config flow. */
+  discovered = new Map<string, string>();
   /** When the overview came, by the browser's clock: the code's time left counts from here. */
   overviewAt = 0;
 
@@ -18,7 +30,7 @@ export class Store {
 
   constructor(private readonly changed: () => void) {}
 
-  /** Both answer anew with everything when the connection comes back. */
+  /** All answer anew with everything when the connection comes back. */
   start(hass: HomeAssistant): Promise<unknown> {
     this.unsubscribes = [
       hass.connection.subscribeMessage<PageEvent>((event) => this.pageChanged(event), {
@@ -27,6 +39,9 @@ export class Store {
       hass.connection.subscribeMessage<JobsEvent>((event) => this.jobsChanged(event), {
         type: "esphome_offload/jobs/subscribe",
         limit: NEWEST_JOBS,
+      }),
+      hass.connection.subscribeMessage<FlowChange[]>((changes) => this.flowsChanged(changes), {
+        type: "config_entries/flow/subscribe",
       }),
     ];
     return Promise.all(this.unsubscribes);
@@ -57,6 +72,11 @@ export class Store {
     return this.byTarget.get(device.id);
   }
 
+  /** What a person calls the device of a job. */
+  nameOf(job: Job): string {
+    return this.devices.get(job.target)?.name ?? job.device_name;
+  }
+
   /** Take over a job that a command has answered with. */
   add(job: Job): void {
     this.jobs.set(job.job_id, job);
@@ -75,6 +95,17 @@ export class Store {
     if (event.overview) {
       this.overview = event.overview;
       this.overviewAt = Date.now();
+    }
+    this.changed();
+  }
+
+  private flowsChanged(changes: FlowChange[]): void {
+    if (changes.every(({ type }) => type === null)) this.discovered.clear();
+    for (const { flow_id: id, flow } of changes) {
+      if (!flow) this.discovered.delete(id);
+      else if (flow.handler === "esphome_offload" && DISCOVERED.has(flow.context.source)) {
+        this.discovered.set(id, flow.context.title_placeholders?.name ?? "");
+      }
     }
     this.changed();
   }

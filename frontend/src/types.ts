@@ -112,6 +112,16 @@ export interface Overview {
   };
 }
 
+/** A change of Home Assistant's config flows that nobody has started; the first event has all. */
+export interface FlowChange {
+  type: "added" | "removed" | null;
+  flow_id: string;
+  flow?: {
+    handler: string;
+    context: { source: string; title_placeholders?: { name?: string } };
+  };
+}
+
 export interface PageEvent {
   snapshot: boolean;
   devices: Record<string, Device>;

@@ -62,6 +62,18 @@ async def lines(screen: Screen) -> list[str]:
     return shown
 
 
+async def until_at_the_end(screen: Screen) -> None:
+    """Wait until the end of the log that is open is in sight in its box."""
+
+    async def at_the_end() -> bool:
+        left: float = await screen.page.get_by_role("log").evaluate(
+            "box => box.scrollHeight - box.scrollTop - box.clientHeight"
+        )
+        return left < 2
+
+    await until(at_the_end, "the end of the log in sight")
+
+
 @pytest.mark.next
 async def test_an_install_is_started_watched_and_found_again(
     screen: Screen, offloader: Offloader
@@ -87,6 +99,9 @@ async def test_an_install_is_started_watched_and_found_again(
     await screen.shows("status.completed")
     await expect(log).to_contain_text("== completed")
 
+    # Nothing more comes that would be followed.
+    await page.get_by_text(page_text("why_builder")).click()
+    await until_at_the_end(screen)
     shown = await lines(screen)
     assert shown.count("== uploading") == 1
     await page.reload()

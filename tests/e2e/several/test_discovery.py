@@ -9,6 +9,7 @@ from typing import override
 
 import aiohttp
 from aiohttp import web
+from playwright.async_api import expect
 import pytest
 import pytest_asyncio
 from zeroconf import InterfaceChoice, IPVersion, ServiceListener, Zeroconf
@@ -18,8 +19,10 @@ from custom_components.esphome_offload.engine.const import ZEROCONF_TYPE
 from custom_components.esphome_offload.engine.protocol.hello import URL_LINK
 
 from ..harness import ports
+from ..harness.browser import DESK, find_chromium, open_browser, open_screen
 from ..harness.client import Json
 from ..harness.four_instances import FourInstances, connected
+from ..harness.texts import page_text, text
 from ..harness.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
@@ -89,6 +92,24 @@ async def network(instances: FourInstances) -> AsyncIterator[AsyncZeroconf]:
     await browser.async_cancel()
     yield zeroconf
     await zeroconf.async_close()
+
+
+@pytest.mark.skipif(
+    find_chromium() is None, reason="there is no Chromium: install Debian's package chromium"
+)
+async def test_the_page_leads_to_pairing_with_a_builder_that_was_found(
+    instances: FourInstances, network: AsyncZeroconf
+) -> None:
+    client = instances.second.client
+    async with open_browser() as browser, open_screen(browser, client, DESK) as screen:
+        await screen.open("builders")
+        link = screen.main.get_by_role("link", name=f"{page_text('builders.pair')} beta")
+        await expect(link).to_be_visible()
+        await screen.assert_usable()
+        await link.click()
+        await screen.page.get_by_role("button", name="Add", exact=True).click()
+        question = text("config.step.zeroconf_confirm.title")
+        await expect(screen.page.get_by_text(question).first).to_be_visible()
 
 
 async def test_lending_builder_is_found_and_needs_only_its_code(
