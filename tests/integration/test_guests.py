@@ -265,6 +265,27 @@ async def test_without_guests_nothing_is_served_while_no_builds_are_accepted(
     assert refused.value.code is ErrorCode.NOT_LENDING
 
 
+async def test_without_its_last_guest_nothing_is_served_while_no_builds_are_accepted(
+    hass: HomeAssistant,
+    lent: OffloadCoordinator,
+    entry: MockConfigEntry,
+    offloader: OffloaderClient,
+    client: TestClient,
+    tmp_path: Path,
+) -> None:
+    await accept(hass, entry, accept=False)
+    assert lent.lender.lending is Lending.DRAINING
+    async with offloader.connected() as link:
+        await lent.lender.async_unpair(offloader.identity.pin_sha256)
+        await link.lost()
+        assert link.statuses[-1] == {"type": "unpaired"}
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert lent.lender.lending is Lending.OFF
+    with pytest.raises(Refused) as refused:
+        await OffloaderClient(client, tmp_path / "stranger").hello()
+    assert refused.value.code is ErrorCode.NOT_LENDING
+
+
 async def test_a_reload_of_the_entry_leaves_builds_and_connections_alone(
     hass: HomeAssistant,
     lent: OffloadCoordinator,

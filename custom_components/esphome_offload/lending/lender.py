@@ -26,6 +26,7 @@ from ..engine.listeners import Listeners
 from ..engine.protocol.identity import Identity, IdentityError
 from ..engine.protocol.negotiation import own_offer
 from ..engine.reason import Reason
+from ..engine.tasks import CoalescedTask
 from ..errors import validation_error
 from ..identity_store import async_get_identity, async_renew_identity, instance_label
 from ..issues import (
@@ -65,6 +66,7 @@ class Lender(BaseDataUpdateCoordinatorProtocol):
         self._announcement = Announcement(hass)
         self._turn = asyncio.Lock()
         self._starting = asyncio.Lock()
+        self._applying = CoalescedTask(self._async_apply_again, f"{DOMAIN} guests")
         self._options: OffloadOptions | None = None
         self.pairing = PairingWindow(SystemTime().monotonic)
 
@@ -130,7 +132,7 @@ class Lender(BaseDataUpdateCoordinatorProtocol):
     async def async_start(self) -> None:
         """Load the guests; call it when what an earlier run left running has been ended."""
         await self.guests.load()
-        self.guests.changed.subscribe(self.changed.notify)
+        self.guests.changed.subscribe(self._guests_changed)
         self.slots.subscribe(self.changed.notify)
         self.pairing.changed.subscribe(self._window_changed)
         await async_remove_former_guests(self._hass)
@@ -138,6 +140,7 @@ class Lender(BaseDataUpdateCoordinatorProtocol):
 
     async def async_stop(self) -> None:
         """Home Assistant stops: end all connections and builds of guests."""
+        await self._applying.stop()
         async with self._turn:
             await self._announcement.async_stop()
             self.pairing.close()
@@ -289,6 +292,19 @@ class Lender(BaseDataUpdateCoordinatorProtocol):
         if (host := self.host) is not None:
             self.server.served = None
             await host.stop()
+
+    @callback
+    def _guests_changed(self) -> None:
+        if not self.guests.all() and not self.accepts_builds:
+            self._applying.request()
+        self.changed.notify()
+
+    async def _async_apply_again(self) -> None:
+        """Stop serving: the last guest is gone, and no new one is wanted."""
+        async with self._turn:
+            if self._options is not None:
+                await self._async_lend(self._options)
+        self.changed.notify()
 
     @callback
     def _window_changed(self) -> None:
