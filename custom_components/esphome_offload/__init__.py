@@ -24,7 +24,7 @@ from .engine.job_log import JobLogs
 from .engine.target import configuration_of
 from .errors import validation_error
 from .lending.guest_devices import async_follow_guests, guest_pin, is_instance
-from .page import async_register_page
+from .page import async_register_page, async_remove_page
 from .page.commands import async_setup_page_commands
 from .peering.entity import async_update_device
 from .peering.entry import PeerConfigEntry, is_peer
@@ -74,6 +74,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
         entry.async_on_unload(entry.add_update_listener(_async_peer_updated))
         return True
     entry.runtime_data = coordinator
+    await async_register_page(hass)  # again, if "this instance" was removed since the start
     await coordinator.async_attach(entry)
     guests = coordinator.lender.guests
     entry.async_on_unload(async_follow_guests(hass, entry.entry_id, guests))
@@ -106,6 +107,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> None
     if is_peer(entry):
         await coordinator.peering.async_unpair(entry)
     else:
+        async_remove_page(hass)
         await coordinator.async_forget()
 
 

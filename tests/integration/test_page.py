@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 import pytest
-from pytest_homeassistant_custom_component.common import MockUser
+from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import (
     ClientSessionGenerator,
     MockHAClientWebSocket,
@@ -120,6 +120,20 @@ async def test_administrators_find_the_page_in_the_sidebar(
     custom = panel.config["_panel_custom"]
     assert custom["name"] == "esphome-offload-panel"
     assert re.fullmatch(r"/esphome_offload_static/page\.js\?[0-9a-f]{16}", custom["module_url"])
+
+
+async def test_the_page_goes_with_this_instance_and_comes_again_with_it(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, entry: MockConfigEntry, built: Path
+) -> None:
+    assert await async_setup_component(hass, "http", {})
+    hass.config.components.add("frontend")
+    with patch.object(page, "_MODULE", built):
+        await hass.config_entries.async_reload(entry.entry_id)
+        assert page.PAGE_URL in hass.data["frontend_panels"]
+        await hass.config_entries.async_remove(entry.entry_id)
+        assert page.PAGE_URL not in hass.data["frontend_panels"]
+        await hass.config_entries.async_add(entry)
+    assert page.PAGE_URL in hass.data["frontend_panels"]
 
 
 async def test_another_build_of_the_page_has_another_address(built: Path) -> None:
