@@ -22,7 +22,6 @@ from .engine.build.cache.layout import CacheLayout
 from .engine.build.services import BuildServices
 from .engine.job_log import JobLogs
 from .engine.target import configuration_of
-from .errors import validation_error
 from .lending.guest_devices import async_follow_guests, guest_pin, is_instance
 from .page import async_register_page, async_remove_page
 from .page.commands import async_setup_page_commands
@@ -31,6 +30,7 @@ from .peering.entry import PeerConfigEntry, is_peer
 from .peering.self_check import async_setup_self_check
 from .registry import async_targets_of
 from .services import async_setup_services
+from .texts.errors import validation_error
 from .websocket_api import async_setup_websocket_api
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)

@@ -12,8 +12,8 @@ from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .engine.const import Operation
 from .engine.jobs.model import FirmwareJob
 from .entity import OffloadEntity, async_add_to_targets, async_require_admin
-from .errors import validation_error
 from .inventory.tracker import OffloadDevice
+from .texts.errors import validation_error
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0

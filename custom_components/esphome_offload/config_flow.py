@@ -26,7 +26,7 @@ from .flows.reauth import ReauthSteps
 from .flows.several import SeveralSteps
 from .options import ENTRY_KIND_INSTANCE, EntryKey
 from .peering.entry import ENTRY_MINOR_VERSION, is_peer
-from .reasons import common_text
+from .texts.reasons import common_text
 
 PROPOSED_FOLDER = "esphome"
 

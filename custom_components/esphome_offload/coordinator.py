@@ -25,8 +25,6 @@ from .engine.jobs.queue import JobQueue
 from .engine.jobs.refusal import JobRefused
 from .engine.target import TargetId
 from .engine.tasks import CoalescedTask, stop_all
-from .errors import validation_error
-from .events import JobAnnouncer
 from .inventory.configuration_changes import ConfigurationChanges
 from .inventory.configuration_folder import FileChanges
 from .inventory.core_esphome import CoreEsphome
@@ -40,13 +38,15 @@ from .inventory.rollbacks import RollbackWatch
 from .inventory.target_listeners import TargetListeners
 from .inventory.tracker import DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
-from .job_payload import JobDetails, RequestOptions
+from .jobs.events import JobAnnouncer
+from .jobs.payload import JobDetails, RequestOptions
+from .jobs.target_records import TargetRecords
 from .lending.lender import Lender
 from .options import OffloadOptions
 from .peering.entry import PeerConfigEntry
 from .peering.peers import Peering
-from .storage import job_journal
-from .target_records import TargetRecords
+from .stores.storage import job_journal
+from .texts.errors import validation_error
 
 type OffloadConfigEntry = ConfigEntry[OffloadCoordinator]
 type AnyConfigEntry = OffloadConfigEntry | PeerConfigEntry

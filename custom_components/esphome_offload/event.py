@@ -14,7 +14,7 @@ from .engine.jobs.model import FirmwareJob, JobEvent
 from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
 from .inventory.tracker import OffloadDevice
-from .reasons import outcome_text
+from .texts.reasons import outcome_text
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0

@@ -16,7 +16,7 @@ from .engine.jobs.model import FirmwareJob, JobEvent
 from .engine.reason import Reason
 from .engine.target import TargetId, moved
 from .engine.text import without_markup
-from .reasons import outcome_text, reason_text
+from .texts.reasons import outcome_text, reason_text
 
 _ALTERED: Final = "firmware_altered"
 _ROLLED_BACK: Final = "rolled_back"

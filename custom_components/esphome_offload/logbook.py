@@ -12,9 +12,9 @@ from homeassistant.core import Event, HomeAssistant, callback
 from .const import DOMAIN
 from .engine.const import FailureReason
 from .engine.jobs.model import JobEvent
-from .events import EVENT_JOB
-from .job_payload import JobEventPayload
-from .reasons import common_text
+from .jobs.events import EVENT_JOB
+from .jobs.payload import JobEventPayload
+from .texts.reasons import common_text
 
 
 @callback

@@ -15,13 +15,13 @@ from homeassistant.helpers.selector import (
 )
 import probatio
 
+from .batch.retry import async_retry
 from .const import DOMAIN, job_url
 from .coordinator import DATA_COORDINATOR
 from .engine.const import Operation
 from .engine.target import TargetId, configuration_of
 from .inventory.choices import NO_DEVICE
-from .reasons import exception_text
-from .retry import async_retry
+from .texts.reasons import exception_text
 
 _DEVICE = "device"
 

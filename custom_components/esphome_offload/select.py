@@ -9,9 +9,9 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .entity import OffloadEntity, async_add_to_targets, async_require_admin
-from .errors import validation_error
 from .inventory.tracker import OffloadDevice
 from .inventory.versions import CHANNELS, newest_first
+from .texts.errors import validation_error
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0

@@ -19,7 +19,7 @@ from .lending.entity import async_add_to_guests
 from .lending.sensors import guest_sensors, instance_sensors
 from .peering.entry import is_peer
 from .peering.sensors import async_add_peer_sensors
-from .reasons import outcome_text, reason_text
+from .texts.reasons import outcome_text, reason_text
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0

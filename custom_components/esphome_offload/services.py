@@ -26,6 +26,7 @@ import probatio
 from .batch.outdated import Limits, OutdatedRun, Wanted
 from .batch.report import LeftOut, report
 from .batch.submission import async_submit_all, async_submit_possible, names
+from .batch.targets import async_targets, has_target
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .engine.const import (
@@ -36,11 +37,10 @@ from .engine.const import (
 )
 from .engine.jobs.model import FirmwareJob
 from .engine.target import TargetId
-from .errors import validation_error
-from .job_payload import RequestOptions
+from .jobs.payload import RequestOptions
 from .peering.entry import is_peer
-from .reasons import raise_if_failed, raise_if_pending
-from .targets import async_targets, has_target
+from .texts.errors import validation_error
+from .texts.reasons import raise_if_failed, raise_if_pending
 
 
 class OffloadService(StrEnum):

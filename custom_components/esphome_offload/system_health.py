@@ -7,7 +7,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from .coordinator import DATA_COORDINATOR
 from .engine.build.model import BuilderStatus
-from .reasons import common_text, reason_text
+from .texts.reasons import common_text, reason_text
 
 
 @callback

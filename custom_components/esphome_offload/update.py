@@ -25,7 +25,7 @@ from .engine.target import configuration_of
 from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
 from .inventory.refusals import can_install
-from .reasons import common_text, outcome_text, raise_if_pending, reason_text
+from .texts.reasons import common_text, outcome_text, raise_if_pending, reason_text
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0

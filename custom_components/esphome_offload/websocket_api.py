@@ -12,8 +12,8 @@ import probatio
 from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .engine.jobs.model import FirmwareJob
-from .job_payload import Expectation, expectation
-from .websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
+from .jobs.payload import Expectation, expectation
+from .page.websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
 
 _LIST_INTERVAL = 0.5
 _EXPECTED_INTERVAL = 5.0

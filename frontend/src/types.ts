@@ -1,5 +1,5 @@
 // What Home Assistant gives to a panel, and what the integration's websocket commands send
-// (page/payload.py, job_payload.py; docs/websocket.md says what the keys mean).
+// (page/payload.py, jobs/payload.py; docs/websocket.md says what the keys mean).
 
 export interface Connection {
   subscribeMessage<T>(

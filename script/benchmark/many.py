@@ -30,7 +30,7 @@ from custom_components.esphome_offload.coordinator import DATA_COORDINATOR
 from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
-from custom_components.esphome_offload.storage import job_journal
+from custom_components.esphome_offload.stores.storage import job_journal
 from tests.engine.jobs.fakes import request
 from tests.integration.conftest import scripted_stage
 from tests.integration.core_esphome import Core, info

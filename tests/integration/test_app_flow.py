@@ -17,8 +17,8 @@ from custom_components.esphome_offload.engine.client.dial import DialError, Dial
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.flows import pairing
-from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ..engine.client.scripted_server import ScriptedServer
 from .pairing_dialogs import Dialog, announcement, unused_url

@@ -21,8 +21,8 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.identity import Identity
-from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ..engine.client.proxy import Proxy
 from ..engine.client.scripted_server import ScriptedServer

@@ -18,7 +18,7 @@ from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.host.guests import Guest
 from custom_components.esphome_offload.engine.protocol.identity import Identity
-from custom_components.esphome_offload.storage import job_journal
+from custom_components.esphome_offload.stores.storage import job_journal
 
 from .conftest import LAMP, NEWEST, Stage
 

@@ -29,8 +29,8 @@ from custom_components.esphome_offload.engine.host.lending import Lending
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.pairing import PairingError
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
-from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.issues import async_create_wrong_codes
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from .conftest import LEND, Stage
 from .guest_client import OffloaderClient

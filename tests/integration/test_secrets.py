@@ -31,7 +31,7 @@ from custom_components.esphome_offload.engine.build.upload_diagnosis import judg
 from custom_components.esphome_offload.engine.codec import decode, encode
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.protocol.messages import SentReason
-from custom_components.esphome_offload.storage import job_journal
+from custom_components.esphome_offload.stores.storage import job_journal
 
 from ..engine.jobs.fakes import Act
 from .conftest import Stage

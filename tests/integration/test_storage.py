@@ -9,7 +9,7 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util.file import WriteError
 import pytest
 
-from custom_components.esphome_offload.storage import StatePersistence
+from custom_components.esphome_offload.stores.storage import StatePersistence
 
 KEY = "esphome_offload.state"
 

@@ -15,13 +15,14 @@ from pytest_homeassistant_custom_component.typing import (
     WebSocketGenerator,
 )
 
-from custom_components.esphome_offload import websocket_api, websocket_stream as outlet_module
+from custom_components.esphome_offload import websocket_api
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import BuildRequest, BuildSink
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob, JobEvent
 from custom_components.esphome_offload.engine.target import TargetId
-from custom_components.esphome_offload.websocket_stream import ThrottledSubscription
+from custom_components.esphome_offload.page import websocket_stream as outlet_module
+from custom_components.esphome_offload.page.websocket_stream import ThrottledSubscription
 
 from ..engine.jobs.fakes import Block
 from .conftest import LAMP, Stage

@@ -6,14 +6,15 @@ import re
 
 import pytest
 
-from custom_components.esphome_offload import websocket_api, websocket_stream
+from custom_components.esphome_offload import websocket_api
 from custom_components.esphome_offload.engine import job_log
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Source, Stage
-from custom_components.esphome_offload.job_payload import (
+from custom_components.esphome_offload.jobs.payload import (
     AttemptDetails,
     JobDetails,
     JobEventPayload,
 )
+from custom_components.esphome_offload.page import websocket_stream
 
 PAGE = (Path(__file__).parents[2] / "docs" / "websocket.md").read_text()
 ROWS = re.compile(r"^\| (`[^|]*) \|", re.MULTILINE)

@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant, callback
 import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.esphome_offload import websocket_stream as stream
+from custom_components.esphome_offload.page import websocket_stream as stream
 
 
 class Handler:

@@ -22,7 +22,7 @@ from ..engine.jobs.model import FirmwareJob, JobEvent
 from ..engine.target import TargetId
 from ..inventory.tracker import OffloadDevice
 from ..inventory.versions import is_older
-from ..reasons import common_text, exception_text
+from ..texts.reasons import common_text, exception_text
 from .build_slots import free_slots
 from .canary import (
     CanaryProblem,

@@ -18,8 +18,8 @@ from ..engine.const import REQUESTED_AUTO, JobStatus, Operation
 from ..engine.jobs.model import FirmwareJob
 from ..engine.target import TargetId
 from ..inventory.versions import comparable
-from ..reasons import common_text, exception_text
 from ..registry import async_entity
+from ..texts.reasons import common_text, exception_text
 
 
 class Why(StrEnum):

@@ -7,9 +7,9 @@ from ..coordinator import OffloadCoordinator
 from ..engine.jobs.model import FirmwareJob
 from ..engine.target import TargetId, configuration_of
 from ..engine.text import without_markup
-from ..job_payload import JobDetails
-from ..reasons import common_text, outcome_text
+from ..jobs.payload import JobDetails
 from ..registry import async_entity
+from ..texts.reasons import common_text, outcome_text
 from .outdated import OutdatedRun
 
 

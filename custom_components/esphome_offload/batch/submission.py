@@ -9,9 +9,9 @@ from ..coordinator import OffloadCoordinator
 from ..engine.const import Operation
 from ..engine.jobs.model import FirmwareJob, JobRequest
 from ..engine.target import TargetId
-from ..errors import validation_error
-from ..job_payload import RequestOptions
-from ..reasons import exception_text
+from ..jobs.payload import RequestOptions
+from ..texts.errors import validation_error
+from ..texts.reasons import exception_text
 from .report import LeftOut, left_out
 
 

@@ -29,7 +29,7 @@ from ..automatic.window import LEAST, length
 from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR
 from ..options import EntryKey
-from ..reasons import common_text
+from ..texts.reasons import common_text
 from .fields import choice, whole_number
 
 AUTOMATIC_SCHEMA: Final = probatio.Schema(

@@ -19,7 +19,7 @@ from ..engine.protocol.hello import Refused
 from ..engine.protocol.identity import IdentityError
 from ..peering.caller import async_get_caller
 from ..peering.entry import PeerConfigEntry, PeerKey, PeerSettings
-from ..reasons import reason_text
+from ..texts.reasons import reason_text
 from .pairing import PairingSteps, shown
 
 _PIN = re.compile(r"[0-9a-f]{64}")

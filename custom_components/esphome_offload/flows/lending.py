@@ -17,13 +17,13 @@ from ..engine.host.lending import Lending
 from ..engine.host.pairing_window import WindowEnd
 from ..engine.protocol.limits import PAIRING_WINDOW
 from ..engine.text import without_markup
-from ..identity_store import instance_label
 from ..lending.lender import Lender
 from ..options import (
     EntryKey,
     OffloadOptions,
 )
-from ..reasons import reason_text
+from ..stores.identity import instance_label
+from ..texts.reasons import reason_text
 from .fields import whole_number
 
 # Seconds between two updates of the time that is left.

@@ -28,7 +28,6 @@ from ..engine.protocol.identity import IdentityError
 from ..engine.protocol.limits import LABEL_LIMIT
 from ..engine.protocol.pairing import Paired, PairingError, pair, read_code
 from ..engine.text import one_line, without_markup
-from ..identity_store import async_get_identity, async_renew_identity
 from ..peering.caller import async_get_caller
 from ..peering.entry import (
     ENTRY_MINOR_VERSION,
@@ -37,7 +36,8 @@ from ..peering.entry import (
     PeerSettings,
 )
 from ..peering.self_check import async_is_self
-from ..reasons import reason_text
+from ..stores.identity import async_get_identity, async_renew_identity
+from ..texts.reasons import reason_text
 
 CONF_CODE: Final = "code"
 

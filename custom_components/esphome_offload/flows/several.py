@@ -20,7 +20,7 @@ from ..engine.protocol.hello import Refused
 from ..engine.protocol.identity import IdentityError
 from ..peering.caller import async_get_caller
 from ..peering.entry import PeerKey, PeerSettings
-from ..reasons import common_text, error_text
+from ..texts.reasons import common_text, error_text
 from .pairing import LINK_REFUSALS, PairingSteps, shown
 
 _PIN: Final = re.compile(r"[0-9a-fA-F]{64}")

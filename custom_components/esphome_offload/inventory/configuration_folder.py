@@ -19,7 +19,7 @@ from ..engine.devices.model import Configuration, ScanResult
 from ..engine.devices.scanner import FolderUnavailableError as Unavailable, Scanner
 from ..engine.jobs.ports import ConfigurationSource, FolderUnavailableError
 from ..engine.reason import Reason
-from ..storage import StatePersistence
+from ..stores.storage import StatePersistence
 
 _SCAN_INTERVAL = timedelta(seconds=30)
 

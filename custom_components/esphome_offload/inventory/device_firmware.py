@@ -15,7 +15,7 @@ from ..engine.const import JobStatus
 from ..engine.devices.model import Configuration
 from ..engine.jobs.model import FirmwareJob
 from ..engine.target import TargetId, configuration_of, is_mac, mac_suffix, moved
-from ..storage import StatePersistence
+from ..stores.storage import StatePersistence
 from .announced_firmware import AnnouncedFirmware, FirmwareAnnouncements
 from .matching import is_named
 from .running_firmware import (

@@ -4,7 +4,7 @@ from homeassistant.exceptions import ServiceValidationError
 from packaging.version import InvalidVersion, Version
 
 from ..engine.const import Operation
-from ..errors import validation_error
+from ..texts.errors import validation_error
 from .tracker import OffloadDevice
 
 

@@ -7,7 +7,7 @@ from homeassistant.core import HomeAssistant
 
 from ..engine.codec import CodecError, decode, encode
 from ..engine.target import TargetId, configuration_of, moved
-from ..storage import StatePersistence
+from ..stores.storage import StatePersistence
 
 _LOGGER = logging.getLogger(__name__)
 

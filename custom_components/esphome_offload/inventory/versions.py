@@ -24,10 +24,10 @@ from ..engine.build.toolchain.versions import (
 from ..engine.codec import CodecError, Keyed, Text, decode, encode
 from ..engine.reason import ReasonKey
 from ..engine.target import TargetId
-from ..errors import validation_error
 from ..options import OffloadOptions, VersionChannel
-from ..reasons import reason_text
-from ..storage import version_store
+from ..stores.storage import version_store
+from ..texts.errors import validation_error
+from ..texts.reasons import reason_text
 from .device_settings import DeviceSettings
 
 _LOGGER = logging.getLogger(__name__)

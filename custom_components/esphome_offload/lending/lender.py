@@ -27,16 +27,16 @@ from ..engine.protocol.identity import Identity, IdentityError
 from ..engine.protocol.negotiation import own_offer
 from ..engine.reason import Reason
 from ..engine.tasks import CoalescedTask
-from ..errors import validation_error
-from ..identity_store import async_get_identity, async_renew_identity, instance_label
 from ..issues import (
     async_create_wrong_codes,
     async_delete_wrong_codes,
     async_set_lending_impossible,
 )
 from ..options import EntryKey, OffloadOptions
-from ..reasons import reason_text
-from ..storage import StatePersistence
+from ..stores.identity import async_get_identity, async_renew_identity, instance_label
+from ..stores.storage import StatePersistence
+from ..texts.errors import validation_error
+from ..texts.reasons import reason_text
 from .announcement import Announcement
 from .former_guests import async_remove_former_guests
 from .view import async_register_link_view

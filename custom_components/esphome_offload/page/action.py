@@ -11,7 +11,7 @@ import probatio
 
 from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
-from ..reasons import exception_text
+from ..texts.reasons import exception_text
 
 type Act = Callable[
     [OffloadCoordinator, dict[str, Any]], Coroutine[Any, Any, dict[str, Any] | None]

@@ -9,19 +9,19 @@ from homeassistant.components import websocket_api
 from homeassistant.core import HomeAssistant, callback
 import probatio
 
+from ..batch.retry import async_retry
 from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR, OffloadCoordinator
 from ..engine.const import REQUESTED_AUTO, Operation
 from ..engine.target import TargetId
-from ..errors import validation_error
 from ..peering.entry import async_use
-from ..retry import async_retry
-from ..websocket_stream import ThrottledSubscription
+from ..texts.errors import validation_error
 from .action import action
 from .device_details import device_details, prepare_firmware
 from .firmware_view import async_register_firmware_view
 from .guest_output import follow_guest_build
 from .payload import PageDevice, page_devices, page_overview
+from .websocket_stream import ThrottledSubscription
 
 _INTERVAL: Final = 0.5
 _PROGRESS_INTERVAL: Final = 2.0

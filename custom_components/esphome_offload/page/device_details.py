@@ -13,9 +13,9 @@ from ..engine.const import Image
 from ..engine.jobs.router import Bind
 from ..engine.reason import ReasonKey
 from ..engine.target import TargetId, configuration_of
-from ..errors import validation_error
 from ..inventory.versions import newest_first
-from ..reasons import reason_text
+from ..texts.errors import validation_error
+from ..texts.reasons import reason_text
 from .action import action
 from .firmware_view import firmware_url
 

@@ -11,10 +11,10 @@ from ..const import DOMAIN
 from ..coordinator import DATA_COORDINATOR
 from ..engine.host.attempt import AttemptKey, GuestAttempt
 from ..engine.job_log import JobLogs
-from ..errors import validation_error
-from ..websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
+from ..texts.errors import validation_error
 from .action import send_refusal
 from .payload import guest_build
+from .websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
 
 
 @websocket_api.websocket_command(

@@ -14,8 +14,8 @@ from ..engine.target import TargetId
 from ..inventory.core_esphome import esphome_app
 from ..inventory.tracker import OffloadDevice
 from ..peering.entry import Peer, is_peer, is_used
-from ..reasons import reason_text
 from ..registry import async_entity
+from ..texts.reasons import reason_text
 
 
 class PageDevice(TypedDict):

@@ -6,7 +6,7 @@ from typing import Final
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 
-from ..storage import StatePersistence
+from ..stores.storage import StatePersistence
 
 _AWAY_SINCE: Final = "away_since"
 

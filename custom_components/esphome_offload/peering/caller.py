@@ -7,7 +7,7 @@ from ..const import DOMAIN
 from ..engine.client.dial import Caller
 from ..engine.protocol.hello import Introduction
 from ..engine.protocol.negotiation import own_offer
-from ..identity_store import async_get_identity, instance_label
+from ..stores.identity import async_get_identity, instance_label
 
 
 async def async_get_caller(hass: HomeAssistant) -> Caller:

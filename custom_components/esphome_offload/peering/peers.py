@@ -30,7 +30,7 @@ from ..issues import (
     async_delete_peer_incompatible,
     async_set_peer_incompatible,
 )
-from ..reasons import reason_text
+from ..texts.reasons import reason_text
 from .absences import Absences
 from .caller import async_get_caller
 from .entity import async_update_device

@@ -34,7 +34,7 @@ from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.engine.target import TargetId
 from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 from custom_components.esphome_offload.inventory.device_settings import DeviceSetting
-from custom_components.esphome_offload.storage import StatePersistence
+from custom_components.esphome_offload.stores.storage import StatePersistence
 
 from ...engine.jobs.fakes import Block, failing
 from ..conftest import LAMP, NEWEST, Pass, Stage

@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.identity import Identity
-from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ...engine.client.scripted_server import ScriptedServer, answering
 from ..conftest import Stage

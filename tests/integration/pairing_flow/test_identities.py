@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.engine.protocol.identity import IdentityError
 from custom_components.esphome_offload.engine.reason import ReasonKey
-from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ...engine.client.scripted_server import ScriptedServer
 from ..pairing_dialogs import Dialog, pairs, without_default_port

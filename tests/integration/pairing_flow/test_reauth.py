@@ -17,8 +17,8 @@ from custom_components.esphome_offload.engine.protocol.channel import ChannelClo
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.identity import Identity, IdentityError
 from custom_components.esphome_offload.engine.reason import ReasonKey
-from custom_components.esphome_offload.identity_store import async_get_identity
 from custom_components.esphome_offload.peering.entry import PeerSettings
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ...engine.client.scripted_server import ScriptedServer
 from ..conftest import Stage

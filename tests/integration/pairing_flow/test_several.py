@@ -19,7 +19,7 @@ from custom_components.esphome_offload.engine.protocol.identity import (
 )
 from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.flows import several
-from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ...engine.client.scripted_server import ScriptedServer
 from ..pairing_dialogs import Dialog, pairs, unused_url

@@ -15,7 +15,7 @@ from custom_components.esphome_offload.engine.build.model import BuildDetached
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.const import JobStatus, Source
 from custom_components.esphome_offload.engine.reason import ReasonKey
-from custom_components.esphome_offload.identity_store import async_get_identity
+from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ..conftest import Stage
 from ..scripted_peers import ScriptedLink

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 import math
 from typing import Final, TypedDict
 
-from .engine.const import Stage
-from .engine.jobs.forecast import Forecast
-from .engine.jobs.model import Attempt, FirmwareJob
-from .engine.reason import Reason
+from ..engine.const import Stage
+from ..engine.jobs.forecast import Forecast
+from ..engine.jobs.model import Attempt, FirmwareJob
+from ..engine.reason import Reason
 
 _END_STEP: Final = 10
 """Seconds to which an expected end is rounded up."""

@@ -5,19 +5,19 @@ from contextlib import suppress
 
 from homeassistant.core import HomeAssistant, callback
 
-from . import issues, registry
-from .const import DOMAIN
-from .engine.build.services import BuildServices
-from .engine.job_log import JobLogs
-from .engine.jobs.model import FirmwareJob
-from .engine.jobs.queue import JobQueue
-from .engine.jobs.refusal import JobRefused
-from .engine.target import TargetId, target_id
-from .inventory.configuration_folder import FileChanges
-from .inventory.device_firmware import DeviceFirmware
-from .inventory.device_settings import DeviceSettings
-from .inventory.rollbacks import RollbackWatch
-from .inventory.tracker import DeviceInventory
+from .. import issues, registry
+from ..const import DOMAIN
+from ..engine.build.services import BuildServices
+from ..engine.job_log import JobLogs
+from ..engine.jobs.model import FirmwareJob
+from ..engine.jobs.queue import JobQueue
+from ..engine.jobs.refusal import JobRefused
+from ..engine.target import TargetId, target_id
+from ..inventory.configuration_folder import FileChanges
+from ..inventory.device_firmware import DeviceFirmware
+from ..inventory.device_settings import DeviceSettings
+from ..inventory.rollbacks import RollbackWatch
+from ..inventory.tracker import DeviceInventory
 
 
 class TargetRecords:

@@ -8,12 +8,12 @@ from typing import Final
 from homeassistant.core import Context, HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
-from . import registry
-from .const import DOMAIN
-from .engine.jobs.forecast import Forecast
-from .engine.jobs.model import FirmwareJob, JobEvent
-from .job_payload import JobDetails, event_payload, job_details
-from .reasons import reason_text
+from .. import registry
+from ..const import DOMAIN
+from ..engine.jobs.forecast import Forecast
+from ..engine.jobs.model import FirmwareJob, JobEvent
+from ..texts.reasons import reason_text
+from .payload import JobDetails, event_payload, job_details
 
 EVENT_JOB: Final = {
     JobEvent.QUEUED: f"{DOMAIN}_job_queued",

@@ -6,10 +6,10 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.translation import async_get_cached_translations
 
-from .const import DOMAIN
-from .engine.const import FailureReason, JobStatus
-from .engine.jobs.model import FirmwareJob
-from .engine.reason import Reason, ReasonKey
+from ..const import DOMAIN
+from ..engine.const import FailureReason, JobStatus
+from ..engine.jobs.model import FirmwareJob
+from ..engine.reason import Reason, ReasonKey
 
 
 @callback

@@ -8,9 +8,9 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er, target
 from homeassistant.helpers.target import TargetSelection, async_extract_referenced_entity_ids
 
-from .const import DOMAIN
-from .engine.target import TargetId
-from .errors import validation_error
+from ..const import DOMAIN
+from ..engine.target import TargetId
+from ..texts.errors import validation_error
 
 _EXCLUDE = "exclude"
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from homeassistant.components import websocket_api
 from homeassistant.core import HomeAssistant
 
-from .const import DOMAIN
-from .engine.job_log import JobLogs
+from ..const import DOMAIN
+from ..engine.job_log import JobLogs
 
 OUTPUT_INTERVAL: Final = 0.1
 """Seconds between two events with output."""

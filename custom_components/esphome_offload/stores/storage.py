@@ -10,10 +10,10 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.storage import STORAGE_DIR, Store
 
-from .const import DOMAIN
-from .engine.codec import Json
-from .engine.host.ports import StateStore
-from .engine.jobs.journal import JobJournal
+from ..const import DOMAIN
+from ..engine.codec import Json
+from ..engine.host.ports import StateStore
+from ..engine.jobs.journal import JobJournal
 
 _STORAGE_VERSION = 1
 

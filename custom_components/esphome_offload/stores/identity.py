@@ -7,10 +7,10 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import STORAGE_DIR
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
-from .engine.protocol.identity import Identity, load_or_create, renew
-from .engine.protocol.limits import LABEL_LIMIT
-from .engine.text import one_line
+from ..const import DOMAIN
+from ..engine.protocol.identity import Identity, load_or_create, renew
+from ..engine.protocol.limits import LABEL_LIMIT
+from ..engine.text import one_line
 
 _DATA_IDENTITY: HassKey[_Kept] = HassKey(f"{DOMAIN}.identity")
 

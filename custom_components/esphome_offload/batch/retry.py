@@ -1,8 +1,8 @@
 """A job once more, as a person asks for it on the page or in a repair."""
 
-from .coordinator import OffloadCoordinator
-from .engine.jobs.model import FirmwareJob
-from .job_payload import RequestOptions
+from ..coordinator import OffloadCoordinator
+from ..engine.jobs.model import FirmwareJob
+from ..jobs.payload import RequestOptions
 
 
 async def async_retry(

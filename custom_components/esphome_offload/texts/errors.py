@@ -2,7 +2,7 @@
 
 from homeassistant.exceptions import ServiceValidationError
 
-from .const import DOMAIN
+from ..const import DOMAIN
 
 
 def validation_error(key: str, **placeholders: str) -> ServiceValidationError:

@@ -1,0 +1,1 @@
+"""What is kept in Home Assistant's storage folder."""
