@@ -11,7 +11,7 @@ from custom_components.esphome_offload.engine.const import (
     Operation,
     Stage,
 )
-from custom_components.esphome_offload.engine.jobs import queue as queue_module
+from custom_components.esphome_offload.engine.jobs import job_tasks
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.engine.jobs.refusal import JobRefused, RefusalReason
@@ -73,7 +73,7 @@ async def test_a_job_is_cancelled_although_its_flasher_swallows_the_cancellation
 async def test_a_job_is_cancelled_although_its_builder_does_not_stop(
     harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_module, "STOP_TIMEOUT", 0.01)
+    monkeypatch.setattr(job_tasks, "STOP_TIMEOUT", 0.01)
     release = asyncio.Event()
 
     async def stuck(_request: BuildRequest, _sink: BuildSink) -> None:

@@ -56,7 +56,7 @@ async def test_exactly_one_terminal_event_for_every_way_a_job_can_end(
     ENDINGS[ending](harness)
     job = await harness.run()
     if ending == "task_cancelled_by_nobody":
-        harness.queue._tasks[job.job_id].cancel()
+        harness.queue._tasks._tasks[job.job_id].cancel()
     elif ending == "superseded":
         harness.submit(clean=True)
     elif ending.startswith("cancelled"):

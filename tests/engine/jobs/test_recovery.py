@@ -12,7 +12,7 @@ from custom_components.esphome_offload.engine.const import (
     Source,
     Stage,
 )
-from custom_components.esphome_offload.engine.jobs import ledger, queue as queue_module
+from custom_components.esphome_offload.engine.jobs import job_tasks, ledger
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdict
 from custom_components.esphome_offload.engine.jobs.router import Bind
@@ -291,7 +291,7 @@ async def test_a_queue_that_was_never_started_stores_nothing(harness: QueueHarne
 async def test_stopping_has_a_time_limit_for_tasks_that_do_not_stop(
     harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue_module, "STOP_TIMEOUT", 0.01)
+    monkeypatch.setattr(job_tasks, "STOP_TIMEOUT", 0.01)
     release = asyncio.Event()
 
     async def stuck(_request: object, _sink: object) -> None:

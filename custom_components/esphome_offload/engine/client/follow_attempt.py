@@ -18,7 +18,9 @@ async def follow_attempt(
     Raises ChannelClosed, CommandRefused, ProtocolError for an event that makes no sense, and what
     ``on_event`` raises.
     """
-    ended: asyncio.Future[AttemptEvent] = asyncio.get_running_loop().create_future()
+    # A failure is a result, too: an exception that nobody fetched, as after a cancellation, is
+    # logged by asyncio.
+    ended: asyncio.Future[AttemptEvent | Exception] = asyncio.get_running_loop().create_future()
 
     def listen(raw: object) -> None:
         if ended.done():
@@ -31,7 +33,7 @@ async def follow_attempt(
         # Whatever it is, it is raised below: in the session it would end the connection, and all
         # other builds with it.
         except Exception as err:  # noqa: BLE001
-            ended.set_exception(err)
+            ended.set_result(err)
             return
         if isinstance(event, AttemptEvent) and event.state.final:
             ended.set_result(event)
@@ -42,7 +44,10 @@ async def follow_attempt(
         await asyncio.wait((ended, lost), return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             raise ChannelClosed(lost.result())
-        return ended.result()
+        end = ended.result()
+        if isinstance(end, Exception):
+            raise end
+        return end
     finally:
         lost.cancel()
         unsubscribe()

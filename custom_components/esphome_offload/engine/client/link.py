@@ -16,7 +16,7 @@ from ..listeners import Listeners
 from ..protocol.bodies import IncomingFile
 from ..protocol.calls import CommandRefused
 from ..protocol.channel import ChannelClosed
-from ..protocol.errors import ErrorCode, ProtocolError, said_of_other
+from ..protocol.errors import ErrorCode, ProtocolError
 from ..protocol.hello import Introduction, Opened, Refused, open_link
 from ..protocol.identity import PublicKey
 from ..protocol.limits import WANTED_LIMIT
@@ -43,8 +43,9 @@ from ..protocol.session import COMMAND_TIMEOUT, Session
 from ..reason import Reason, ReasonKey
 from ..tasks import BackgroundTasks
 from .back_off import BackOff
-from .dial import Caller, DialError, DialFailure, dial
+from .dial import Caller, DialError, dial
 from .follow_attempt import follow_attempt
+from .link_failure import PairAgain, judge
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -62,21 +63,6 @@ SUBMIT_TIMEOUT: Final = 60.0
 _BUNDLES_AT_ONCE: Final = 2
 """More at once would only share the line."""
 
-_FAILURES: Final = {
-    DialFailure.CANNOT_CONNECT: ReasonKey.PEER_AWAY,
-    DialFailure.CERTIFICATE: ReasonKey.PEER_CERTIFICATE,
-    DialFailure.NO_OFFLOAD: ReasonKey.PEER_WITHOUT_OFFLOAD,
-    DialFailure.REDIRECTED: ReasonKey.PEER_WANTS_HTTPS,
-    DialFailure.MALFORMED: ReasonKey.PEER_UNCLEAR,
-}
-_CODES: Final = {
-    ErrorCode.BUSY: ReasonKey.PEER_OVERLOADED,
-    ErrorCode.NOT_LENDING: ReasonKey.PEER_NOT_LENT,
-    ErrorCode.TOO_OLD: ReasonKey.PEER_TOO_OLD,
-    ErrorCode.TOO_NEW: ReasonKey.PEER_TOO_NEW,
-    ErrorCode.UNKNOWN_GUEST: ReasonKey.PEER_FORGOT,
-}
-
 
 class LinkState(StrEnum):
     """The state of a link. REFUSED and INCOMPATIBLE end by themselves when it connects."""
@@ -87,14 +73,6 @@ class LinkState(StrEnum):
     REFUSED = "refused"
     """It does not know this instance, or is not the one that was paired with: pair again."""
     STOPPED = "stopped"
-
-
-class _PairAgain(Exception):  # noqa: N818
-    """An instance that is not the one that was paired with, or is not paired any more."""
-
-    def __init__(self, key: ReasonKey) -> None:
-        super().__init__(key)
-        self.key = key
 
 
 class PeerLink:
@@ -285,7 +263,7 @@ class PeerLink:
                 ProtocolError,
                 ChannelClosed,
                 CommandRefused,
-                _PairAgain,
+                PairAgain,
             ) as err:
                 pause = self._note_failure(err)
             await self._pause(pause)
@@ -293,9 +271,9 @@ class PeerLink:
     async def _connect_and_stay(self) -> Never:
         async with dial(self._http, self.url, self._caller) as answered:
             if (pin := answered.hello.pin_sha256) == self._caller.identity.pin_sha256:
-                raise _PairAgain(ReasonKey.PEER_COPIED)
+                raise PairAgain(ReasonKey.PEER_COPIED)
             if pin != self.pin_sha256:
-                raise _PairAgain(ReasonKey.PEER_REPLACED)
+                raise PairAgain(ReasonKey.PEER_REPLACED)
             await self._stay(await open_link(answered.opening, self._peer_key))
 
     async def _stay(self, opened: Opened) -> Never:
@@ -337,12 +315,12 @@ class PeerLink:
             if self._time.monotonic() - since >= STABLE:
                 self._back_off.reset()
         if unpaired:
-            raise _PairAgain(ReasonKey.PEER_UNPAIRED)
+            raise PairAgain(ReasonKey.PEER_UNPAIRED)
         raise ChannelClosed(why)
 
     def _note_failure(self, err: Exception) -> float:
         """Note why there is no connection; returns the seconds until the next try."""
-        code, key = _judge(err)
+        code, key = judge(err)
         self._refusals = self._refusals + 1 if code is ErrorCode.UNKNOWN_GUEST else 0
         if key is ReasonKey.PEER_UNPAIRED:
             # It came over the channel, so it is the builder's own word.
@@ -379,24 +357,3 @@ class PeerLink:
         self.state, self.why, self.code = state, why, code
         if changed:
             self._listeners.notify()
-
-
-def _judge(err: Exception) -> tuple[ErrorCode | None, ReasonKey]:
-    """Return the code and the reason of a failure; TOO_OLD and TOO_NEW are said of the peer."""
-    code: ErrorCode | None = None
-    match err:
-        case _PairAgain(key=key):
-            return ErrorCode.UNKNOWN_GUEST, key
-        case DialError(failure=failure) if failure in _FAILURES:
-            return ErrorCode(failure) if failure in ErrorCode else None, _FAILURES[failure]
-        case DialError(failure=failure):
-            code = ErrorCode(failure)
-        case Refused(code=sent):
-            code = said_of_other(sent)
-        case ProtocolError(code=own):
-            code = own
-        case CommandRefused(code=sent):
-            code = sent
-        case _:
-            return None, ReasonKey.PEER_LOST
-    return code, _CODES.get(code, ReasonKey.PEER_UNCLEAR)

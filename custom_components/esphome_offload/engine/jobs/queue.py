@@ -7,7 +7,6 @@ import logging
 from ..clock import SystemTime, Time
 from ..const import FailureReason, Stage
 from ..job_log import JobLogs
-from ..reason import Reason, ReasonKey
 from ..target import TargetId, moved
 from .build_lane import BuildLane
 from .build_times import BuildTimes
@@ -15,6 +14,7 @@ from .building import Building
 from .flashing import Flashing
 from .forecast import Forecast, Forecasts
 from .ids import new_id
+from .job_tasks import JobTasks
 from .lanes import DispatchGate, UploadLane
 from .ledger import JobListener, Ledger
 from .model import FirmwareJob, JobEvent, JobRequest
@@ -36,9 +36,6 @@ from .runner import JobRunner
 from .unchanged import UnchangedBuilds
 
 _LOGGER = logging.getLogger(__name__)
-
-# Everything a job started is to be gone within 5 s; twice that, and something is stuck.
-STOP_TIMEOUT = 10.0
 
 
 class JobQueue:
@@ -97,7 +94,7 @@ class JobQueue:
             settings=settings,
             time=time,
         )
-        self._runner = JobRunner(
+        runner = JobRunner(
             ledger=self._ledger,
             gate=self._gate,
             building=Building(
@@ -121,9 +118,8 @@ class JobQueue:
             ),
             flashing=self._flashing,
         )
+        self._tasks = JobTasks(runner, self._ledger)
         self._forecasts = Forecasts(self._builds, self._ledger, self._times)
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._cancelling: dict[str, FailureReason] = {}
         self._waiters: set[asyncio.Event] = set()
         self._started = False
         self._stopping = False
@@ -155,7 +151,7 @@ class JobQueue:
         self._started = True
         self._unsubscribe = self._builders.subscribe(self._builds.serve)
         for job in active.values():
-            self._launch(job, recovered=True)
+            self._tasks.launch(job, recovered=True)
         self._set_gate()
 
     async def stop(self) -> None:
@@ -169,15 +165,8 @@ class JobQueue:
             self._unsubscribe()
             self._unsubscribe = None
         self._builders.leave()
-        tasks = tuple(self._tasks.items())
-        for job_id, task in tasks:
-            if job_id not in self._cancelling:
-                task.cancel()
         try:
-            if tasks:
-                _, stuck = await asyncio.wait([task for _, task in tasks], timeout=STOP_TIMEOUT)
-                if stuck:
-                    _LOGGER.error("%d jobs could not be stopped in time", len(stuck))
+            await self._tasks.stop()
             self._builds.close()
             if self._started:
                 await self._ledger.close()
@@ -195,17 +184,17 @@ class JobQueue:
         if not self._started or self._stopping:
             raise JobRefused(RefusalReason.NOT_RUNNING)
         if earlier := self.active(request.target):
-            if not earlier.waiting or earlier.job_id in self._cancelling:
+            if not earlier.waiting or self._tasks.is_cancelling(earlier):
                 raise JobRefused(RefusalReason.ALREADY_RUNNING, earlier)
             if earlier.request.same_work(request):
                 self._builds.reorder(self._order.ask(earlier, request))
                 return earlier
-            self._supersede(earlier)
+            self._tasks.supersede(earlier)
         job = FirmwareJob(job_id=new_id(), request=request, created_at=self._time.now())
         self._logs.open(job.job_id)
         self._builds.reorder(self._order.ask(job, request))
         self._ledger.queue(job)
-        self._launch(job, recovered=False)
+        self._tasks.launch(job, recovered=False)
         return job
 
     async def cancel(
@@ -216,18 +205,7 @@ class JobQueue:
         Raises JobRefused (unknown_job, nothing_to_cancel).
         """
         job = self._known(job_id)
-        task = self._tasks.get(job_id)
-        if job.terminal or task is None or task.done():
-            raise JobRefused(RefusalReason.NOTHING_TO_CANCEL, job)
-        if job_id not in self._cancelling:
-            self._cancelling[job_id] = reason
-            task.cancel()
-        _, stuck = await asyncio.wait([task], timeout=STOP_TIMEOUT)
-        if stuck and not job.terminal:
-            _LOGGER.error("Job %s does not stop; it counts as cancelled", job_id)
-            self._ledger.cancel(job, reason)
-        if job.outcome.failure_reason is not reason:
-            raise JobRefused(RefusalReason.NOTHING_TO_CANCEL, job)
+        await self._tasks.cancel(job, reason)
         return job
 
     async def cancel_all(self) -> None:
@@ -246,7 +224,7 @@ class JobQueue:
             other = self.active(target)
             if job.terminal or target == job.request.target or other is None:
                 continue
-            self._supersede(other if other.waiting and not job.waiting else job)
+            self._tasks.supersede(other if other.waiting and not job.waiting else job)
         self._ledger.rename(old, new)
 
     def hold(self) -> None:
@@ -358,17 +336,6 @@ class JobQueue:
             self._times.learn_flash(job)
             self._order.end(job.job_id)
 
-    def _supersede(self, job: FirmwareJob) -> None:
-        """End a job in favour of another one of its target; what is at work takes a moment."""
-        task = self._tasks.get(job.job_id)
-        if task is None or job.job_id in self._cancelling:
-            return
-        self._cancelling[job.job_id] = FailureReason.SUPERSEDED
-        if job.waiting:
-            # It holds nothing that somebody would have to wait for.
-            self._ledger.cancel(job, FailureReason.SUPERSEDED)
-        task.cancel()
-
     def _known(self, job_id: str) -> FirmwareJob:
         job = self.get(job_id)
         if job is None:
@@ -378,24 +345,3 @@ class JobQueue:
     def _set_gate(self) -> None:
         self._gate.set(is_open=self._started and not self._held and not self._stopping)
         self.kick()
-
-    def _launch(self, job: FirmwareJob, *, recovered: bool) -> None:
-        task = asyncio.create_task(
-            self._runner.run(job, recovered=recovered), name=f"esphome_offload job {job.job_id}"
-        )
-        self._tasks[job.job_id] = task
-        task.add_done_callback(lambda done: self._ended(job, done))
-
-    def _ended(self, job: FirmwareJob, task: asyncio.Task[None]) -> None:
-        """End a job whose task has ended without ending it, except at shutdown."""
-        del self._tasks[job.job_id]
-        reason = self._cancelling.pop(job.job_id, None)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            _LOGGER.error("Unexpected error in job %s", job.job_id, exc_info=error)
-        if job.terminal:
-            return
-        if reason is not None:
-            self._ledger.cancel(job, reason)
-        elif not (task.cancelled() and self._stopping):
-            self._ledger.fail(job, FailureReason.INTERNAL, Reason(ReasonKey.UNEXPECTED))
