@@ -6,19 +6,19 @@ from pathlib import Path
 import sys
 
 from esphome_offload_builder.control_client import ControlClient
-from esphome_offload_builder.engine.build.cache.ownership import guest_users
 from esphome_offload_builder.settings import DataFolder
 from esphome_offload_builder.status import status_text
 import pytest
 
 from ..e2e.harness.processes import Child, environment
 from ..engine.build.conftest import passable  # noqa: F401 - a fixture
+from ..engine.build.marks import needs_guest_users
 from ..engine.build.rights import DOCKER, LEAST, SOMEBODY, WITHOUT_LANDLOCK, as_somebody, root_with
 from .running import free_port
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.skipif(guest_users() is None, reason="only root can give up rights")
+pytestmark = needs_guest_users
 
 
 class Machine:

@@ -8,7 +8,7 @@ from playwright.async_api import Browser, Locator, expect
 import pytest
 import pytest_asyncio
 
-from .harness.browser import DESK, PHONE, Screen, find_chromium, open_browser, open_screen
+from .harness.browser import DESK, PHONE, Screen, needs_chromium, open_browser, open_screen
 from .harness.device import NEW_VERSION
 from .harness.jobs import follow, job_now, output, submit
 from .harness.offloader import Offloader
@@ -20,9 +20,7 @@ from .harness.waiting import until
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.skipif(
-        find_chromium() is None, reason="there is no Chromium: install Debian's package chromium"
-    ),
+    needs_chromium,
 ]
 
 DEVICE = "Kitchen"

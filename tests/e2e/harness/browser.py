@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
+import pytest
 
 from .client import Client, Json
 from .texts import page_text
@@ -34,19 +35,17 @@ _TABS: Final = 80
 
 expect.set_options(timeout=_PATIENCE)
 
-
-def find_chromium() -> str | None:
-    """Return the browser on this machine."""
-    return shutil.which("chromium")
+_CHROMIUM: Final = shutil.which("chromium")
+needs_chromium: Final = pytest.mark.skipif(
+    _CHROMIUM is None, reason="there is no Chromium: install Debian's package chromium"
+)
 
 
 @asynccontextmanager
 async def open_browser() -> AsyncIterator[Browser]:
     """Start the browser."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=find_chromium(), args=list(_FLAGS)
-        )
+        browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=list(_FLAGS))
         try:
             yield browser
         finally:

@@ -7,7 +7,7 @@ from playwright.async_api import Browser, expect
 import pytest
 import pytest_asyncio
 
-from ..harness.browser import DESK, PHONE, Screen, find_chromium, open_browser, open_screen
+from ..harness.browser import DESK, PHONE, Screen, needs_chromium, open_browser, open_screen
 from ..harness.builder import Builder
 from ..harness.jobs import job_now
 from ..harness.pair import Pair
@@ -19,9 +19,7 @@ from .checks import Talking
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.skipif(
-        find_chromium() is None, reason="there is no Chromium: install Debian's package chromium"
-    ),
+    needs_chromium,
 ]
 
 

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from ...engine.build.marks import needs_root
 from ..harness.any_builder import AnyBuilder
 from ..harness.client import Json
 from ..harness.faults import frozen, held_project, small_disk
@@ -42,7 +43,6 @@ HUGE = 100 * 1000 * 1000
 # An idle machine takes less than five seconds; all time-outs of the link are longer than this.
 SOON = 18.0
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 
 type Held = Callable[[Pair[AnyBuilder], Relay, str], AbstractAsyncContextManager[str]]
 """Takes the pair, the relay and an entity; yields an install that is held in some stage."""

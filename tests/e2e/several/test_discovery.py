@@ -19,7 +19,7 @@ from custom_components.esphome_offload.engine.const import ZEROCONF_TYPE
 from custom_components.esphome_offload.engine.protocol.hello import URL_LINK
 
 from ..harness import ports
-from ..harness.browser import DESK, find_chromium, open_browser, open_screen
+from ..harness.browser import DESK, needs_chromium, open_browser, open_screen
 from ..harness.client import Json
 from ..harness.four_instances import FourInstances, connected
 from ..harness.texts import page_text, text
@@ -94,9 +94,7 @@ async def network(instances: FourInstances) -> AsyncIterator[AsyncZeroconf]:
     await zeroconf.async_close()
 
 
-@pytest.mark.skipif(
-    find_chromium() is None, reason="there is no Chromium: install Debian's package chromium"
-)
+@needs_chromium
 async def test_the_page_leads_to_pairing_with_a_builder_that_was_found(
     instances: FourInstances, network: AsyncZeroconf
 ) -> None:

@@ -22,15 +22,8 @@ from custom_components.esphome_offload.engine.build.launcher import (
     seccomp,
 )
 from custom_components.esphome_offload.engine.build.launcher.domain_killer import DomainKiller
-from custom_components.esphome_offload.engine.build.process.machine_containment import (
-    Degree,
-    containment_here,
-)
 
-HERE = containment_here()
-can_contain = pytest.mark.skipif(
-    HERE.degree is Degree.UNCONTAINED, reason=f"this machine cannot contain: {HERE.obstacle}"
-)
+from .marks import HERE, needs_containment
 
 
 def in_new_thread[T](work: Callable[[], T]) -> T:
@@ -54,7 +47,7 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> dict[int, tuple[int, int]]:
     return limits
 
 
-@can_contain
+@needs_containment
 def test_a_contained_thread_has_only_what_it_was_given(
     tmp_path: Path, limits: dict[int, tuple[int, int]]
 ) -> None:
@@ -94,7 +87,7 @@ def test_a_contained_thread_has_only_what_it_was_given(
     assert (other / "file").read_text() == "content"
 
 
-@can_contain
+@needs_containment
 def test_a_folder_that_must_exist_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     with pytest.raises(OSError, match=str(missing)):
@@ -162,7 +155,7 @@ def test_a_step_that_fails_is_an_error(fails: str, monkeypatch: pytest.MonkeyPat
         confinement._become(Libc(fails), 77, search=True)  # type: ignore[arg-type]
 
 
-@can_contain
+@needs_containment
 def test_a_filter_that_the_kernel_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seccomp, "program", lambda *_, **__: b"")
     with pytest.raises(OSError):  # noqa: PT011

@@ -20,25 +20,24 @@ import pytest
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.cache.ownership import (
     GUEST_USERS,
-    guest_users,
 )
 from custom_components.esphome_offload.engine.build.process.machine_containment import (
     Degree,
-    containment_here,
 )
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 
 from .conftest import uv_of
+from .marks import HERE, needs_guest_users
 from .rights import DOCKER, LEAST, SOMEBODY, WITHOUT_LANDLOCK, as_somebody, root_with
 
-HERE = containment_here()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("socket_enabled"),
+    needs_guest_users,
     pytest.mark.skipif(
-        HERE.degree is not Degree.CONTAINED or guest_users() is None,
-        reason="only root on a newer kernel can start machines of all kinds",
+        HERE.degree is not Degree.CONTAINED,
+        reason="only a newer kernel can stand for machines of all kinds",
     ),
 ]
 

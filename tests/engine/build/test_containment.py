@@ -5,7 +5,6 @@ What must be denied is also tried uncontained, where it must work: else the deni
 
 import asyncio
 from collections.abc import Callable
-import os
 import platform
 import resource
 import signal
@@ -16,19 +15,16 @@ from custom_components.esphome_offload.engine.build.launcher.confinement import 
 from custom_components.esphome_offload.engine.build.launcher.descendants import descendants
 from custom_components.esphome_offload.engine.build.process.machine_containment import (
     Degree,
-    containment_here,
 )
 
 from .containment_harness import ContainmentHarness
+from .marks import HERE, needs_containment, needs_root
 from .processes import LONG, alive
 
-HERE = containment_here()
 needs_signals = pytest.mark.skipif(
     HERE.degree is not Degree.CONTAINED, reason="Landlock of this kernel has no scopes"
 )
-pytestmark = pytest.mark.skipif(
-    HERE.degree is Degree.UNCONTAINED, reason=f"this machine cannot contain: {HERE.obstacle}"
-)
+pytestmark = needs_containment
 
 PTRACE = "if libc.ptrace(16, at['victim'], 0, 0) < 0: raise OSError(ctypes.get_errno(), '')"
 
@@ -243,7 +239,7 @@ async def test_markers_of_a_contained_build_stop_no_other_build_of_its_tree(
     await asyncio.wait({running})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to lose")
+@needs_root
 @pytest.mark.parametrize(
     "statement",
     ["os.chown(at['ours'], 1, 1)", "os.mknod(at['tree'] + '/d', stat.S_IFCHR, os.makedev(1, 3))"],

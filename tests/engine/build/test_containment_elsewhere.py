@@ -32,12 +32,9 @@ from custom_components.esphome_offload.engine.build.process.processes import Lau
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .containment_harness import ContainmentHarness
+from .marks import HERE, needs_containment
 
 NEWEST = 7
-HERE = containment_here()
-can_contain = pytest.mark.skipif(
-    HERE.degree is Degree.UNCONTAINED, reason=f"this machine cannot contain: {HERE.obstacle}"
-)
 by_version = pytest.mark.parametrize(
     "version",
     [
@@ -69,7 +66,7 @@ class Kernel:
         return self.version
 
 
-@can_contain
+@needs_containment
 @by_version
 async def test_every_version_of_landlock_protects_files_and_newer_ones_more(
     harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, version: int
@@ -116,7 +113,7 @@ async def test_what_cannot_be_contained_does_not_run(
     assert harness.files["ours"].read_text() == "content"
 
 
-@can_contain
+@needs_containment
 @pytest.mark.parametrize("call", ["landlock.restrict", "landlock._allow", "seccomp.restrict"])
 async def test_a_command_that_is_half_contained_does_not_run(
     harness: ContainmentHarness, monkeypatch: pytest.MonkeyPatch, call: str
@@ -127,7 +124,7 @@ async def test_a_command_that_is_half_contained_does_not_run(
     assert harness.files["ours"].read_text() == "content"
 
 
-@can_contain
+@needs_containment
 async def test_a_folder_to_write_that_is_missing_is_named(harness: ContainmentHarness) -> None:
     rules = harness.rules()
     harness.layout.tools.rmdir()

@@ -32,20 +32,13 @@ from custom_components.esphome_offload.engine.build.process.containment import (
     ContainmentError,
     GuestContainment,
 )
-from custom_components.esphome_offload.engine.build.process.machine_containment import (
-    Degree,
-    containment_here,
-)
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 
 from .containment_harness import ContainmentHarness
+from .marks import needs_containment, needs_guest_users
 from .processes import LONG, alive
 
-HERE = containment_here()
-pytestmark = pytest.mark.skipif(
-    not HERE.guest_users or HERE.degree is Degree.UNCONTAINED,
-    reason="guests have no users of their own here: this is not root, or it has not all of root",
-)
+pytestmark = [needs_containment, needs_guest_users]
 
 IDENTITY = """
 import os

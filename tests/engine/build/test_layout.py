@@ -10,7 +10,8 @@ from custom_components.esphome_offload.engine.build.cache.layout import (
     CacheLayout,
     configuration_key,
 )
-from custom_components.esphome_offload.engine.build.cache.ownership import guest_users
+
+from .marks import needs_guest_users
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_an_empty_trash_is_no_error(layout: CacheLayout) -> None:
     layout.empty_trash(threading.Event())
 
 
-@pytest.mark.skipif(guest_users() is None, reason="guests have no users of their own here")
+@needs_guest_users
 def test_guests_can_pass_to_what_is_shared_and_nothing_else(layout: CacheLayout) -> None:
     layout.share()
     modes = {path.name: path.stat().st_mode & 0o777 for path in layout.root.iterdir()}

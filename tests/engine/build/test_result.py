@@ -15,6 +15,8 @@ from custom_components.esphome_offload.engine.build.result import forget_validat
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.reason import ReasonKey
 
+from .marks import needs_root
+
 LAMP = "lamp.yaml"
 
 
@@ -132,7 +134,7 @@ def test_a_link_in_place_of_a_folder_is_not_followed(tree: Tree, which: str) -> 
     assert tree.refused().failure_reason is FailureReason.CONFIG_INVALID
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@needs_root
 @pytest.mark.parametrize("which", ["record", "info", "image"])
 def test_a_file_of_somebody_else_is_not_read(tree: Tree, which: str) -> None:
     """Where the system lets everybody make a second name for any file."""

@@ -12,7 +12,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.build import services as services_module
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
-from custom_components.esphome_offload.engine.build.cache.ownership import guest_user, guest_users
+from custom_components.esphome_offload.engine.build.cache.ownership import guest_user
 from custom_components.esphome_offload.engine.build.cache.shared_folders import sweep
 from custom_components.esphome_offload.engine.build.local import LocalBuilder
 from custom_components.esphome_offload.engine.build.process import containment
@@ -25,6 +25,8 @@ from custom_components.esphome_offload.engine.build.process.machine_containment 
     Obstacle,
 )
 from custom_components.esphome_offload.engine.build.services import BuildServices
+
+from .marks import needs_guest_users
 
 PIN = "ab" * 32
 CONTAINED = ContainmentHere(Degree.CONTAINED, 7, "", "")
@@ -64,7 +66,7 @@ while time.monotonic() < float(sys.argv[2]):
 """
 
 
-@pytest.mark.skipif(guest_users() is None, reason="guests have no users of their own here")
+@needs_guest_users
 async def test_nothing_of_a_guest_is_left_when_its_builds_begin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,7 +160,7 @@ async def test_what_was_fetched_to_know_devices_and_hashes_counts_and_goes_by_it
     await services.aclose()
 
 
-@pytest.mark.skipif(guest_users() is None, reason="guests have no users of their own here")
+@needs_guest_users
 async def test_users_of_guests_reach_nothing_that_was_made_at_the_start(tmp_path: Path) -> None:
     layout = CacheLayout(tmp_path / "cache")
     layout.make()

@@ -10,10 +10,12 @@ from custom_components.esphome_offload.engine.build.cache.shared_folders import 
     sweep,
 )
 
+from .marks import needs_root
+
 USER = 0x7000FFF0
 OTHER = USER + 2
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+pytestmark = needs_root
 
 
 def owned(path: Path, user: int) -> Path:

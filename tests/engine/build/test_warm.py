@@ -22,11 +22,12 @@ from custom_components.esphome_offload.engine.build.process.processes import (
     Processes,
     ProcessResult,
 )
-from custom_components.esphome_offload.engine.build.process.reach import can_contain, reach
+from custom_components.esphome_offload.engine.build.process.reach import reach
 from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 
 from .conftest import uv_of
+from .marks import needs_landlock
 from .processes import FAMILY, LEAVES_A_FAMILY, STAYS, alive, gone, pids
 
 REPOSITORY = Path(__file__).parents[3]
@@ -521,7 +522,7 @@ async def test_commands_that_do_not_name_it_never_use_it(
     assert not pythons._warm
 
 
-@pytest.mark.skipif(not can_contain(), reason="this kernel cannot contain")
+@needs_landlock
 async def test_contained_commands_are_contained_in_it(
     processes: Processes, pythons: WarmPythons, toolchain: Toolchain, tmp_path: Path
 ) -> None:

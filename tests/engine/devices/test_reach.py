@@ -27,11 +27,11 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
 from custom_components.esphome_offload.engine.devices.inspector import EsphomeInspector
 
 from ..build.conftest import uv_of
+from ..build.marks import needs_landlock
 from .folder import CACHE, KITCHEN, VERSION, write
 
 slow = pytest.mark.slow
 pytestmark = pytest.mark.usefixtures("socket_enabled")
-needs_landlock = pytest.mark.skipif(not can_contain(), reason="this kernel has no Landlock")
 
 # Any object leads to all of Python.
 EXPRESSION = (
