@@ -90,6 +90,7 @@ export class LogLines extends LitElement {
   @property() label = "";
   @property({ type: Number }) current = -1;
   @query(".scroll") private scroller!: HTMLElement;
+  @query(".content") private content!: HTMLElement;
 
   /** Whether new lines are followed: until the person scrolls up, and again at the end. */
   following = true;
@@ -97,7 +98,10 @@ export class LogLines extends LitElement {
   private chunks: Chunk[] = [];
   private count = 0;
 
-  /** What opens above makes the box smaller. */
+  /** Where the box was scrolled to at the last look. */
+  private top = 0;
+
+  /** What opens above makes the box smaller; chunks have their real height once they are in sight. */
   private readonly resized = new ResizeObserver(() => this.following && this.toEnd());
 
   override disconnectedCallback(): void {
@@ -107,7 +111,16 @@ export class LogLines extends LitElement {
 
   override connectedCallback(): void {
     super.connectedCallback();
+    if (this.hasUpdated) this.observe();
+  }
+
+  protected override firstUpdated(): void {
+    this.observe();
+  }
+
+  private observe(): void {
     this.resized.observe(this);
+    this.resized.observe(this.content);
   }
 
   get lines(): string[] {
@@ -169,18 +182,16 @@ export class LogLines extends LitElement {
     if (this.following) this.toEnd();
   }
 
-  /** Only what is laid out has its real height: look again when it has been. */
   private toEnd(): void {
-    const end = (): void => {
-      if (this.following) this.scroller.scrollTop = this.scroller.scrollHeight;
-    };
-    end();
-    requestAnimationFrame(end);
+    this.scroller.scrollTop = this.scroller.scrollHeight;
   }
 
+  /** Only a move up is a person's: that the end is further away may come of new lines, too. */
   private scrolled(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.setFollowing(scrollHeight - scrollTop - clientHeight < 2 * LINE_HEIGHT);
+    if (scrollHeight - scrollTop - clientHeight < 2 * LINE_HEIGHT) this.setFollowing(true);
+    else if (scrollTop < this.top) this.setFollowing(false);
+    this.top = scrollTop;
   }
 
   private setFollowing(following: boolean): void {
@@ -197,17 +208,19 @@ export class LogLines extends LitElement {
       role="log"
       aria-label=${this.label}
       @scroll=${this.scrolled}
-      >${repeat(
-        this.chunks,
-        (chunk) => chunk.key,
-        (chunk) =>
-          html`<esphome-offload-log-chunk
-            .lines=${chunk.lines}
-            .length=${chunk.lines.length}
-            .find=${find}
-            .current=${this.current - chunk.key}
-          ></esphome-offload-log-chunk>`,
-      )}</div
+      ><div class="content"
+        >${repeat(
+          this.chunks,
+          (chunk) => chunk.key,
+          (chunk) =>
+            html`<esphome-offload-log-chunk
+              .lines=${chunk.lines}
+              .length=${chunk.lines.length}
+              .find=${find}
+              .current=${this.current - chunk.key}
+            ></esphome-offload-log-chunk>`,
+        )}</div
+      ></div
     >`;
   }
 
