@@ -38,6 +38,26 @@ def system_call(on_x86, elsewhere, *arguments):
     return lambda: call(libc.syscall(on_x86 if X86 else elsewhere, *arguments))
 
 
+def system_v(get, control, *arguments):
+    """Make an object of System V, and remove it: the kernel would keep it for good."""
+
+    def tried():
+        made = libc.syscall(get[not X86], AT["ipc"], *arguments)
+        call(made)
+        libc.syscall(control[not X86], made, 0, 0, 0)
+
+    return tried
+
+
+def posix_queue():
+    """Make a queue, and remove it: a user may have ten."""
+    name = AT["abstract"].encode()
+    queue = libc.syscall(240 if X86 else 180, name, 0o102, 0o600, None)
+    call(queue)
+    os.close(queue)
+    libc.syscall(241 if X86 else 181, name)
+
+
 def read(path):
     return lambda: Path(path).read_bytes()
 
@@ -181,10 +201,10 @@ TRIES = {
     "the builder's control socket": connect(AT["control"]),
     "an abstract socket": connect("\0" + AT["abstract"]),
     "a keyring": in_child(system_call(250, 219, 1, None)),
-    "shared memory of System V": system_call(29, 194, AT["ipc"], 4096, 0o1666),
-    "semaphores": system_call(64, 190, AT["ipc"], 1, 0o1666),
-    "a queue of System V": system_call(68, 186, AT["ipc"], 0o1666),
-    "a queue of POSIX": system_call(240, 180, AT["abstract"].encode(), 0o102, 0o600, None),
+    "shared memory of System V": system_v((29, 194), (31, 195), 4096, 0o1666),
+    "semaphores": system_v((64, 190), (66, 191), 1, 0o1666),
+    "a queue of System V": system_v((68, 186), (71, 187), 0o1666),
+    "a queue of POSIX": posix_queue,
     "a user namespace": in_child(system_call(272, 97, 0x10000000)),
     "a set-user-id bit": lambda: os.chmod(HOME, 0o4700),
     "a device": lambda: os.mknod(DATA / "device", stat.S_IFBLK | 0o600, os.makedev(7, 0)),
