@@ -53,9 +53,7 @@ def async_targets_of(hass: HomeAssistant, device_id: str) -> list[TargetId]:
 
 
 @callback
-def own_entities(
-    hass: HomeAssistant, entity_ids: Iterable[str], translation_key: str | None
-) -> set[str]:
+def own_entities(hass: HomeAssistant, entity_ids: Iterable[str], translation_key: str) -> set[str]:
     """Return those of the entities that are of this integration and of one kind."""
     registry = er.async_get(hass)
     return {

@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from typing import Final, cast, override
 
-from homeassistant.components.binary_sensor import BinarySensorDeviceClass
 from homeassistant.const import (
     ATTR_LABEL_ID,
     CONF_OPTIONS,
@@ -45,7 +44,7 @@ class _OwnEntities(EntityTriggerBase):
 
     # None is a primary one, and others are left out of areas and devices by default.
     _primary_entities_only = False
-    _translation_key: str | None
+    _translation_key: str
 
     @override
     @classmethod
@@ -107,17 +106,15 @@ class WaitingForDeviceTrigger(_OwnEntities, EntityTargetStateTriggerBase):
 
 
 class BuilderAvailableTrigger(_OwnEntities, EntityTargetStateTriggerBase):
-    """A builder is connected."""
+    """A builder can take builds."""
 
-    _domain_specs = {  # noqa: RUF012
-        Platform.BINARY_SENSOR: DomainSpec(device_class=BinarySensorDeviceClass.CONNECTIVITY)
-    }
+    _domain_specs = {Platform.BINARY_SENSOR: DomainSpec()}  # noqa: RUF012
     _to_states = {STATE_ON}  # noqa: RUF012
-    _translation_key = None
+    _translation_key = "ready"
 
 
 class BuilderUnavailableTrigger(BuilderAvailableTrigger):
-    """A builder is not connected any more."""
+    """A builder cannot take builds any more."""
 
     _to_states = {STATE_OFF}  # noqa: RUF012
 

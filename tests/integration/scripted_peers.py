@@ -94,12 +94,11 @@ class ScriptedLink:
         if self.builder is not None:
             self.builder.become(
                 BuilderStatus(
-                    available=self.connected and not self.silent,
                     why_not=None
                     if self.connected
                     else self.why or Reason(ReasonKey.PEER_NOT_CONNECTED),
                     reachable=self.connected,
-                    **status,
+                    **{"available": self.connected and not self.silent, **status},
                 )
             )
         for listener in tuple(self._listeners):

@@ -130,33 +130,74 @@ async def test_a_device_that_is_waited_for_triggers_after_the_time_that_was_chos
     await coordinator.async_cancel(job.job_id)
 
 
+async def ready_sensor(hass: HomeAssistant) -> tuple[MockConfigEntry, str]:
+    """Return the entry of a builder and its sensor, before the builder was heard of."""
+    peer = add_peer(hass)
+    assert await hass.config_entries.async_setup(peer.entry_id)
+    await hass.async_block_till_done()
+    (sensor,) = (each for each in hass.states.async_entity_ids("binary_sensor") if "ready" in each)
+    return peer, sensor
+
+
+AWAY = (LinkState.CONNECTING, {})
+PAUSED = (LinkState.CONNECTED, {"available": False})
+READY = (LinkState.CONNECTED, {})
+STOPPED = (LinkState.STOPPED, {})
+
+
 @pytest.mark.parametrize(
-    ("key", "states"),
+    ("key", "former", "states"),
     [
-        ("builder_available", (LinkState.CONNECTED,)),
-        ("builder_unavailable", (LinkState.CONNECTED, LinkState.CONNECTING)),
+        ("builder_available", PAUSED, [READY]),
+        ("builder_available", PAUSED, [AWAY, PAUSED, READY]),
+        ("builder_unavailable", READY, [PAUSED]),
+        ("builder_unavailable", READY, [AWAY]),
     ],
 )
-async def test_a_builder_that_comes_or_goes_triggers(
+async def test_a_builder_that_can_or_cannot_take_builds_any_more_triggers(
     hass: HomeAssistant,
     coordinator: OffloadCoordinator,
     stage: Stage,
     key: str,
-    states: tuple[LinkState, ...],
+    former: tuple[LinkState, dict[str, bool]],
+    states: list[tuple[LinkState, dict[str, bool]]],
 ) -> None:
-    peer = add_peer(hass)
-    assert await hass.config_entries.async_setup(peer.entry_id)
-    await hass.async_block_till_done()
-    link = stage.peers.links[-1]
-    link.become(LinkState.CONNECTING)
-    await hass.async_block_till_done()
-    (sensor,) = hass.states.async_entity_ids("binary_sensor")
+    _, sensor = await ready_sensor(hass)
     calls = await triggered(hass, key, {"entity_id": sensor})
-    for state in states:
-        assert not calls
-        link.become(state)
+    link = stage.peers.links[-1]
+    for state, status in (former, *states):
+        assert calls == []
+        link.become(state, **status)
         await hass.async_block_till_done()
     assert [call.data["entity"] for call in calls] == [sensor]
+
+
+@pytest.mark.parametrize("key", ["builder_available", "builder_unavailable"])
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param([READY], id="ready"),
+        pytest.param([AWAY, READY], id="ready at the second try"),
+        pytest.param([PAUSED], id="paused"),
+        pytest.param([READY, STOPPED], id="ready until the stop"),
+    ],
+)
+async def test_how_a_builder_is_found_after_a_reload_or_left_at_a_stop_triggers_nothing(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    key: str,
+    found: list[tuple[LinkState, dict[str, bool]]],
+) -> None:
+    peer, sensor = await ready_sensor(hass)
+    calls = await triggered(hass, key, {"entity_id": sensor})
+    stage.peers.links[-1].become(LinkState.CONNECTED)
+    await hass.async_block_till_done()
+    assert await hass.config_entries.async_reload(peer.entry_id)
+    for state, status in found:
+        stage.peers.links[-1].become(state, **status)
+        await hass.async_block_till_done()
+    assert calls == []
 
 
 async def test_a_guest_that_connects_is_no_builder_that_became_available(

@@ -12,7 +12,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 
 from ..engine.build.model import Builder
 from ..engine.client.address import candidates
-from ..engine.client.link import PeerLink
+from ..engine.client.link import LinkState, PeerLink
 from ..engine.protocol.identity import PublicKey
 from ..options import EntryKey
 
@@ -92,6 +92,11 @@ class Peer:
     unregister: Callable[[], None]
     reported_down: bool = False
     end_absence: CALLBACK_TYPE | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this instance ended the connection: the builder has not changed."""
+        return self.link.state is LinkState.STOPPED
 
     @callback
     def async_add_listener(

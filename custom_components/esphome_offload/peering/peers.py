@@ -252,7 +252,7 @@ class Peering:
             self._end_absence(peer)
             return
         # At the end of Home Assistant all links are stopped, wherever their builders are.
-        if peer.end_absence is not None or peer.link.state is LinkState.STOPPED:
+        if peer.end_absence is not None or peer.stopped:
             return
 
         @callback

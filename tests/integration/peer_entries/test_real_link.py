@@ -71,17 +71,14 @@ async def until(entry: MockConfigEntry, condition: Callable[[], bool]) -> None:
     unsubscribe()
 
 
-def connectivity(hass: HomeAssistant) -> str:
-    (entity_id,) = hass.states.async_entity_ids("binary_sensor")
-    state = hass.states.get(entity_id)
-    assert state is not None
-    return state.state
+def sensors(hass: HomeAssistant) -> dict[str, str]:
+    return {state.name: state.state for state in hass.states.async_all("binary_sensor")}
 
 
 async def test_the_entry_connects_and_its_builder_is_available(
     hass: HomeAssistant, coordinator: OffloadCoordinator, connected_peer: MockConfigEntry
 ) -> None:
-    assert connectivity(hass) == "on"
+    assert sensors(hass) == {"attic Connectivity": "on", "attic Ready for builds": "on"}
     builder = coordinator.builders.get(connected_peer.unique_id or "")
     assert builder is not None
     assert builder.status().available
@@ -103,7 +100,7 @@ async def test_a_pairing_that_is_ended_there_asks_to_pair_again(
     await hass.async_block_till_done()
     assert link.code is ErrorCode.UNKNOWN_GUEST
     assert reauths(hass, connected_peer) == 1
-    assert connectivity(hass) == "off"
+    assert sensors(hass) == {"attic Connectivity": "off", "attic Ready for builds": "off"}
     link.wake()
     await until(connected_peer, lambda: link.connected)
     assert reauths(hass, connected_peer) == 0

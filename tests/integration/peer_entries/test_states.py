@@ -1,5 +1,6 @@
 """What an entry shows, and what is done about the states of its connection."""
 
+from datetime import timedelta
 import logging
 
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
@@ -7,8 +8,13 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import device_registry as dr, entity_registry as er, issue_registry as ir
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry, get_system_health_info
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+    get_system_health_info,
+)
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload import async_remove_config_entry_device
@@ -22,6 +28,7 @@ from custom_components.esphome_offload.engine.protocol.negotiation import own_of
 from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.page.payload import page_overview
 from custom_components.esphome_offload.peering.entity import PeerEntity
+from custom_components.esphome_offload.peering.peers import START_GRACE
 
 from ..scripted_peers import ScriptedLink
 from .entries import reauths
@@ -47,20 +54,33 @@ async def test_a_peer_is_a_device_with_a_connection_and_its_builds(
 
     assert states() == {
         "connected": "off",
+        "ready": "unknown",
         "builds_running": "unavailable",
         "builds_queued": "unavailable",
         "from_cache": "unavailable",
         "use_builder": "on",
     }
     link.become(LinkState.CONNECTED, slots=2, busy=2, queue_length=3)
-    connected = {"connected": "on", "builds_running": "2", "builds_queued": "3"}
+    connected = {"connected": "on", "ready": "on", "builds_running": "2", "builds_queued": "3"}
     connected["use_builder"] = "on"
     assert states() == {**connected, "from_cache": "unknown"}
     link.become(LinkState.CONNECTED, busy=2, queue_length=3, ccache_hits=118, ccache_files=120)
     assert states() == {**connected, "from_cache": "98"}
     link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
     assert states()["connected"] == "off"
+    assert states()["ready"] == "off"
     assert states()["builds_running"] == "unavailable"
+
+
+async def test_a_builder_that_is_not_found_within_the_grace_of_a_start_is_not_ready(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    (ready,) = (each for each in hass.states.async_entity_ids("binary_sensor") if "ready" in each)
+    link.become(LinkState.CONNECTING, ReasonKey.PEER_AWAY)
+    assert hass.states.get(ready).state == "unknown"
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=START_GRACE + 1))
+    await hass.async_block_till_done()
+    assert hass.states.get(ready).state == "off"
 
 
 async def test_a_builder_that_is_switched_off_is_left_out_also_after_it_is_set_up_again(
