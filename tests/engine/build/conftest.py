@@ -6,7 +6,6 @@ from pathlib import Path
 import sys
 import tempfile
 
-import coverage
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
@@ -21,6 +20,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import Ve
 from custom_components.esphome_offload.engine.const import Stage
 
 from .containment_harness import ContainmentHarness
+from .measured import measured
 from .package_index import write_index
 
 
@@ -64,38 +64,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_LAUNCHER", launcher)
 
 
-_MEASURING = """
-import sys; sys.path.append({packages!r})
-import coverage, os
-def measured(function):
-    def wrapper(*arguments):
-        coverage_.stop()
-        try:
-            coverage_.save()
-        except Exception:
-            pass  # a contained process cannot
-        function(*arguments)
-    return wrapper
-os._exit, os.execvpe = measured(os._exit), measured(os.execvpe)
-coverage_ = coverage.Coverage(config_file={config!r}, data_file={data!r}, data_suffix=True)
-coverage_.start()
-"""
-
-
 @pytest.fixture
 def measured_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure the coverage of launchers, if that of the tests is measured.
-
-    They start without site-packages and without our environment, so coverage cannot do it alone.
-    """
-    current = coverage.Coverage.current()
-    if current is not None and isinstance(data := current.get_option("run:data_file"), str):
-        measuring = _MEASURING.format(
-            packages=str(Path(coverage.__file__).parents[1]),
-            config=str(Path("pyproject.toml").resolve()),
-            data=str(Path(data).resolve()),
-        )
-        monkeypatch.setattr(process, "_LAUNCHER", measuring + process._LAUNCHER)
+    """Measure the coverage of launchers, if that of the tests is measured."""
+    monkeypatch.setattr(process, "_LAUNCHER", measured(process._LAUNCHER))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ import textwrap
 from typing import Any
 import venv
 
-import coverage
 import pytest
 
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
@@ -28,6 +27,7 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
 
 from .conftest import uv_of
 from .marks import needs_landlock
+from .measured import measured
 from .processes import FAMILY, LEAVES_A_FAMILY, STAYS, alive, gone, pids
 
 REPOSITORY = Path(__file__).parents[3]
@@ -115,32 +115,8 @@ def toolchain(tmp_path: Path) -> Toolchain:
 
 @pytest.fixture
 def pythons(monkeypatch: pytest.MonkeyPatch) -> WarmPythons:
-    current = coverage.Coverage.current()
-    if current is not None and isinstance(data := current.get_option("run:data_file"), str):
-        monkeypatch.setattr(warm_module, "_PROGRAM", measured(data))
+    monkeypatch.setattr(warm_module, "_PROGRAM", measured(warm_module._PROGRAM))
     return WarmPythons()
-
-
-def measured(data: str) -> str:
-    """Return the program with its coverage measured, in itself and in its forks."""
-    return textwrap.dedent(f"""
-        import sys; sys.path.append({str(Path(coverage.__file__).parents[1])!r})
-        import coverage, os
-        def saving(function):
-            def wrapper(*arguments):
-                coverage_.stop()
-                try:
-                    coverage_.save()
-                except Exception:
-                    pass  # a contained process cannot
-                function(*arguments)
-            return wrapper
-        os._exit = saving(os._exit)
-        coverage_ = coverage.Coverage(
-            config_file={str(REPOSITORY / "pyproject.toml")!r},
-            data_file={str(Path(data).resolve())!r}, data_suffix=True)
-        coverage_.start()
-        """) + warm_module._PROGRAM.replace("; ", "\n")
 
 
 @pytest.fixture
