@@ -3,42 +3,50 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from ..engine.const import Source
+from ..engine.const import REQUESTED_AUTO
 from ..engine.jobs.model import FirmwareJob
 from ..engine.jobs.pool import BuilderPool
+from ..engine.jobs.router import Candidate, Snapshot, usable_for
 
 
 def free_slots(
     pool: BuilderPool,
     jobs: Iterable[FirmwareJob],
     *,
-    peers_expected: bool,
+    peers_expected: float,
     falls_back: bool,
 ) -> int:
     """Return how many more builds would start soon, of jobs that ask for no certain builder.
 
-    Those are built by peers while one can, as the router has it. ``jobs`` are all that have not
-    ended, ``peers_expected``: one may still connect; ``falls_back``: without peers they are built
-    on this machine.
+    ``jobs`` are all that have not ended, ``peers_expected`` is for how many seconds peers may
+    still connect; ``falls_back``: without peers they are built on this machine.
     """
-    peers = [each for each in pool.builders if each.source is not Source.LOCAL]
-    usable = [each for each in peers if each.status().available]
-    if not usable and (not peers or falls_back) and not peers_expected:
-        here = (each for each in pool.builders if each.source is Source.LOCAL)
-        usable = [each for each in here if each.status().available]
-    unfinished = [
-        job
+    ours = Counter(
+        None if job.current_attempt is None else job.current_attempt.builder_id
         for job in jobs
         if job.request.operation.builds
         and not (job.terminal or job.pending)
         and job.firmware_sha256 is None
-    ]
-    ours = Counter(
-        None if job.current_attempt is None else job.current_attempt.builder_id
-        for job in unfinished
     )
-    statuses = [(each.builder_id, each.status()) for each in usable]
-    free = sum(
-        max(0, status.slots - max(status.busy, ours[builder_id])) for builder_id, status in statuses
+    candidates = tuple(
+        Candidate(
+            each.builder_id,
+            each.label,
+            each.source,
+            each.status(),
+            ours=ours[each.builder_id],
+            unused=not pool.uses(each.builder_id),
+        )
+        for each in pool.builders
     )
+    usable = usable_for(
+        Snapshot(
+            configuration="",
+            requested_source=REQUESTED_AUTO,
+            candidates=candidates,
+            fall_back_to_local=falls_back,
+            peers_expected=peers_expected,
+        )
+    )
+    free = sum(each.free_slots for each in candidates if each.builder_id in usable)
     return max(0, free - ours[None])

@@ -197,7 +197,7 @@ class AutomaticUpdates:
             slots=free_slots(
                 coordinator.builders,
                 [job for job in every if not job.terminal],
-                peers_expected=coordinator.peering.expected > 0,
+                peers_expected=coordinator.peering.expected,
                 falls_back=coordinator.settings.no_builder.builds_here,
             ),
         )

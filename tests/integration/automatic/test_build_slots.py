@@ -19,6 +19,11 @@ class Machine:
     slots: int = 1
     busy: int = 0
     available: bool = True
+    used: bool = True
+
+    @property
+    def label(self) -> str:
+        return self.builder_id
 
     def subscribe(self, _listener: object) -> Callable[[], None]:
         return lambda: None
@@ -51,11 +56,11 @@ PEER = Machine("peer", Source.REMOTE, slots=2)
 AWAY = Machine("peer", Source.REMOTE, slots=2, available=False)
 
 
-def free(*machines: Any, jobs: tuple[Any, ...] = (), **other: bool) -> int:
+def free(*machines: Any, jobs: tuple[Any, ...] = (), **other: Any) -> int:
     pool = BuilderPool()
     for machine in machines:
-        pool.register(machine)
-    return free_slots(pool, jobs, **{"peers_expected": False, "falls_back": True, **other})
+        pool.register(machine, use=machine.used)
+    return free_slots(pool, jobs, **{"peers_expected": 0.0, "falls_back": True, **other})
 
 
 def test_this_machine_does_not_count_while_a_peer_can_build() -> None:
@@ -66,8 +71,14 @@ def test_this_machine_does_not_count_while_a_peer_can_build() -> None:
 
 def test_without_peers_this_machine_counts_only_if_it_may_build() -> None:
     assert free(HERE, AWAY, falls_back=False) == 0
-    assert free(HERE, AWAY, peers_expected=True) == 0
+    assert free(HERE, AWAY, peers_expected=20.0) == 0
     assert free(HERE, falls_back=False) == 2
+
+
+def test_a_builder_that_is_switched_off_does_not_count() -> None:
+    unused = Machine("peer", Source.REMOTE, slots=5, used=False)
+    assert free(HERE, unused) == 2
+    assert free(HERE, unused, PEER, jobs=(Job(),)) == 1
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,14 @@ class Candidate:
         return max(self.status.busy, self.ours) + self.status.queue_length
 
     @property
+    def free_slots(self) -> int:
+        """Builds that would start at once."""
+        return max(0, self.status.slots - max(self.status.busy, self.ours))
+
+    @property
     def idle_slot(self) -> bool:
         """Whether a build would start at once."""
-        return max(self.status.busy, self.ours) < self.status.slots
+        return self.free_slots > 0
 
     @property
     def ready_in(self) -> float | None:
