@@ -32,6 +32,7 @@ from .inventory.device_firmware import DeviceFirmware
 from .inventory.device_link import core_device_link
 from .inventory.device_settings import DeviceSettings
 from .inventory.failed_installs import FailedInstalls
+from .inventory.new_versions import NewVersions
 from .inventory.present_hashes import PresentHashes
 from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
@@ -79,6 +80,8 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.versions = VersionTracker(
             hass, build_services.versions, self.device_settings, self.listeners.notify
         )
+        self.new_versions = NewVersions(hass, self.versions)
+        self.listeners.subscribe(self.new_versions.check, None)
         self.firmware = DeviceFirmware(
             hass,
             lambda: self.devices,
@@ -146,6 +149,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.builders.register(self.build_services.builder)
         await self.device_settings.async_load()
         await self.versions.async_load()
+        await self.new_versions.async_start()
         await self.peering.async_start()
         await self.queue.start()
         await self.lender.async_start()

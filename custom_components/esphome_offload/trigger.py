@@ -27,7 +27,6 @@ from homeassistant.helpers.trigger import (
     TriggerNotTriggeredReporter,
 )
 from homeassistant.helpers.typing import ConfigType
-from packaging.version import Version
 import probatio
 
 from .const import DOMAIN
@@ -120,7 +119,7 @@ class BuilderUnavailableTrigger(BuilderAvailableTrigger):
 
 
 class NewVersionTrigger(Trigger):
-    """The options name a newer ESPHome than before: what devices should have has changed."""
+    """Devices are to run a newer ESPHome than before."""
 
     @override
     @classmethod
@@ -133,19 +132,11 @@ class NewVersionTrigger(Trigger):
         run_action: TriggerActionRunner,
         did_not_trigger: TriggerNotTriggeredReporter | None = None,
     ) -> CALLBACK_TYPE:
-        coordinator = self._hass.data[DATA_COORDINATOR]
-        known = coordinator.versions.latest
-
         @callback
-        def changed() -> None:
-            nonlocal known
-            before, known = known, coordinator.versions.latest
-            if before is not None and known is not None and Version(known) > Version(before):
-                payload = {"from_version": before, "to_version": known}
-                # After the update entities, which are notified of it like this trigger.
-                self._hass.loop.call_soon(run_action, payload, f"ESPHome {known}")
+        def announced(before: str, version: str) -> None:
+            run_action({"from_version": before, "to_version": version}, f"ESPHome {version}")
 
-        return coordinator.async_add_listener(changed)
+        return self._hass.data[DATA_COORDINATOR].new_versions.subscribe(announced)
 
 
 TRIGGERS: dict[str, type[Trigger]] = {

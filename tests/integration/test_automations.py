@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from homeassistant.core import HomeAssistant, ServiceCall
+from homeassistant.core import CoreState, HomeAssistant, ServiceCall
 from homeassistant.helpers import (
     area_registry as ar,
     condition,
@@ -240,11 +240,38 @@ async def test_a_new_version_triggers_once_the_update_entities_show_it(
     config = {"triggers": [{"trigger": "esphome_offload.new_version"}], "actions": [action]}
     assert await async_setup_component(hass, "automation", {"automation": config})
     await hass.async_block_till_done()
-    for version in ("2026.10.1", "2026.10.1", NEWEST):
+    for version in ("2026.10.1", "2026.10.1", NEWEST, "2026.10.1"):
         stage.versions.newest_stable = version
         await coordinator.versions.async_refresh()
         await hass.async_block_till_done()
     assert [call.data["versions"] for call in calls] == [f"{NEWEST} 2026.10.1 2026.10.1"]
+
+
+async def test_a_version_that_came_out_before_a_start_triggers_once_automations_can_hear_it(
+    hass: HomeAssistant,
+    stage: Stage,
+    entry: MockConfigEntry,
+    hass_storage: dict[str, Any],
+) -> None:
+    hass_storage["esphome_offload.new_versions"] = {
+        "version": 1,
+        "data": {"announced": "2026.9.1", "followed": "stable"},
+    }
+    hass.set_state(CoreState.not_running)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    calls = async_mock_service(hass, "test", "automation")
+    versions = "{{ trigger.from_version }} {{ trigger.to_version }}"
+    action = {"action": "test.automation", "data": {"versions": versions}}
+    config = {"triggers": [{"trigger": "esphome_offload.new_version"}], "actions": [action]}
+    assert await async_setup_component(hass, "automation", {"automation": config})
+    await hass.async_block_till_done()
+    assert calls == []
+    await hass.async_start()
+    await hass.async_block_till_done()
+    await hass.config_entries.async_reload(entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert [call.data["versions"] for call in calls] == [f"2026.9.1 {NEWEST}"]
 
 
 async def test_entities_of_others_do_not_trigger(

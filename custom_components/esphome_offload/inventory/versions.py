@@ -114,6 +114,13 @@ class VersionTracker:
         return self._newest.get(self._channel)
 
     @property
+    def followed(self) -> str | None:
+        """What the options name, a channel or a version; None while they are not followed."""
+        if self._cancel_interval is None:
+            return None
+        return self._fixed if self._channel is VersionChannel.FIXED else self._channel
+
+    @property
     def known(self) -> tuple[str, ...]:
         """Versions to choose from, newest first."""
         return tuple(self._out_since)
