@@ -13,6 +13,7 @@ from custom_components.esphome_offload.engine.protocol.calls import Call, Comman
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.session import CALLS, Session
+from custom_components.esphome_offload.engine.tasks import uninterrupted
 
 from .ends import link
 
@@ -209,6 +210,32 @@ async def test_a_lost_connection_ends_what_is_called_and_what_is_served() -> Non
         assert endless.cancelled.is_set()
         with pytest.raises(ChannelClosed):
             await pair.offloader.call(Ask())
+
+
+async def test_nothing_is_served_any_more_when_a_run_has_ended_that_was_cancelled_often() -> None:
+    started, may_end = asyncio.Event(), asyncio.Event()
+    ended: list[str] = []
+
+    async def handler(_: Call) -> None:
+        started.set()
+        try:
+            await uninterrupted(may_end.wait())
+        finally:
+            ended.append("the command")
+
+    async with sessions(handler) as pair:
+        called = asyncio.create_task(pair.offloader.call(Ask()))
+        await started.wait()
+        run = pair.lost.pop()
+        run.add_done_callback(lambda _: ended.append("the run"))
+        for _ in range(20):
+            run.cancel()
+            await asyncio.sleep(0)
+        may_end.set()
+        await asyncio.wait([run])
+        assert ended == ["the command", "the run"]
+        with pytest.raises(ChannelClosed):
+            await called
 
 
 async def test_an_end_that_does_not_answer_in_time_has_lost_its_connection() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ..clock import SystemTime, Time, sleep, timeout as timeout_by
 from ..codec import Json, encode
-from ..tasks import BackgroundTasks
+from ..tasks import BackgroundTasks, uninterrupted
 from ..text import one_line
 from .bodies import Bodies, IncomingBody, IncomingFile
 from .calls import Call, CommandRefused, Handler
@@ -131,7 +131,8 @@ class Session:
         try:
             await self.channel.close()
         finally:
-            await self._tasks.cancel()
+            # A web server may cancel its handler as often as it likes.
+            await uninterrupted(self._tasks.cancel())
 
     # Commands of this end. All raise ChannelClosed and CommandRefused.
 
