@@ -64,8 +64,7 @@ class _Fleet:
     def __init__(self, folder: Path) -> None:
         instance = Instance(folder / "offloader", name="offloader")
         instance.reset()
-        with (instance.config / "configuration.yaml").open("a") as configuration:
-            configuration.write("recorder:\n  commit_interval: 1\n")
+        instance.configure("recorder:", "  commit_interval: 1")
         rooms = [_Room(number, folder, instance.esphome) for number in range(1, COUNT + 1)]
         self.offloader = Offloader(instance, *rooms)
         self.builders = [Builder(folder / name, name=name) for name in _BUILDERS]
@@ -82,9 +81,7 @@ class _Fleet:
         await self.offloader.open(PATH=path)
         for builder in self.builders:
             await builder.open(PATH=path)
-            where = {"url": builder.instance.url, "verify_ssl": True}
-            code = await builder.open_pairing()
-            await self.offloader.client.add_entry(DOMAIN, {**where, "code": code})
+            await self.offloader.pair(builder, builder.instance.url)
         self.entities = [
             await self.offloader.update_entity(device.configuration)
             for device in self.offloader.devices

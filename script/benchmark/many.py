@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-import gc
 import json
 import logging
 from pathlib import Path
@@ -31,11 +30,11 @@ from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.stores.storage import job_journal
+from script.loop_probe import LongestCallback
 from tests.engine.jobs.fakes import request
 from tests.integration.conftest import scripted_stage
 from tests.integration.core_esphome import Core, info
 
-_RUN = "_run"  # private, and the only place that all callbacks come by
 # What follows a change of core's devices comes a moment later.
 _MOMENT = 0.5
 
@@ -57,24 +56,9 @@ class _Stalls:
 
     @contextmanager
     def during(self, what: str) -> Iterator[None]:
-        longest = 0.0
-        run = getattr(asyncio.Handle, _RUN)
-
-        def timed(handle: asyncio.Handle) -> None:
-            nonlocal longest
-            began = time.thread_time()
-            run(handle)
-            longest = max(longest, time.thread_time() - began)
-
-        gc.collect()
-        gc.disable()
-        setattr(asyncio.Handle, _RUN, timed)
-        try:
+        with LongestCallback() as longest:
             yield
-        finally:
-            setattr(asyncio.Handle, _RUN, run)
-            gc.enable()
-            self.ms[what] = round(longest * 1000, 1)
+        self.ms[what] = round(longest.seconds * 1000, 1)
 
 
 def _mac(number: int) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import time
+from typing import Self
 
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse
 from homeassistant.helpers.typing import ConfigType
@@ -12,43 +13,56 @@ _PERIOD = 0.001
 _RUN = "_run"  # private, and the only place that all callbacks come by
 
 
-class _Probe:
-    """Measures while it is started; measuring takes a few percent of a processor."""
+class LongestCallback:
+    """Measures while it is entered; that takes a few percent of a processor.
+
+    ``seconds`` is what the longest callback of an event loop computed, without collections of
+    garbage.
+    """
 
     def __init__(self) -> None:
-        self.longest = 0.0
-        self.longest_callback = 0.0
+        self.seconds = 0.0
         self._collecting = 0.0
         self._collected = 0.0
         self._run = getattr(asyncio.Handle, _RUN)
 
-    async def sample(self) -> None:
-        """Measure until this is cancelled."""
-        probe, run = self, self._run
-
+    def __enter__(self) -> Self:
         def timed(handle: asyncio.Handle) -> None:
-            collected, started = probe._collected, time.thread_time()
-            run(handle)
-            took = time.thread_time() - started - (probe._collected - collected)
-            probe.longest_callback = max(probe.longest_callback, took)
+            collected, started = self._collected, time.thread_time()
+            self._run(handle)
+            took = time.thread_time() - started - (self._collected - collected)
+            self.seconds = max(self.seconds, took)
 
-        loop = asyncio.get_running_loop()
         gc.callbacks.append(self._note_collection)
         setattr(asyncio.Handle, _RUN, timed)
-        try:
-            while True:
-                due = loop.time() + _PERIOD
-                await asyncio.sleep(_PERIOD)
-                self.longest = max(self.longest, loop.time() - due)
-        finally:
-            setattr(asyncio.Handle, _RUN, run)
-            gc.callbacks.remove(self._note_collection)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        setattr(asyncio.Handle, _RUN, self._run)
+        gc.callbacks.remove(self._note_collection)
 
     def _note_collection(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
             self._collecting = time.thread_time()
         else:
             self._collected += time.thread_time() - self._collecting
+
+
+class _Probe:
+    """Measures while it is started; ``longest`` is in seconds by the clock."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self.callback = LongestCallback()
+
+    async def sample(self) -> None:
+        """Measure until this is cancelled."""
+        loop = asyncio.get_running_loop()
+        with self.callback:
+            while True:
+                due = loop.time() + _PERIOD
+                await asyncio.sleep(_PERIOD)
+                self.longest = max(self.longest, loop.time() - due)
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
@@ -72,7 +86,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
         await asyncio.wait([sampling])
         return {
             "longest_ms": probe.longest * 1000,
-            "longest_callback_ms": probe.longest_callback * 1000,
+            "longest_callback_ms": probe.callback.seconds * 1000,
         }
 
     hass.services.async_register(DOMAIN, "start", start)

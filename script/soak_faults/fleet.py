@@ -13,7 +13,7 @@ from tests.e2e.harness.client import Client
 from tests.e2e.harness.device import NEW_VERSION, Device
 from tests.e2e.harness.esphome_env import link_toolchain
 from tests.e2e.harness.instance import QUICK_LOOKS, QUICK_RECONNECTS, Instance
-from tests.e2e.harness.jobs import DOMAIN, cancel_all
+from tests.e2e.harness.jobs import cancel_all
 from tests.e2e.harness.offloader import Offloader
 from tests.e2e.harness.processes import at_work
 from tests.e2e.harness.relay import Relay
@@ -171,10 +171,7 @@ class Fleet:
 
     async def pair(self, name: str) -> None:
         """Pair the offloader with a builder that it does not know."""
-        code = await self.builders[name].open_pairing()
-        where = {"url": self.relays[name].url, "verify_ssl": True, "code": code}
-        entry = await self.client.add_entry(DOMAIN, where)
-        self.entries[name] = entry["entry_id"]
+        self.entries[name] = await self.offloader.pair(self.builders[name], self.relays[name].url)
 
     async def boot(self, name: str) -> None:
         """Start an instance or a device that does not run."""
@@ -209,9 +206,8 @@ class Fleet:
 
     async def settle(self) -> None:
         """Wait until everything is connected and nothing is at work."""
-        for name, entry_id in self.entries.items():
-            sensor = await self.offloader.entity(f"peer_{entry_id}_connected")
-            await until(partial(self._is, sensor, "on"), f"the link to {name}", 120.0)
+        for entry_id in self.entries.values():
+            await self.offloader.until_connected(entry_id, seconds=120.0)
         for device in self.devices:
             lamp = f"switch.{device.name}_lamp"
             what = f"{device.name} in Home Assistant"

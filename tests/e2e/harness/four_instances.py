@@ -9,11 +9,8 @@ from .builder import Builder
 from .device import NEW_VERSION, Device
 from .esphome_env import link_toolchain
 from .instance import QUICK_RECONNECTS, Instance
-from .jobs import DOMAIN
 from .offloader import Offloader
-from .processes import ProcessFailedError
 from .scripted import go_on
-from .waiting import until
 
 DEVICES = ("kitchen", "hall", "porch")
 
@@ -45,20 +42,14 @@ class FourInstances:
         )
         for name, builder in (("first", self.alpha), ("first", self.beta), ("second", self.alpha)):
             offloader = self._offloader(name)
-            where = {"url": builder.instance.url, "verify_ssl": True}
-            code = await builder.open_pairing()
-            entry = await offloader.client.add_entry(DOMAIN, {**where, "code": code})
-            if entry["state"] != "loaded":
-                log = offloader.instance.log
-                raise ProcessFailedError(f"{builder.name} did not load:\n{log}")
-            self.entries[name, builder.name] = entry["entry_id"]
+            entry_id = await offloader.pair(builder, builder.instance.url)
+            self.entries[name, builder.name] = entry_id
         await self.connected()
 
     async def connected(self) -> None:
         """Wait until both offloaders are connected to their builders."""
-        for (name, builder), entry_id in self.entries.items():
-            what = f"the connection from {name} to {builder}"
-            await connected(self._offloader(name), entry_id, what)
+        for (name, _builder), entry_id in self.entries.items():
+            await self._offloader(name).until_connected(entry_id)
 
     def go_on(self, *signs: str) -> None:
         """Have builds at the builders that talk go on."""
@@ -72,17 +63,6 @@ class FourInstances:
 
     def _offloader(self, name: str) -> Offloader:
         return self.first if name == "first" else self.second
-
-
-async def connected(offloader: Offloader, entry_id: str, what: str) -> None:
-    """Wait until an offloader reports that it is connected to a builder."""
-    sensor = await offloader.entity(f"peer_{entry_id}_connected")
-
-    async def reported() -> bool:
-        state = await offloader.client.state(sensor)
-        return state is not None and state["state"] == "on"
-
-    await until(reported, what)
 
 
 async def _open_offloader(offloader: Offloader) -> None:

@@ -5,11 +5,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import override
 
+from .any_builder import AnyBuilder
 from .device import NEW_VERSION, Device
 from .esphome_env import link_toolchain
 from .home_assistant import HomeAssistant
 from .instance import QUICK_LOOKS, QUICK_RECONNECTS, Instance
-from .waiting import until
+from .jobs import DOMAIN
+from .processes import ProcessFailedError
+from .waiting import PATIENCE, until
 
 
 class Offloader(HomeAssistant):
@@ -40,6 +43,29 @@ class Offloader(HomeAssistant):
     async def set_up(self) -> None:
         """Add our integration through its config flow."""
         await self.set_up_with(self.instance.esphome.name)
+
+    async def pair(self, builder: AnyBuilder, url: str) -> str:
+        """Pair with a builder by the code that it shows; return the id of its entry."""
+        where = {"url": url, "verify_ssl": True, "code": await builder.open_pairing()}
+        entry = await self.client.add_entry(DOMAIN, where)
+        if entry["state"] != "loaded":
+            log = self.instance.log[-2000:]
+            raise ProcessFailedError(f"{builder.name} did not load:\n{log}")
+        entry_id: str = entry["entry_id"]
+        return entry_id
+
+    async def until_connected(
+        self, entry_id: str, wanted: str = "on", seconds: float = PATIENCE
+    ) -> None:
+        """Wait until it reports that it is connected to the builder of an entry, or is not."""
+        # Where mDNS does not reach, trying again backs off to a minute.
+        sensor = await self.entity(f"peer_{entry_id}_connected")
+
+        async def reported() -> bool:
+            state = await self.client.state(sensor)
+            return state is not None and state["state"] == wanted
+
+        await until(reported, f"{sensor} to be {wanted}", seconds)
 
     @override
     async def close(self) -> None:

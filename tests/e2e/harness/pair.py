@@ -12,9 +12,7 @@ from .esphome_env import link_toolchain
 from .instance import QUICK_RECONNECTS, Instance
 from .jobs import DOMAIN
 from .offloader import Offloader
-from .processes import ProcessFailedError
 from .relay import Relay
-from .waiting import until
 
 
 class Pair[B: AnyBuilder]:
@@ -55,12 +53,7 @@ class Pair[B: AnyBuilder]:
     async def introduce(self, url: str) -> None:
         """Pair them through the offloader's config flow, with the code that the builder shows."""
         self.address = {"url": url, "verify_ssl": True}
-        code = await self.builder.open_pairing()
-        entry = await self.offloader.client.add_entry(DOMAIN, {**self.address, "code": code})
-        if entry["state"] != "loaded":
-            log = self.offloader.instance.log[-2000:]
-            raise ProcessFailedError(f"the peer did not load:\n{log}")
-        self.entry_id = entry["entry_id"]
+        self.entry_id = await self.offloader.pair(self.builder, url)
         self.pin_sha256 = self.builder.identity.pin_sha256
 
     async def find_again(self) -> bool:
@@ -83,26 +76,16 @@ class Pair[B: AnyBuilder]:
 
     async def connected(self) -> None:
         """Wait until the offloader reports that it is connected to the builder."""
-        # Where mDNS does not reach, trying again backs off to a minute.
-        await self._until_connected("on")
+        await self.offloader.until_connected(self.entry_id)
 
     async def disconnected(self) -> None:
         """Wait until the offloader reports that it has lost the builder."""
-        await self._until_connected("off")
+        await self.offloader.until_connected(self.entry_id, "off")
 
     async def reconnect(self) -> None:
         """Have the offloader connect now; by itself it waits longer each time."""
         await self.offloader.client.reload(self.entry_id)
         await self.connected()
-
-    async def _until_connected(self, wanted: str) -> None:
-        sensor = await self.offloader.entity(f"peer_{self.entry_id}_connected")
-
-        async def reported() -> bool:
-            state = await self.offloader.client.state(sensor)
-            return state is not None and state["state"] == wanted
-
-        await until(reported, f"the connection from offloader to builder to be {wanted}")
 
     async def close(self) -> None:
         """Stop both."""

@@ -21,7 +21,7 @@ from custom_components.esphome_offload.engine.protocol.hello import URL_LINK
 from ..harness import ports
 from ..harness.browser import DESK, needs_chromium, open_browser, open_screen
 from ..harness.client import Json
-from ..harness.four_instances import FourInstances, connected
+from ..harness.four_instances import FourInstances
 from ..harness.texts import page_text, text
 from ..harness.waiting import until
 
@@ -128,7 +128,7 @@ async def test_lending_builder_is_found_and_needs_only_its_code(
     code = await beta.open_pairing()
     entry = await second.client.finish_flow(flow["flow_id"], {"code": code})
     assert entry["state"] == "loaded"
-    await connected(second, entry["entry_id"], "the connection from second to beta")
+    await second.until_connected(entry["entry_id"])
     assert await found() is None
 
 
