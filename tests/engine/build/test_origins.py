@@ -6,14 +6,16 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import threading
 
 import pytest
 
+from custom_components.esphome_offload.engine.build import origins as origins_module
 from custom_components.esphome_offload.engine.build.bundle import DATA
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
 from custom_components.esphome_offload.engine.build.model import BuildInfo, Firmware
-from custom_components.esphome_offload.engine.build.origins import BuildState, Origins
+from custom_components.esphome_offload.engine.build.origins import BuildState, KeptBuild, Origins
 
 VERSION = "2026.10.0"
 LAMP = "lamp.yaml"
@@ -74,7 +76,7 @@ class Kept:
         started = await self.origins.begin()
         assert started is not None
         self.while_built(self)
-        await self.origins.note(self.state, firmware, "local", config_hash, started)
+        await self.origins.note(self.state, KeptBuild(firmware, "local", config_hash), started)
 
     async def found(self, **changes: object) -> list[Firmware]:
         state = replace(self.state, **changes)  # type: ignore[arg-type]
@@ -284,8 +286,15 @@ async def test_renewed_firmware_is_the_latest(kept: Kept) -> None:
     assert latest.sha256 == first.sha256
 
 
-async def test_a_folder_that_does_not_answer_finds_nothing(kept: Kept) -> None:
+async def test_a_folder_that_does_not_answer_finds_nothing(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     firmware = await kept.note()
-    impatient = Origins(kept.layout, kept.store, look_timeout=0.0)
+    answers = threading.Event()
+    monkeypatch.setattr(origins_module, "signature", lambda _path: answers.wait())
+    impatient = Origins(kept.layout, kept.store, look_timeout=0.05)
     assert await impatient.find(kept.state) == []
-    await impatient.note(kept.state, firmware, "local", 7, 2**62)
+    await impatient.note(kept.state, KeptBuild(firmware, "local", 7), 2**62)
+    answers.set()
+    # Not before the thread that hung has ended.
+    await impatient._threads.run(lambda: None, 30.0)

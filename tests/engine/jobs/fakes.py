@@ -236,16 +236,9 @@ class ScriptedOrigins(OriginKeeper):
         return self.moment
 
     @override
-    async def note(
-        self,
-        state: BuildState,
-        firmware: Firmware,
-        builder_id: str,
-        config_hash: int,
-        started: int,
-    ) -> None:
+    async def note(self, state: BuildState, built: KeptBuild, started: int) -> None:
         assert started == self.moment
-        self.noted.append((state, KeptBuild(firmware, builder_id, config_hash)))
+        self.noted.append((state, built))
 
     @override
     async def find(self, state: BuildState) -> list[KeptBuild]:

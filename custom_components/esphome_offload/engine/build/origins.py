@@ -56,7 +56,7 @@ class BuildState:
 
 @dataclass(frozen=True, slots=True)
 class KeptBuild:
-    """Firmware that the same state has made before.
+    """Kept firmware, and the builder that made it.
 
     ``config_hash`` is ESPHome's hash of the configuration on this machine, then.
     """
@@ -99,23 +99,13 @@ class Origins:
             _LOGGER.debug("No moment can be told: %s", error)
             return None
 
-    async def note(
-        self,
-        state: BuildState,
-        firmware: Firmware,
-        builder_id: str,
-        config_hash: int,
-        started: int,
-    ) -> None:
+    async def note(self, state: BuildState, built: KeptBuild, started: int) -> None:
         """Keep from what a firmware was built just now; nothing if that is not fully known.
 
         ``started`` is the moment when the build began.
         """
         try:
-            await self._threads.run(
-                lambda: self._note(state, firmware, builder_id, config_hash, started),
-                self._look_timeout,
-            )
+            await self._threads.run(lambda: self._note(state, built, started), self._look_timeout)
         except OSError as error:  # TimeoutError is one
             _LOGGER.debug("The origin of %s is not kept: %s", state.configuration, error)
 
@@ -150,21 +140,14 @@ class Origins:
         for path in found:
             path.unlink(missing_ok=True)
 
-    def _note(
-        self,
-        state: BuildState,
-        firmware: Firmware,
-        builder_id: str,
-        config_hash: int,
-        started: int,
-    ) -> None:
-        _path(firmware).unlink(missing_ok=True)
+    def _note(self, state: BuildState, built: KeptBuild, started: int) -> None:
+        _path(built.firmware).unlink(missing_ok=True)
         around = self._around(state)
-        validated = _read(firmware.validated.get(_VALIDATED))
+        validated = _read(built.firmware.validated.get(_VALIDATED))
         if (
             around is None
             or validated is None
-            or config_hash <= 0
+            or built.config_hash <= 0
             or self._has_fetched(state.configuration)
         ):
             return
@@ -173,15 +156,15 @@ class Origins:
         if files is None:
             return
         origin = _Origin(
-            builder_id,
+            built.builder_id,
             state.esphome_version,
             state.device_name,
             state.fingerprint,
-            config_hash,
+            built.config_hash,
             around,
             files,
         )
-        _path(firmware).write_bytes(encode_json(origin))
+        _path(built.firmware).write_bytes(encode_json(origin))
 
     def _find(self, state: BuildState, kept: list[Firmware]) -> list[KeptBuild]:
         found: list[KeptBuild] = []

@@ -142,14 +142,7 @@ class OriginKeeper(Protocol):
     async def begin(self) -> int | None:
         """Return the present moment, for ``note``; None when it cannot be told."""
 
-    async def note(
-        self,
-        state: BuildState,
-        firmware: Firmware,
-        builder_id: str,
-        config_hash: int,
-        started: int,
-    ) -> None:
+    async def note(self, state: BuildState, built: KeptBuild, started: int) -> None:
         """Keep from what a firmware was built since a moment; nothing if not all is known."""
 
     async def find(self, state: BuildState) -> list[KeptBuild]:

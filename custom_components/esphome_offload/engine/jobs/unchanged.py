@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..build.model import Builder, BuildError, Firmware
-from ..build.origins import BuildState
+from ..build.origins import BuildState, KeptBuild
 from ..const import REQUESTED_AUTO, Operation, Source
 from ..locks import Locks
 from .model import FirmwareJob, JobRequest
@@ -135,7 +135,8 @@ class UnchangedBuilds:
         if builder.source is not Source.LOCAL:
             # With ``includes:`` it depends on the folder: the one of elsewhere is another one.
             own = self._hashes.known(job.request, now.state.fingerprint) or own
-        await self._origins.note(now.state, firmware, builder.builder_id, own, before.started)
+        built = KeptBuild(firmware, builder.builder_id, own)
+        await self._origins.note(now.state, built, before.started)
 
     async def forget(self, configuration: str | None) -> None:
         """Have a configuration built again, whatever is kept; None: each of them."""
