@@ -125,7 +125,14 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             idle=lambda: not build_services.builder.slots.busy,
             in_use=self.queue.uses,
         )
-        self._failed_installs = FailedInstalls(hass, self.inventory, self.queue, self.builders)
+        self._failed_installs = FailedInstalls(
+            hass,
+            configurations=self.inventory,
+            queue=self.queue,
+            builders=self.builders,
+            firmware=self.firmware,
+            versions=self.versions,
+        )
         self._records = TargetRecords(
             hass,
             inventory=self.inventory,

@@ -33,6 +33,9 @@ _NOT_UPDATED: Final = "not_updated"
 _CANARY_MISSING: Final = "canary_missing"
 _CANARY_BLOCKS: Final = "canary_blocks"
 
+_WITH_DIALOG: Final = (_CHOOSE_DEVICE, _INSTALL_FAILED)
+"""The dialogs are in repairs.py, and have to know what for."""
+
 type _Data = dict[str, str | int | float | None]
 
 
@@ -42,7 +45,7 @@ def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) ->
     target = job.request.target
     if job.request.operation.flashes:
         if event is JobEvent.COMPLETED:
-            async_delete_install_failed(hass, target)
+            ir.async_delete_issue(hass, DOMAIN, f"{_INSTALL_FAILED}_{target}")
             async_delete_not_updated(hass, target)
         # The other two have a repair of their own.
         elif event is JobEvent.FAILED and job.outcome.failure_reason not in (
@@ -102,6 +105,8 @@ def _create_install_failed(hass: HomeAssistant, job: FirmwareJob) -> None:
             "job_id": job.job_id,
             "fingerprint": fingerprint or job.fingerprint,
             "failure_reason": job.outcome.failure_reason,
+            "version": job.request.esphome_version,
+            "from_version": job.request.from_version,
         },
         device=job.request.device_name,
         version=job.request.esphome_version,
@@ -109,48 +114,30 @@ def _create_install_failed(hass: HomeAssistant, job: FirmwareJob) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class FailedInstall:
-    """An installation with a repair.
-
-    ``fingerprint`` is what its configuration was like; None as long as no builder got it.
-    """
-
-    fingerprint: str | None
-    no_builder: bool
-
-
 @callback
-def async_failed_installs(hass: HomeAssistant) -> dict[TargetId, FailedInstall]:
-    """Return the installations that have a repair."""
-    return {
-        target: FailedInstall(
-            fingerprint if isinstance(fingerprint := data.get("fingerprint"), str) else None,
-            no_builder=data.get("failure_reason") == FailureReason.NO_BUILDER,
-        )
+def async_failed_installs(hass: HomeAssistant) -> list[tuple[ir.IssueEntry, TargetId]]:
+    """Return the repairs about installations that failed, or could not even be started."""
+    return [
+        (issue, target)
         for issue, key, target in _of_targets(hass)
-        if key == _INSTALL_FAILED and (data := issue.data) is not None
-    }
+        if key in (_INSTALL_FAILED, _NOT_UPDATED)
+    ]
 
 
 @callback
-def async_set_fingerprint(hass: HomeAssistant, target: TargetId, fingerprint: str) -> None:
-    """Keep what a configuration is like with the repair of its installation."""
-    issue = ir.async_get(hass).async_get_issue(DOMAIN, f"{_INSTALL_FAILED}_{target}")
-    if issue is not None:
-        _create_of_target(
-            hass,
-            target,
-            translation_key=_INSTALL_FAILED,
-            data={**(issue.data or {}), "fingerprint": fingerprint},
-            **(issue.translation_placeholders or {}),
-        )
+def async_note(hass: HomeAssistant, issue_id: str, **known: str | bool) -> None:
+    """Keep with the repair of a target what is known of it now."""
+    for issue, key, target in _of_targets(hass):
+        if issue.issue_id == issue_id:
+            data = {**(issue.data or {}), **known}
+            placeholders = issue.translation_placeholders or {}
+            _create_of_target(hass, target, translation_key=key, data=data, **placeholders)
 
 
 @callback
-def async_delete_install_failed(hass: HomeAssistant, target: TargetId) -> None:
-    """Delete the repair that an installation failed."""
-    ir.async_delete_issue(hass, DOMAIN, f"{_INSTALL_FAILED}_{target}")
+def async_delete(hass: HomeAssistant, issue_id: str) -> None:
+    """Delete a repair."""
+    ir.async_delete_issue(hass, DOMAIN, issue_id)
 
 
 @callback
@@ -158,7 +145,14 @@ def async_create_not_updated(
     hass: HomeAssistant, target: TargetId, device: str, error: str
 ) -> None:
     """Create the repair that an automatic update could not even be started."""
-    _create_of_target(hass, target, translation_key=_NOT_UPDATED, device=device, error=error)
+    _create_of_target(
+        hass,
+        target,
+        translation_key=_NOT_UPDATED,
+        data={"target": target},
+        device=device,
+        error=error,
+    )
 
 
 @callback
@@ -384,8 +378,7 @@ def _create_issue(
         hass,
         DOMAIN,
         issue_id,
-        # The dialogs are in repairs.py, and have to know what for.
-        is_fixable=data is not None,
+        is_fixable=translation_key in _WITH_DIALOG,
         data=data,
         is_persistent=is_persistent,
         severity=severity,

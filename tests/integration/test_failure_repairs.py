@@ -23,13 +23,18 @@ from custom_components.esphome_offload.engine.const import (
     Operation,
 )
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from custom_components.esphome_offload.engine.target import TargetId
+from custom_components.esphome_offload.inventory.announced_firmware import AnnouncedFirmware
 
-from ..engine.jobs.fakes import failing, flash_failing
-from .conftest import LAMP, Pass, Stage
+from ..engine.jobs.fakes import BUILD_INFO, failing, flash_failing
+from .conftest import LAMP, NEWEST, Pass, Stage
+from .inventory.test_configuration_changes import checked
 from .peer_entries.entries import add_peer
 from .test_device_entities import run
+from .test_devices import LiveLamp, core_device
 
 FAILED = "install_failed_lamp.yaml"
+NOT_UPDATED = "not_updated_lamp.yaml"
 DAY = 24 * 60 * 60
 
 
@@ -183,6 +188,64 @@ class TestFailedInstallation:
         await pass_time(93)
         assert repair(hass) is None
 
+    async def test_it_goes_when_the_device_got_the_version_in_another_way(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass
+    ) -> None:
+        live, _ = core_device(hass, available=True)
+        await pass_time(1)
+        stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+        await run(hass, coordinator)
+        await pass_time(31)
+        assert repair(hass) is not None
+        live.runtime_data.runs(NEWEST, "2026-11-20 10:00:00 +0000")
+        await pass_time(62)
+        assert repair(hass) is None
+
+    async def test_it_goes_when_the_device_comes_back_with_the_build_after_all(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass
+    ) -> None:
+        live, _ = core_device(hass, available=True)
+        live.runtime_data.runs(NEWEST, "2026-11-20 10:00:00 +0000")
+        await pass_time(1)
+        stage.flasher.script = [flash_failing(FailureReason.NOT_VERIFIED)]
+        await run(hass, coordinator)
+        await pass_time(31)
+        assert repair(hass) is not None, "the version is the same"
+        live.runtime_data.runs(NEWEST, BUILD_INFO.build_time)
+        await pass_time(62)
+        assert repair(hass) is None
+
+    async def test_it_goes_when_the_device_got_the_configuration_in_another_way(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        stage: Stage,
+        pass_time: Pass,
+    ) -> None:
+        await run(hass, coordinator)
+        (config_dir / "lamp.yaml").write_text(f"{LAMP}\n# edited\n")
+        stage.config_hashes.hashes["lamp.yaml"] = 0xAB
+        await pass_time(31)
+        stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+        await run(hass, coordinator)
+        await checked(hass)
+        await pass_time(62)
+        assert repair(hass) is not None
+        coordinator.firmware._announced(AnnouncedFirmware("lamp", NEWEST, None, 0xAB))
+        await pass_time(93)
+        assert repair(hass) is None
+
+    async def test_it_stays_when_all_was_as_wanted_before(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage, pass_time: Pass
+    ) -> None:
+        await run(hass, coordinator)
+        stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
+        job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL, rebuild=True)
+        await coordinator.async_wait(job)
+        await pass_time(31)
+        assert repair(hass) is not None
+
     async def test_it_is_renamed_with_its_configuration(
         self,
         hass: HomeAssistant,
@@ -217,7 +280,47 @@ class TestFailedInstallation:
         stage.builder.script = [failing(FailureReason.COMPILE_FAILED)]
         await run(hass, coordinator, Operation.COMPILE)
         assert repair(hass) is None
-        assert issues.async_failed_installs(hass) == {}
+        assert issues.async_failed_installs(hass) == []
+
+
+class TestNotStarted:
+    """An automatic update that could not even be started."""
+
+    @pytest.fixture
+    async def live(
+        self, hass: HomeAssistant, coordinator: OffloadCoordinator, pass_time: Pass
+    ) -> LiveLamp:
+        """The lamp, which was not updated."""
+        live, _ = core_device(hass, available=True)
+        issues.async_create_not_updated(hass, TargetId("lamp.yaml"), "lamp", "It has no OTA")
+        await pass_time(31)
+        await pass_time(62)
+        issue = repair(hass, NOT_UPDATED)
+        assert issue is not None
+        assert not issue.is_fixable
+        return live.runtime_data
+
+    async def test_its_repair_goes_when_the_device_got_the_version_in_another_way(
+        self, hass: HomeAssistant, live: LiveLamp, pass_time: Pass
+    ) -> None:
+        live.runs(NEWEST, "2026-11-20 10:00:00 +0000")
+        await pass_time(93)
+        assert repair(hass, NOT_UPDATED) is None
+
+    async def test_its_repair_goes_when_the_configuration_changes(
+        self, hass: HomeAssistant, live: LiveLamp, config_dir: Path, pass_time: Pass
+    ) -> None:
+        (config_dir / "lamp.yaml").write_text(f"{LAMP}\n# mended\n")
+        await pass_time(93)
+        await pass_time(124)
+        assert repair(hass, NOT_UPDATED) is None
+
+    async def test_its_repair_goes_with_the_configuration(
+        self, hass: HomeAssistant, live: LiveLamp, config_dir: Path, pass_time: Pass
+    ) -> None:
+        (config_dir / "lamp.yaml").unlink()
+        await pass_time(93)
+        assert repair(hass, NOT_UPDATED) is None
 
 
 class TestUnreachableBuilder:

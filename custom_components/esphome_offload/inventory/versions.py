@@ -142,6 +142,13 @@ class VersionTracker:
             return self._channel is VersionChannel.FIXED
         return choice not in CHANNELS
 
+    def suffices(self, target: TargetId, version: str) -> bool:
+        """Return whether a device with this version needs no other one."""
+        wanted = self.wanted(target)
+        if wanted is None or self.is_pinned(target):
+            return version == wanted
+        return not is_older(version, wanted)
+
     def out_since(self, version: str) -> datetime | None:
         """Return when a version was released, as far as is known, else first seen here (UTC)."""
         return self._out_since.get(version)
