@@ -1,5 +1,6 @@
 """The README and the files in docs/ say what the code does."""
 
+from dataclasses import fields
 from pathlib import Path
 import re
 
@@ -51,8 +52,8 @@ ACTIONS = {
 }
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-TYPES = [
-    each.TYPE
+MESSAGES = [
+    each
     for module in (hello, messages)
     for each in vars(module).values()
     if isinstance(each, type) and hasattr(each, "TYPE")
@@ -60,9 +61,15 @@ TYPES = [
 NAMED_TESTS = re.findall(r"`(tests/[^`]+)`", SECURITY)
 
 
-@pytest.mark.parametrize("word", [*TYPES, *ErrorCode, *AttemptState])
+@pytest.mark.parametrize("word", [*(each.TYPE for each in MESSAGES), *ErrorCode, *AttemptState])
 def test_every_word_of_the_protocol_is_documented(word: str) -> None:
     assert f"`{word}`" in PROTOCOL
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.TYPE)
+def test_every_message_is_documented_with_its_fields(message: type) -> None:
+    (row,) = re.findall(rf"^\| `{message.TYPE}` \|.*$", PROTOCOL, re.MULTILINE)
+    assert {field.name for field in fields(message)} <= set(re.findall(r"`(\w+)`", row))
 
 
 @pytest.mark.parametrize(

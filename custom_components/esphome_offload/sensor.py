@@ -2,10 +2,7 @@
 
 from typing import Any, Final, override
 
-from homeassistant.components.sensor import (
-    SensorDeviceClass,
-    SensorEntity,
-)
+from homeassistant.components.sensor import SensorDeviceClass, SensorEntity
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -23,7 +20,6 @@ from .texts.reasons import outcome_text, reason_text
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0
-
 
 _IDLE: Final = "idle"
 

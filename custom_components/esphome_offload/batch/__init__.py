@@ -1,1 +1,1 @@
-"""Several devices in one call: which of them, in which order, within which limits."""
+"""Requests for jobs: of several devices in one call, within limits, and of one job once more."""

@@ -21,7 +21,6 @@ _STORAGE_VERSION = 1
 # disk well within a second of its submission.
 _COALESCE_SECONDS = 0.1
 
-
 _NUMBER = "number"
 
 
