@@ -20,7 +20,7 @@ async def test_device_whose_api_is_lost_is_flashed_and_comes_back(
     job = await submit(offloader.client, "install", entity)
     job = await follow(offloader.client, job["job_id"])
     # It was flashed well, but Home Assistant cannot ask it.
-    assert job["status"] == "completed", job["error"]
+    assert job["status"] == "completed", f"{job['error']}\n{device.log[-3000:]}"
     assert job["verified"] is False
     assert "cannot connect to it" in job["message"]
 
