@@ -324,6 +324,52 @@ async def test_bundles_that_are_not_submitted_are_removed(
     await until(lambda: kept() == 0)
 
 
+def bundles(builder: BuilderMachine) -> list[str]:
+    return sorted(path.name[:32] for path in builder.layout.inbox.rglob("*.tar.gz"))
+
+
+async def test_a_bundle_goes_when_its_attempt_is_cancelled_before_it_is_submitted(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    cancelled, other = builder.new_id(), builder.new_id()
+    for attempt_id in (cancelled, other):
+        await guest.put(attempt_id, guest.bundle())
+    assert await refused(guest.cancel(cancelled)) is ErrorCode.UNKNOWN_ATTEMPT
+    await until(lambda: bundles(builder) == [other])
+
+
+async def test_a_bundle_goes_when_its_attempt_is_cancelled_before_all_of_it_came(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    attempt_id = builder.new_id()
+    started, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(file: IncomingFile) -> None:
+        file.target.write_bytes(b"all of it")
+        started.set()
+        await goes_on.wait()
+
+    put = asyncio.create_task(guest.put(attempt_id, guest.bundle(), slow))
+    await started.wait()
+    assert await refused(guest.cancel(attempt_id)) is ErrorCode.UNKNOWN_ATTEMPT
+    goes_on.set()
+    assert await refused(put) is ErrorCode.ATTEMPT_OVER
+    await until(lambda: not bundles(builder))
+
+
+async def test_only_bundles_of_wanted_attempts_outlast_a_connection(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    wanted, other = builder.new_id(), builder.new_id()
+    bundle = guest.bundle()
+    for attempt_id in (wanted, other):
+        await guest.put(attempt_id, bundle)
+    await guest.wanted(wanted)
+    await until(lambda: bundles(builder) == [wanted])
+    await guest.ask(wanted, bundle.sha256)
+    assert (await guest.end(wanted)).state is AttemptState.COMPLETED
+
+
 async def test_a_bundle_is_refused_when_the_disk_is_full(
     builder: BuilderMachine, guest: GuestCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:

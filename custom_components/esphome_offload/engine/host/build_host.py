@@ -234,7 +234,11 @@ class BuildHost:
         return follow(self._attempt(pin_sha256, command.attempt_id), self.logs, command.from_line)
 
     async def cancel(self, pin_sha256: str, command: Cancel) -> None:
-        """Cancel an attempt; returns when no process of it is left."""
+        """Cancel an attempt; returns when no process of it is left.
+
+        Of one that is not submitted, the bundle goes.
+        """
+        self._inbox.withdraw(AttemptKey(pin_sha256, command.attempt_id))
         await self._builds.cancel(
             [self._attempt(pin_sha256, command.attempt_id)], Reason(ReasonKey.CANCELLED_BY_USER)
         )
@@ -242,6 +246,7 @@ class BuildHost:
     async def wanted(self, pin_sha256: str, command: Wanted) -> Known:
         """Cancel and forget all other attempts of the guest; returns those that are known."""
         self._check_guest(pin_sha256)
+        self._inbox.withdraw_others(pin_sha256, command.attempt_ids)
         attempts = self._attempts.of(pin_sha256)
         wanted = [each for each in attempts if each.key.attempt_id in command.attempt_ids]
         unwanted = [each for each in attempts if each not in wanted]

@@ -1,7 +1,7 @@
 """Inbox: bundles that were received, until they are submitted and unpacked."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -47,6 +47,7 @@ class Inbox:
         self._time = time
         self._free = free
         self._receiving: dict[AttemptKey, int] = {}
+        self._withdrawn: set[AttemptKey] = set()
         self._received: dict[AttemptKey, Received] = {}
         self._timers: dict[AttemptKey, Callable[[], None]] = {}
         self._tasks = BackgroundTasks()
@@ -64,7 +65,8 @@ class Inbox:
     async def receive(self, key: AttemptKey, sha256: str, size: int, receive: Receive) -> None:
         """Receive a bundle, in place of an earlier one of the attempt.
 
-        Raises ProtocolError (ATTEMPT_CONFLICT, BUSY, NO_SPACE) and what ``receive`` raises; nothing is left then.
+        Raises ProtocolError (ATTEMPT_CONFLICT, ATTEMPT_OVER, BUSY, NO_SPACE) and what ``receive``
+        raises; nothing is left then.
         """
         of_guest = [each for each in self._receiving if each.pin_sha256 == key.pin_sha256]
         if key in of_guest or len(of_guest) >= AT_ONCE:
@@ -78,6 +80,11 @@ class Inbox:
             await receive(IncomingFile(path, size, sha256))
         finally:
             del self._receiving[key]
+            is_withdrawn = key in self._withdrawn
+            self._withdrawn.discard(key)
+        if is_withdrawn:
+            self._unlink_soon(path)
+            raise ProtocolError(ErrorCode.ATTEMPT_OVER, "it was cancelled meanwhile")
         if key in self._received and key not in self._timers:
             self._unlink_soon(path)
             raise ProtocolError(ErrorCode.ATTEMPT_CONFLICT, "it was submitted meanwhile")
@@ -98,6 +105,19 @@ class Inbox:
         received = self._received.pop(key, None)
         if received is not None:
             self._unlink_soon(received.path)
+
+    def withdraw(self, key: AttemptKey) -> None:
+        """Remove a bundle that is not submitted, now or when it is received."""
+        if key in self._receiving:
+            self._withdrawn.add(key)
+        if key in self._timers:
+            self.drop(key)
+
+    def withdraw_others(self, pin_sha256: str, wanted: Collection[str]) -> None:
+        """Withdraw the bundles of all attempts of a guest that are not ``wanted``."""
+        for key in (*self._timers, *self._receiving):
+            if key.pin_sha256 == pin_sha256 and key.attempt_id not in wanted:
+                self.withdraw(key)
 
     def drop_guest(self, pin_sha256: str) -> None:
         """Remove all bundles of a guest."""
