@@ -74,7 +74,9 @@ async def soak(fleet: Fleet, wanted: argparse.Namespace) -> int:
         if number >= wanted.first + wanted.faults:
             break
         counts[fault.name] += 1
+        started = time.monotonic()
         violations = await one(fleet, checks, wanted.seed, number, fault)
+        print(f"      {time.monotonic() - started:.1f} s", flush=True)
         for each in violations:
             print(f"VIOLATION after fault {number} of seed {wanted.seed} ({fault.name}): {each}")
         if violations:

@@ -1,6 +1,9 @@
 """What must hold after each fault."""
 
+import asyncio
 from collections.abc import Iterator
+from itertools import chain
+import time
 
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.jobs import Job, all_jobs
@@ -10,7 +13,7 @@ from .fleet import Fleet
 from .probe import leftovers, pause, sockets
 from .work import Work, ends
 
-_LOOKS = 20
+_PATIENCE = 20.0
 """Seconds; connections are kept for the next request for 15."""
 
 
@@ -20,25 +23,21 @@ class Checks:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._idle: dict[str, tuple[int, Json]] = {}
+        self._files: set[str] = set()
+        """Those that were left before, each of which is one violation."""
         self.installs = 0
 
     async def violations(self, fault: Fault, works: list[Work]) -> list[str]:
         """Return what does not hold, now that everything has settled."""
         jobs = {job["job_id"]: job for job in await all_jobs(self._fleet.client)}
         found = [each for work in works for each in self._of_job(fault, work, jobs)]
-        # What runs in the background for a moment is none that stays.
-        left: list[str] = []
-        for _ in range(_LOOKS):
-            left = [each for name in INSTANCES for each in await self._left(name)]
-            if not left:
-                break
-            await pause(1.0)
+        left = await asyncio.gather(*map(self._left, INSTANCES))
         for name in INSTANCES:
             pid = self._fleet.pid(name)
             probe = self._fleet.probes[name]
             probe.note_memory(pid)
             found += [f"{name} says: {each}" for each in probe.new_problems(pid, fault.said)]
-        return found + left
+        return [*found, *chain.from_iterable(left)]
 
     def _of_job(self, fault: Fault, work: Work, jobs: dict[str, Job]) -> Iterator[str]:
         happened = ends(self._fleet).get(work.job_id, [])
@@ -66,11 +65,20 @@ class Checks:
             yield f"{work}: was flashed after it was cancelled"
 
     async def _left(self, name: str) -> list[str]:
-        """Return what is left in an instance that was not there when it was idle the first time."""
+        """Return what stays in an instance that was not there when it was idle the first time."""
+        deadline = time.monotonic() + _PATIENCE
+        # What runs in the background for a moment is none that stays.
+        while (found := await self._left_now(name)) and time.monotonic() < deadline:
+            await pause(0.3)
+        self._files |= set(leftovers(self._fleet.caches[name]))
+        return found
+
+    async def _left_now(self, name: str) -> list[str]:
         pid = self._fleet.pid(name)
         report = await self._fleet.probes[name].ask(pid)
         report["sockets"] = sockets(pid)
-        found = [f"{name} has left {each}" for each in leftovers(self._fleet.caches[name])]
+        files = set(leftovers(self._fleet.caches[name])) - self._files
+        found = [f"{name} has left {each}" for each in sorted(files)]
         known, first = self._idle.get(name, (0, None))
         if known != pid:
             self._idle[name] = (pid, report)

@@ -41,6 +41,11 @@ class Fault:
     works_again: bool = False
 
 
+def _seconds(rng: Random, least: float, most: float) -> float:
+    """Choose how long something lasts: mostly not for long."""
+    return least + (most - least) * rng.random() ** 3
+
+
 def kill(name: str) -> Act:
     async def act(fleet: Fleet, _rng: Random) -> None:
         await fleet.crash(name)
@@ -60,7 +65,7 @@ def restart(name: str) -> Act:
 def freeze(name: str) -> Act:
     async def act(fleet: Fleet, rng: Random) -> None:
         with frozen(fleet.pid(name)):
-            await pause(rng.uniform(0.2, 5.0))
+            await pause(_seconds(rng, 0.2, 5.0))
 
     return act
 
@@ -77,7 +82,7 @@ async def kill_a_tool(fleet: Fleet, rng: Random) -> None:
 def cut(name: str) -> Act:
     async def act(fleet: Fleet, rng: Random) -> None:
         await fleet.relays[name].cut()
-        await pause(rng.uniform(0.0, 4.0))
+        await pause(_seconds(rng, 0.0, 4.0))
         await fleet.relays[name].restore()
 
     return act
@@ -90,7 +95,7 @@ def slow(name: str) -> Act:
             return data
 
         fleet.relays[name].change = crawl
-        await pause(rng.uniform(1.0, 5.0))
+        await pause(_seconds(rng, 1.0, 5.0))
         fleet.relays[name].change = None
 
     return act
@@ -112,8 +117,14 @@ def alter(name: str, how: str) -> Act:
 
         relay.change = change
         with suppress(TimeoutError):
-            async with asyncio.timeout(3.0):
+            async with asyncio.timeout(0.5):
                 await done.wait()
+        if not done.is_set():
+            # Nothing to say at the moment; a new connection begins with a handshake.
+            await fleet.client.reload(fleet.entries[name])
+            with suppress(TimeoutError):
+                async with asyncio.timeout(3.0):
+                    await done.wait()
         relay.change = None
 
     return act
@@ -125,7 +136,7 @@ def full_disk(place: str) -> Act:
         if place != "inbox":
             cache = fleet.attic.workspace(fleet.offloader.identity)
         with small_disk(cache / place, rng.choice(("size=64k", "nr_inodes=2"))):
-            await pause(rng.uniform(2.0, 5.0))
+            await pause(_seconds(rng, 1.0, 5.0))
             await _not_used(cache / place)
 
     return act
@@ -146,7 +157,7 @@ def jump(name: str, direction: int) -> Act:
         pid = fleet.pid(name)
         await fleet.probes[name].ask(pid, ahead=direction * rng.choice((1, 49)) * HOUR)
         await _compile_one(fleet)
-        await pause(rng.uniform(0.5, 4.0))
+        await pause(_seconds(rng, 0.5, 4.0))
         await fleet.probes[name].ask(pid)
 
     return act
@@ -170,7 +181,7 @@ async def remove_file(fleet: Fleet, rng: Random) -> None:
     device = rng.choice(fleet.devices)
     text = device.yaml.read_text()
     device.yaml.unlink()
-    await pause(rng.uniform(0.0, 6.0))
+    await pause(_seconds(rng, 0.0, 6.0))
     device.yaml.write_text(text)
 
 
@@ -207,6 +218,7 @@ def unpair_there(name: str) -> Act:
         code = await builder.open_pairing()
         where = {"url": fleet.relays[name].url, "verify_ssl": True, "code": code}
         await fleet.client.finish_flow(flow["flow_id"], where)
+        fleet.copy_compiled(name)
 
     return act
 
@@ -250,7 +262,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("change a file", change_file),
     Fault("remove a file", remove_file, frozenset({"config_invalid"}), _NO_TOOL),
     *(Fault(f"reload {each}", reload(each), said=_LOST_LINK)
-      for each in ("offloader", "attic", "esphome", "peer attic", "peer cellar")),
+      for each in ("offloader", "attic", "peer attic", "peer cellar")),
+    Fault("reload esphome", reload("esphome"), said=_LOST_DEVICE),
     *(Fault(f"unpair at {each}", unpair_there(each), NO_OTHER, _LOST_LINK) for each in BUILDERS),
     *(Fault(f"remove {each}", unpair_here(each), NO_OTHER, _LOST_LINK) for each in BUILDERS),
 )  # fmt: skip

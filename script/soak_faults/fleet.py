@@ -1,17 +1,19 @@
 """The instances: an offloader with two devices, a Home Assistant that lends, a standalone builder."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 import json
 from pathlib import Path
 
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from tests.e2e.harness import ports
 from tests.e2e.harness.any_builder import AnyBuilder
 from tests.e2e.harness.builder import Builder
 from tests.e2e.harness.client import Client
 from tests.e2e.harness.device import NEW_VERSION, Device
-from tests.e2e.harness.esphome_env import link_toolchain
+from tests.e2e.harness.esphome_env import copy_compiled, link_toolchain
 from tests.e2e.harness.instance import QUICK_LOOKS, QUICK_RECONNECTS, Instance
 from tests.e2e.harness.jobs import cancel_all
 from tests.e2e.harness.offloader import Offloader
@@ -128,15 +130,20 @@ class Fleet:
         self._known.write_text(json.dumps(known))
 
     async def _open_fresh(self) -> None:
-        for device in self.devices:
-            device.edit(0)
-            await device.flash(NEW_VERSION)
-        await self.offloader.open(**self.probes["offloader"].environment)
-        await self.attic.open(slots=1, **self.probes["attic"].environment)
-        await self.cellar.open(**self.probes["cellar"].environment)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._open_home())
+            group.create_task(self.attic.open(slots=1, **self.probes["attic"].environment))
+            group.create_task(self.cellar.open(**self.probes["cellar"].environment))
         for name in self.builders:
             await self.relays[name].restore()
             await self.pair(name)
+
+    async def _open_home(self) -> None:
+        for device in self.devices:
+            device.edit(0)
+            await device.flash(NEW_VERSION)
+        copy_compiled(CacheLayout(self.caches["offloader"]))
+        await self.offloader.open(**self.probes["offloader"].environment)
 
     async def _boot_again(self) -> None:
         known = json.loads(self._known.read_text())
@@ -172,6 +179,12 @@ class Fleet:
     async def pair(self, name: str) -> None:
         """Pair the offloader with a builder that it does not know."""
         self.entries[name] = await self.offloader.pair(self.builders[name], self.relays[name].url)
+        self.copy_compiled(name)
+
+    def copy_compiled(self, name: str) -> None:
+        """Give what a builder compiles for the offloader a compiler cache that is warm."""
+        guest = self.offloader.identity.pin_sha256
+        copy_compiled(CacheLayout(self.builders[name].cache).guest(guest), guest=True)
 
     async def boot(self, name: str) -> None:
         """Start an instance or a device that does not run."""

@@ -12,10 +12,10 @@ import signal
 import psutil
 
 from tests.e2e.harness.client import Json
-from tests.e2e.harness.waiting import until
 
 HOOK = Path(__file__).with_name("hook")
 _ANSWER = 30.0
+_LOOK = 0.02
 _OPEN = psutil.CONN_ESTABLISHED
 _SHOWN = 400
 # A record of a log, with the traceback beneath it.
@@ -64,12 +64,13 @@ class Probe:
         (self.folder / "wanted.json").write_text(json.dumps(wanted))
         os.kill(pid, signal.SIGUSR2)
 
-        async def answered() -> Json | None:
-            report = self.folder / "report.json"
-            read = json.loads(report.read_text()) if report.exists() else {}
-            return read if read.get("number") == self._number else None
-
-        return await until(answered, f"the report of {self.name}", _ANSWER)
+        report = self.folder / "report.json"
+        async with asyncio.timeout(_ANSWER):
+            while True:
+                await asyncio.sleep(_LOOK)
+                read = json.loads(report.read_text()) if report.exists() else {}
+                if read.get("number") == self._number:
+                    return read
 
     def note_memory(self, pid: int) -> None:
         """Note what its process uses, in bytes."""

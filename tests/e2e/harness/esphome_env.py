@@ -9,6 +9,9 @@ from pathlib import Path
 import shutil
 import sys
 
+from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
+from custom_components.esphome_offload.engine.build.cache.ownership import give, guest_user
+
 from .processes import environment, run
 from .workspace import CACHE
 
@@ -98,6 +101,24 @@ def link_toolchain(version: str, cache: Path) -> None:
     toolchain = cache / "toolchains" / version
     if (made / ".complete").exists() and not toolchain.exists():
         shutil.copytree(made, toolchain, symlinks=True, copy_function=os.link)
+
+
+def copy_compiled(layout: CacheLayout, *, guest: bool = False) -> None:
+    """Give the compiler cache in a layout what the first firmware of all devices was made of.
+
+    By itself the first build of each device in each instance, and for each ``guest``, is a cold one.
+    """
+    if layout.compiler_cache.exists():
+        return
+    compiled = CACHE / "esphome" / "home" / ".cache" / "esphome" / "host" / "ccache"
+    layout.make()
+    user = guest_user(layout.root, layout.root.parents[1] / "trash") if guest else None
+    if user is not None:
+        give(layout.tools, user)
+    shutil.copytree(compiled, layout.compiler_cache)
+    if user is not None:
+        for path in (layout.compiler_cache, *layout.compiler_cache.rglob("*")):
+            os.chown(path, user, user)
 
 
 def _digest(version: str, yaml: Path) -> str:

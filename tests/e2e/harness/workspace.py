@@ -7,7 +7,8 @@ from itertools import count
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-CACHE = REPOSITORY / ".cache"
+# Resolved: ccache finds nothing again where a path has a link in it.
+CACHE = (REPOSITORY / ".cache").resolve()
 
 
 @contextmanager
