@@ -10,7 +10,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .engine.const import FailureReason, JobStatus
-from .engine.jobs.model import FirmwareJob, JobEvent
+from .engine.jobs.model import FirmwareJob
 from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
 from .inventory.tracker import OffloadDevice
@@ -57,27 +57,28 @@ class InstallationEnded(OffloadEntity, EventEntity):
     def __init__(self, coordinator: OffloadCoordinator, device: OffloadDevice) -> None:
         super().__init__(coordinator, device, "installation_ended")
         self._attr_event_types = list(InstallationEnd)
-
-    @override
-    async def async_added_to_hass(self) -> None:
-        await super().async_added_to_hass()
-        self.async_on_remove(self.coordinator.queue.subscribe(None, self._job_changed))
-
-    @override
-    @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change nothing, as the base: it has to stand beside ``async_added_to_hass``."""
+        self._going_on: dict[str, FirmwareJob] = {}
+        self._note_active()
 
     @override
     @callback
     def _handle_coordinator_update(self) -> None:
-        """Write no state: nothing but an event changes it."""
+        """Say which installations have ended; nothing else changes the state."""
+        self._note_active()
+        ended = [job for job in self._going_on.values() if job.terminal]
+        for job in ended:
+            del self._going_on[job.job_id]
+            if job.request.operation.flashes and job.request.target == self.target:
+                self._tell(job)
 
     @callback
-    def _job_changed(self, _event: JobEvent, job: FirmwareJob) -> None:
-        request = job.request
-        if not job.terminal or request.target != self.target or not request.operation.flashes:
-            return
+    def _note_active(self) -> None:
+        job = self.coordinator.queue.active(self.target)
+        if job is not None:
+            self._going_on[job.job_id] = job
+
+    @callback
+    def _tell(self, job: FirmwareJob) -> None:
         completed = job.status is JobStatus.COMPLETED
         builder = job.routing.source_label
         self._trigger_event(
@@ -88,7 +89,7 @@ class InstallationEnded(OffloadEntity, EventEntity):
                 "job_id": job.job_id,
                 "reason": None if completed else without_markup(outcome_text(self.hass, job)),
                 "verified": job.outcome.verified,
-                "version": request.esphome_version,
+                "version": job.request.esphome_version,
             },
         )
         self.async_write_ha_state()

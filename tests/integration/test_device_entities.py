@@ -173,6 +173,20 @@ class TestInstallationEnded:
         await hass.async_block_till_done()
         assert state_of(hass, ENDED).attributes["event_type"] == "cancelled"
 
+    async def test_a_device_more_costs_the_jobs_of_others_nothing(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        config_dir: Path,
+        pass_time: Pass,
+    ) -> None:
+        listeners = coordinator.queue._ledger._listeners._listeners
+        before = len(listeners)
+        (config_dir / "plug.yaml").write_text(LAMP.replace("lamp", "plug"))
+        await pass_time(31)
+        assert hass.states.get("event.desk_plug_installation_ended") is not None
+        assert len(listeners) == before
+
     async def test_one_after_which_the_device_went_back_is_told_from_other_failures(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
     ) -> None:
