@@ -1,5 +1,6 @@
 """A job for each of several devices: all or none, or for as many as possible."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from homeassistant.core import Context
@@ -9,6 +10,7 @@ from ..coordinator import OffloadCoordinator
 from ..engine.const import Operation
 from ..engine.jobs.model import FirmwareJob, JobRequest
 from ..engine.target import TargetId
+from ..engine.tasks import uninterrupted
 from ..jobs.payload import RequestOptions
 from ..texts.errors import validation_error
 from ..texts.reasons import exception_text
@@ -22,12 +24,41 @@ async def async_submit_all(
     context: Context,
     options: RequestOptions,
 ) -> list[FirmwareJob]:
-    """Start a job for each target; raises ServiceValidationError, with none started."""
-    requests = [await coordinator.async_prepare(each, operation, **options) for each in targets]
-    # Nothing is awaited from here to the last submit, so that nothing changes in between.
+    """Start a job for each target; raises ServiceValidationError, with none started.
+
+    Others get their turn between any two. Once the first is started, all are: also when this is
+    cancelled.
+    """
+    requests: list[JobRequest] = []
+    for target in targets:
+        requests.append(await coordinator.async_prepare(target, operation, **options))
+        await asyncio.sleep(0)
     _refuse_removed(coordinator, targets)
     _refuse_running(coordinator, targets)
-    return [coordinator.submit(request, context) for request in requests]
+    return await uninterrupted(_submit_all(coordinator, requests, context))
+
+
+async def _submit_all(
+    coordinator: OffloadCoordinator, requests: Sequence[JobRequest], context: Context
+) -> list[FirmwareJob]:
+    jobs: list[FirmwareJob] = []
+    for request in requests:
+        try:
+            jobs.append(coordinator.submit(request, context))
+        except ServiceValidationError:
+            # Something has changed since all could be started.
+            await _withdraw(coordinator, jobs, context)
+            raise
+        await asyncio.sleep(0)
+    return jobs
+
+
+async def _withdraw(
+    coordinator: OffloadCoordinator, jobs: Iterable[FirmwareJob], context: Context
+) -> None:
+    """Cancel jobs, without those that were there already and only joined."""
+    own = [job.job_id for job in jobs if job.request.batch == context.id]
+    await asyncio.gather(*map(coordinator.async_cancel, own), return_exceptions=True)
 
 
 async def async_submit_possible(
@@ -37,28 +68,36 @@ async def async_submit_possible(
     context: Context,
     options: RequestOptions,
 ) -> tuple[list[FirmwareJob], list[LeftOut]]:
-    """Start a job for each target that can have one; returns also why the others cannot."""
+    """Start a job for each target that can have one; returns also why the others cannot.
+
+    Once the first is started, all are: also when this is cancelled.
+    """
     requests: list[JobRequest] = []
     refused: list[LeftOut] = []
 
     def refuse(target: TargetId, error: ServiceValidationError) -> None:
         refused.append(left_out(coordinator, target, exception_text(coordinator.hass, error)))
 
+    async def submit_possible() -> list[FirmwareJob]:
+        jobs: list[FirmwareJob] = []
+        for request in requests:
+            target = request.target
+            try:
+                _refuse_removed(coordinator, [target])
+                _refuse_running(coordinator, [target])
+                jobs.append(coordinator.submit(request, context))
+            except ServiceValidationError as err:
+                refuse(target, err)
+            await asyncio.sleep(0)
+        return jobs
+
     for target in targets:
         try:
             requests.append(await coordinator.async_prepare(target, operation, **options))
         except ServiceValidationError as err:
             refuse(target, err)
-    jobs: list[FirmwareJob] = []
-    for request in requests:
-        target = request.target
-        try:
-            _refuse_removed(coordinator, [target])
-            _refuse_running(coordinator, [target])
-            jobs.append(coordinator.submit(request, context))
-        except ServiceValidationError as err:
-            refuse(target, err)
-    return jobs, refused
+        await asyncio.sleep(0)
+    return await uninterrupted(submit_possible()), refused
 
 
 def names(coordinator: OffloadCoordinator, targets: Iterable[TargetId]) -> str:

@@ -16,6 +16,7 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.build.model import BuildSink
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob, JobEvent, JobRequest
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.inventory.device_link import CoreDeviceLink
 from custom_components.esphome_offload.services import OffloadService
@@ -114,6 +115,61 @@ async def test_when_one_device_is_busy_none_is_started(
     assert "plug" in str(error)
     assert "lamp" not in str(error)
     assert len(home.queue.jobs()) == 1
+
+
+@pytest.mark.parametrize("joins", [False, True], ids=["new", "joined"])
+async def test_when_one_cannot_be_started_any_more_those_before_it_are_withdrawn(
+    hass: HomeAssistant,
+    home: OffloadCoordinator,
+    monkeypatch: pytest.MonkeyPatch,
+    joins: bool,
+) -> None:
+    home.queue.hold()
+    if joins:
+        await call(hass, "compile", entity_id=LAMP_ENTITY)
+    submit = home.queue.submit
+
+    def submit_and_detach(request: JobRequest) -> FirmwareJob:
+        monkeypatch.setattr(home, "options", None)
+        return submit(request)
+
+    monkeypatch.setattr(home.queue, "submit", submit_and_detach)
+    error = await refused(hass, "compile", entity_id=[LAMP_ENTITY, PLUG_ENTITY])
+    assert error.translation_key == "no_config_folder"
+    (job,) = home.queue.jobs()
+    assert job.status is (JobStatus.QUEUED if joins else JobStatus.CANCELLED)
+
+
+@pytest.mark.parametrize("raises", [True, False])
+async def test_others_get_their_turn_between_two_jobs(
+    hass: HomeAssistant, home: OffloadCoordinator, raises: bool
+) -> None:
+    order: list[str] = []
+
+    def queued(event: JobEvent, _job: FirmwareJob) -> None:
+        if event is JobEvent.QUEUED:
+            order.append("job")
+            hass.loop.call_soon(order.append, "other")
+
+    home.queue.subscribe(None, queued)
+    await call(hass, "compile", entity_id="all", raise_on_failure=raises)
+    assert order == ["job", "other"] * 2
+
+
+@pytest.mark.parametrize("raises", [True, False])
+async def test_a_call_that_is_cancelled_between_two_jobs_starts_both(
+    hass: HomeAssistant, home: OffloadCoordinator, raises: bool
+) -> None:
+    calling = asyncio.create_task(call(hass, "compile", entity_id="all", raise_on_failure=raises))
+
+    def queued(event: JobEvent, _job: FirmwareJob) -> None:
+        if event is JobEvent.QUEUED:
+            calling.cancel()
+
+    home.queue.subscribe(None, queued)
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    assert len(home.queue.jobs()) == 2
 
 
 async def test_without_raising_the_others_are_started_and_the_answer_says_why_not_that_one(
