@@ -66,11 +66,6 @@ def _owners(lender: Lender, count: int, *, waiting: bool) -> list[str]:
     return sorted(set(chain(guests, repeat(lender.label, max(0, count - len(guests))))))
 
 
-def _from_cache(lender: Lender) -> float | None:
-    use = lender.cache_use
-    return round(100 * use.hits / use.files) if use.files else None
-
-
 def _disk_used(lender: Lender) -> float | None:
     return None if lender.host is None else round(lender.host.disk_used / GIB, 1)
 
@@ -98,7 +93,7 @@ _INSTANCE_SENSORS: Final = (
         state_class=SensorStateClass.MEASUREMENT,
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=PERCENTAGE,
-        value=_from_cache,
+        value=lambda lender: lender.cache_use.percent,
     ),
     InstanceSensorDescription(
         key="guest_disk",

@@ -13,6 +13,7 @@ from homeassistant.const import PERCENTAGE, EntityCategory
 from homeassistant.core import callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from ..engine.build.compiler_cache import CacheUse
 from ..engine.build.model import BuilderStatus
 from .entity import PeerEntity
 from .entry import Peer
@@ -23,11 +24,6 @@ class PeerSensorDescription(SensorEntityDescription):
     """A sensor and how its value is read from the status of a builder."""
 
     value: Callable[[BuilderStatus], int | None]
-
-
-def _from_cache(status: BuilderStatus) -> int | None:
-    files = status.ccache_files
-    return round(100 * status.ccache_hits / files) if files else None
 
 
 _SENSORS = (
@@ -49,7 +45,7 @@ _SENSORS = (
         state_class=SensorStateClass.MEASUREMENT,
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=PERCENTAGE,
-        value=_from_cache,
+        value=lambda status: CacheUse(status.ccache_hits, status.ccache_files).percent,
     ),
 )
 

@@ -37,6 +37,11 @@ class CacheUse:
         """Return both together."""
         return CacheUse(self.hits + other.hits, self.files + other.files)
 
+    @property
+    def percent(self) -> int | None:
+        """How much of what was asked of it the cache had; None when nothing was."""
+        return round(100 * self.hits / self.files) if self.files else None
+
 
 class CompilerCaches:
     """What all compiler caches of one machine share: limits, and ``use`` since the start.
