@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from custom_components.esphome_offload.jobs.payload import JobEventPayload
+
 from .harness.client import Json, RequestFailedError
 from .harness.device import FIRST_VERSION, NEW_VERSION, Device
 from .harness.jobs import (
@@ -21,26 +23,6 @@ from .harness.waiting import PATIENCE, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
-EVENT_KEYS = {
-    "job_id",
-    "device_id",
-    "entity_id",
-    "configuration",
-    "device_name",
-    "operation",
-    "status",
-    "stage",
-    "progress",
-    "source",
-    "source_label",
-    "source_pin_sha256",
-    "esphome_version",
-    "from_version",
-    "verified",
-    "failure_reason",
-    "error",
-    "seconds",
-}
 TERMINAL = ("completed", "failed", "cancelled")
 KINDS = ("queued", "started", "progress", *TERMINAL)
 
@@ -77,7 +59,7 @@ async def test_install_updates_the_device_and_fires_its_events(
     assert set(kinds[2:-1]) == {"progress"}
     for event in events:
         data = event["data"]
-        assert set(data) == EVENT_KEYS
+        assert data.keys() == JobEventPayload.__required_keys__
         assert (data["job_id"], data["entity_id"]) == (job_id, entity)
     percents = [event["data"]["progress"] for event in events]
     progress = [percent for percent in percents if percent is not None]

@@ -237,6 +237,8 @@ def config_dir(hass: HomeAssistant, tmp_path: Path) -> Path:
     hass.config.config_dir = str(tmp_path / "config")
     folder = tmp_path / "config" / "esphome"
     folder.mkdir(parents=True)
+    # Which Home Assistant makes before it starts.
+    (folder.parent / ".storage").mkdir()
     (folder / "lamp.yaml").write_text(LAMP)
     # Without it, a folder whose last configuration is removed is like a share that is not mounted.
     (folder / "secrets.yaml").write_text("")

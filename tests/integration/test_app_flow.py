@@ -1,7 +1,6 @@
 """The app on this machine, as Supervisor tells of it: paired with by a confirmation alone."""
 
 from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 from homeassistant.config_entries import SOURCE_HASSIO
@@ -9,7 +8,6 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.service_info.hassio import HassioServiceInfo
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
@@ -17,19 +15,13 @@ from custom_components.esphome_offload.engine.client.dial import DialError, Dial
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.flows import pairing
-from custom_components.esphome_offload.peering.entry import PeerSettings
 from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ..engine.client.scripted_server import ScriptedServer
 from .pairing_dialogs import Dialog, announcement, unused_url
+from .peer_entries.entries import add_peer
 
-pytestmark = pytest.mark.usefixtures("socket_enabled", "stage")
-
-
-@pytest.fixture(autouse=True)
-def _storage(config_dir: Path) -> None:
-    """Make the folder that Home Assistant makes before it starts."""
-    (config_dir.parent / ".storage").mkdir()
+pytestmark = pytest.mark.usefixtures("socket_enabled", "stage", "config_dir")
 
 
 @pytest.fixture
@@ -54,19 +46,6 @@ def app(builder: ScriptedServer, **changes: object) -> HassioServiceInfo:
     }
     slug = "a0d7b954_esphome_offload_builder"
     return HassioServiceInfo(config, "ESPHome Offload Builder", slug, "0" * 32)
-
-
-def peer(hass: HomeAssistant, builder: ScriptedServer, url: str) -> MockConfigEntry:
-    settings = PeerSettings(url, True, builder.identity.public, "attic")
-    entry = MockConfigEntry(
-        domain=DOMAIN,
-        unique_id=builder.identity.pin_sha256,
-        minor_version=2,
-        title="attic",
-        data=settings.data,
-    )
-    entry.add_to_hass(hass)
-    return entry
 
 
 def steps(hass: HomeAssistant) -> list[str]:
@@ -115,7 +94,7 @@ async def test_this_instance_is_set_up_first_and_the_app_is_offered_again(
 async def test_an_app_that_is_paired_with_is_not_offered_and_its_address_is_kept_right(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
-    entry = peer(hass, builder, unused_url())
+    entry = add_peer(hass, identity=builder.identity, url=unused_url())
     builder.guests.add((await async_get_identity(hass)).public)
     dialog = await Dialog.offered(hass, app(builder))
     assert dialog.result["reason"] == "already_paired"

@@ -21,21 +21,15 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.client.link import LinkState
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
 from custom_components.esphome_offload.engine.protocol.identity import Identity
-from custom_components.esphome_offload.peering.entry import PeerSettings
 from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ..engine.client.proxy import Proxy
 from ..engine.client.scripted_server import ScriptedServer
 from .conftest import Stage
 from .pairing_dialogs import Dialog, announcement, unused_url
+from .peer_entries.entries import add_builder
 
-pytestmark = pytest.mark.usefixtures("socket_enabled", "stage")
-
-
-@pytest.fixture(autouse=True)
-def _storage(config_dir: Path) -> None:
-    """Make the folder that Home Assistant makes before it starts."""
-    (config_dir.parent / ".storage").mkdir()
+pytestmark = pytest.mark.usefixtures("socket_enabled", "stage", "config_dir")
 
 
 @pytest.fixture
@@ -45,22 +39,6 @@ async def builder(socket_enabled: None) -> AsyncGenerator[ScriptedServer]:
     await builder.start()
     yield builder
     await builder.stop()
-
-
-async def peer_entry(hass: HomeAssistant, builder: ScriptedServer, url: str) -> MockConfigEntry:
-    """Return the entry of a peer that knows us, at an address."""
-    own = await async_get_identity(hass)
-    builder.guests.add(own.public)
-    settings = PeerSettings(url, True, builder.identity.public, "attic")
-    entry = MockConfigEntry(
-        domain=DOMAIN,
-        unique_id=builder.identity.pin_sha256,
-        minor_version=2,
-        title="attic",
-        data=settings.data,
-    )
-    entry.add_to_hass(hass)
-    return entry
 
 
 async def test_a_discovered_builder_is_paired_with_after_a_question(
@@ -111,7 +89,7 @@ async def test_a_builder_that_was_paired_meanwhile_is_not_shown_again(
 ) -> None:
     dialog = await Dialog.discover(hass, announcement(builder))
     await dialog.submit()
-    await peer_entry(hass, builder, builder.url)
+    await add_builder(hass, builder)
     await dialog.submit(config_dir="esphome")
     await hass.async_block_till_done(wait_background_tasks=True)
     assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
@@ -212,7 +190,7 @@ async def test_an_ignored_builder_stays_ignored_until_it_is_added(
 async def test_a_peer_that_moved_is_followed_when_it_proves_itself(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
 ) -> None:
-    entry = await peer_entry(hass, builder, unused_url())
+    entry = await add_builder(hass, builder, unused_url())
     assert await hass.config_entries.async_setup(entry.entry_id)
     dialog = await Dialog.discover(hass, announcement(builder))
     assert dialog.result["reason"] == "already_paired"
@@ -225,7 +203,7 @@ async def test_a_peer_that_answers_where_it_was_stays_there(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     async with builder.elsewhere() as elsewhere:
-        entry = await peer_entry(hass, builder, elsewhere)
+        entry = await add_builder(hass, builder, elsewhere)
         await Dialog.discover(hass, announcement(builder))
         assert entry.data["url"] == elsewhere
 
@@ -233,7 +211,7 @@ async def test_a_peer_that_answers_where_it_was_stays_there(
 async def test_a_peer_that_is_back_is_connected_to_at_once(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
 ) -> None:
-    entry = await peer_entry(hass, builder, builder.url)
+    entry = await add_builder(hass, builder)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await Dialog.discover(hass, announcement(builder))
     (link,) = stage.peers.links
@@ -243,7 +221,7 @@ async def test_a_peer_that_is_back_is_connected_to_at_once(
 async def test_a_peer_that_is_connected_is_left_alone(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
 ) -> None:
-    entry = await peer_entry(hass, builder, unused_url())
+    entry = await add_builder(hass, builder, unused_url())
     assert await hass.config_entries.async_setup(entry.entry_id)
     stage.peers.links[-1].become(LinkState.CONNECTED)
     await Dialog.discover(hass, announcement(builder))
@@ -255,7 +233,7 @@ async def test_an_impostor_with_the_pin_of_a_peer_does_not_move_its_entry(
 ) -> None:
     """It announces the pin while the peer restarts, and does not have the key."""
     where = unused_url()
-    entry = await peer_entry(hass, builder, where)
+    entry = await add_builder(hass, builder, where)
     impostor = ScriptedServer(Identity(Identity.generate().private, builder.identity.public))
     impostor.guests |= builder.guests
     await impostor.start()
@@ -272,7 +250,7 @@ async def test_a_relay_does_not_move_the_entry_of_a_peer_that_is_back_meanwhile(
     """It announces the pin while the peer restarts, and lets everything through once it is up."""
     own = Proxy(builder.port)
     await own.mend()
-    entry = await peer_entry(hass, builder, own.url)
+    entry = await add_builder(hass, builder, own.url)
     await own.cut()
     relay = Proxy(builder.port)
     await relay.mend()
@@ -293,7 +271,7 @@ async def test_a_peer_that_connects_meanwhile_stays_where_it_is(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer, stage: Stage
 ) -> None:
     where = unused_url()
-    entry = await peer_entry(hass, builder, where)
+    entry = await add_builder(hass, builder, where)
     assert await hass.config_entries.async_setup(entry.entry_id)
     announced = Proxy(builder.port)
     await announced.mend()
@@ -313,7 +291,7 @@ async def test_an_https_address_is_changed_by_people_only(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
     where = unused_url().replace("http:", "https:")
-    entry = await peer_entry(hass, builder, where)
+    entry = await add_builder(hass, builder, where)
     await Dialog.discover(hass, announcement(builder))
     assert entry.data["url"] == where
     assert builder.connections == 0
@@ -322,7 +300,7 @@ async def test_an_https_address_is_changed_by_people_only(
 async def test_a_damaged_entry_is_left_to_its_owner(
     hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
 ) -> None:
-    entry = await peer_entry(hass, builder, unused_url())
+    entry = await add_builder(hass, builder, unused_url())
     hass.config_entries.async_update_entry(entry, data={**entry.data, "public_key": "?"})
     dialog = await Dialog.discover(hass, announcement(builder))
     assert dialog.result["reason"] == "already_paired"

@@ -18,7 +18,7 @@ from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundle
 from custom_components.esphome_offload.engine.build.bundle_sources import read_sources
 from custom_components.esphome_offload.engine.build.cache.eviction import IN_USE, make_room
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
-from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
+from custom_components.esphome_offload.engine.build.model import BuildError
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import (
     Lines,
@@ -30,6 +30,7 @@ from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..jobs.fakes import VirtualTime
 from .conftest import uv_of
+from .requests import build_request
 
 ESPHOME = """
 import io, json, os, pathlib, sys, tarfile
@@ -109,15 +110,7 @@ class Bench:
         return len(self.calls_file.read_text().splitlines()) if self.calls_file.exists() else 0
 
     async def make(self, name: str = "lamp.yaml", version: str = "2026.10.0") -> Bundle:
-        request = BuildRequest(
-            job_id="job",
-            attempt_id="attempt",
-            configuration=name,
-            config_dir=self.config_dir,
-            device_name="lamp",
-            esphome_version=version,
-            time_zone="UTC",
-        )
+        request = build_request(self.config_dir, version, name)
         return await self.bundles.make(request, self.output.extend)
 
     async def fails(self) -> BuildError:

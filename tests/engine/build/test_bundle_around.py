@@ -13,7 +13,7 @@ import pytest
 from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.config_hash import ConfigHashes
-from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
+from custom_components.esphome_offload.engine.build.model import BuildError
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.const import FailureReason
@@ -21,6 +21,7 @@ from custom_components.esphome_offload.engine.host.unpack import unpack
 from custom_components.esphome_offload.engine.reason_key import ReasonKey
 
 from .conftest import Sink, uv_of
+from .requests import build_request
 from .test_with_esphome import CACHE, VERSION
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("socket_enabled")]
@@ -83,15 +84,7 @@ class Home:
         self.write("esphome/lamp.yaml", text)
 
     async def make(self, sink: Sink | None = None) -> Bundle:
-        request = BuildRequest(
-            job_id="job",
-            attempt_id="attempt",
-            configuration="lamp.yaml",
-            config_dir=self.config_dir,
-            device_name="lamp",
-            esphome_version=VERSION,
-            time_zone="UTC",
-        )
+        request = build_request(self.config_dir, VERSION)
         return await self.bundles.make(request, (sink or Sink()).lines)
 
     async def content(self) -> dict[str, bytes]:

@@ -9,12 +9,13 @@ import pytest
 
 from custom_components.esphome_offload.engine.build.bundle import Bundle, Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
-from custom_components.esphome_offload.engine.build.model import BuildError, BuildRequest
+from custom_components.esphome_offload.engine.build.model import BuildError
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 from custom_components.esphome_offload.engine.const import FailureReason
 
 from .conftest import Sink, uv_of
+from .requests import build_request
 from .test_with_esphome import CACHE, VERSION
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("socket_enabled")]
@@ -57,15 +58,7 @@ class Bench:
         self.write("lamp.yaml", YAML.format(include=include))
 
     async def make(self, sink: Sink) -> Bundle:
-        request = BuildRequest(
-            job_id="job",
-            attempt_id="attempt",
-            configuration="lamp.yaml",
-            config_dir=self.config_dir,
-            device_name="lamp",
-            esphome_version=VERSION,
-            time_zone="UTC",
-        )
+        request = build_request(self.config_dir, VERSION)
         return await self.bundles.make(request, sink.lines)
 
 

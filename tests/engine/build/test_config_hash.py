@@ -10,11 +10,11 @@ from custom_components.esphome_offload.engine.build.cache.layout import CacheLay
 from custom_components.esphome_offload.engine.build.config_hash import ConfigHashes
 from custom_components.esphome_offload.engine.build.firmware import FirmwareStore
 from custom_components.esphome_offload.engine.build.local import LocalBuilder
-from custom_components.esphome_offload.engine.build.model import BuildRequest
 from custom_components.esphome_offload.engine.build.process.processes import Processes
 from custom_components.esphome_offload.engine.build.toolchain.toolchains import Toolchains
 
 from .conftest import Sink, uv_of
+from .requests import build_request
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("socket_enabled")]
 
@@ -104,15 +104,7 @@ async def test_it_is_the_hash_of_the_firmware_that_is_built(
     store = FirmwareStore(CacheLayout(tmp_path / "firmware"))
     builder = LocalBuilder(folder.layout, folder.processes, folder.toolchains, store)
     firmware = await builder.build(
-        BuildRequest(
-            job_id="a" * 32,
-            attempt_id="b" * 32,
-            configuration=LAMP,
-            config_dir=folder.config_dir,
-            device_name="lamp",
-            esphome_version=VERSION,
-            time_zone=ZONE,
-        ),
+        build_request(folder.config_dir, VERSION, LAMP, time_zone=ZONE),
         sink,
     )
     assert await folder.hash() == firmware.build_info.config_hash

@@ -27,6 +27,7 @@ from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import Sink, uv_of
 from .package_index import NEWEST, NOBODYS
+from .requests import build_request
 
 LAMP = "lamp.yaml"
 
@@ -53,15 +54,8 @@ class Bench:
         self, told: dict[str, object], *, clean: bool = False, version: str = NEWEST
     ) -> BuildRequest:
         (self.config_dir / LAMP).write_text(json.dumps(told))
-        return BuildRequest(
-            job_id="job",
-            attempt_id="attempt",
-            configuration=LAMP,
-            config_dir=self.config_dir,
-            device_name="lamp",
-            esphome_version=version,
-            time_zone="Pacific/Chatham",
-            clean=clean,
+        return build_request(
+            self.config_dir, version, LAMP, time_zone="Pacific/Chatham", clean=clean
         )
 
     async def refused(self, told: dict[str, object], sink: Sink) -> BuildError:

@@ -17,7 +17,6 @@ from custom_components.esphome_offload.engine.build.bundle import Bundles
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.config_hash import ConfigHashes
 from custom_components.esphome_offload.engine.build.launcher import landlock
-from custom_components.esphome_offload.engine.build.model import BuildRequest
 from custom_components.esphome_offload.engine.build.process.containment import Rules
 from custom_components.esphome_offload.engine.build.process.processes import Command, Processes
 from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
@@ -27,6 +26,7 @@ from custom_components.esphome_offload.engine.devices.inspector import EsphomeIn
 
 from .conftest import Sink
 from .processes import LEAVES_A_FAMILY, gone, pids
+from .requests import build_request
 
 VERSION = "2026.10.0"
 CACHE = Path(__file__).parents[3] / ".cache"
@@ -134,15 +134,7 @@ async def test_esphome_there_answers_as_anywhere(bench: Bench, sink: Sink) -> No
     answer = (await inspector.ask(bench.config_dir, [LAMP]))[LAMP]
     assert (answer.node_name, answer.platform, answer.complete) == ("lamp", "host", True)
 
-    request = BuildRequest(
-        job_id="job",
-        attempt_id="attempt",
-        configuration=LAMP,
-        config_dir=bench.config_dir,
-        device_name="lamp",
-        esphome_version=VERSION,
-        time_zone="UTC",
-    )
+    request = build_request(bench.config_dir, VERSION, LAMP)
     bundles = Bundles(bench.layout, bench.processes, bench.toolchains)
     bundle = await bundles.make(request, sink.lines)
     assert {"json", "validated.json"} <= set(await bundles.validated(LAMP, bundle.sha256))

@@ -31,6 +31,7 @@ from custom_components.esphome_offload.engine.reason import ReasonKey
 from tests.e2e.harness import ports
 
 from .conftest import Sink, uv_of
+from .requests import build_request
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("socket_enabled")]
 
@@ -116,15 +117,7 @@ class Bench:
         return await self.builder.build(self.request(version), sink)
 
     def request(self, version: str = VERSION) -> BuildRequest:
-        return BuildRequest(
-            job_id="job",
-            attempt_id="attempt",
-            configuration=LAMP,
-            config_dir=self.config_dir,
-            device_name="lamp",
-            esphome_version=version,
-            time_zone="Pacific/Chatham",
-        )
+        return build_request(self.config_dir, version, LAMP, time_zone="Pacific/Chatham")
 
     async def flash(
         self,

@@ -1,12 +1,10 @@
 """Pairing by a secret instead of a code, on real websockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from custom_components.esphome_offload.engine.clock import SystemTime
+from custom_components.esphome_offload.engine.clock import SystemTime, Time
 from custom_components.esphome_offload.engine.host.one_time_secret import (
     SECRET_LIFETIME,
     OneTimeSecret,
@@ -21,17 +19,8 @@ from .guest_link import greeted, websocket
 
 
 @pytest.fixture
-async def builder(tmp_path: Path) -> AsyncIterator[BuilderMachine]:
-    builder = BuilderMachine(tmp_path, SystemTime())
-    await builder.start()
-    yield builder
-    await builder.stop()
-
-
-@pytest.fixture
-async def url(builder: BuilderMachine, socket_enabled: None) -> AsyncIterator[str]:
-    async with builder.serving() as url:
-        yield url
+def time() -> Time:
+    return SystemTime()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The builder's end of the link, on real websockets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import ClassVar
 import aiohttp
 import pytest
 
-from custom_components.esphome_offload.engine.clock import SystemTime
+from custom_components.esphome_offload.engine.clock import SystemTime, Time
 from custom_components.esphome_offload.engine.host import server
 from custom_components.esphome_offload.engine.host.commands import GuestCommands
 from custom_components.esphome_offload.engine.host.guest_sessions import PER_GUEST
@@ -52,17 +52,8 @@ type Event = dict[str, object]
 
 
 @pytest.fixture
-async def builder(tmp_path: Path) -> AsyncIterator[BuilderMachine]:
-    builder = BuilderMachine(tmp_path, SystemTime())
-    await builder.start()
-    yield builder
-    await builder.stop()
-
-
-@pytest.fixture
-async def url(builder: BuilderMachine, socket_enabled: None) -> AsyncIterator[str]:
-    async with builder.serving() as url:
-        yield url
+def time() -> Time:
+    return SystemTime()
 
 
 def recording(events: list[Event]) -> Callable[[object], None]:

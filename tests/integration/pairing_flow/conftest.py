@@ -1,7 +1,6 @@
 """A builder to pair with, and the dialog for it."""
 
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 from homeassistant.core import HomeAssistant
 import pytest
@@ -10,12 +9,6 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 
 from ...engine.client.scripted_server import ScriptedServer
 from ..pairing_dialogs import Dialog
-
-
-@pytest.fixture(autouse=True)
-def _storage(config_dir: Path) -> None:
-    """Make the folder that Home Assistant makes before it starts."""
-    (config_dir.parent / ".storage").mkdir()
 
 
 @pytest.fixture

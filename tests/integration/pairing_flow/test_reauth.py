@@ -17,12 +17,12 @@ from custom_components.esphome_offload.engine.protocol.channel import ChannelClo
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode, ProtocolError
 from custom_components.esphome_offload.engine.protocol.identity import Identity, IdentityError
 from custom_components.esphome_offload.engine.reason import ReasonKey
-from custom_components.esphome_offload.peering.entry import PeerSettings
 from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ...engine.client.scripted_server import ScriptedServer
 from ..conftest import Stage
 from ..pairing_dialogs import Dialog, unused_url, wrong
+from ..peer_entries.entries import add_builder
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
@@ -30,17 +30,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 @pytest.fixture
 async def peer(hass: HomeAssistant, builder: ScriptedServer) -> MockConfigEntry:
     """A peer that is set up, and knows us."""
-    own = await async_get_identity(hass)
-    builder.guests.add(own.public)
-    settings = PeerSettings(builder.url, True, builder.identity.public, "attic")
-    entry = MockConfigEntry(
-        domain=DOMAIN,
-        minor_version=2,
-        unique_id=builder.identity.pin_sha256,
-        title="attic",
-        data=settings.data,
-    )
-    entry.add_to_hass(hass)
+    entry = await add_builder(hass, builder)
     assert await hass.config_entries.async_setup(entry.entry_id)
     return entry
 

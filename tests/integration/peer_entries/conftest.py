@@ -1,7 +1,5 @@
 """A peer that is set up, and the connection to it."""
 
-from pathlib import Path
-
 from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -11,12 +9,6 @@ from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from ..conftest import Stage
 from ..scripted_peers import ScriptedLink
 from .entries import add_peer
-
-
-@pytest.fixture(autouse=True)
-def _storage(config_dir: Path, stage: Stage) -> None:
-    """Make the folder that Home Assistant makes before it starts."""
-    (config_dir.parent / ".storage").mkdir()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Entries change, come and go."""
 
 import asyncio
+from pathlib import Path
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
@@ -156,7 +157,9 @@ async def test_a_change_while_the_entry_is_unloaded_counts_at_the_next_setup(
     assert [each.settings.label for each in coordinator.peering.peers] == ["shed"]
 
 
-async def test_peers_may_come_before_this_instance(hass: HomeAssistant, stage: Stage) -> None:
+async def test_peers_may_come_before_this_instance(
+    hass: HomeAssistant, config_dir: Path, stage: Stage
+) -> None:
     peers = [add_peer(hass, label) for label in ("attic", "shed")]
     assert await async_setup_component(hass, DOMAIN, {})
     await hass.async_block_till_done(wait_background_tasks=True)

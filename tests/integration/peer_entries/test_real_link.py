@@ -9,16 +9,13 @@ from homeassistant.core import HomeAssistant
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.client.link import LinkState, PeerLink
 from custom_components.esphome_offload.engine.client.peer_builder import PeerBuilder
 from custom_components.esphome_offload.engine.protocol.errors import ErrorCode
-from custom_components.esphome_offload.peering.caller import async_get_caller
-from custom_components.esphome_offload.peering.entry import PeerSettings
 
 from ...engine.client.scripted_server import ScriptedServer
-from .entries import reauths
+from .entries import add_builder, reauths
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
@@ -31,10 +28,9 @@ def _real_link(coordinator: OffloadCoordinator) -> Generator[None]:
 
 
 @pytest.fixture
-async def server(hass: HomeAssistant, socket_enabled: None) -> AsyncGenerator[ScriptedServer]:
-    """A builder that knows this instance."""
+async def server(socket_enabled: None) -> AsyncGenerator[ScriptedServer]:
+    """A builder."""
     server = ScriptedServer()
-    server.guests.add((await async_get_caller(hass)).identity.public)
     await server.start()
     yield server
     await server.stop()
@@ -45,15 +41,7 @@ async def connected_peer(
     hass: HomeAssistant, server: ScriptedServer
 ) -> AsyncGenerator[MockConfigEntry]:
     """The peer's entry, connected."""
-    settings = PeerSettings(server.url, True, server.identity.public, "attic")
-    entry = MockConfigEntry(
-        domain=DOMAIN,
-        minor_version=2,
-        unique_id=server.identity.pin_sha256,
-        title="attic",
-        data=settings.data,
-    )
-    entry.add_to_hass(hass)
+    entry = await add_builder(hass, server)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await until(entry, lambda: entry.runtime_data.link.status is not None)
     yield entry
