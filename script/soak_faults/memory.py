@@ -31,6 +31,8 @@ async def many_installs(fleet: Fleet, checks: Checks, count: int) -> list[str]:
         if number % _EVERY == 0:
             await fleet.settle()
             found += await checks.violations(FAULTS[0], works)
+            memory = {name: f"{fleet.probes[name].memory[-1] / 2**20:.0f}" for name in INSTANCES}
+            print(f"{len(works) * (number + 1):5} installs, MiB: {memory}", flush=True)
     return found + [each for name in INSTANCES for each in _growth(fleet, name)]
 
 
