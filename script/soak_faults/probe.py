@@ -34,7 +34,8 @@ _EXPECTED = (
     r"not been tested",
     r"sitecustomize|/hook-\w+/",
     r"There is no ESPHome",
-    r"jobs\.ledger\] Job \w+ \(.*\): failed",
+    r"jobs\.transition_log\] Job \w+ \(.*\): failed",
+    r"jobs\.transition_log\] More jobs in the last minute: ",
 )
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from itertools import islice
-import logging
 
 from ..build.model import BuildInfo
 from ..clock import Time
@@ -20,21 +19,11 @@ from .model import (
 )
 from .ports import Persistence
 from .store import KEPT_JOBS
-
-_LOGGER = logging.getLogger(__name__)
+from .transition_log import TransitionLog
 
 PROGRESS_EVERY = 1.0
 
 type JobListener = Callable[[JobEvent, FirmwareJob], None]
-
-_LEVELS: Mapping[JobEvent, int] = {
-    JobEvent.QUEUED: logging.INFO,
-    JobEvent.STARTED: logging.INFO,
-    JobEvent.CHANGED: logging.DEBUG,
-    JobEvent.COMPLETED: logging.INFO,
-    JobEvent.FAILED: logging.WARNING,
-    JobEvent.CANCELLED: logging.INFO,
-}
 
 
 class Ledger:
@@ -47,6 +36,7 @@ class Ledger:
         self._persistence = persistence
         self._logs = logs
         self._time = time
+        self._transitions = TransitionLog(time)
         self._jobs: dict[str, FirmwareJob] = {}
         self._active: dict[TargetId, FirmwareJob] = {}
         self._doubled: set[TargetId] = set()
@@ -254,6 +244,7 @@ class Ledger:
         for cancel in self._progress_timers.values():
             cancel()
         self._progress_timers.clear()
+        self._transitions.close()
         for job in self._jobs.values():
             if not job.terminal:
                 self.save_time(job)
@@ -277,10 +268,7 @@ class Ledger:
         if event is not JobEvent.PROGRESS:
             self._persistence.save_soon(job)
             text = note or _summary(job)
-            # Once per job, whose caller may take the end of its wait for the installation.
-            first_wait = job.pending and Stage.WAITING_DEVICE not in job.stage_seconds
-            level = logging.WARNING if first_wait else _LEVELS[event]
-            _LOGGER.log(level, "Job %s (%s): %s", job.job_id, job.request.target, text)
+            self._transitions.add(event, job, text)
             self._logs.append(job.job_id, (f"{OWN}{text}",))
         if job.terminal:
             self._logs.finish(job.job_id)
