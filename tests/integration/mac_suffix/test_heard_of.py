@@ -154,7 +154,7 @@ async def test_however_many_announce_themselves_the_newest_are_kept(
 
 
 async def test_another_mac_address_of_the_same_name_takes_the_place_of_the_first(
-    self, coordinator: OffloadCoordinator, config_dir: Path, pass_time: Pass
+    coordinator: OffloadCoordinator, config_dir: Path, pass_time: Pass
 ) -> None:
     other = "aa:bb:dd:00:11:22"
     for mac in (FIRST, other):
