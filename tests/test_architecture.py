@@ -22,7 +22,7 @@ ARROWS = {
     " engine/jobs engine/host engine/build engine/*",
     "flows": "automatic coordinator lending peering texts stores common"
     " engine/client engine/host engine/build engine/protocol engine/*",
-    "automatic": "coordinator registry inventory issues texts common engine/jobs engine/*",
+    "automatic": "coordinator registry inventory issues texts stores common engine/jobs engine/*",
     "coordinator": "jobs lending peering inventory issues texts stores common"
     " engine/jobs engine/devices engine/build engine/*",
     "jobs": "registry inventory issues texts common engine/jobs engine/build engine/*",

@@ -80,7 +80,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool:
     entry.async_on_unload(async_follow_guests(hass, entry.entry_id, guests))
     await hass.config_entries.async_forward_entry_setups(entry, _PLATFORMS)
     entry.async_on_unload(entry.add_update_listener(_async_options_updated))
-    AutomaticUpdates(hass, entry).start()
+    await AutomaticUpdates(hass, entry).async_start()
     return True
 
 

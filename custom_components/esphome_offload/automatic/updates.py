@@ -22,6 +22,7 @@ from ..engine.jobs.model import FirmwareJob, JobEvent
 from ..engine.target import TargetId
 from ..inventory.tracker import OffloadDevice
 from ..inventory.versions import is_older
+from ..stores.absences import Absences
 from ..texts.reasons import common_text, exception_text
 from .build_slots import free_slots
 from .canary import (
@@ -61,7 +62,7 @@ class AutomaticUpdates:
         # Of the canary: what was seen of it last, and since when.
         self._seen: tuple[TargetId, str | None, bool] | None = None
         self._seen_since: datetime | None = None
-        self._away_since: datetime | None = None
+        self._absences = Absences(hass, "canary")
         self._settled_at = dt_util.utcnow() + _SETTLE
 
     @property
@@ -69,9 +70,9 @@ class AutomaticUpdates:
         """The settings as they are now."""
         return AutomaticSettings.from_options(self._entry.options)
 
-    @callback
-    def start(self) -> None:
+    async def async_start(self) -> None:
         """Start to look, once Home Assistant has started, until the entry is unloaded."""
+        await self._absences.async_load()
         for unsubscribe in (
             self._coordinator.async_add_listener(self._watch_canary),
             self._coordinator.queue.subscribe(None, self._job_changed),
@@ -104,8 +105,16 @@ class AutomaticUpdates:
     ) -> CanaryProblem | None:
         self._watch_canary()
         state = canary_state(self._hass, self._coordinator, settings, target)
-        away = self._away_since is not None and dt_util.utcnow() >= self._away_since + _LONG_AWAY
-        return why_it_cannot_vouch(replace(state, away=away, failed=self._failures.failed(target)))
+        return why_it_cannot_vouch(
+            replace(state, away=self._is_long_away(target), failed=self._failures.failed(target))
+        )
+
+    def _is_long_away(self, target: TargetId) -> bool:
+        """Return whether a canary is away for long; after a start it has time to come back."""
+        if self._seen is None or self._seen[2]:
+            return False
+        long_away_at = self._absences.since(target) + _LONG_AWAY
+        return dt_util.utcnow() >= max(long_away_at, self._settled_at)
 
     async def _async_options_changed(
         self, _hass: HomeAssistant, _entry: OffloadConfigEntry
@@ -266,10 +275,17 @@ class AutomaticUpdates:
         target = canary_target(self._hass, self.settings.canary)
         device = None if target is None else self._coordinator.devices.get(target)
         if target is None or device is None:
-            self._seen = self._seen_since = self._away_since = None
+            self._seen = self._seen_since = None
+            if target is None:
+                self._absences.keep_only(())
             return
         away = device.core is not None and device.core.online is False
         up = device.configuration.deep_sleep or not away
+        if up:
+            self._absences.end(target)
+        else:
+            self._absences.since(target)
+        self._absences.keep_only({target})
         seen = target, self._coordinator.installed_version(target), up
         if seen == self._seen:
             return
@@ -277,4 +293,3 @@ class AutomaticUpdates:
         before = self._seen is None or self._seen[0] != target or now < self._settled_at
         self._seen = seen
         self._seen_since = None if not up else _LONG_AGO if before else now
-        self._away_since = None if up else now

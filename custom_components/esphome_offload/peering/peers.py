@@ -30,8 +30,8 @@ from ..issues import (
     async_delete_peer_incompatible,
     async_set_peer_incompatible,
 )
+from ..stores.absences import Absences
 from ..texts.reasons import reason_text
-from .absences import Absences
 from .caller import async_get_caller
 from .entity import async_update_device
 from .entry import Peer, PeerConfigEntry, PeerSettings, is_peer, is_used
@@ -65,7 +65,7 @@ class Peering:
         self._build_services = build_services
         self._wanted = wanted
         self._peers: dict[str, Peer] = {}
-        self._absences = Absences(hass)
+        self._absences = Absences(hass, "builders")
         self._grace_ends: float | None = None
 
     @property

@@ -63,6 +63,13 @@ class Home:
         async_fire_time_changed(self._hass, now)
         await self._settle()
 
+    async def restart(self, local: str) -> None:
+        """Unload the entry, and set it up again at a time in Berlin."""
+        assert await self._hass.config_entries.async_unload(self.entry.entry_id)
+        await self.at(local)
+        assert await self._hass.config_entries.async_setup(self.entry.entry_id)
+        await self._settle()
+
     async def set_options(self, **options: object) -> None:
         """Update all devices without a delay, but for what ``options`` say."""
         self._hass.config_entries.async_update_entry(self.entry, options={**_ALL, **options})

@@ -1,6 +1,7 @@
 """The canary device: the others follow when it has run the version for long enough."""
 
 from pathlib import Path
+from typing import Any
 
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
@@ -142,6 +143,54 @@ async def test_one_that_is_away_for_a_day_is_a_repair(
     await fleet.at("2026-12-01 13:05")
     assert fleet.issue("canary_blocks")
     assert fleet.jobs == []
+
+
+async def test_the_day_for_which_one_is_away_goes_on_over_a_restart(
+    fleet: Home, live: MockConfigEntry, canary: str, pass_time: Pass
+) -> None:
+    await fleet.set_options(automatic_canary=canary)
+    live.runtime_data.available = False
+    await pass_time(1)
+    await fleet.restart("2026-12-01 09:00")
+    await fleet.at("2026-12-01 12:55")
+    assert fleet.issue("canary_blocks") is None
+    await fleet.at("2026-12-01 13:05")
+    assert fleet.issue("canary_blocks")
+
+
+async def test_one_that_was_away_at_a_stop_has_time_to_come_back(
+    fleet: Home, live: MockConfigEntry, canary: str, pass_time: Pass
+) -> None:
+    await fleet.set_options(automatic_canary=canary)
+    live.runtime_data.available = False
+    await pass_time(1)
+    await fleet.restart("2026-12-04 13:00")
+    assert fleet.issue("canary_blocks") is None
+    live.runtime_data.available = True
+    live.runtime_data.runs("2026.9.1", "2026-09-20 10:00:00 +0000")
+    await pass_time(1)
+    await fleet.at("2026-12-04 13:30")
+    assert fleet.issue("canary_blocks") is None
+
+
+async def test_the_absence_of_a_former_one_is_forgotten(
+    fleet: Home,
+    live: MockConfigEntry,
+    canary: str,
+    pass_time: Pass,
+    hass_storage: dict[str, Any],
+) -> None:
+    def away() -> set[str]:
+        return set(hass_storage["esphome_offload.canary"]["data"]["away_since"])
+
+    await fleet.set_options(automatic_canary=canary)
+    live.runtime_data.available = False
+    await pass_time(1)
+    await pass_time(2)
+    assert away() == {LAMP_FILE}
+    await fleet.set_options()
+    await pass_time(3)
+    assert away() == set()
 
 
 async def test_one_that_is_away_lets_nobody_follow(
