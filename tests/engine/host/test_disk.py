@@ -200,6 +200,17 @@ async def test_files_left_in_tmpdir_count_and_are_removed(
     assert builder.host.disk_used <= 4 * MIB
 
 
+async def test_what_a_crash_left_in_tmpdir_is_deleted_at_the_next_start(
+    builder: BuilderMachine, guest: GuestCalls
+) -> None:
+    await guest.acknowledge(await build(builder, guest, "a", 1))
+    layout = builder.layout.guest(guest.pin)
+    (layout.tmp / "left").touch()
+    await builder.restart()
+    assert not list(layout.tmp.iterdir())
+    await until(lambda: not list(layout.trash.iterdir()))
+
+
 async def test_waiting_bundles_count_and_are_refused_when_they_fill_the_limit(
     builder: BuilderMachine, guest: GuestCalls
 ) -> None:

@@ -124,6 +124,7 @@ class BuildHost:
         self.lending = Lending.OFF
         await self._builds.stop()
         await self._eviction.stop(_EVICTION_TIMEOUT)
+        await self._workspaces.stop()
         await self._inbox.close()
         await self.logs.aclose()
         await self._attempts.close()

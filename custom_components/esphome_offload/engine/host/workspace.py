@@ -12,6 +12,7 @@ from ..build.services import GuestBuildServices
 from ..const import FailureReason
 from ..locks import Locks
 from ..reason import Reason, ReasonKey
+from ..tasks import BackgroundTasks
 from ..threads import in_thread
 from .ports import MakeGuestBuildServices
 from .unpack import UnpackStopped, unpack
@@ -66,10 +67,20 @@ class GuestWorkspaces:
         self._make = make
         self._workspaces: dict[str, GuestWorkspace] = {}
         self._opening = Locks()
+        self._tasks = BackgroundTasks()
 
     async def clean_up(self) -> None:
-        """Remove what the processes of an earlier run left; while no build runs."""
+        """Remove what the processes of an earlier run left; while no build runs.
+
+        It is deleted in the background, until ``stop``.
+        """
         await asyncio.to_thread(_empty_tmp, self._layout.guests)
+        # The trash may have been emptied before this came into it.
+        self._tasks.start(in_thread(self._layout.empty_trash), "esphome_offload guests' trash")
+
+    async def stop(self) -> None:
+        """Return when nothing is deleted any more."""
+        await self._tasks.cancel()
 
     def get(self, pin_sha256: str) -> GuestWorkspace | None:
         """Return a guest's workspace if it is made."""
