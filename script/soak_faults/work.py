@@ -43,12 +43,11 @@ class Work:
 async def begin(fleet: Fleet, rng: Random) -> list[Work]:
     """Ask for something for one or both devices."""
     count = rng.choice((1, 1, 2))
-    asked = [await _ask(fleet, rng, device) for device in rng.sample(fleet.devices, count)]
-    return [work for work in asked if work is not None]
+    return [await _ask(fleet, rng, device) for device in rng.sample(fleet.devices, count)]
 
 
-async def _ask(fleet: Fleet, rng: Random, device: SoakDevice) -> Work | None:
-    """Ask for something; return None when it was refused, as what cannot be had is."""
+async def _ask(fleet: Fleet, rng: Random, device: SoakDevice) -> Work:
+    """Ask for something; once more, of the usual version, when what cannot be had is refused."""
     if rng.random() < 0.5:
         device.edit(rng.randrange(1_000_000))
     action = rng.choice(("install", "install", "compile"))
@@ -64,7 +63,9 @@ async def _ask(fleet: Fleet, rng: Random, device: SoakDevice) -> Work | None:
     except RequestFailedError:
         if version is None:
             raise
-        return None
+        version = None
+        del data["version"]
+        job = await submit(fleet.client, action, entity, **data)
     return Work(job["job_id"], device, action, source, version, is_cancelled)
 
 
