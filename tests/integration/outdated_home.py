@@ -10,7 +10,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.esphome_offload.engine.build.model import Firmware
 
 from .conftest import LAMP, NEWEST, Stage
-from .test_devices import LiveLamp
+from .live_lamp import LiveLamp
 
 VERSIONS = {"attic": "2026.9.1", "cellar": "2026.8.0", "hall": NEWEST, "porch": "2026.9.0"}
 """The devices; all but the hall's have an update."""

@@ -30,9 +30,9 @@ from custom_components.esphome_offload.engine.const import FailureReason, Operat
 from ..engine.jobs.fakes import failing, flash_failing
 from .conftest import LAMP as LAMP_YAML, NEWEST, Pass, Stage
 from .guest_client import OffloaderClient
+from .live_lamp import core_device
 from .peer_entries.entries import add_peer
 from .test_device_entities import ENDED, INSTALLATION, run
-from .test_devices import core_device
 
 LAMP = {"entity_id": [ENDED, INSTALLATION]}
 GUEST = "binary_sensor.offloader_connected"

@@ -28,9 +28,9 @@ from custom_components.esphome_offload.engine.const import FailureReason, Operat
 
 from ..engine.jobs.fakes import because, failing, settle
 from .conftest import NEWEST, Stage
+from .live_lamp import LiveLamp
 from .outdated_home import furnish, update_entity
 from .sources import REPOSITORY
-from .test_devices import LiveLamp
 
 FOLDER = REPOSITORY / "blueprints" / "automation" / DOMAIN
 BLUEPRINTS = sorted(FOLDER.iterdir())

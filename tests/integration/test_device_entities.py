@@ -20,7 +20,7 @@ from custom_components.esphome_offload.engine.const import (
 
 from ..engine.jobs.fakes import failing, flash_failing
 from .conftest import LAMP, NEWEST, Pass, Stage
-from .test_devices import core_device
+from .live_lamp import core_device
 
 INSTALLATION = "sensor.desk_lamp_installation"
 ENDED = "event.desk_lamp_installation_ended"

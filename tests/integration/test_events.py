@@ -12,7 +12,7 @@ from custom_components.esphome_offload.engine.const import FailureReason, Operat
 
 from ..engine.jobs.fakes import because, failing
 from .conftest import NEWEST, Stage
-from .test_devices import core_device
+from .live_lamp import core_device
 
 KEYS = {
     "job_id",

@@ -29,9 +29,9 @@ from custom_components.esphome_offload.inventory.announced_firmware import Annou
 from ..engine.jobs.fakes import BUILD_INFO, failing, flash_failing
 from .conftest import LAMP, NEWEST, Pass, Stage
 from .inventory.test_configuration_changes import checked
+from .live_lamp import LiveLamp, core_device
 from .peer_entries.entries import add_peer
 from .test_device_entities import run
-from .test_devices import LiveLamp, core_device
 
 FAILED = "install_failed_lamp.yaml"
 NOT_UPDATED = "not_updated_lamp.yaml"

@@ -20,8 +20,8 @@ from custom_components.esphome_offload.engine.target import TargetId
 
 from ...engine.jobs.fakes import Block, VirtualTime, because, failing, settle
 from ..conftest import Stage
+from ..live_lamp import LiveLamp
 from ..outdated_home import furnish, update_entity
-from ..test_devices import LiveLamp
 from .calling import Response, call, configurations, refused
 
 

@@ -15,14 +15,8 @@ from custom_components.esphome_offload.inventory.identity import Identity
 from custom_components.esphome_offload.inventory.matching import Match
 
 OLD = BuildInfo("2026.10.0b1", "2026-11-23 18:25:51 +0000", 1)
-
-
 NEW = BuildInfo("2026.10.0", "2026-11-23 18:29:35 +0000", 2)
-
-
 KITCHEN = JobRequest(Operation.INSTALL, "kitchen.yaml", "kitchen", "2026.10.0")
-
-
 HALL = replace(KITCHEN, configuration="hall.yaml", device_name="hall")
 
 

@@ -18,7 +18,7 @@ from custom_components.esphome_offload.inventory.running_firmware import Present
 
 from ...engine.jobs.fakes import BUILD_INFO, Block
 from ..conftest import LAMP, NEWEST, Pass, Stage
-from ..test_devices import MAC, core_device
+from ..live_lamp import MAC, core_device
 
 ENTITY = "update.desk_lamp_esphome"
 BUILT = BUILD_INFO.config_hash

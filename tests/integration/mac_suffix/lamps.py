@@ -1,7 +1,5 @@
 """Lamps with one configuration, and what is shown of them."""
 
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState
@@ -16,44 +14,12 @@ from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 
 from ..conftest import LAMP
+from ..live_lamp import LiveLamp
 
 SUFFIXED = LAMP.replace("  name: lamp\n", "  name: lamp\n  name_add_mac_suffix: true\n")
-
-
 FIRST, SECOND = "aa:bb:cc:00:11:22", "aa:bb:cc:00:33:44"
-
-
 ONE, TWO = f"lamp.yaml@{FIRST}", f"lamp.yaml@{SECOND}"
-
-
 OLD = "2026.9.1"
-
-
-class LiveLamp:
-    """The runtime data of core's esphome for one lamp."""
-
-    def __init__(self, name: str, mac: str, available: bool) -> None:
-        self.available = available
-        self.loaded_platforms: set[str] = set()
-        self._listeners: list[Callable[[], None]] = []
-        self._name, self._mac = name, mac
-        self.runs(OLD, "2026-09-20 10:00:00 +0000")
-
-    def async_subscribe_device_updated(self, listener: Callable[[], None]) -> Callable[[], None]:
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
-
-    def runs(self, version: str, build_time: str, name: str | None = None) -> None:
-        """Reconnect, to a lamp that runs this build."""
-        self._name = name or self._name
-        self.device_info = SimpleNamespace(
-            name=self._name,
-            mac_address=self._mac,
-            esphome_version=version,
-            compilation_time=build_time,
-        )
-        for listener in tuple(self._listeners):
-            listener()
 
 
 class Lamp:
@@ -65,7 +31,7 @@ class Lamp:
         suffix = mac.replace(":", "")[-6:]
         self.name = name or f"lamp-{suffix}"
         self.host = f"192.168.1.{int(suffix[-2:], 16)}"
-        self.live = LiveLamp(self.name, mac, available)
+        self.live = LiveLamp(available, self.name, mac)
         self.entry = MockConfigEntry(
             domain="esphome",
             unique_id=mac,

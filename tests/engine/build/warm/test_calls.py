@@ -22,11 +22,7 @@ from ..marks import needs_landlock
 from .toolchain import Toolchain, answer, pid_of, run
 
 REPOSITORY = Path(__file__).parents[4]
-
-
 CACHE = REPOSITORY / ".cache" / "test-toolchains"
-
-
 VERSION = "2026.10.0"
 
 

@@ -13,7 +13,7 @@ from custom_components.esphome_offload.engine.const import FailureReason, Operat
 
 from ....engine.jobs.fakes import failing
 from ...conftest import NEWEST, Pass, Stage
-from ...test_devices import core_device
+from ...live_lamp import core_device
 from .home import LAMP_FILE, Home, files
 
 

@@ -12,7 +12,7 @@ from custom_components.esphome_offload.engine.device_access import DeviceAccess
 from custom_components.esphome_offload.engine.devices.answers import Answer
 
 from ...conftest import LAMP, Pass, Stage
-from ...test_devices import core_device
+from ...live_lamp import core_device
 from .home import LAMP_FILE, Home, files
 
 
