@@ -13,7 +13,8 @@ async def in_thread[T](work: Callable[[threading.Event], T]) -> T:
     """Return what ``work`` returns; it gets an event that tells it to stop.
 
     When cancelled, the event is set and ``work`` is waited for: what it uses must not be cleared
-    away early.
+    away early, and what it changes under a lock must not be changed after the lock was given to
+    somebody else.
     """
     stop = threading.Event()
     return await uninterrupted(asyncio.to_thread(work, stop), stop.set)

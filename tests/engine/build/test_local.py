@@ -6,6 +6,7 @@ from dataclasses import replace
 import json
 import os
 from pathlib import Path
+import threading
 
 import pytest
 
@@ -342,6 +343,37 @@ async def test_cancelling_ends_the_process(bench: Bench, sink: Sink) -> None:
         if str(bench.tree).encode() in _content(entry)
     ]
     assert running == []
+
+
+async def test_a_cancelled_build_lets_go_of_its_tree_only_when_its_thread_has_ended(
+    bench: Bench, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the thread takes the tree of the next build away, or what ESPHome has left in it."""
+    await bench.builder.build(bench.request({"content": "image"}), sink)
+    entered, may_end = threading.Event(), threading.Event()
+    to_trash = CacheLayout.to_trash
+
+    def held(layout: CacheLayout, path: Path) -> Path | None:
+        entered.set()
+        may_end.wait()
+        return to_trash(layout, path)
+
+    monkeypatch.setattr(CacheLayout, "to_trash", held)
+    first = asyncio.create_task(
+        bench.builder.build(bench.request({"content": "image"}, clean=True), sink)
+    )
+    await asyncio.to_thread(entered.wait)
+    first.cancel()
+    second = asyncio.create_task(bench.builder.build(bench.request({"content": "image"}), sink))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    ended_early = first.done()
+    may_end.set()
+    assert not ended_early
+    await asyncio.wait({first})
+    assert first.cancelled()
+    await second
+    assert bench.seen()
 
 
 def _content(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from ..const import FailureReason
 from ..job_log import OWN
 from ..locks import Locks
 from ..reason import Reason, ReasonKey
-from ..threads import UnreliableThreads
+from ..threads import UnreliableThreads, in_thread
 from .bundle_sources import (
     LOOK_TIMEOUT,
     NAMES_LIMIT,
@@ -133,7 +133,7 @@ class Bundles:
                 self._recent.note(configuration_key(request.configuration))
                 names = await asyncio.to_thread(_read_manifest, fresh)
                 after = await self._look(lambda: _sources_of(request.config_dir, names, started))
-                return await asyncio.to_thread(self._keep, request, sources, fresh, after)
+                return await in_thread(lambda _: self._keep(request, sources, fresh, after))
             except OSError as error:
                 raise BuildError(
                     FailureReason.BUILDER_ENVIRONMENT,
@@ -165,7 +165,7 @@ class Bundles:
         if lock.locked():
             return False
         async with lock:
-            return await asyncio.to_thread(self._discard_unused, self.folder / key)
+            return await in_thread(lambda _: self._discard_unused(self.folder / key))
 
     async def _look[T](self, work: Callable[[], T]) -> T:
         """Look at the folder of the configurations; raises OSError, also when it does not answer."""
@@ -189,7 +189,7 @@ class Bundles:
         # ESPHome's own data: what packages and external components it fetched.
         data_dir = folder / DATA
         fresh = folder / "fresh.tar.gz"
-        started = await asyncio.to_thread(_prepare, folder, fresh, request.configuration)
+        started = await in_thread(lambda _: _prepare(folder, fresh, request.configuration))
         outside = self._around is None or not request.config_dir.is_relative_to(self._around)
         around = request.config_dir if outside else self._around
         call = EsphomeCall(

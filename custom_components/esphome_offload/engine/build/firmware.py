@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason, Image
 from ..reason import Reason, ReasonKey
+from ..threads import in_thread
 from .cache.layout import CacheLayout
 from .model import BuildError, BuildInfo, Elsewhere, Firmware, Node
 from .node import read_node
@@ -87,9 +88,8 @@ class FirmwareStore:
 
         Raises OSError, in particular when the disk is full.
         """
-        return await asyncio.to_thread(
-            self._keep, configuration, device_name, result, self.in_use()
-        )
+        in_use = self.in_use()
+        return await in_thread(lambda _: self._keep(configuration, device_name, result, in_use))
 
     async def latest(self, configuration: str) -> Firmware | None:
         """Return what was built last for a configuration."""
@@ -123,7 +123,7 @@ class FirmwareStore:
             path.replace(folder / _IMAGES / name)
             return _read(folder, firmware.configuration)
 
-        return await asyncio.to_thread(add)
+        return await in_thread(lambda _: add())
 
     @property
     def folder(self) -> Path:

@@ -12,7 +12,7 @@ import time
 from ..const import FailureReason, Stage
 from ..job_log import OWN
 from ..reason import Reason, ReasonKey
-from ..threads import UnreliableThreads
+from ..threads import UnreliableThreads, in_thread
 from .cache.layout import CacheLayout
 from .firmware import verify
 from .model import BuildError, BuildSink, FlashRequest
@@ -80,7 +80,7 @@ class FirmwareFlasher:
         data_dir = self._layout.flash(request.configuration, request.mac)
         try:
             saved = await self._saved(request.config_dir / request.configuration)
-            await asyncio.to_thread(_prepare, data_dir, request, saved)
+            await in_thread(lambda _: _prepare(data_dir, request, saved))
             # As late as can be: from here on the file is only read by ESPHome.
             await verify(request.firmware)
             call = EsphomeCall(
@@ -109,7 +109,7 @@ class FirmwareFlasher:
             ) from error
         finally:
             # It holds the resolved secrets, and nothing is to be uploaded with old ones.
-            await asyncio.to_thread(_forget_configuration, data_dir)
+            await in_thread(lambda _: _forget_configuration(data_dir))
         if failure is not None:
             raise failure
 

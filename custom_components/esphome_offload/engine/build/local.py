@@ -183,7 +183,7 @@ class LocalBuilder(Builder):
     async def clean(self, configuration: str, *, tools: bool = False) -> None:
         with _disk_errors():
             async with self._tree(configuration):
-                await asyncio.to_thread(self._layout.discard, self._layout.tree(configuration))
+                await in_thread(lambda _: self._layout.discard(self._layout.tree(configuration)))
             if tools:
                 await self._clean_tools()
             await self.refresh()
@@ -212,7 +212,7 @@ class LocalBuilder(Builder):
             return False
         async with lock:
             _LOGGER.debug("Removed the build tree %s to free disk space", key)
-            await asyncio.to_thread(self._layout.discard, self.folder / key)
+            await in_thread(lambda _: self._layout.discard(self.folder / key))
             return True
 
     async def _with_tools(self, request: BuildRequest, sink: BuildSink) -> Firmware:
@@ -249,25 +249,25 @@ class LocalBuilder(Builder):
         check(await asyncio.to_thread(self._machine.read))
         toolchain = await self._toolchains.ensure(request.esphome_version, sink.lines)
         tree = self._layout.tree(request.configuration)
-        await asyncio.to_thread(self._prepare, tree, request)
+        await in_thread(lambda _: self._prepare(tree, request))
         sink.stage(Stage.COMPILING)
         await self._compile(request, toolchain, tree, sink)
         # Out of reach of builds.
         taken = self._layout.staging / uuid.uuid4().hex
         try:
-            result = await asyncio.to_thread(
-                take_result, tree, request.configuration, taken / "first"
+            result = await in_thread(
+                lambda _: take_result(tree, request.configuration, taken / "first")
             )
             if await asyncio.to_thread(self._mistakable, request.configuration, result):
                 # ESPHome keeps the time of the build where only an included file has changed. A
                 # device could not be asked whether it runs this build or the one before.
                 sink.lines((f"{OWN}Built again: this firmware has the build time of an older one",))
-                await asyncio.to_thread(forget_build_info, tree, request.configuration)
+                await in_thread(lambda _: forget_build_info(tree, request.configuration))
                 await self._compile(request, toolchain, tree, sink)
-                result = await asyncio.to_thread(
-                    take_result, tree, request.configuration, taken / "second"
+                result = await in_thread(
+                    lambda _: take_result(tree, request.configuration, taken / "second")
                 )
-            await asyncio.to_thread(self._identify, request.configuration, result)
+            await in_thread(lambda _: self._identify(request.configuration, result))
             check_version(result.build_info, request.esphome_version)
             return await self._firmware.keep(request.configuration, request.device_name, result)
         finally:
@@ -284,7 +284,7 @@ class LocalBuilder(Builder):
             data_dir=tree,
             time_zone=request.time_zone,
             arguments=("compile", str(request.config_dir / request.configuration)),
-            variables=await asyncio.to_thread(self._compiler_cache.prepare, toolchain, tree),
+            variables=await in_thread(lambda _: self._compiler_cache.prepare(toolchain, tree)),
         )
         try:
             command = await asyncio.to_thread(

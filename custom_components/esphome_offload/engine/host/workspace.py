@@ -55,7 +55,7 @@ class GuestWorkspace:
         async with self.device(configuration):
             await self.builder.clean(configuration, tools=tools)
             key = configuration_key(configuration)
-            await asyncio.to_thread(_forget_sources, self.layout, key)
+            await in_thread(lambda _: _forget_sources(self.layout, key))
 
 
 class GuestWorkspaces:
@@ -112,7 +112,7 @@ class GuestWorkspaces:
         root = self._layout.guest(pin_sha256).root
         async with self._opening[root.name]:
             self._workspaces.pop(pin_sha256, None)
-            await asyncio.to_thread(self._layout.discard, root)
+            await in_thread(lambda _: self._layout.discard(root))
 
 
 def _empty_tmp(guests: Path) -> None:

@@ -1,12 +1,12 @@
 """What ESPHome fetched to know devices and hashes: packages and components, to be fetched again."""
 
-import asyncio
 from contextlib import suppress
 import logging
 from pathlib import Path
 import time
 from typing import Final, override
 
+from ...threads import in_thread
 from .eviction import CacheFolder, folders
 from .layout import CacheLayout
 
@@ -32,7 +32,7 @@ class FetchedSources(CacheFolder):
     @override
     async def discard(self, key: str) -> bool:
         """Remove a clone; returns False if it was made or read a short time ago."""
-        return await asyncio.to_thread(self._discard, self._folder / key)
+        return await in_thread(lambda _: self._discard(self._folder / key))
 
     def _discard(self, path: Path) -> bool:
         with suppress(FileNotFoundError):

@@ -145,7 +145,7 @@ class Toolchains:
     async def _evict(self, entry: CacheEntry) -> bool:
         version = entry.path.name
         async with self._locks[version]:
-            if not await asyncio.to_thread(self._discard_unused, entry.path):
+            if not await in_thread(lambda _: self._discard_unused(entry.path)):
                 return False
             _LOGGER.debug("Removed the toolchain of ESPHome %s to free disk space", version)
             self._forget(version)
@@ -215,12 +215,12 @@ class Toolchains:
         self._healthy.discard(version)
         await asyncio.to_thread(self._layout.make)
         self._notify(version, f"== Making the toolchain of ESPHome {version} on this machine, once")
-        await asyncio.to_thread(self._layout.discard, folder)
+        await in_thread(lambda _: self._layout.discard(folder))
         try:
             await self._install(toolchain, folder)
         except BaseException:
             # Also when cancelled: what is half-made goes.
-            await asyncio.to_thread(self._layout.discard, folder)
+            await in_thread(lambda _: self._layout.discard(folder))
             raise
         self._notify(version, f"== ESPHome {version} is ready on this machine")
 
@@ -244,7 +244,7 @@ class Toolchains:
         if not await self._works(toolchain):
             raise _never(ReasonKey.VERSION_BROKEN, version)
         await self._add_ccache(toolchain)
-        await asyncio.to_thread(_write_stamp, folder, version)
+        await in_thread(lambda _: _write_stamp(folder, version))
 
     async def _add_ccache(self, toolchain: Toolchain) -> None:
         if is_musl():
