@@ -13,7 +13,9 @@ from .const import DOMAIN
 from .coordinator import DATA_COORDINATOR, OffloadCoordinator
 from .engine.jobs.model import FirmwareJob
 from .jobs.payload import Expectation, expectation
+from .page.action import send_refusal
 from .page.websocket_stream import OUTPUT_INTERVAL, ThrottledSubscription
+from .texts.errors import validation_error
 
 _LIST_INTERVAL = 0.5
 _EXPECTED_INTERVAL = 5.0
@@ -43,14 +45,8 @@ def follow_job(
     """Send a job and its output from a line on, then the changes, until it has ended."""
     coordinator = hass.data[DATA_COORDINATOR]
     if (job := coordinator.queue.get(msg["job_id"])) is None:
-        connection.send_error(
-            msg["id"],
-            websocket_api.ERR_NOT_FOUND,
-            f"There is no job {msg['job_id']}",
-            translation_domain=DOMAIN,
-            translation_key="unknown_job",
-            translation_placeholders={"job_id": msg["job_id"]},
-        )
+        unknown = validation_error("unknown_job", job_id=msg["job_id"])
+        send_refusal(hass, connection, msg["id"], unknown, websocket_api.ERR_NOT_FOUND)
         return
     subscription = ThrottledSubscription(connection, msg["id"], OUTPUT_INTERVAL)
     connection.send_result(msg["id"])

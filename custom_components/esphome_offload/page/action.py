@@ -23,11 +23,12 @@ def send_refusal(
     connection: websocket_api.ActiveConnection,
     msg_id: int,
     err: HomeAssistantError,
+    code: str = websocket_api.ERR_HOME_ASSISTANT_ERROR,
 ) -> None:
     """Send an error in Home Assistant's language; what is left to the API is English, and logged."""
     connection.send_error(
         msg_id,
-        websocket_api.ERR_HOME_ASSISTANT_ERROR,
+        code,
         exception_text(hass, err),
         translation_key=err.translation_key,
         translation_domain=err.translation_domain,
