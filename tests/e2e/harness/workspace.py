@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import fcntl
 from itertools import count
 from pathlib import Path
+import subprocess
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 # Resolved: ccache finds nothing again where a path has a link in it.
@@ -22,5 +23,15 @@ def claim(name: str) -> Iterator[Path]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
+            _unmount_leftovers(folder)
             yield folder
             return
+
+
+def _unmount_leftovers(folder: Path) -> None:
+    """Unmount what a run that was killed had mounted in a folder: it could not be removed."""
+    mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    for escaped in reversed(mounted):
+        place = escaped.encode().decode("unicode_escape")
+        if Path(place).is_relative_to(folder):
+            subprocess.run(("umount", place), check=True)
