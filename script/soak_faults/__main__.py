@@ -62,37 +62,43 @@ async def one(fleet: Fleet, checks: Checks, seed: int, number: int, fault: Fault
 
 
 async def soak(fleet: Fleet, wanted: argparse.Namespace) -> int:
-    """Run what is wanted; return how many violations there were."""
+    """Run what is wanted; return how many violations there were. Interrupted, it still prints them."""
     checks = Checks(fleet)
     await checks.violations(FAULTS[0], [])
     began = time.monotonic()
     counts: Counter[str] = Counter()
     bad = Counter[str]()
-    for number, fault in chosen(wanted.seed):
-        if number < wanted.first:
-            continue
-        if number >= wanted.first + wanted.faults:
-            break
-        counts[fault.name] += 1
-        started = time.monotonic()
-        violations = await one(fleet, checks, wanted.seed, number, fault)
-        print(f"      {time.monotonic() - started:.1f} s", flush=True)
-        for each in violations:
-            print(f"VIOLATION after fault {number} of seed {wanted.seed} ({fault.name}): {each}")
-        if violations:
-            bad[fault.name] += 1
-            if not wanted.go_on:
+    try:
+        for number, fault in chosen(wanted.seed):
+            if number < wanted.first:
+                continue
+            if number >= wanted.first + wanted.faults:
                 break
-    if wanted.installs and (wanted.go_on or not bad):
-        for each in await many_installs(fleet, checks, wanted.installs):
-            bad["installs"] += 1
-            print(f"VIOLATION after {wanted.installs} installs: {each}")
-    took = time.monotonic() - began
-    print(f"seed {wanted.seed}: {counts.total()} faults, {bad.total()} of them not clean", end=", ")
-    print(f"{checks.installs} installs, {took:.0f} s")
-    for name, probe in fleet.probes.items():
-        figures = [round(each / 2**20) for each in probe.memory]
-        print(f"memory of {name} in MiB, each time it was idle: {figures}")
+            started = time.monotonic()
+            violations = await one(fleet, checks, wanted.seed, number, fault)
+            counts[fault.name] += 1
+            print(f"      {time.monotonic() - started:.1f} s", flush=True)
+            for each in violations:
+                print(
+                    f"VIOLATION after fault {number} of seed {wanted.seed} ({fault.name}): {each}"
+                )
+            if violations:
+                bad[fault.name] += 1
+                if not wanted.go_on:
+                    break
+        if wanted.installs and (wanted.go_on or not bad):
+            for each in await many_installs(fleet, checks, wanted.installs):
+                bad["installs"] += 1
+                print(f"VIOLATION after {wanted.installs} installs: {each}")
+    finally:
+        took = time.monotonic() - began
+        print(
+            f"seed {wanted.seed}: {counts.total()} faults, {bad.total()} of them not clean", end=""
+        )
+        print(f", {checks.installs} installs, {took:.0f} s")
+        for name, probe in fleet.probes.items():
+            figures = [round(each / 2**20) for each in probe.memory]
+            print(f"memory of {name} in MiB, each time it was idle: {figures}")
     return bad.total()
 
 
