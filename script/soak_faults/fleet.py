@@ -118,7 +118,6 @@ class Fleet:
             await self._boot_again()
         else:
             await self._open_fresh()
-        self._save()
         await self.settle()
 
     def _save(self) -> None:
@@ -179,6 +178,7 @@ class Fleet:
     async def pair(self, name: str) -> None:
         """Pair the offloader with a builder that it does not know."""
         self.entries[name] = await self.offloader.pair(self.builders[name], self.relays[name].url)
+        self._save()
         self.copy_compiled(name)
 
     def copy_compiled(self, name: str) -> None:
