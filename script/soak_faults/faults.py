@@ -39,6 +39,7 @@ class Fault:
     ends: frozenset[str] = frozenset()
     said: tuple[str, ...] = ()
     works_again: bool = False
+    needs_root: bool = False
 
 
 def _seconds(rng: Random, least: float, most: float) -> float:
@@ -255,7 +256,7 @@ FAULTS: tuple[Fault, ...] = (
         for each in BUILDERS
         for how in ("duplicate", "alter")
     ),
-    *(Fault(f"full disk: {each}", full_disk(each), NO_OTHER, _NO_ROOM)
+    *(Fault(f"full disk: {each}", full_disk(each), NO_OTHER, _NO_ROOM, needs_root=True)
       for each in ("inbox", "staging", "trees")),
     *(Fault(f"clock of {each} {way}", jump(each, direction), works_again=True)
       for each in INSTANCES for way, direction in (("ahead", 1), ("back", -1))),

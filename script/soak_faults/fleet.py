@@ -178,7 +178,8 @@ class Fleet:
     async def pair(self, name: str) -> None:
         """Pair the offloader with a builder that it does not know."""
         self.entries[name] = await self.offloader.pair(self.builders[name], self.relays[name].url)
-        self._save()
+        if self.entries.keys() == self.builders.keys():
+            self._save()
         self.copy_compiled(name)
 
     def copy_compiled(self, name: str) -> None:
