@@ -62,52 +62,56 @@ async def one(fleet: Fleet, checks: Checks, seed: int, number: int, fault: Fault
     return found
 
 
-async def soak(fleet: Fleet, wanted: argparse.Namespace) -> int:
-    """Run what is wanted; return how many violations there were. Interrupted, it still prints them."""
+async def with_faults(
+    fleet: Fleet, checks: Checks, wanted: argparse.Namespace, counts: Counter[str]
+) -> list[str]:
+    """Run the faults that are wanted, and count them; return the names of those not clean."""
+    bad: list[str] = []
+    for number, fault in chosen(wanted.seed):
+        if number < wanted.first:
+            continue
+        if number >= wanted.first + wanted.faults or (bad and not wanted.go_on):
+            break
+        if fault.needs_root and os.geteuid() != 0:
+            print(f"{number:5} {fault.name}: left out, it needs root")
+            continue
+        started = time.monotonic()
+        violations = await one(fleet, checks, wanted.seed, number, fault)
+        counts[fault.name] += 1
+        print(f"      {time.monotonic() - started:.1f} s", flush=True)
+        for each in violations:
+            print(f"VIOLATION after fault {number} of seed {wanted.seed} ({fault.name}): {each}")
+        bad += [fault.name] * bool(violations)
+    return bad
+
+
+async def soak(fleet: Fleet, wanted: argparse.Namespace) -> bool:
+    """Run what is wanted; return whether all was clean. Counts are printed also if interrupted."""
     checks = Checks(fleet)
     await checks.violations(FAULTS[0], [])
     began = time.monotonic()
     counts: Counter[str] = Counter()
-    bad = Counter[str]()
+    bad: list[str] = []
     try:
-        for number, fault in chosen(wanted.seed):
-            if number < wanted.first:
-                continue
-            if number >= wanted.first + wanted.faults:
-                break
-            if fault.needs_root and os.geteuid() != 0:
-                print(f"{number:5} {fault.name}: left out, it needs root")
-                continue
-            started = time.monotonic()
-            violations = await one(fleet, checks, wanted.seed, number, fault)
-            counts[fault.name] += 1
-            print(f"      {time.monotonic() - started:.1f} s", flush=True)
-            for each in violations:
-                print(
-                    f"VIOLATION after fault {number} of seed {wanted.seed} ({fault.name}): {each}"
-                )
-            if violations:
-                bad[fault.name] += 1
-                if not wanted.go_on:
-                    break
+        bad = await with_faults(fleet, checks, wanted, counts)
         if wanted.installs and (wanted.go_on or not bad):
             for each in await many_installs(fleet, checks, wanted.installs):
-                bad["installs"] += 1
+                bad.append("installs")
                 print(f"VIOLATION after {wanted.installs} installs: {each}")
     finally:
         took = time.monotonic() - began
         print(
-            f"seed {wanted.seed}: {counts.total()} faults, {bad.total()} of them not clean", end=""
+            f"seed {wanted.seed}: {counts.total()} faults, {checks.installs} installs, {took:.0f} s"
         )
-        print(f", {checks.installs} installs, {took:.0f} s")
         for name, probe in fleet.probes.items():
             figures = [round(each / 2**20) for each in probe.memory]
             print(f"memory of {name} in MiB, each time it was idle: {figures}")
-    return bad.total()
+    print(f"not clean: {', '.join(bad) or 'none'}")
+    return not bad
 
 
-async def main() -> int:
-    """Parse the command line and run."""
+async def main() -> bool:
+    """Parse the command line and run; return whether all was clean."""
     parser = argparse.ArgumentParser(prog="script/soak")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--faults", type=int, default=20)
@@ -125,4 +129,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(bool(asyncio.run(main())))
+    sys.exit(not asyncio.run(main()))
