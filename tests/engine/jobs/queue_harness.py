@@ -13,8 +13,6 @@ from custom_components.esphome_offload.engine.jobs.queue import JobQueue
 from .fakes import (
     MemoryPersistence,
     ScriptedBuilder,
-    ScriptedConfigurations,
-    ScriptedDevices,
     ScriptedFlasher,
     ScriptedHashes,
     ScriptedKeeper,
@@ -23,6 +21,7 @@ from .fakes import (
     request,
     settle,
 )
+from .scripted_devices import ScriptedConfigurations, ScriptedDevices
 
 SETTINGS = QueueSettings(
     parallel_uploads=2,

@@ -36,8 +36,6 @@ from custom_components.esphome_offload.engine.reason import Reason
 
 from .fakes import (
     MemoryPersistence,
-    ScriptedConfigurations,
-    ScriptedDevices,
     ScriptedHashes,
     ScriptedKeeper,
     ScriptedOrigins,
@@ -45,6 +43,7 @@ from .fakes import (
     because,
     request,
 )
+from .scripted_devices import ScriptedConfigurations, ScriptedDevices
 
 SETTINGS = QueueSettings(
     parallel_uploads=2,

@@ -17,7 +17,7 @@ from custom_components.esphome_offload.engine.jobs.ports import Presence
 from custom_components.esphome_offload.engine.jobs.refusal import JobRefused, RefusalReason
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from .fakes import Block, because, settle
+from .fakes import Block, Stuck, because, settle
 from .queue_harness import QueueHarness
 
 
@@ -74,20 +74,12 @@ async def test_a_job_is_cancelled_although_its_builder_does_not_stop(
     harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_tasks, "STOP_TIMEOUT", 0.01)
-    release = asyncio.Event()
-
-    async def stuck(_request: BuildRequest, _sink: BuildSink) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            await release.wait()
-            raise
-
+    stuck = Stuck()
     harness.builder.script = [stuck]
     job = await harness.run()
     await harness.queue.cancel(job.job_id)
     assert job.status is JobStatus.CANCELLED
-    release.set()
+    stuck.release.set()
     await settle()
     assert harness.terminal_events_of(job) == [JobEvent.CANCELLED]
 

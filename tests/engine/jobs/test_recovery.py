@@ -18,7 +18,7 @@ from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdic
 from custom_components.esphome_offload.engine.jobs.router import Bind
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
-from .fakes import Block, flash_failing, settle
+from .fakes import Block, Stuck, flash_failing, settle
 from .queue_harness import QueueHarness
 
 
@@ -292,20 +292,12 @@ async def test_stopping_has_a_time_limit_for_tasks_that_do_not_stop(
     harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_tasks, "STOP_TIMEOUT", 0.01)
-    release = asyncio.Event()
-
-    async def stuck(_request: object, _sink: object) -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            await release.wait()
-            raise
-
+    stuck = Stuck()
     harness.builder.script = [stuck]
     job = await harness.run()
     await harness.queue.stop()
     assert job.status is JobStatus.RUNNING
-    release.set()
+    stuck.release.set()
     await settle()
     assert harness.persistence.stored[0]["status"] == "running"
 
