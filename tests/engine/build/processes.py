@@ -1,10 +1,13 @@
 """Programs that behave badly, and how to see whether they still run."""
 
 import asyncio
+import os
 from pathlib import Path
 import sys
 
-from custom_components.esphome_offload.engine.build.process.processes import Command
+import pytest
+
+from custom_components.esphome_offload.engine.build.process.processes import Command, ProcessResult
 
 LONG = 600
 """Seconds that a program of these would run if nobody ended it."""
@@ -76,3 +79,17 @@ async def gone(*processes: int) -> None:
     async with asyncio.timeout(30):
         while any(map(alive, processes)):  # noqa: ASYNC110 no event crosses
             await asyncio.sleep(0.01)
+
+
+def shell(script: str, cwd: Path, **env: str) -> Command:
+    return Command(argv=("/bin/sh", "-c", script), cwd=cwd, env={"PATH": "/usr/bin:/bin", **env})
+
+
+async def cancel(task: asyncio.Task[ProcessResult]) -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def our_children() -> list[int]:
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]

@@ -1,3 +1,5 @@
+"""Commands: how they start and end, and that nothing of them is left."""
+
 import asyncio
 from collections.abc import AsyncIterator
 import fcntl
@@ -20,12 +22,14 @@ from custom_components.esphome_offload.engine.build.process.processes import (
 from .processes import (
     FAMILY,
     LEAVES_A_FAMILY,
-    LONG,
     STAYS,
     STUBBORN,
     alive,
+    cancel,
+    our_children,
     pids,
     python,
+    shell,
 )
 
 
@@ -34,16 +38,6 @@ async def processes() -> AsyncIterator[Processes]:
     owner = Processes()
     yield owner
     await owner.aclose()
-
-
-def shell(script: str, cwd: Path, **env: str) -> Command:
-    return Command(argv=("/bin/sh", "-c", script), cwd=cwd, env={"PATH": "/usr/bin:/bin", **env})
-
-
-async def cancel(task: asyncio.Task[ProcessResult]) -> None:
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 async def test_exit_code_and_output_are_reported(processes: Processes, tmp_path: Path) -> None:
@@ -182,7 +176,7 @@ async def test_cancelling_at_any_moment_of_the_start_leaves_nothing(
         await cancel(task)
     await processes.aclose()
     assert not started.exists() or not alive(int(started.read_text()))
-    assert not _our_children()
+    assert not our_children()
 
 
 @pytest.mark.usefixtures("measured_launcher")
@@ -203,16 +197,6 @@ async def test_a_timeout_ends_everything_and_says_so(processes: Processes, tmp_p
     assert not any(map(alive, family))
 
 
-async def test_a_consumer_that_fails_ends_the_command(processes: Processes, tmp_path: Path) -> None:
-    def on_output(_chunk: bytes) -> None:
-        raise RuntimeError("consumer")
-
-    command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path)
-    with pytest.raises(RuntimeError, match="consumer"):
-        await processes.run(command, on_output)
-    assert not any(map(alive, await pids(tmp_path)))
-
-
 async def test_closing_ends_what_runs(tmp_path: Path) -> None:
     processes = Processes()
     command = python(LEAVES_A_FAMILY + STAYS, str(tmp_path), cwd=tmp_path)
@@ -231,7 +215,7 @@ async def test_a_killed_launcher_leaves_nothing_either(
     )
     task = asyncio.create_task(processes.run(command))
     family = await pids(tmp_path)
-    (launcher,) = _our_children()
+    (launcher,) = our_children()
     os.kill(launcher, 9)
     assert await task == ProcessResult(exit_code=137, signal=9, terminated=True)
     assert not any(map(alive, family))
@@ -265,7 +249,7 @@ async def test_a_command_that_waits_for_a_lock_can_be_cancelled(
     )
     family = await pids(tmp_path)
     second = asyncio.create_task(processes.run(python("open('ran', 'w')", cwd=tmp_path, lock=lock)))
-    while len(_our_children()) < 2:  # noqa: ASYNC110 no event crosses
+    while len(our_children()) < 2:  # noqa: ASYNC110 no event crosses
         await asyncio.sleep(0.01)
     await cancel(second)
     assert all(map(alive, family))
@@ -285,133 +269,6 @@ async def test_a_lock_that_is_never_free_is_an_error(processes: Processes, tmp_p
     await cancel(first)
 
 
-async def test_lines_and_progress_are_handed_on(processes: Processes, tmp_path: Path) -> None:
-    lines: list[str] = []
-    progress: list[float] = []
-    result = await processes.run_lines(
-        shell(
-            r"printf '\\033[32mINFO hello\\033[0m\n[1/4] CC\n[4/4] LD\nunfinished'; exit 1",
-            tmp_path,
-        ),
-        lines.extend,
-        progress.append,
-    )
-    assert result == ProcessResult(exit_code=1)
-    assert lines == ["INFO hello", "[1/4] CC", "[4/4] LD", "unfinished"]
-    assert progress[-1] == 100.0
-
-
-async def test_an_accepted_line_returns_at_once_and_the_rest_is_ended_behind(
-    processes: Processes, tmp_path: Path, impatient: None
-) -> None:
-    lines: list[str] = []
-    command = python(
-        LEAVES_A_FAMILY + "print('OTA successful\\nnever seen', flush=True);" + STAYS,
-        str(tmp_path),
-        STUBBORN,
-        cwd=tmp_path,
-    )
-    result = await processes.run_lines(command, lines.extend, until="OTA successful".__eq__)
-    family = await pids(tmp_path, (*FAMILY, STUBBORN))
-    assert result == ProcessResult(exit_code=0)
-    assert lines == ["family is there", "OTA successful"]
-    # One of them ignores SIGTERM, so this did not wait for their end.
-    assert any(map(alive, family))
-    await processes.aclose()
-    assert not any(map(alive, family))
-    assert not _our_children()
-
-
-async def test_an_accepted_last_line_without_newline_counts(
-    processes: Processes, tmp_path: Path
-) -> None:
-    result = await processes.run_lines(
-        shell("printf done; exit 5", tmp_path), lambda _: None, until="done".__eq__
-    )
-    assert result.exit_code == 0
-
-
-async def test_lines_can_be_cancelled_and_time_out(processes: Processes, tmp_path: Path) -> None:
-    command = shell(f"echo ready; sleep {LONG}", tmp_path)
-    ready = asyncio.Event()
-    task = asyncio.create_task(processes.run_lines(command, lambda _: ready.set()))
-    await ready.wait()
-    await cancel(task)
-    with pytest.raises(TimeoutError):
-        await processes.run_lines(command, lambda _: None, timeout=0.2)
-    assert not _our_children()
-
-
-async def test_capture_keeps_the_end_of_long_output(processes: Processes, tmp_path: Path) -> None:
-    _, output = await processes.capture(shell("seq 100000", tmp_path), timeout=60, limit=12)
-    assert output == "9999\n100000\n"[-12:]
-
-
-async def test_a_slow_consumer_holds_the_command_back(processes: Processes, tmp_path: Path) -> None:
-    """Nothing piles up in memory: the command is at most some buffers ahead of the consumer."""
-    counter = tmp_path / "written"
-    program = (
-        "import os\n"
-        "file = os.open('written', os.O_RDWR | os.O_CREAT)\n"
-        "for number in range(1, 1001):\n"
-        "    os.write(1, b'x' * 65536)\n"
-        "    os.pwrite(file, str(number * 65536).encode(), 0)\n"
-    )
-    consumed = 0
-    furthest = 0
-
-    def on_output(chunk: bytes) -> None:
-        nonlocal consumed, furthest
-        consumed += len(chunk)
-        furthest = max(
-            furthest, int(counter.read_text() or 0) - consumed if counter.exists() else 0
-        )
-
-    await processes.run(python(program, cwd=tmp_path), on_output)
-    assert consumed == 1000 * 65536
-    assert furthest < 1024 * 1024
-
-
-async def test_a_flood_of_lines_lets_the_loop_turn_between_chunks(
-    processes: Processes, tmp_path: Path
-) -> None:
-    turns = 0
-    most = 0
-    seen = -1
-
-    async def tick() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    def on_lines(lines: object) -> None:
-        nonlocal seen, most
-        assert isinstance(lines, list)
-        # Never two batches within one turn of the loop, and none of them large.
-        assert turns != seen
-        seen = turns
-        most = max(most, len(lines))
-
-    ticker = asyncio.create_task(tick())
-    program = "print('\\n'.join(f'[{n}/20000] CXX obj/src/some/component_{n}.cpp.o' for n in range(20000)))"
-    await processes.run_lines(python(program, cwd=tmp_path), on_lines)
-    ticker.cancel()
-    assert 0 < most < 1000
-
-
-async def test_a_flood_of_empty_lines_comes_in_small_batches(
-    processes: Processes, tmp_path: Path
-) -> None:
-    batches: list[int] = []
-    program = "import os; os.write(1, b'\\n' * 60_000)"
-    await processes.run_lines(
-        python(program, cwd=tmp_path), lambda lines: batches.append(len(lines))
-    )
-    assert sum(batches) == 60_000
-    assert max(batches) <= 500
-
-
 async def test_nothing_is_leaked(processes: Processes, tmp_path: Path) -> None:
     async def use() -> None:
         await processes.run(shell("echo", tmp_path))
@@ -428,7 +285,7 @@ async def test_nothing_is_leaked(processes: Processes, tmp_path: Path) -> None:
     await asyncio.sleep(0)
     assert _descriptors() == before
     assert len(asyncio.all_tasks()) == tasks
-    assert not _our_children()
+    assert not our_children()
 
 
 def _oom_score() -> int:
@@ -437,10 +294,6 @@ def _oom_score() -> int:
 
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def _our_children() -> list[int]:
-    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
 
 
 async def test_without_a_lease_nothing_is_waited_for(processes: Processes) -> None:
