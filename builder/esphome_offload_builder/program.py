@@ -102,7 +102,7 @@ class StandaloneBuilder:
             program=Program.STANDALONE_BUILDER,
         )
         control = Control(self._server, served, services, settings)
-        await self._listen(control)
+        listening = await self._listen(control)
         if settings.supervisor is not None:
             app = HomeAssistantApp(
                 supervisor=settings.supervisor,
@@ -120,7 +120,7 @@ class StandaloneBuilder:
             builder = AnnouncedBuilder(identity.pin_sha256, self._label)
             self._announcement = announcement = Announcement()
             self._background.start(
-                announcement.start(builder, settings.port), "announce this builder"
+                announcement.start(builder, settings.port, listening), "announce this builder"
             )
         _LOGGER.info(
             "Ready: %s (version %s) on port %d, data in %s, pin %s",
@@ -148,7 +148,8 @@ class StandaloneBuilder:
         await stop_all(*(store.close() for store in stores))
         self._lock.close()
 
-    async def _listen(self, control: Control) -> None:
+    async def _listen(self, control: Control) -> tuple[str, ...]:
+        """Serve guests and commands; returns the addresses at which guests are served."""
         settings = self._settings
         public = web.Application()
         public.router.add_get(URL_LINK, self._server.handle)
@@ -161,8 +162,10 @@ class StandaloneBuilder:
             raise RefusedError(
                 f"Port {settings.port} cannot be used: {err.strerror}; choose another with --port"
             ) from err
+        listening = tuple(address[0] for address in runner.addresses)
         runner = await self._runner(control.application())
         await web.SockSite(runner, _private_socket(os.fspath(settings.folder.control))).start()
+        return listening
 
     async def _serve_page(self, control: Control, info: AppInfo) -> None:
         """Serve the page inside Home Assistant; builds go on without it."""

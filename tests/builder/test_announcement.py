@@ -2,10 +2,10 @@
 
 import logging
 from typing import NoReturn
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 from esphome_offload_builder import announcement
-from esphome_offload_builder.announcement import Announcement, own_addresses
+from esphome_offload_builder.announcement import Announcement, own_addresses, reachable
 from esphome_offload_builder.engine.host.announcement import AnnouncedBuilder
 import ifaddr
 import pytest
@@ -51,6 +51,21 @@ def test_networks_of_containers_are_left_out(monkeypatch: pytest.MonkeyPatch) ->
     assert own_addresses() == ["192.0.2.1", "192.0.2.2"]
 
 
+def test_only_addresses_that_it_listens_on_are_announced() -> None:
+    assert reachable(["192.0.2.9", "127.0.0.1"]) == ["192.0.2.9"]
+    assert reachable(["0.0.0.0", "::"]) == own_addresses()
+
+
+async def test_a_builder_for_this_machine_alone_is_not_announced(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = Mock()
+    monkeypatch.setattr(announcement, "AsyncZeroconf", made)
+    await Announcement().start(BUILDER, 16053, ["127.0.0.1", "::1"])
+    made.assert_not_called()
+    assert "Not announced" in caplog.text
+
+
 async def test_without_a_network_it_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -60,7 +75,7 @@ async def test_without_a_network_it_goes_on_and_says_so(
     caplog.set_level(logging.WARNING)
     monkeypatch.setattr(announcement, "AsyncZeroconf", fails)
     announced = Announcement()
-    await announced.start(BUILDER, 16053)
+    await announced.start(BUILDER, 16053, ["192.0.2.1"])
     await announced.stop()
     assert "Cannot announce this machine" in caplog.text
 
@@ -69,7 +84,7 @@ async def test_it_is_withdrawn_at_the_end(monkeypatch: pytest.MonkeyPatch) -> No
     shared = AsyncMock()
     monkeypatch.setattr(announcement, "AsyncZeroconf", lambda: shared)
     announced = Announcement()
-    await announced.start(BUILDER, 16053)
+    await announced.start(BUILDER, 16053, ["192.0.2.1"])
     (service,) = shared.async_register_service.await_args.args
     assert service.name == f"attic local.{ZEROCONF_TYPE}"
     await announced.stop()

@@ -53,7 +53,10 @@ async def test_a_discovered_builder_is_paired_with_after_a_question(
     }
     assert builder.connections == 0, "nothing is sent before a person wants it"
     (flow,) = hass.config_entries.flow.async_progress()
-    assert flow["context"]["title_placeholders"] == {"name": "attic"}
+    where = builder.url.removeprefix("http://")
+    assert flow["context"]["title_placeholders"] == {"name": f"attic ({where})"}, (
+        "a builder of the same name has another address"
+    )
 
     await dialog.submit()
     assert dialog.step == "code"
@@ -129,6 +132,21 @@ async def test_an_error_is_shown_and_the_address_can_be_changed(
     assert get_schema_suggested_value(schema, "url") == builder.url
     builder.refusal = None
     await dialog.address(builder.url)
+    assert dialog.step == "code"
+
+
+async def test_an_address_without_a_scheme_is_tried_with_both_once_more(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
+) -> None:
+    where = builder.url.removeprefix("http://")
+    dialog = await Dialog.discover(hass, announcement(builder, url=""))
+    assert dialog.placeholders["url"] == where
+    builder.refusal = ErrorCode.NOT_LENDING
+    await dialog.submit()
+    proposed = get_schema_suggested_value(dialog.result["data_schema"].schema, "url")
+    assert proposed == where
+    builder.refusal = None
+    await dialog.address(proposed)
     assert dialog.step == "code"
 
 

@@ -120,7 +120,7 @@ class ReasonKey(StrEnum):
     WENT_BACK_AFTER = "went_back_after", "{device} went back to its old firmware: it restarted before the new one counted as good. It gives this reason: {restart}"
     UNVERIFIED_UNKNOWN = "unverified_unknown", "{device} took the firmware; whether it runs it is not known, because Home Assistant is not connected to it and it does not announce another build than before"
     UNVERIFIED_API = "unverified_api", "{device} took the firmware; whether it runs it is not known, because Home Assistant cannot connect to it. Check its API and the key for it in Home Assistant"
-    UNVERIFIED_CANCELLED = "unverified_cancelled", "{device} had taken the firmware when the job was cancelled; whether it runs it was not awaited"
+    UNVERIFIED_CANCELLED = "unverified_cancelled", "{device} had taken the firmware when the job was cancelled; it was not checked whether the device runs it"
     DEVICE_NOT_BACK = "device_not_back", "{device} was flashed, but did not come back"
 
     # Why a builder was chosen.

@@ -52,6 +52,9 @@ class DiscoverySteps(PairingSteps):
             return self.async_abort(reason="malformed")
         label = properties.get("label") or discovery_info.host
         await self._async_discovered(discovery_info, pin, label, _announced(discovery_info))
+        # Home Assistants have the same name in many homes.
+        where = self.announced[0].partition("://")[2]
+        self._set_title(f"{self._placeholders['label']} ({where})")
         return await self.async_step_zeroconf_confirm()
 
     async def _async_discovered(
@@ -77,7 +80,17 @@ class DiscoverySteps(PairingSteps):
             await self._async_try_address(known, caller)
         self._abort_if_unique_id_configured(error="already_paired")
         self._placeholders["label"] = shown(label)
-        self.context["title_placeholders"] = {"name": self._placeholders["label"]}
+        self._set_title(self._placeholders["label"])
+
+    def _set_title(self, name: str) -> None:
+        self.context["title_placeholders"] = {"name": name}
+
+    @property
+    def _address(self) -> str:
+        """Where the builder is said to be, as people type it: with a scheme only if one was said."""
+        first, *others = self.announced
+        plain = first.partition("://")[2]
+        return plain if f"http://{plain}" in others else first
 
     async def async_step_zeroconf_confirm(
         self, user_input: dict[str, Any] | None = None
@@ -86,15 +99,14 @@ class DiscoverySteps(PairingSteps):
         if user_input is not None:
             if self._instance is None:
                 return await self.async_step_instance()
-            urls = self.announced
-            errors = await self._async_find(urls, verify_ssl=True)
+            errors = await self._async_find(self.announced, verify_ssl=True)
             if not errors:
                 return await self._async_continue()
             # There the address can be changed, and a certificate be accepted as it is.
-            return await self._async_address_form("pair", {PeerKey.URL: urls[0]}, errors)
+            return await self._async_address_form("pair", {PeerKey.URL: self._address}, errors)
         return self.async_show_form(
             step_id="zeroconf_confirm",
-            description_placeholders={**self._placeholders, "url": self.announced[0]},
+            description_placeholders={**self._placeholders, "url": self._address},
         )
 
     @property

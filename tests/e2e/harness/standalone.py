@@ -147,8 +147,10 @@ class StandaloneBuilder(AnyBuilder):
     async def boot(self) -> None:
         (self._port,) = ports.pick(preferred=[self.port] if self.port else [])
         argv: list[str | Path] = [self.environment.command, "--data", self.data, "run"]
-        argv += ["--host", "127.0.0.1", "--port", str(self.port), "--name", self.name]
-        argv += self._arguments if self._discoverable else ["--no-announce", *self._arguments]
+        argv += ["--port", str(self.port), "--name", self.name]
+        # Discovered is an address in the network, which has to answer.
+        argv += [] if self._discoverable else ["--host", "127.0.0.1", "--no-announce"]
+        argv += self._arguments
         self._child = child = await Child.start(
             "the standalone builder",
             argv,
