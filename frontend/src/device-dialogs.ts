@@ -5,7 +5,7 @@ import { customElement, property, state } from "lit/decorators.js";
 
 import "./dialog";
 import { Part, jobPath } from "./element";
-import { moment, stageText } from "./texts";
+import { builderName, moment, stageText } from "./texts";
 import { isOver, isWaiting, type Device, type DeviceDetails, type Job, type Operation } from "./types";
 
 @customElement("esphome-offload-device-dialog")
@@ -79,7 +79,7 @@ export class DeviceDialog extends Part {
           <option value="auto">${text("devices.automatic")}</option>
           ${builders.map(
             (each) => html`<option value=${each.id}>
-              ${each.label}${each.available ? "" : ` – ${text("builders.not_now")}`}
+              ${builderName(text, each, builders)}${each.available ? "" : ` – ${text("builders.not_now")}`}
             </option>`,
           )}
         </select>
@@ -194,6 +194,7 @@ export class DeviceDialog extends Part {
     const reasons: string[] = [];
     if (!from) reasons.push(text("why.unknown"));
     else if (device.update && to && from !== to) reasons.push(text("why.version", { from, to }));
+    if (device.pinned && to) reasons.push(text("why.pinned", { version: to }));
     if (device.configuration_changed) reasons.push(text("why.changed"));
     else if (device.configuration_changed === null && from) reasons.push(text("why.not_compared"));
     if (device.rivals.length) {

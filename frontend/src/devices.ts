@@ -8,7 +8,8 @@ import "./device-confirm";
 import "./device-dialogs";
 import "./device-row";
 import { canInstall, type Dialog } from "./device-row";
-import { INTEGRATION, Part, follow } from "./element";
+import "./dialog";
+import { Part, follow, settingsPath } from "./element";
 import { counted } from "./texts";
 import { isOver, replacesVersion, type Device, type Job, type Operation } from "./types";
 
@@ -24,6 +25,7 @@ export class OffloadDevices extends Part {
   @state() private search = "";
   @state() private chosen = new Set<string>();
   @state() private dialog?: { device: string; kind: Dialog };
+  @state() private explains = false;
   @query("#list") private list?: HTMLElement;
   private order: string[] = [];
 
@@ -50,7 +52,7 @@ export class OffloadDevices extends Part {
         >
           ${text("devices.choose_updates")}
         </button>
-        <a class="button" href=${INTEGRATION} @click=${follow}>${text("devices.automatic_updates")}</a>
+        <button @click=${() => (this.explains = true)}>${text("devices.automatic_updates")}</button>
         ${editor
           ? html`<a class="button" href=${editor} @click=${follow}>${text("open_in_esphome")}</a>`
           : nothing}
@@ -84,7 +86,7 @@ export class OffloadDevices extends Part {
         : rows.length
           ? html`<p class="muted" role="status">${text("devices.none_found")}</p>`
           : nothing}
-      ${this.unreadable()} ${this.openDialog()}
+      ${this.unreadable()} ${this.openDialog()} ${this.automaticUpdates()}
     `;
   }
 
@@ -147,6 +149,22 @@ export class OffloadDevices extends Part {
         ></esphome-offload-device-confirm>`;
   }
 
+  /** Where they are set: a dialog of Home Assistant, which has no address. */
+  private automaticUpdates(): TemplateResult | typeof nothing {
+    const { text } = this;
+    if (!this.explains) return nothing;
+    return html`<esphome-offload-dialog
+      heading=${text("devices.automatic_updates")}
+      closeLabel=${text("close")}
+      @closed=${() => (this.explains = false)}
+    >
+      <p>${text("devices.automatic_updates_help")}</p>
+      <a class="button" href=${settingsPath(this.store)} @click=${follow}
+        >${text("welcome.settings")}</a
+      >
+    </esphome-offload-dialog>`;
+  }
+
   /** What can be done with those that are chosen. */
   private selection(rows: Row[]): TemplateResult | typeof nothing {
     const { text } = this;
@@ -193,7 +211,7 @@ export class OffloadDevices extends Part {
     if (!overview.set_up || overview.folder === null) {
       return html`<p class="notice info">
         ${text(overview.set_up ? "welcome.no_folder" : "welcome.not_set_up")}
-        <a href=${INTEGRATION} @click=${follow}
+        <a href=${settingsPath(this.store)} @click=${follow}
           >${text("welcome.settings")}</a
         >
       </p>`;

@@ -90,6 +90,12 @@ export const PAGE = "/esphome-offload";
 /** Home Assistant's own page of the integration: its entries, and what was discovered. */
 export const INTEGRATION = "/config/integrations/integration/esphome_offload";
 
+/** The same, with the entry of this instance in sight: its gear has the settings. */
+export const settingsPath = (store: Store): string => {
+  const id = store.overview?.entry_id;
+  return id ? `${INTEGRATION}#config_entry=${id}` : INTEGRATION;
+};
+
 export const jobPath = (job: Job): string => `${PAGE}/job/${job.job_id}`;
 
 /** Go to a path of Home Assistant's frontend. */

@@ -4,7 +4,7 @@ import { css, html, nothing, type TemplateResult } from "lit";
 import { customElement, state } from "lit/decorators.js";
 import { live } from "lit/directives/live.js";
 
-import { INTEGRATION, PAGE, Part, follow } from "./element";
+import { PAGE, Part, follow, settingsPath } from "./element";
 import { counted, moment, number } from "./texts";
 import type { Guest, GuestBuild } from "./types";
 
@@ -34,7 +34,7 @@ export class OffloadGuests extends Part {
       ${lending.why_not
         ? html`<p class="muted">
             ${lending.why_not}
-            <a href=${INTEGRATION} @click=${follow}>${text("welcome.settings")}</a>
+            <a href=${settingsPath(this.store)} @click=${follow}>${text("welcome.settings")}</a>
           </p>`
         : nothing}
       <div class="row">
@@ -119,7 +119,7 @@ export class OffloadGuests extends Part {
         ${counted(this.hass, "guests.builds", guest.builds_completed)}
       </p>
       <ul>
-        ${guest.builds.map((build) => html`<li class="row">${this.build(guest, build)}</li>`)}
+        ${guest.builds.toReversed().map((build) => html`<li class="row">${this.build(guest, build)}</li>`)}
       </ul>
     `;
   }

@@ -1,6 +1,6 @@
 // Texts in the person's language: Home Assistant loads them from the integration's translations.
 
-import { isOver, type HomeAssistant, type Job } from "./types";
+import { isOver, type Builder, type HomeAssistant, type Job } from "./types";
 
 const PREFIX = "component.esphome_offload.config_panel.";
 
@@ -59,6 +59,13 @@ export function placeText(text: Text, job: Job): string {
 /** How far a job is, to be shown behind where it stands. */
 export const percentText = (job: Job): string =>
   isOver(job) || job.queue_place || job.progress === null ? "" : ` · ${job.progress} %`;
+
+/** A builder's name, with its address where another has the same name. */
+export function builderName(text: Text, builder: Builder, all: Builder[]): string {
+  if (builder.id === "local") return text("builders.local");
+  const alone = all.filter(({ label }) => label === builder.label).length < 2;
+  return alone || !builder.url ? builder.label : `${builder.label} (${new URL(builder.url).host})`;
+}
 
 export const standing = (text: Text, job: Job): string => placeText(text, job) + percentText(job);
 

@@ -98,6 +98,8 @@ export interface Guest {
 
 export interface Overview {
   set_up: boolean;
+  /** The config entry of this instance. */
+  entry_id: string | null;
   folder: string | null;
   esphome_url: string | null;
   unreadable: Record<string, string>;

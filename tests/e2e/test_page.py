@@ -14,7 +14,7 @@ from .harness.jobs import follow, job_now, output, submit
 from .harness.offloader import Offloader
 from .harness.scripted import Part, go_on
 from .harness.steps import STEPS, Task
-from .harness.texts import page_text
+from .harness.texts import page_text, text
 from .harness.waiting import until
 
 pytestmark = [
@@ -230,6 +230,21 @@ async def test_each_part_is_accessible_in_the_dark_and_from_right_to_left(
             await expect(screen.page.get_by_role("dialog", name=DEVICE)).to_be_visible()
             await screen.assert_usable()
             await screen.page.keyboard.press("Escape")
+
+
+@on_a_phone
+async def test_the_page_leads_to_the_settings_of_automatic_updates(screen: Screen) -> None:
+    page = screen.page
+    await page.get_by_role("button", name=page_text("devices.automatic_updates")).click()
+    help_ = page.get_by_role("dialog", name=page_text("devices.automatic_updates"))
+    await expect(help_).to_contain_text(page_text("devices.automatic_updates_help"))
+    await screen.assert_usable()
+    await help_.get_by_role("link", name=page_text("welcome.settings")).click()
+    await page.get_by_role("button", name="Configure").click()
+    menu = text("options.step.init.menu_options.automatic")
+    await page.get_by_text(menu, exact=True).click()
+    first = text("options.step.automatic.data.automatic_canary")
+    await expect(page.get_by_text(first, exact=True).first).to_be_visible()
 
 
 @on_a_desk

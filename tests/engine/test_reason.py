@@ -35,6 +35,13 @@ def test_the_line_and_the_reasons_of_others_follow() -> None:
     )
 
 
+def test_whom_the_text_names_already_is_not_named_again() -> None:
+    causes = {"Attic": Reason(ReasonKey.STOPPED_BY_OWNER)}
+    assert str(Reason(ReasonKey.PEER_STOPPED_BUILD, {"label": "Attic"}, causes=causes)) == (
+        "Attic stopped the build: Its owner stopped this build"
+    )
+
+
 def test_a_parameter_that_is_missing_is_unknown() -> None:
     assert str(Reason(ReasonKey.SLOTS_BUSY, {"load": "1"})) == "It is busy (1 of ?)"
 

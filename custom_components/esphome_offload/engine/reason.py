@@ -62,7 +62,11 @@ class Reason:
     def render(self, text_of: Callable[[ReasonKey], str]) -> str:
         """Return the reason as text; ``text_of`` translates keys."""
         text = text_of(self.key).format_map(_Parameters(self.parameters))
-        causes = (f"{label}: {why.render(text_of)}" for label, why in self.causes.items())
+        causes = (
+            # Whom the text names already is not named twice.
+            ("" if label == self.parameters.get("label") else f"{label}: ") + why.render(text_of)
+            for label, why in self.causes.items()
+        )
         said = "; ".join(causes) or self.line
         return f"{text}: {said}" if said else text
 

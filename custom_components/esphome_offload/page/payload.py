@@ -6,7 +6,7 @@ from typing import TypedDict
 from homeassistant.const import STATE_ON
 from homeassistant.core import HomeAssistant
 
-from ..const import DOMAIN
+from ..const import DOMAIN, INSTANCE_UNIQUE_ID
 from ..coordinator import OffloadCoordinator
 from ..engine.build.model import Builder
 from ..engine.host.attempt import GuestAttempt
@@ -109,9 +109,13 @@ class PageLending(TypedDict):
 
 
 class PageOverview(TypedDict):
-    """All that is not one device's; ``esphome_url`` is where ESPHome's own page is."""
+    """All that is not one device's; ``esphome_url`` is where ESPHome's own page is.
+
+    ``entry_id`` is the config entry of this instance.
+    """
 
     set_up: bool
+    entry_id: str | None
     folder: str | None
     esphome_url: str | None
     unreadable: dict[str, str]
@@ -131,8 +135,10 @@ def page_overview(hass: HomeAssistant, coordinator: OffloadCoordinator) -> PageO
     """Return the rest."""
     options = coordinator.options
     folder = None if options is None else options.config_dir
+    entry = hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, INSTANCE_UNIQUE_ID)
     return {
         "set_up": options is not None,
+        "entry_id": None if entry is None else entry.entry_id,
         "folder": None if folder is None else str(folder),
         "esphome_url": None if (app := esphome_app(hass)) is None else f"/app/{app}",
         "unreadable": {

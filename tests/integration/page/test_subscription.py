@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from homeassistant.core import HomeAssistant
-from pytest_homeassistant_custom_component.common import MockUser
+from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUser
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
@@ -15,7 +15,7 @@ from ..conftest import Stage
 from .following import SUBSCRIBE, Page
 
 
-async def test_the_first_event_has_everything(shown: Page) -> None:
+async def test_the_first_event_has_everything(shown: Page, entry: MockConfigEntry) -> None:
     assert shown.devices["lamp.yaml"] == {
         "id": "lamp.yaml",
         "configuration": "lamp.yaml",
@@ -36,6 +36,7 @@ async def test_the_first_event_has_everything(shown: Page) -> None:
     }
     overview = shown.overview
     assert (overview["set_up"], overview["folder"]) == (True, "esphome")
+    assert overview["entry_id"] == entry.entry_id, "where the page leads to its settings"
     assert overview["builders"][0]["id"] == "local"
     assert overview["lending"] == {
         "accepts_builds": False,
