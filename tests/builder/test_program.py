@@ -1,6 +1,7 @@
 """The running builder, as its guests and its owner see it."""
 
 import asyncio
+from collections.abc import Iterable
 import json
 from pathlib import Path
 import stat
@@ -101,17 +102,19 @@ async def test_three_wrong_codes_close_the_window_and_are_logged(
 async def test_it_announces_itself_unless_it_shall_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    announced: list[tuple[AnnouncedBuilder, int]] = []
+    announced: list[tuple[AnnouncedBuilder, int, tuple[str, ...]]] = []
 
-    async def start(_self: Announcement, builder: AnnouncedBuilder, port: int) -> None:
-        announced.append((builder, port))
+    async def start(
+        _self: Announcement, builder: AnnouncedBuilder, port: int, listening: Iterable[str]
+    ) -> None:
+        announced.append((builder, port, tuple(listening)))
 
     monkeypatch.setattr(Announcement, "start", start)
     settings = settings_of(tmp_path, announce=True)
     async with running(settings):
         await asyncio.sleep(0)
     pin = load_or_create(settings.folder.identity).pin_sha256
-    assert announced == [(AnnouncedBuilder(pin, "attic"), settings.port)]
+    assert announced == [(AnnouncedBuilder(pin, "attic"), settings.port, ("127.0.0.1",))]
 
 
 async def test_a_cache_that_cannot_be_pruned_ends_nothing(
