@@ -11,10 +11,9 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from .coordinator import OffloadConfigEntry, OffloadCoordinator
 from .engine.const import FailureReason, JobStatus
 from .engine.jobs.model import FirmwareJob
-from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
 from .inventory.tracker import OffloadDevice
-from .texts.reasons import outcome_text
+from .texts.reasons import outcome_text, plain_text
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0
@@ -80,14 +79,12 @@ class InstallationEnded(OffloadEntity, EventEntity):
     @callback
     def _tell(self, job: FirmwareJob) -> None:
         completed = job.status is JobStatus.COMPLETED
-        builder = job.routing.source_label
         self._trigger_event(
             InstallationEnd.of(job),
             {
-                # Automations show them in notifications, which are Markdown.
-                "builder": None if builder is None else without_markup(builder),
+                "builder": plain_text(job.routing.source_label),
                 "job_id": job.job_id,
-                "reason": None if completed else without_markup(outcome_text(self.hass, job)),
+                "reason": None if completed else plain_text(outcome_text(self.hass, job)),
                 "verified": job.outcome.verified,
                 "version": job.request.esphome_version,
             },

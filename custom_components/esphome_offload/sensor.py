@@ -16,7 +16,7 @@ from .lending.entity import async_add_to_guests
 from .lending.sensors import guest_sensors, instance_sensors
 from .peering.entry import is_peer
 from .peering.sensors import async_add_peer_sensors
-from .texts.reasons import outcome_text, reason_text
+from .texts.reasons import outcome_text, plain_text, reason_text
 
 # Everything is pushed.
 PARALLEL_UPDATES = 0
@@ -82,9 +82,9 @@ class InstallationSensor(OffloadEntity, SensorEntity):
         elif job.waiting_for is not None:
             reason = reason_text(self.hass, job.waiting_for)
         return {
-            "builder": job.routing.source_label,
+            "builder": plain_text(job.routing.source_label),
             "job_id": job.job_id,
             "operation": job.request.operation.value,
-            "reason": reason,
+            "reason": plain_text(reason),
             "version": job.request.esphome_version,
         }

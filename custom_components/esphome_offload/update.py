@@ -25,7 +25,7 @@ from .engine.target import configuration_of
 from .engine.text import without_markup
 from .entity import OffloadEntity, async_add_to_targets
 from .inventory.refusals import can_install
-from .texts.reasons import common_text, outcome_text, raise_if_pending, reason_text
+from .texts.reasons import common_text, outcome_text, plain_text, raise_if_pending, reason_text
 
 # The job queue decides what runs at the same time.
 PARALLEL_UPDATES = 0
@@ -144,7 +144,7 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
     def release_summary(self) -> str | None:
         job = self.coordinator.queue.active(self.target)
         if job is not None and job.pending_reason is not None:
-            return reason_text(self.hass, job.pending_reason)
+            return plain_text(reason_text(self.hass, job.pending_reason))
         if self.coordinator.firmware.is_changed(self.target):
             return common_text(self.hass, "configuration_changed")
         return None
@@ -180,9 +180,11 @@ class OffloadUpdate(OffloadEntity, UpdateEntity):
             **changed,
             "job_id": job.job_id,
             "pending_version": self._pending_version,
-            "source_label": job.routing.source_label,
+            "source_label": plain_text(job.routing.source_label),
             "waiting_for": (
-                None if job.waiting_for is None else reason_text(self.hass, job.waiting_for)
+                None
+                if job.waiting_for is None
+                else plain_text(reason_text(self.hass, job.waiting_for))
             ),
         }
 

@@ -12,7 +12,7 @@ from .. import registry
 from ..const import DOMAIN
 from ..engine.jobs.forecast import Forecast
 from ..engine.jobs.model import FirmwareJob, JobEvent
-from ..texts.reasons import reason_text
+from ..texts.reasons import plain_text, reason_text
 from .payload import JobDetails, event_payload, job_details
 
 EVENT_JOB: Final = {
@@ -54,6 +54,8 @@ class JobAnnouncer:
             self._contexts.pop(job.job_id, None)
         if (event_type := EVENT_JOB.get(event)) is not None:
             payload = event_payload(job, *self._ids(job), dt_util.utcnow(), self._text_of)
+            payload["error"] = plain_text(payload["error"])
+            payload["source_label"] = plain_text(payload["source_label"])
             self._hass.bus.async_fire(event_type, payload, context=context)
 
     def details(self, job: FirmwareJob, forecast: Forecast) -> JobDetails:

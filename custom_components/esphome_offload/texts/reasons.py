@@ -1,6 +1,7 @@
 """Reasons of the engine, and other texts, in Home Assistant's language."""
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -10,6 +11,9 @@ from ..const import DOMAIN
 from ..engine.const import FailureReason, JobStatus
 from ..engine.jobs.model import FirmwareJob
 from ..engine.reason import Reason, ReasonKey
+from ..engine.text import one_line, without_markup
+
+_PLAIN_LIMIT: Final = 1000
 
 
 @callback
@@ -19,6 +23,14 @@ def reason_text(hass: HomeAssistant, reason: Reason) -> str:
     return reason.render(
         lambda key: texts.get(f"component.{DOMAIN}.exceptions.{key}.message", key.text)
     )
+
+
+def plain_text(text: str | None) -> str | None:
+    """Return a text as attributes and events have it: one line without markup, not too long.
+
+    Parts of it come from builders, and automations show it in notifications, which are Markdown.
+    """
+    return None if text is None else one_line(without_markup(text), _PLAIN_LIMIT)
 
 
 @callback
