@@ -94,8 +94,10 @@ export class OffloadBuilders extends Part {
   private discovered(label: string): TemplateResult {
     const { text } = this;
     return html`<div class="row heading">
-      <h3>${label}</h3>
-      <span class="grow muted">${text("builders.discovered")}</span>
+      <div class="grow">
+        <h3>${label}</h3>
+        <span class="muted">${text("builders.discovered")}</span>
+      </div>
       <a class="button" href=${INTEGRATION} @click=${follow}
         >${text("builders.pair")}<span class="hidden"> ${label}</span></a
       >
