@@ -87,15 +87,16 @@ async def test_the_owner_of_a_builder_sees_and_stops_a_build(
     pair: Pair[Builder], screen: Screen, compiling: Talking
 ) -> None:
     pair.offloader.device.configure()  # what is built again elsewhere does not talk
-    guest = screen.main.get_by_role("listitem").filter(has_text=pair.offloader.device.configuration)
-    await expect(guest.last).to_contain_text(page_text("attempt.compiling"))
+    rows = screen.main.get_by_role("listitem").filter(has_text=pair.offloader.device.configuration)
+    build = rows.filter(has_text=page_text("attempt.compiling")).last
+    await expect(build).to_be_visible()
     await screen.assert_usable()
     accept = screen.main.get_by_role("switch", name=page_text("guests.accept"))
     await accept.click()
     await expect(screen.main.get_by_text(page_text("guests.off"))).to_be_visible()
     assert (await job_now(pair.offloader.client, compiling.job_id))["source"] == "remote"
 
-    await guest.get_by_role("link", name=re.compile(f"^{page_text('log.open')}")).last.click()
+    await build.get_by_role("link", name=re.compile(f"^{page_text('log.open')}")).click()
     await expect(screen.main.get_by_role("log")).to_contain_text("still talking")
     await screen.assert_usable()
     await screen.main.get_by_role("button", name=page_text("guests.stop"), exact=True).click()
