@@ -80,8 +80,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         self.versions = VersionTracker(
             hass, build_services.versions, self.device_settings, self.listeners.notify
         )
-        self.new_versions = NewVersions(hass, self.versions)
-        self.listeners.subscribe(self.new_versions.check, None)
+        self.new_versions = NewVersions(hass, self.versions, self.listeners)
         self.firmware = DeviceFirmware(
             hass,
             lambda: self.devices,
@@ -126,12 +125,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             in_use=self.queue.uses,
         )
         self._failed_installs = FailedInstalls(
-            hass,
-            configurations=self.inventory,
-            queue=self.queue,
-            builders=self.builders,
-            firmware=self.firmware,
-            versions=self.versions,
+            hass, self.inventory, self.queue, self.builders, self.firmware, versions=self.versions
         )
         self._records = TargetRecords(
             hass,

@@ -138,7 +138,7 @@ class TestRefusals:
             await coordinator.async_submit("lamp.yaml", Operation.INSTALL, source="cellar")
 
     async def test_an_upload_without_a_build(self, coordinator: OffloadCoordinator) -> None:
-        with pytest.raises(ServiceValidationError, match="no firmware of lamp to upload"):
+        with pytest.raises(ServiceValidationError, match="Nothing that was built for lamp is kept"):
             await coordinator.async_submit("lamp.yaml", Operation.UPLOAD)
 
     async def test_an_upload_takes_the_version_that_was_built(

@@ -82,11 +82,11 @@ class FailedInstalls:
     def __init__(
         self,
         hass: HomeAssistant,
-        *,
         configurations: DeviceInventory,
         queue: JobQueue,
         builders: BuilderPool,
         firmware: DeviceFirmware,
+        *,
         versions: VersionTracker,
     ) -> None:
         self._hass = hass

@@ -8,6 +8,7 @@ from homeassistant.helpers.start import async_at_started
 from ..const import DOMAIN
 from ..engine.listeners import Listeners
 from ..stores.storage import StatePersistence
+from .target_listeners import TargetListeners
 from .versions import VersionTracker, is_older
 
 _ANNOUNCED: Final = "announced"
@@ -20,7 +21,10 @@ class NewVersions:
     ``subscribe`` adds a listener, which is called with both.
     """
 
-    def __init__(self, hass: HomeAssistant, versions: VersionTracker) -> None:
+    def __init__(
+        self, hass: HomeAssistant, versions: VersionTracker, changes: TargetListeners
+    ) -> None:
+        """Check at all ``changes``: the options may name another version."""
         self._hass = hass
         self._versions = versions
         self._store = StatePersistence(hass, "new_versions")
@@ -29,6 +33,7 @@ class NewVersions:
         self._can_be_heard = False
         self._listeners = Listeners[str, str]()
         self.subscribe = self._listeners.subscribe
+        changes.subscribe(self.check, None)
 
     async def async_start(self) -> None:
         """Load what was announced before a restart; announce once automations can hear it."""
