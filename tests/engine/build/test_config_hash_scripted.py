@@ -11,7 +11,7 @@ from custom_components.esphome_offload.engine.build.process.processes import Pro
 from custom_components.esphome_offload.engine.build.toolchain.esphome_command import enter_limited
 from custom_components.esphome_offload.engine.build.toolchain.toolchain import Toolchain
 
-from .test_bundle import Ready
+from .scripted_bundles import Ready
 
 VERSION = "2026.10.0"
 LAMP = "lamp.yaml"
