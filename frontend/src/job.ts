@@ -111,7 +111,10 @@ export class OffloadJob extends Part {
   private actions(job: Job): TemplateResult {
     const { text } = this;
     const elsewhere =
-      job.status !== "completed" && job.source !== "local" && job.requested_source !== "local";
+      job.status !== "completed" &&
+      job.source !== "local" &&
+      job.requested_source !== "local" &&
+      !SAME_HERE.has(job.failure_reason ?? "");
     const builds = job.operation === "install" || job.operation === "compile";
     const built = !isOver(job) && BUILT.has(job.stage ?? "");
     return html`${isOver(job)
@@ -188,4 +191,14 @@ export class OffloadJob extends Part {
 }
 
 /** The stages in which there is nothing left to build. */
+/** Failures that a build by another builder does not change. */
+const SAME_HERE = new Set([
+  "config_invalid",
+  "device_offline",
+  "upload_refused",
+  "upload_failed",
+  "wrong_device",
+  "not_verified",
+  "rolled_back",
+]);
 const BUILT = new Set(["waiting_device", "uploading", "verifying"]);
