@@ -190,7 +190,6 @@ export class OffloadJob extends Part {
   ];
 }
 
-/** The stages in which there is nothing left to build. */
 /** Failures that a build by another builder does not change. */
 const SAME_HERE = new Set([
   "config_invalid",
@@ -201,4 +200,5 @@ const SAME_HERE = new Set([
   "not_verified",
   "rolled_back",
 ]);
+/** The stages in which there is nothing left to build. */
 const BUILT = new Set(["waiting_device", "uploading", "verifying"]);
