@@ -101,7 +101,7 @@ async def soak(fleet: Fleet, wanted: argparse.Namespace) -> bool:
     finally:
         took = time.monotonic() - began
         print(
-            f"seed {wanted.seed}: {counts.total()} faults, {checks.installs} installs, {took:.0f} s"
+            f"seed {wanted.seed}: {counts.total()} faults, {checks.installs} installs checked, {took:.0f} s"
         )
         for name, probe in fleet.probes.items():
             figures = [round(each / 2**20) for each in probe.memory]
