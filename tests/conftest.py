@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from datetime import UTC
+import threading
 
 from homeassistant.util import dt as dt_util
 from hypothesis import HealthCheck, settings
@@ -36,3 +37,15 @@ def _remove_unfinished_instance(verify_cleanup: None) -> Generator[None]:
     if len(INSTANCES) == 1:  # more than one is what the plugin's own cleanup reports
         INSTANCES.clear()
         dt_util.set_default_time_zone(UTC)
+
+
+@pytest.fixture(autouse=True)
+def _end_unreliable_threads(verify_cleanup: None) -> Generator[None]:
+    """Wait for threads whose work has ended: the plugin's cleanup refuses those that are left.
+
+    On a busy machine one may be a moment behind the answer that it gave.
+    """
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "unreliable work":
+            thread.join(10)

@@ -184,9 +184,6 @@ async def test_a_folder_that_does_not_answer_is_not_waited_for(
         error = await bench.fails()
     finally:
         answers.set()
-        for each in threading.enumerate():
-            if each.name == "unreliable work":
-                each.join()
     assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
     assert error.reason.key is ReasonKey.BUNDLE_UNUSABLE
     assert bench.calls == 0

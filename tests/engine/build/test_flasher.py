@@ -198,9 +198,6 @@ async def test_a_folder_that_does_not_answer_holds_up_no_flash(
         await bench.flash({"says": ["INFO OTA successful"]}, sink)
     finally:
         answers.set()
-        for each in threading.enumerate():
-            if each.name == "unreliable work":
-                each.join()
     assert "INFO OTA successful" in sink.output
 
 
