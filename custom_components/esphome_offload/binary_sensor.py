@@ -78,6 +78,10 @@ class PeerReady(PeerEntity, BinarySensorEntity):
         settle = HassJob(self._settle, cancel_on_shutdown=True)
         self.async_on_remove(async_call_later(self.hass, START_GRACE, settle))
 
+    @callback
+    def async_entity_id_changed(self, old_entity_id: str) -> None:
+        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
+
     @property
     @override
     def is_on(self) -> bool | None:
