@@ -46,6 +46,14 @@ def test_a_parameter_that_is_missing_is_unknown() -> None:
     assert str(Reason(ReasonKey.SLOTS_BUSY, {"load": "1"})) == "It is busy (1 of ?)"
 
 
+def test_a_line_in_our_own_words_is_translated_and_a_tools_is_not() -> None:
+    def said(line: str) -> str:
+        return Reason(ReasonKey.CODE_REFUSED, line=line).render(lambda key: f"<{key}>")
+
+    assert said(ReasonKey.LINE_ID_UNDEFINED.text) == "<code_refused>: <line_id_undefined>"
+    assert said("error: no") == "<code_refused>: error: no"
+
+
 def test_what_comes_from_outside_is_one_clean_line() -> None:
     hostile = "a\n2026-11-25 ERROR forged\x1b[31m\u202e" + "x" * 10_000
     reason = Reason(

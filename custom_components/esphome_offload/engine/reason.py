@@ -15,6 +15,8 @@ __all__ = ["LINE_LIMIT", "PARAMETER_LIMIT", "Reason", "ReasonKey", "reason_of_pe
 PARAMETER_LIMIT: Final = 200
 LINE_LIMIT: Final = 300
 
+_OWN_LINES: Final = {key.text: key for key in ReasonKey if key.startswith("line_")}
+
 # What a peer may fill in by itself: nothing that could hold a value of a configuration.
 _NUMBER: Final = r"\d{1,12}"
 _PEER_PARAMETERS: Final[Mapping[str, str]] = {
@@ -67,8 +69,13 @@ class Reason:
             ("" if label == self.parameters.get("label") else f"{label}: ") + why.render(text_of)
             for label, why in self.causes.items()
         )
-        said = "; ".join(causes) or self.line
+        said = "; ".join(causes) or self._said(text_of)
         return f"{text}: {said}" if said else text
+
+    def _said(self, text_of: Callable[[ReasonKey], str]) -> str | None:
+        """Return the line; one of our own words is translated, those of tools are not."""
+        own = _OWN_LINES.get(self.line or "")
+        return self.line if own is None else text_of(own)
 
     @override
     def __str__(self) -> str:

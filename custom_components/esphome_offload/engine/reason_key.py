@@ -249,6 +249,13 @@ class ReasonKey(StrEnum):
     CONFIGURATION_TAKES_TIME = "configuration_takes_time", "{file} takes too long to be read"
     CONFIGURATION_CRASHES_ESPHOME = "configuration_crashes_esphome", "ESPHome fails when it reads {file}"
 
+    # In the place of a line of ESPHome that quotes what may be secret.
+    LINE_SECRET_UNDEFINED = "line_secret_undefined", "A secret that is used is not defined; the log names it"
+    LINE_ID_UNDEFINED = "line_id_undefined", "An ID that is used is not defined; the log names it"
+    LINE_ID_TWICE = "line_id_twice", "An ID is defined twice; the log names it"
+    LINE_KEY_TWICE = "line_key_twice", "A key is there twice; the log names it"
+    LINE_PIN_TWICE = "line_pin_twice", "A pin is used in multiple places; the log names it"
+
     # The configuration folder.
     FOLDER_MISSING = "folder_missing", "It does not exist"
     FOLDER_UNREADABLE = "folder_unreadable", "It cannot be read"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import re
 from typing import Final
 
+from .reason_key import ReasonKey
+
 _NAME: Final = r"[a-z][a-z0-9_]{0,40}"
 _OPTION: Final = rf"\[({_NAME})((?:\.{_NAME})?)\]"
 _REGION: Final = r"[`'\u2018]?([A-Za-z0-9_]{1,40})['\u2019]?"
@@ -210,17 +212,17 @@ CONFIGURATION: Final = (
     ),
     fixed(r"^A component requires another component"),
     fixed(r"Invalid YAML syntax"),
-    fixed(r"Secret .{0,100}not defined", "A secret that is used is not defined; the log names it"),
-    fixed(r"^Couldn't find ID", "An ID that is used is not defined; the log names it"),
-    fixed(r"^ID .{0,100}redefined", "An ID is defined twice; the log names it"),
-    fixed(r"^[Dd]uplicate key", "A key is there twice; the log names it"),
+    fixed(r"Secret .{0,100}not defined", ReasonKey.LINE_SECRET_UNDEFINED.text),
+    fixed(r"^Couldn't find ID", ReasonKey.LINE_ID_UNDEFINED.text),
+    fixed(r"^ID .{0,100}redefined", ReasonKey.LINE_ID_TWICE.text),
+    fixed(r"^[Dd]uplicate key", ReasonKey.LINE_KEY_TWICE.text),
     fixed(
         r"^Unable to find (action|condition|effect|filter|trigger) with (?:the|this) name",
-        "Unable to find {0} with the name that is used; the log has it",
+        "Unable to find {0} with the name that is used",
     ),
     fixed(
         r"^Pin .{1,60} is used in multiple places|^A pin is used in",
-        "A pin is used in multiple places; the log names it",
+        ReasonKey.LINE_PIN_TWICE.text,
     ),
     fixed(r"^(Invalid pin number|Cannot resolve pin name)", "{0}"),
     fixed(
