@@ -9,14 +9,13 @@ from typing import Unpack, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, Context, HomeAssistant, callback
-from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers.update_coordinator import BaseDataUpdateCoordinatorProtocol
 from homeassistant.util.hass_dict import HassKey
 
 from . import issues
 from .const import DOMAIN
 from .engine.build.services import BuildServices
-from .engine.const import REQUESTED_AUTO, Operation
+from .engine.const import Operation
 from .engine.devices.inspector import EsphomeInspector
 from .engine.job_log import JobLogs
 from .engine.jobs.model import FirmwareJob, JobEvent, JobRequest
@@ -34,13 +33,13 @@ from .inventory.device_settings import DeviceSettings
 from .inventory.failed_installs import FailedInstalls
 from .inventory.new_versions import NewVersions
 from .inventory.present_hashes import PresentHashes
-from .inventory.refusals import refuse_impossible
 from .inventory.rollbacks import RollbackWatch
 from .inventory.target_listeners import TargetListeners
 from .inventory.tracker import DeviceInventory, OffloadDevice
 from .inventory.versions import VersionTracker
 from .jobs.events import JobAnnouncer
 from .jobs.payload import JobDetails, RequestOptions
+from .jobs.requests import JobRequests
 from .jobs.target_records import TargetRecords
 from .lending.lender import Lender
 from .options import OffloadOptions
@@ -136,6 +135,14 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
             rollbacks=self._rollbacks,
             build_services=build_services,
             logs=logs,
+        )
+        self._requests = JobRequests(
+            device=self._device,
+            installed_version=self.installed_version,
+            inventory=self.inventory,
+            builders=self.builders,
+            versions=self.versions,
+            firmware=build_services.firmware,
         )
         self.peering = Peering(hass, self.builders, build_services, self.queue.wanted_attempts)
 
@@ -260,33 +267,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
 
         Raises ServiceValidationError, translated, saying what to do.
         """
-        device = self._device(target)
-        source = options.get("source", REQUESTED_AUTO)
-        if source != REQUESTED_AUTO and self.builders.get(source) is None:
-            raise validation_error("unknown_source", device=device.name, source=source)
-        version = await self._async_target_version(device, operation, options.get("version"))
-        address = options.get("address")
-        try:
-            refuse_impossible(self._device(target), operation, version, address)
-        except ServiceValidationError:
-            # The file may have been corrected just now.
-            await self.inventory.async_rescan()
-            refuse_impossible(self._device(target), operation, version, address)
-        return JobRequest(
-            operation=operation,
-            configuration=device.configuration.file_name,
-            device_name=device.name,
-            esphome_version=version,
-            requested_source=source,
-            clean=options.get("clean", False),
-            rebuild=options.get("rebuild", False),
-            address=address,
-            from_version=self.installed_version(target),
-            user_id=options.get("user_id"),
-            automatic=options.get("automatic", False),
-            mac=device.mac,
-            batch=options.get("batch"),
-        )
+        return await self._requests.async_prepare(target, operation, **options)
 
     @callback
     def submit(self, request: JobRequest, context: Context) -> FirmwareJob:
@@ -346,18 +327,6 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if (device := self.devices.get(target)) is None:
             raise validation_error("unknown_configuration", configuration=target)
         return device
-
-    async def _async_target_version(
-        self, device: OffloadDevice, operation: Operation, version: str | None
-    ) -> str:
-        if operation is Operation.UPLOAD:
-            file = device.configuration.file_name
-            if (firmware := await self.build_services.firmware.latest(file)) is None:
-                raise validation_error("nothing_built", device=device.name)
-            return firmware.build_info.esphome_version
-        if not operation.builds:
-            return self.versions.wanted(device.target) or ""
-        return await self.versions.async_target(version, device.target, device.name)
 
     @callback
     def _job_event(self, event: JobEvent, job: FirmwareJob) -> None:
