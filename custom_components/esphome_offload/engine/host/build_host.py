@@ -1,8 +1,7 @@
 """BuildHost: builds for guests while this machine is lent."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
 import logging
 from typing import Final
 
@@ -35,6 +34,7 @@ from .attempt import AttemptKey, GuestAttempt, Submission
 from .attempt_store import AttemptStore
 from .disk_quota import TOOLS, GuestDiskQuota
 from .event_stream import follow
+from .files_in_use import FilesInUse
 from .firmware_file import FirmwareFile, open_firmware, open_image
 from .guests import GuestRegistry
 from .inbox import Inbox, Receive
@@ -86,7 +86,12 @@ class BuildHost:
         self._attempts = AttemptStore(store, self.logs, time)
         self._inbox = Inbox(layout.inbox, time)
         self._workspaces = GuestWorkspaces(layout, make_build_services)
-        self._disk = GuestDiskQuota(layout, time, self._hold, lambda: self._inbox.size)
+        self._disk = GuestDiskQuota(
+            layout,
+            time,
+            FilesInUse(self._attempts, self._workspaces).hold,
+            lambda: self._inbox.size,
+        )
         self._builds = GuestBuildRunner(
             self._attempts,
             self._workspaces,
@@ -372,30 +377,6 @@ class BuildHost:
         except OSError as err:
             _LOGGER.warning("Room for guests' builds cannot be made: %s", err)
         self.changed.notify()
-
-    @asynccontextmanager
-    async def _hold(self, folder: str, key: str) -> AsyncIterator[bool]:
-        """Keep a device's files, or tools, from being used; gives False when they are.
-
-        The files of an attempt are in use until its guest has the result.
-        """
-        if key == TOOLS:
-            async with self._workspaces.closed(folder):
-                yield all(each.result is not None for each in self._attempts_in(folder))
-            return
-        workspace = self._workspaces.named(folder)
-        attempts = self._attempts_in(folder)
-        needed = {configuration_key(each.submission.parameters.configuration) for each in attempts}
-        if key in needed or (workspace is not None and workspace.lock(key).locked()):
-            yield False
-        elif workspace is None:
-            yield True
-        else:
-            async with workspace.lock(key):
-                yield True
-
-    def _attempts_in(self, folder: str) -> list[GuestAttempt]:
-        return [each for each in self._attempts.all() if each.key.pin_sha256[:32] == folder]
 
 
 _NOT_WANTED: Final = Reason(ReasonKey.NOT_WANTED)
