@@ -4,15 +4,22 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 import threading
+from typing import override
 
 import pytest
 
 from custom_components.esphome_offload.engine.build import local
 from custom_components.esphome_offload.engine.build.model import BuildError
+from custom_components.esphome_offload.engine.build.process.containment import (
+    Contained,
+    Containment,
+    Rules,
+)
 from custom_components.esphome_offload.engine.const import FailureReason
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import Sink
+from .marks import needs_landlock
 from .test_local import LAMP, Bench, bench
 
 __all__ = ["bench"]
@@ -23,15 +30,23 @@ NO_MANIFEST = "MissingPackageManifestError: Could not find one of 'package.json'
 class Hold:
     """Keeps what a thread calls from going on."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, of: object = local) -> None:
         self.entered, self.release = threading.Event(), threading.Event()
-        self._real = getattr(local, name)
-        monkeypatch.setattr(local, name, self)
+        self._real = getattr(of, name)
+        monkeypatch.setattr(of, name, self)
 
     def __call__(self, *args: object) -> object:
         self.entered.set()
         assert self.release.wait(30)
         return self._real(*args)
+
+
+class Wide(Containment):
+    """Lets a build do everything: what matters is that something is cleaned up after it."""
+
+    @override
+    def __call__(self, _call: Contained) -> Rules:
+        return Rules(write=(Path("/"),), run=(Path("/"),))
 
 
 async def waits_for(hold: Hold, bench: Bench) -> None:
@@ -114,6 +129,20 @@ async def test_no_build_begins_while_a_damaged_package_is_taken_from_its_place(
     with pytest.raises(BuildError):
         await failing
     assert packages(bench) == []
+
+
+@needs_landlock
+async def test_no_build_begins_while_what_others_left_elsewhere_is_removed(
+    bench: Bench, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    containment = Wide()
+    hold = Hold(monkeypatch, "clean_up", containment)
+    bench.builder._containment = containment
+    first = replace(bench.request({"content": "image"}), configuration="fan.yaml")
+    (bench.config_dir / "fan.yaml").write_bytes((bench.config_dir / LAMP).read_bytes())
+    building = asyncio.create_task(bench.builder.build(first, sink))
+    await waits_for(hold, bench)
+    await building
 
 
 async def test_a_build_that_begins_while_tools_are_deleted_keeps_its_own(

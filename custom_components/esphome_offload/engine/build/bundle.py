@@ -152,7 +152,7 @@ class Bundles:
     async def invalidate(self, configuration: str) -> None:
         """Make the next bundle again: a builder could not use the last one."""
         async with self._lock(configuration):
-            await asyncio.to_thread(self._record(configuration).unlink, missing_ok=True)
+            await in_thread(lambda _: self._record(configuration).unlink(missing_ok=True))
 
     @property
     def folder(self) -> Path:

@@ -224,8 +224,14 @@ class LocalBuilder(Builder):
         finally:
             self._building -= 1
             await self._discard_damaged()
+            await self._clean_up()
+
+    async def _clean_up(self) -> None:
+        """Remove what builds left elsewhere; the next one begins after that."""
+        async with self._tools:
             if self._containment is not None and not self._building:
-                await asyncio.to_thread(self._containment.clean_up)
+                containment = self._containment
+                await in_thread(lambda _stop: containment.clean_up())
 
     async def _discard_damaged(self) -> None:
         async with self._tools:
