@@ -13,12 +13,22 @@ from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage as JobStage
 from custom_components.esphome_offload.engine.devices.answers import Answer, Fault
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import LAMP, NEWEST, Pass, Stage, devices_of
 from .live_lamp import core_device
 
 ENTITY = "update.desk_lamp_esphome"
+
+
+async def wait_for_device(hass: HomeAssistant, coordinator: OffloadCoordinator) -> FirmwareJob:
+    """Return an installation whose device is away."""
+    core_device(hass, available=False)
+    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+    await coordinator.async_wait(job)
+    assert job.stage is JobStage.WAITING_DEVICE
+    return job
 
 
 async def test_a_new_file_is_found_within_30_seconds(
@@ -110,10 +120,7 @@ async def test_a_job_that_waits_goes_on_when_its_configuration_is_renamed(
     config_dir: Path,
     pass_time: Pass,
 ) -> None:
-    core_device(hass, available=False)
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await coordinator.async_wait(job)
-    assert job.stage is JobStage.WAITING_DEVICE
+    job = await wait_for_device(hass, coordinator)
     (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
     await pass_time(31)
     assert job.stage is JobStage.WAITING_DEVICE
@@ -221,10 +228,7 @@ async def test_a_job_that_waits_ends_when_its_configuration_goes_away(
     config_dir: Path,
     pass_time: Pass,
 ) -> None:
-    core_device(hass, available=False)
-    job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
-    await coordinator.async_wait(job)
-    assert job.stage is JobStage.WAITING_DEVICE
+    job = await wait_for_device(hass, coordinator)
     ended = asyncio.Event()
     coordinator.queue.subscribe(job.job_id, lambda _event, job: job.terminal and ended.set())
     (config_dir / "lamp.yaml").unlink()

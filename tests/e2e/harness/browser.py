@@ -35,6 +35,7 @@ _TABS: Final = 80
 
 expect.set_options(timeout=_PATIENCE)
 
+# script/test installs it where it may; a developer without it still runs all the other tests.
 _CHROMIUM: Final = shutil.which("chromium")
 needs_chromium: Final = pytest.mark.skipif(
     _CHROMIUM is None, reason="there is no Chromium: install Debian's package chromium"

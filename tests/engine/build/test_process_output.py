@@ -1,7 +1,6 @@
 """What a command prints, line by line, and who reads it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -24,13 +23,6 @@ from .processes import (
     python,
     shell,
 )
-
-
-@pytest.fixture
-async def processes() -> AsyncIterator[Processes]:
-    owner = Processes()
-    yield owner
-    await owner.aclose()
 
 
 async def test_lines_and_progress_are_handed_on(processes: Processes, tmp_path: Path) -> None:

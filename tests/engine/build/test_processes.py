@@ -1,7 +1,6 @@
 """Commands: how they start and end, and that nothing of them is left."""
 
 import asyncio
-from collections.abc import AsyncIterator
 import fcntl
 import gc
 import os
@@ -31,13 +30,6 @@ from .processes import (
     python,
     shell,
 )
-
-
-@pytest.fixture
-async def processes() -> AsyncIterator[Processes]:
-    owner = Processes()
-    yield owner
-    await owner.aclose()
 
 
 async def test_exit_code_and_output_are_reported(processes: Processes, tmp_path: Path) -> None:
