@@ -255,10 +255,15 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         context: Context | None = None,
         **options: Unpack[RequestOptions],
     ) -> FirmwareJob:
-        """Check a request and queue it; see ``async_prepare`` and ``submit``."""
+        """Check a request and queue it; see ``async_prepare`` and ``submit``.
+
+        Returns when the job is on disk.
+        """
         context = context or Context(user_id=options.get("user_id"))
         options.setdefault("user_id", context.user_id)
-        return self.submit(await self.async_prepare(target, operation, **options), context)
+        job = self.submit(await self.async_prepare(target, operation, **options), context)
+        await self.queue.flush()
+        return job
 
     async def async_prepare(
         self, target: TargetId, operation: Operation, **options: Unpack[RequestOptions]

@@ -10,7 +10,7 @@ import signal
 
 from tests.e2e.harness.client import Json
 from tests.e2e.harness.faults import frozen, small_disk
-from tests.e2e.harness.jobs import DOMAIN, all_jobs, submit
+from tests.e2e.harness.jobs import all_jobs, submit
 from tests.e2e.harness.processes import at_work
 from tests.e2e.harness.waiting import until
 
@@ -49,23 +49,10 @@ def _seconds(rng: Random, least: float, most: float) -> float:
 
 def kill(name: str) -> Act:
     async def act(fleet: Fleet, _rng: Random) -> None:
-        if name == "offloader":
-            await _jobs_are_stored(fleet)
         await fleet.crash(name)
         await fleet.boot(name)
 
     return act
-
-
-async def _jobs_are_stored(fleet: Fleet) -> None:
-    """Wait until no job was asked for so short a time ago that it is on no disk."""
-    active = [job["job_id"] for job in await all_jobs(fleet.client) if not job["finished_at"]]
-
-    async def stored() -> bool:
-        journal = fleet.offloader.instance.stored(f"{DOMAIN}.jobs.jsonl")
-        return all(job_id in journal for job_id in active)
-
-    await until(stored, "the jobs on disk", 5.0)
 
 
 def restart(name: str) -> Act:

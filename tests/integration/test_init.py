@@ -17,9 +17,11 @@ from custom_components.esphome_offload.coordinator import DATA_COORDINATOR, Offl
 from custom_components.esphome_offload.engine.codec import encode
 from custom_components.esphome_offload.engine.const import JobStatus, Operation
 from custom_components.esphome_offload.engine.host.guests import Guest
+from custom_components.esphome_offload.engine.jobs import journal as journal_module
 from custom_components.esphome_offload.engine.protocol.identity import Identity
 from custom_components.esphome_offload.stores.storage import job_journal
 
+from ..engine.jobs.fakes import Block
 from .conftest import LAMP, NEWEST, Stage
 
 ENTITY = "update.desk_lamp_esphome"
@@ -162,6 +164,24 @@ async def test_stopping_home_assistant_stops_jobs_and_keeps_them(
     assert stage.closed == 1
     assert not job.terminal
     assert [each.job_id for each in await job_journal(hass).load()] == [job.job_id]
+
+
+async def test_what_was_answered_is_on_disk(
+    hass: HomeAssistant,
+    coordinator: OffloadCoordinator,
+    stage: Stage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Else a crash would forget an install, or go on with one that was cancelled.
+    monkeypatch.setattr(journal_module, "WRITE_AFTER", 3600.0)
+    stage.builder.script = [Block()]
+
+    async def answer(action: str) -> list[JobStatus]:
+        await hass.services.async_call(DOMAIN, action, {"entity_id": ENTITY}, blocking=True)
+        return [job.status for job in await job_journal(hass).load()]
+
+    assert await answer("compile") in ([JobStatus.QUEUED], [JobStatus.RUNNING])
+    assert await answer("cancel") == [JobStatus.CANCELLED]
 
 
 async def test_stopping_one_part_waits_for_no_other_and_a_failure_keeps_none_from_stopping(

@@ -27,7 +27,7 @@ async def async_submit_all(
     """Start a job for each target; raises ServiceValidationError, with none started.
 
     Others get their turn between any two. Once the first is started, all are: also when this is
-    cancelled.
+    cancelled. Returns when they are on disk.
     """
     requests: list[JobRequest] = []
     for target in targets:
@@ -50,6 +50,7 @@ async def _submit_all(
             await _withdraw(coordinator, jobs, context)
             raise
         await asyncio.sleep(0)
+    await coordinator.queue.flush()
     return jobs
 
 
@@ -70,7 +71,7 @@ async def async_submit_possible(
 ) -> tuple[list[FirmwareJob], list[LeftOut]]:
     """Start a job for each target that can have one; returns also why the others cannot.
 
-    Once the first is started, all are: also when this is cancelled.
+    Once the first is started, all are: also when this is cancelled. Returns when they are on disk.
     """
     requests: list[JobRequest] = []
     refused: list[LeftOut] = []
@@ -89,6 +90,7 @@ async def async_submit_possible(
             except ServiceValidationError as err:
                 refuse(target, err)
             await asyncio.sleep(0)
+        await coordinator.queue.flush()
         return jobs
 
     for target in targets:

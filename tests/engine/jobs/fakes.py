@@ -323,6 +323,10 @@ class MemoryPersistence(Persistence):
         self.stored = [*others, encode(job)]
 
     @override
+    async def flush(self) -> None:
+        pass
+
+    @override
     async def aclose(self) -> None:
         pass
 

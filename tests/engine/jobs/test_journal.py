@@ -1,13 +1,14 @@
 """The file that the jobs are stored in."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from datetime import UTC, datetime
 import errno
 from pathlib import Path
 import resource
 import signal
 import stat
+import threading
 
 import pytest
 
@@ -70,6 +71,58 @@ async def test_a_job_is_stored_soon_while_others_keep_changing(
     while not path.exists():
         journal.save_soon(saved)
         await asyncio.sleep(0)
+    assert await journal.load() == [saved]
+
+
+@pytest.fixture
+def never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nothing written but what is urgent."""
+    monkeypatch.setattr(journal_module, "WRITE_AFTER", 3600.0)
+
+
+@pytest.mark.usefixtures("never_by_itself")
+async def test_what_was_saved_before_a_flush_is_on_disk_after_it(journal: JobJournal) -> None:
+    first, second = job("a.yaml"), job("b.yaml")
+    journal.save_soon(first)
+    journal.save_soon(second)
+    await asyncio.gather(journal.flush(), journal.flush())
+    assert await journal.load() == [first, second]
+    first.start(NOW)
+    journal.save_soon(first)
+    await journal.flush()
+    assert await journal.load() == [first, second]
+
+
+@pytest.mark.usefixtures("never_by_itself")
+async def test_the_end_of_a_job_waits_for_no_other(journal: JobJournal, path: Path) -> None:
+    ended = job()
+    journal.save_soon(ended)
+    ended.cancel(NOW)
+    journal.save_soon(ended)
+    async with asyncio.timeout(30):
+        while not path.exists():  # noqa: ASYNC110 - nothing is told of that
+            await asyncio.sleep(0)
+    await journal.aclose()
+    assert await journal.load() == [ended]
+
+
+async def test_a_flush_does_not_wait_for_a_disk_that_hangs(
+    journal: JobJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "FLUSH_TIMEOUT", 0.01)
+    append, answers = journal._append, threading.Event()
+
+    def hang(records: Iterable[object]) -> None:
+        answers.wait()
+        append(records)
+
+    monkeypatch.setattr(journal, "_append", hang)
+    saved = job()
+    journal.save_soon(saved)
+    await journal.flush()
+    assert await journal.load() == []
+    answers.set()
+    await journal.aclose()
     assert await journal.load() == [saved]
 
 

@@ -16,7 +16,7 @@ from typing import override
 from ..codec import encode
 from ..const import MIB
 from ..private_file import write_private
-from ..tasks import CoalescedTask
+from ..tasks import BackgroundTasks, CoalescedTask
 from ..threads import in_thread
 from .model import FirmwareJob
 from .ports import Persistence
@@ -27,6 +27,8 @@ _LOGGER = logging.getLogger(__name__)
 # The transitions of one moment make one write, and a job is on disk well within a second.
 WRITE_AFTER = 0.1
 RETRY_AFTER = 30.0
+# How long somebody is kept waiting for a disk that hangs.
+FLUSH_TIMEOUT = 5.0
 # What may be added before the file is written anew: a line has one or two kilobytes.
 ADDED_LIMIT = 2 * MIB
 _BATCH = 50
@@ -39,6 +41,9 @@ class JobJournal(Persistence):
         self._path = path
         self._pending: dict[str, FirmwareJob] = {}
         self._writer = CoalescedTask(self._write, "store jobs")
+        self._flushes = BackgroundTasks()
+        self._writing = asyncio.Lock()
+        self._urgent = asyncio.Event()
         self._compact_size = 0
         self._failing = False
 
@@ -49,22 +54,43 @@ class JobJournal(Persistence):
     @override
     def save_soon(self, job: FirmwareJob) -> None:
         self._pending[job.job_id] = job
+        if job.terminal:
+            # After a crash it would run again, and end a second time.
+            self._urgent.set()
         self._writer.request()
+
+    @override
+    async def flush(self) -> None:
+        flush = self._flushes.start(self._flush(), "store jobs at once")
+        await asyncio.wait([flush], timeout=FLUSH_TIMEOUT)
 
     @override
     async def aclose(self) -> None:
         await self._writer.stop()
+        await self._flushes.wait()
+        await self._write_pending()
+
+    async def _flush(self) -> None:
         await self._write_pending()
 
     async def _write(self) -> None:
         while self._pending:
-            await asyncio.sleep(WRITE_AFTER)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_AFTER):
+                    await self._urgent.wait()
             if not await self._write_pending():
                 await asyncio.sleep(RETRY_AFTER)
 
     async def _write_pending(self) -> bool:
         """Write what is pending; returns False when that failed, it is still pending then."""
+        async with self._writing:
+            return await self._write_now()
+
+    async def _write_now(self) -> bool:
         jobs, self._pending = self._pending, {}
+        self._urgent.clear()
+        if not jobs:
+            return True
         try:
             records = []
             for job in tuple(jobs.values()):

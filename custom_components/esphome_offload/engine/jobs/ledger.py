@@ -239,6 +239,10 @@ class Ledger:
         job.cancel(self._time.now(), failure_reason)
         self._publish(job, JobEvent.CANCELLED)
 
+    async def flush(self) -> None:
+        """Return when all transitions so far are on disk, or cannot be stored now."""
+        await self._persistence.flush()
+
     async def close(self) -> None:
         """Store all jobs as they stand."""
         for cancel in self._progress_timers.values():

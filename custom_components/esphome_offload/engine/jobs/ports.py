@@ -210,6 +210,9 @@ class Persistence(Protocol):
     def save_soon(self, job: FirmwareJob) -> None:
         """Store a job as it is in a moment; called on transitions only."""
 
+    async def flush(self) -> None:
+        """Return when all that was to be stored is on disk; where that hangs, after seconds."""
+
     async def aclose(self) -> None:
         """Return when all that was to be stored is on disk."""
 

@@ -200,13 +200,18 @@ class JobQueue:
     async def cancel(
         self, job_id: str, reason: FailureReason = FailureReason.CANCELLED
     ) -> FirmwareJob:
-        """Cancel a job and return it when all of it has ended.
+        """Cancel a job and return it when all of it has ended, and that is on disk.
 
         Raises JobRefused (unknown_job, nothing_to_cancel).
         """
         job = self._known(job_id)
         await self._tasks.cancel(job, reason)
+        await self.flush()
         return job
+
+    async def flush(self) -> None:
+        """Return when all that has happened is on disk: a crash does not undo it any more."""
+        await self._ledger.flush()
 
     async def cancel_all(self) -> None:
         """Cancel every job that has not ended."""
