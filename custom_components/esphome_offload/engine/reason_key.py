@@ -65,6 +65,7 @@ class ReasonKey(StrEnum):
     MEMORY_RAN_OUT = "memory_ran_out", "Memory ran out; build on a machine that has more of it"
     BUILD_KILLED = "build_killed", "The build was ended from outside ({signal})"
     BUILD_NOT_BEGUN = "build_not_begun", "The build ended with exit code {code} before anything was compiled; the log of the job says more"
+    BUILD_BROKE_OFF = "build_broke_off", "The build broke off with exit code {code}, and nothing says why; if that happens again, check the memory and the storage of the machine that builds"
     SETTINGS_REFUSED = "settings_refused", "The build system does not accept the settings of the configuration"
     CODE_REFUSED = "code_refused", "The code does not compile"
     CODE_REFUSED_AT = "code_refused_at", "The code does not compile ({file}, line {row})"

@@ -268,6 +268,24 @@ def test_before_anything_was_compiled_it_is_the_builder_that_failed() -> None:
     assert error.reason == Reason(ReasonKey.BUILD_NOT_BEGUN, {"code": "1"})
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["[1/3] CXX obj/src/build_info_data.cpp.o", "ERROR Host build failed"],
+        [
+            "[3/3] LINK program",
+            "ERROR Build produced no trees/lamp/build/lamp/.pioenvs/lamp/program",
+            "ERROR Host build failed",
+        ],
+    ],
+    ids=["ninja was killed", "the disk was taken away"],
+)
+def test_where_nothing_says_that_the_code_is_wrong_the_builder_failed(lines: list[str]) -> None:
+    error = judged(["INFO Compiling app...", *lines])
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.reason == Reason(ReasonKey.BUILD_BROKE_OFF, {"code": "1"})
+
+
 def test_otherwise_the_exit_code_is_all_that_is_told() -> None:
     lines = ["[5/50] CC a.o", f"ERROR {SECRET} went wrong"]
     error = judged(lines, ProcessResult(exit_code=7))

@@ -50,7 +50,7 @@ _HOLLOW = re.compile(
     r"|CMake Error at [^:]{1,400}:\d{1,9} \(message\):$|Call Stack|command failed with return code"
     r"|Failed to download from all mirrors:|make(?:\[\d\])?: \*\*\* )"
     r"|^\S{1,20} (?:native )?build failed|\(returncode=\d{1,3}\)(?:\. Tail:)?$|^Traceback "
-    r"|^RuntimeError: .{0,200}(?:failure|failed)$"
+    r"|^RuntimeError: .{0,200}(?:failure|failed)$|^Build produced no "
 )
 """What is true of every failed build of its kind."""
 
@@ -63,7 +63,8 @@ class BuildLog:
 
     ``setup`` and ``compile`` hold those that may decide, of the time after the last step that went
     well, and of all the time since the first source file was compiled (else the same). ``valid``
-    and ``compiled`` say how far the build got.
+    and ``compiled`` say how far the build got, ``explained`` whether anything in ``compile`` is an
+    error, whatever it means.
     """
 
     lines: tuple[str, ...]
@@ -71,6 +72,7 @@ class BuildLog:
     compile: tuple[str, ...]
     valid: bool
     compiled: bool
+    explained: bool
 
 
 def read_log(tail: Sequence[str], *, valid: bool = False, compiled: bool = False) -> BuildLog:
@@ -83,14 +85,16 @@ def read_log(tail: Sequence[str], *, valid: bool = False, compiled: bool = False
     # Not only since its first line: a tool says what is wrong before it says what it did not make.
     while start and _STEP.search(lines[start - 1]) is None:
         start -= 1
+    compiling = [line for line in may_decide[start or 0 :] if line is not None]
     return BuildLog(
         lines=tuple(_LEVEL.sub("", line) for line in lines),
         setup=tuple(setup),
         compile=tuple(setup)
         if start is None
-        else tuple(_LEVEL.sub("", line) for line in may_decide[start:] if line is not None),
+        else tuple(_LEVEL.sub("", line) for line in compiling),
         valid=valid or any(VALIDATED in line for line in tail),
         compiled=compiled or first is not None,
+        explained=any(map(_explains, compiling)),
     )
 
 
@@ -102,6 +106,10 @@ def compiles(line: str) -> bool:
 def hollow(line: str) -> bool:
     """Return whether a line says no more than that a build failed."""
     return _HOLLOW.search(line) is not None
+
+
+def _explains(line: str) -> bool:
+    return _ERROR.search(line) is not None and not hollow(_LEVEL.sub("", line))
 
 
 def _compiles(line: str) -> bool:
@@ -167,7 +175,6 @@ def _since_last_step(
         if step and failed and not line.startswith(("FAILED", "***")):
             break
         if deciding is not None:
-            said = _LEVEL.sub("", deciding)
-            since.append(said)
-            failed = failed or (_ERROR.search(deciding) is not None and not hollow(said))
+            since.append(_LEVEL.sub("", deciding))
+            failed = failed or _explains(deciding)
     return since[::-1]

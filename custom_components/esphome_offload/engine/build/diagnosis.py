@@ -125,12 +125,12 @@ def classify(
             code,
         )
     ended = {"code": str(code)}
-    if log.compiled:
+    if log.compiled and log.explained:
         reason = Reason(ReasonKey.BUILD_ENDED, ended)
         return BuildError(FailureReason.COMPILE_FAILED, reason, code)
-    # Nobody knows yet whether the code compiles.
-    reason = Reason(ReasonKey.BUILD_NOT_BEGUN, ended)
-    return BuildError(FailureReason.BUILDER_ENVIRONMENT, reason, code)
+    # Nobody knows whether the code compiles: where it does not, something says so.
+    key = ReasonKey.BUILD_BROKE_OFF if log.compiled else ReasonKey.BUILD_NOT_BEGUN
+    return BuildError(FailureReason.BUILDER_ENVIRONMENT, Reason(key, ended), code)
 
 
 def _first(lines: Sequence[str], meanings: Iterable[_Meaning], code: int) -> BuildError | None:
