@@ -11,6 +11,7 @@ from custom_components.esphome_offload.engine.build.model import (
 from custom_components.esphome_offload.engine.clock import sleep
 from custom_components.esphome_offload.engine.const import JobStatus, Operation, Stage
 from custom_components.esphome_offload.engine.jobs.forecast import Forecast
+from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.engine.jobs.ports import Presence
 
 from .fakes import Act, Block, ScriptedBuilder, VirtualTime, because, settle
@@ -130,6 +131,43 @@ async def test_flashing_is_expected_to_take_what_it_took(harness: QueueHarness) 
     await harness.time.go(5)
     assert job.stage is Stage.UPLOADING
     assert harness.queue.forecast(job) == Forecast(seconds=15)
+
+
+async def test_uploads_wait_for_those_before_them(harness: QueueHarness) -> None:
+    async def upload(_request: FlashRequest, _sink: BuildSink) -> None:
+        await sleep(harness.time, 20)
+
+    def expected(*jobs: FirmwareJob) -> list[Forecast]:
+        return [harness.queue.forecast(job) for job in jobs]
+
+    harness.set(parallel_uploads=2)
+    harness.flasher.script = [upload] * 6
+    await harness.run("lamp.yaml")
+    await harness.time.go(20)
+    jobs = [await harness.run(f"{name}.yaml") for name in "abcde"]
+    await harness.time.go(5)
+    assert [job.uploading for job in jobs] == [True, True, False, False, False]
+    assert expected(*jobs) == [Forecast(seconds=each) for each in (15, 15, 35, 35, 55)]
+
+    await harness.time.go(35)
+    # What they have waited does not count for what an upload takes.
+    assert expected(jobs[4]) == [Forecast(seconds=20)]
+
+
+async def test_a_build_is_expected_to_wait_for_the_uploads_before_it(harness: QueueHarness) -> None:
+    async def upload(_request: FlashRequest, _sink: BuildSink) -> None:
+        await sleep(harness.time, 100)
+
+    harness.set(parallel_uploads=1)
+    harness.flasher.script = [upload, upload, upload]
+    harness.builder.script = [taking(harness.time, 30)] * 3
+    await harness.run("lamp.yaml")
+    await harness.time.go(130)
+    await harness.run("a.yaml")
+    await harness.time.go(30)
+    job = await harness.run("b.yaml")
+    await harness.time.go(10)
+    assert harness.queue.forecast(job) == Forecast(seconds=20 + 70 + 100)
 
 
 async def test_one_long_build_does_not_make_a_builder_slow_two_do(harness: QueueHarness) -> None:

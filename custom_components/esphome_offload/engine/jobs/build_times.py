@@ -77,6 +77,7 @@ class BuildTimes:
         self._versions: dict[tuple[str, str], str] = {}
         self._flash: dict[TargetId, float] = {}
         self._typical_flash = _Typical(_TYPICAL)
+        self._typical_upload = _Typical(_TYPICAL)
 
     def learn_all(self, jobs: Iterable[FirmwareJob]) -> None:
         """Learn from the kept jobs, oldest first."""
@@ -109,6 +110,7 @@ class BuildTimes:
         if job.terminal and job.outcome.verified and seconds > 0:
             self._flash[job.request.target] = seconds
             self._typical_flash.add(seconds)
+            self._typical_upload.add(_spent(job, (Stage.UPLOADING,)))
 
     def is_warm(self, builder_id: str, request: JobRequest) -> bool:
         """Return whether a builder built the version of a request last, as far as is known."""
@@ -135,6 +137,10 @@ class BuildTimes:
             return 0.0
         whole = self._flash.get(job.request.target, self._typical_flash.value)
         return None if whole is None else left_of(whole, _spent(job, _FLASHES))
+
+    def upload_left(self, job: FirmwareJob) -> float:
+        """Return the seconds for which a job needs an upload slot, 0 when nothing was measured."""
+        return left_of(self._typical_upload.value or 0.0, _spent(job, (Stage.UPLOADING,)))
 
     def _work_of(self, configuration: str, *, warm: bool) -> float | None:
         """Return the seconds on a builder of slowness 1."""

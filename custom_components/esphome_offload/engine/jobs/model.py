@@ -149,8 +149,9 @@ class FirmwareJob:
     of the configuration that it was built from. ``flashed_at`` is when the device had taken it,
     ``replaced`` the build that it ran before; ``unverified`` is why it is not known what it runs.
     ``stage_seconds`` adds up the time in each stage, by
-    a monotonic clock; what a queued job waits for a builder counts as that stage. ``waiting_for``
-    is what a queued or waiting job waits for.
+    a monotonic clock; what a queued job waits for a builder counts as that stage, and what built
+    firmware waits for an upload slot as none. ``waiting_for`` is what a queued or waiting job waits
+    for.
     """
 
     job_id: _Id
@@ -188,6 +189,11 @@ class FirmwareJob:
         )
 
     @property
+    def uploading(self) -> bool:
+        """Whether its firmware is being sent, and does not wait for that."""
+        return not self.terminal and self.stage is Stage.UPLOADING and self.waiting_for is None
+
+    @property
     def pending(self) -> bool:
         """Whether its firmware is built and waits for the device."""
         return not self.terminal and self.stage is Stage.WAITING_DEVICE
@@ -218,6 +224,8 @@ class FirmwareJob:
         """The stage that its time counts for now."""
         if self.status is JobStatus.QUEUED:
             return None if self.waiting_for is None else Stage.WAITING_BUILDER
+        if self.stage is Stage.UPLOADING and not self.uploading:
+            return None
         return None if self.terminal else self.stage
 
     def spend(self, stage: Stage, seconds: float) -> None:

@@ -119,7 +119,7 @@ class JobQueue:
             flashing=self._flashing,
         )
         self._tasks = JobTasks(runner, self._ledger)
-        self._forecasts = Forecasts(self._builds, self._ledger, self._times)
+        self._forecasts = Forecasts(self._builds, self._ledger, self._times, settings)
         self._waiters: set[asyncio.Event] = set()
         self._started = False
         self._stopping = False
