@@ -46,10 +46,13 @@ def test_tests_and_image_run_on_both_architectures() -> None:
     assert {each["runner"] for each in release["image"]["strategy"]["matrix"]["include"]} == RUNNERS
 
 
-def test_the_soak_runs_twenty_faults_from_a_fixed_seed() -> None:
-    steps = WORKFLOWS["test.yml"]["jobs"]["soak"]["steps"]
-    assert {"run": "script/test soak"} in steps
-    assert "script/soak --seed 1 --faults 20" in (ROOT / "script" / "test").read_text()
+def test_all_parts_run_among_them_twenty_faults_from_a_fixed_seed() -> None:
+    tests = (ROOT / "script" / "test").read_text()
+    assert set(re.findall(r"^part_(\w+)\(\)", tests, re.MULTILINE)) == set(
+        re.search(r"^all=\((.*)\)$", tests, re.MULTILINE)[1].split()
+    )
+    assert "part_soak() { script/soak --seed 1 --faults 20; }" in tests
+    assert {"run": ".ci/run"} in WORKFLOWS["test.yml"]["jobs"]["test"]["steps"]
 
 
 def test_a_release_publishes_the_image_that_the_compose_file_runs() -> None:
