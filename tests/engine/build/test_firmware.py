@@ -3,8 +3,10 @@
 from dataclasses import replace
 import errno
 import hashlib
+import os
 from pathlib import Path
 import shutil
+import time
 from unittest.mock import ANY, patch
 
 import pytest
@@ -230,6 +232,20 @@ async def test_the_two_newest_are_kept(
     assert await store.load(LAMP, second.sha256) == second
     assert await store.load(LAMP, third.sha256) == third
     assert list(layout.tmp.iterdir()) == []
+
+
+async def test_what_was_built_last_is_the_latest_also_after_a_clock_that_was_ahead(
+    store: FirmwareStore, tree: Path
+) -> None:
+    first, second = [await keep(store, tree, content) for content in (b"1", b"2")]
+    for seconds, firmware in enumerate((first, second), 7_200):
+        ahead = time.time() + seconds
+        os.utime(firmware.ota.parent / "firmware.json", (ahead, ahead))
+    third = await keep(store, tree, b"3")
+    assert await store.all(LAMP) == [third, second]
+    assert await store.load(LAMP, first.sha256) is None
+    await store.renew(second)
+    assert await store.all(LAMP) == [second, third]
 
 
 async def test_what_is_in_use_is_kept_however_much_is_built_after_it(

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import time
 from typing import Annotated, Final
 import uuid
 
@@ -31,6 +32,8 @@ _IMAGES = "images"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEPT = 2
 """The newest, and the one before it, besides what is in use."""
+_STEP = 2 * 10**9
+"""Nanoseconds between two stamps at least; some file systems keep them to two seconds."""
 
 
 IMAGES: Final[Mapping[str, Image]] = {
@@ -112,7 +115,7 @@ class FirmwareStore:
 
     async def renew(self, firmware: Firmware) -> None:
         """Make one firmware the latest of its configuration: it would be built again like this."""
-        await asyncio.to_thread(os.utime, firmware.ota.parent / _MANIFEST)
+        await asyncio.to_thread(_make_newest, firmware.ota.parent)
 
     async def add_image(self, firmware: Firmware, name: str, path: Path) -> Firmware | None:
         """Move another file of a firmware to it; None when that is gone. Raises OSError."""
@@ -175,8 +178,9 @@ class FirmwareStore:
             or not {IMAGES[image.name] for image in result.images} <= kept.images.keys()
         ):
             kept = self._copy(folder, configuration, device_name, result, node)
-        os.utime(folder / _MANIFEST)
-        for old in self._by_age(configuration)[_KEPT:]:
+        _make_newest(folder)
+        others = [other for other in _by_age(folder.parent) if other != folder]
+        for old in others[_KEPT - 1 :]:
             if old.name not in in_use:
                 self._layout.discard(old)
         return kept
@@ -208,7 +212,7 @@ class FirmwareStore:
         return _firmware(folder, manifest)
 
     def _rename(self, old: str, new: str, in_use: Collection[str]) -> None:
-        for folder in reversed(self._by_age(old)):
+        for folder in reversed(_by_age(self._layout.firmware(old))):
             kept = _read(folder, old)
             # What was altered meanwhile must not get a name under which it is right.
             if kept is not None and digest(kept.ota) == kept.sha256:
@@ -219,17 +223,9 @@ class FirmwareStore:
         return next(self._all(configuration), None)
 
     def _all(self, configuration: str) -> Iterator[Firmware]:
-        for folder in self._by_age(configuration):
+        for folder in _by_age(self._layout.firmware(configuration)):
             if (firmware := _read(folder, configuration)) is not None:
                 yield firmware
-
-    def _by_age(self, configuration: str) -> list[Path]:
-        """Return the folders of a configuration's firmware, newest first."""
-        dated: list[tuple[int, Path]] = []
-        for path in self._layout.firmware(configuration).glob(f"*/{_MANIFEST}"):
-            with suppress(FileNotFoundError):  # Removed meanwhile.
-                dated.append((path.stat().st_mtime_ns, path))
-        return [path.parent for _, path in sorted(dated, reverse=True)]
 
 
 async def verify(firmware: Firmware) -> None:
@@ -275,6 +271,25 @@ def check_version(build_info: BuildInfo, esphome_version: str) -> None:
             FailureReason.INTEGRITY,
             Reason(ReasonKey.OTHER_VERSION, {"version": esphome_version}),
         )
+
+
+def _make_newest(folder: Path) -> None:
+    """Stamp a firmware as the newest of its configuration, also after the clock was ahead."""
+    others = [stamp for stamp, other in _stamps(folder.parent) if other != folder]
+    stamp = max([time.time_ns(), *(other + _STEP for other in others)])
+    os.utime(folder / _MANIFEST, ns=(stamp, stamp))
+
+
+def _by_age(configuration: Path) -> list[Path]:
+    """Return the folders of a configuration's firmware, newest first."""
+    return [folder for _, folder in sorted(_stamps(configuration), reverse=True)]
+
+
+def _stamps(configuration: Path) -> Iterator[tuple[int, Path]]:
+    """Yield the folders of a configuration's firmware, and when each was kept or renewed."""
+    for path in configuration.glob(f"*/{_MANIFEST}"):
+        with suppress(FileNotFoundError):  # Removed meanwhile.
+            yield path.stat().st_mtime_ns, path.parent
 
 
 def _read(folder: Path, configuration: str) -> Firmware | None:
