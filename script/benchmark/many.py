@@ -8,7 +8,7 @@ several changes the milliseconds for which the longest callback computed.
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 import json
 import logging
@@ -19,6 +19,7 @@ import time
 from aioesphomeapi import DeviceInfo
 from homeassistant import loader
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from pytest_homeassistant_custom_component.common import (
     MockConfigEntry,
     async_test_home_assistant,
@@ -26,11 +27,11 @@ from pytest_homeassistant_custom_component.common import (
 
 from custom_components.esphome_offload.const import DOMAIN, INSTANCE_UNIQUE_ID
 from custom_components.esphome_offload.coordinator import DATA_COORDINATOR
-from custom_components.esphome_offload.engine.const import Operation
 from custom_components.esphome_offload.engine.jobs.ids import new_id
 from custom_components.esphome_offload.engine.jobs.model import FirmwareJob
 from custom_components.esphome_offload.stores.storage import job_journal
 from script.loop_probe import LongestCallback
+from tests.e2e.harness.waiting import until
 from tests.engine.jobs.fakes import request
 from tests.integration.conftest import scripted_stage
 from tests.integration.core_esphome import Core, info
@@ -139,14 +140,26 @@ async def main(folder: Path, count: int) -> None:
             with stalls.during("one device away"):
                 core.disconnect(devices[0])
                 await _settle(hass)
-            with stalls.during("a job for each device"):
-                coordinator.queue.hold()
-                for target in list(coordinator.devices):
-                    await coordinator.async_submit(target, Operation.INSTALL)
-                    await asyncio.sleep(0)
-                await _settle(hass)
+            coordinator.queue.hold()
+            updates = hass.states.async_entity_ids("update")
+            assert len(updates) == count
+
+            async def all_queued() -> bool:
+                return sum(not job.terminal for job in coordinator.queue.jobs()) == count
+
+            with stalls.during("all of them updated"):
+                install = asyncio.create_task(
+                    hass.services.async_call(
+                        "update", "install", {"entity_id": updates}, blocking=True
+                    )
+                )
+                await until(all_queued, "a job for each device", 120.0)
+                # Home Assistant would wait for the installs.
+                await asyncio.sleep(_MOMENT)
             with stalls.during("all jobs cancelled"):
                 await coordinator.queue.cancel_all()
+                with suppress(HomeAssistantError):
+                    await install
                 await _settle(hass)
             entities = len(hass.states.async_all())
             await hass.async_stop(force=True)
