@@ -319,8 +319,9 @@ class MemoryPersistence(Persistence):
     @override
     def save_soon(self, job: FirmwareJob) -> None:
         self.saves += 1
-        others = [record for record in self.stored if record.get("job_id") != job.job_id]
-        self.stored = [*others, encode(job)]
+        by_id = {record.get("job_id"): record for record in self.stored}
+        by_id[job.job_id] = encode(job)
+        self.stored = list(by_id.values())
 
     @override
     async def flush(self) -> None:

@@ -51,11 +51,24 @@ async def test_jobs_are_there_after_a_restart_as_they_were_last(
     journal: JobJournal, path: Path
 ) -> None:
     first, second = job("a.yaml"), job("b.yaml")
-    await store(path, second, first)
+    await store(path, first, second)
     first.start(NOW)
     await store(path, first)
     assert await journal.load() == [first, second]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_jobs_keep_the_order_in_which_they_were_made_also_where_ids_go_back(
+    journal: JobJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, first = job("a.yaml"), job("a.yaml")
+    for each in (first, second):
+        each.cancel(NOW)
+    monkeypatch.setattr(journal_module, "ADDED_LIMIT", -1)  # written anew each time
+    await store(path, first, second)
+    await store(path, first)
+    assert path.read_bytes().count(b"\n") == 2
+    assert await journal.load() == [first, second]
 
 
 async def test_where_nothing_was_stored_there_is_nothing(journal: JobJournal) -> None:

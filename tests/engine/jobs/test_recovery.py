@@ -1,6 +1,7 @@
 """Home Assistant stops, or is killed, and starts again."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -12,7 +13,7 @@ from custom_components.esphome_offload.engine.const import (
     Source,
     Stage,
 )
-from custom_components.esphome_offload.engine.jobs import job_tasks, ledger
+from custom_components.esphome_offload.engine.jobs import ids, job_tasks, ledger
 from custom_components.esphome_offload.engine.jobs.model import JobEvent
 from custom_components.esphome_offload.engine.jobs.ports import Presence, Verdict
 from custom_components.esphome_offload.engine.jobs.router import Bind
@@ -432,3 +433,23 @@ async def test_a_device_at_a_given_address_is_not_compared_for_ever(harness: Que
     (job,) = harness.queue.jobs()
     assert job.status is JobStatus.COMPLETED
     assert len(harness.flasher.requests) == 2
+
+
+async def test_what_ended_last_is_the_last_also_after_the_clock_was_set_back(
+    harness: QueueHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ids, "_last_time", 0)
+    monkeypatch.setattr(time, "time_ns", lambda: int(harness.time.now().timestamp() * 1e9))
+    harness.flasher.script = [flash_failing(FailureReason.UPLOAD_REFUSED)]
+    failed = await harness.run()
+    assert failed.status is JobStatus.FAILED
+    harness.time.jump(hours=-1)
+    completed = await harness.run()
+    assert completed.job_id < failed.job_id
+    assert harness.queue.last("lamp.yaml") is completed
+    assert harness.queue.last_install("lamp.yaml") is completed
+    await harness.restart()
+    last = harness.queue.last_install("lamp.yaml")
+    assert last is harness.queue.last("lamp.yaml") is harness.queue.get(completed.job_id)
+    harness.queue.rename("lamp.yaml", "desk.yaml")
+    assert harness.queue.last_install("desk.yaml") is last

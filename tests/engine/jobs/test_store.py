@@ -86,7 +86,7 @@ def test_a_corrupt_job_is_refused(field: str, value: object) -> None:
 
 def test_a_corrupt_job_does_not_affect_the_others(caplog: pytest.LogCaptureFixture) -> None:
     older, newer = rich_job(), rich_job()
-    jobs = decode_all([encode(newer), {"job_id": "?"}, "nonsense", encode(older)])
+    jobs = decode_all([encode(older), {"job_id": "?"}, "nonsense", encode(newer)])
     assert jobs == [older, newer]
     assert caplog.text.count("left out") == 2
     assert "job_id: not of the right form" in caplog.text

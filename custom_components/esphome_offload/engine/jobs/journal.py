@@ -125,6 +125,7 @@ class JobJournal(Persistence):
             text = self._path.read_bytes()
         except FileNotFoundError:
             return []
+        # Each in the place of its first line: in the order in which the jobs were made.
         records: dict[object, object] = {}
         damaged = 0
         for line in text.splitlines():

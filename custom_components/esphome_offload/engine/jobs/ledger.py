@@ -81,7 +81,7 @@ class Ledger:
         return unsubscribe_from_job
 
     def adopt(self, job: FirmwareJob) -> None:
-        """Add a job of an earlier run; one that has not ended is queued again."""
+        """Add a job of an earlier run, the oldest first; one that has not ended is queued again."""
         self._jobs[job.job_id] = job
         self._index(job)
         if not job.terminal:
@@ -281,7 +281,7 @@ class Ledger:
             listeners.notify(event, job)
 
     def _index(self, job: FirmwareJob) -> None:
-        """Find a job by its target from now on; of several the newest."""
+        """Find a job by its target from now on, instead of the one before."""
         target = job.request.target
         if not job.terminal:
             other = self._active.get(target, job)
@@ -295,12 +295,10 @@ class Ledger:
             for other in self._jobs.values() if target in self._doubled else ():
                 if not other.terminal and other.request.target == target:
                     self._active[target] = other
-        lasts = [self._last]
+        # Neither ids nor times say which is newer: they go back where a clock is set back.
+        self._last[target] = job
         if job.request.operation.flashes:
-            lasts.append(self._last_install)
-        for last in lasts:
-            if target not in last or last[target].job_id <= job.job_id:
-                last[target] = job
+            self._last_install[target] = job
 
     def _notify_progress(self, job: FirmwareJob) -> None:
         def over() -> None:

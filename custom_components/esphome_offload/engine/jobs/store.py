@@ -1,6 +1,6 @@
 """The stored form of jobs, and which of them are kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import logging
 
 from ..codec import CodecError, decode
@@ -12,29 +12,26 @@ KEPT_JOBS = 500
 
 
 def decode_all(records: Iterable[object]) -> list[FirmwareJob]:
-    """Return the jobs that can be read, oldest first; the others are logged and left out."""
-    jobs: dict[str, FirmwareJob] = {}
+    """Return the jobs that can be read, in their order; the others are logged and left out."""
+    jobs: list[FirmwareJob] = []
     for record in records:
         try:
-            job = decode(FirmwareJob, record)
+            jobs.append(decode(FirmwareJob, record))
         except CodecError as err:
             _LOGGER.warning("A stored job cannot be read and is left out: %s", err)
-            continue
-        jobs[job.job_id] = job
-    return [jobs[job_id] for job_id in sorted(jobs)]
+    return jobs
 
 
-def to_drop(jobs: Iterable[FirmwareJob], limit: int = KEPT_JOBS) -> list[FirmwareJob]:
-    """Return the jobs that are too old to be kept.
+def to_drop(jobs: Sequence[FirmwareJob], limit: int = KEPT_JOBS) -> list[FirmwareJob]:
+    """Return the jobs, of some that are given oldest first, that are too old to be kept.
 
     Active jobs, the newest ``limit`` ones and the newest ended one of each target are kept.
     """
-    newest_first = sorted(jobs, key=lambda job: job.job_id, reverse=True)
-    if len(newest_first) <= limit:
+    if len(jobs) <= limit:
         return []
     targets: set[str] = set()
     drop = []
-    for index, job in enumerate(newest_first):
+    for index, job in enumerate(reversed(jobs)):
         newest_of_target = job.terminal and job.request.target not in targets
         if job.terminal:
             targets.add(job.request.target)
