@@ -1,6 +1,8 @@
 """The versions, refusals and stores of the coordinator."""
 
+import asyncio
 import logging
+from typing import NoReturn
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
@@ -86,6 +88,31 @@ class TestVersions:
         )
         assert await hass.config_entries.async_setup(entry.entry_id)
         assert hass.states.get(ENTITY).attributes["latest_version"] == "2026.9.1"
+
+    async def test_an_installation_does_not_wait_for_a_question_about_the_newest(
+        self,
+        coordinator: OffloadCoordinator,
+        stage: Stage,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """After a power cut the router may be up later than Home Assistant."""
+        asks, may_answer = asyncio.Event(), asyncio.Event()
+
+        async def newest(*, prerelease: bool) -> NoReturn:
+            asks.set()
+            await may_answer.wait()
+            raise VersionError(Reason(ReasonKey.NEWEST_UNCHECKED))
+
+        monkeypatch.setattr(stage.versions, "newest", newest)
+        question = asyncio.create_task(coordinator.versions.async_refresh())
+        await asks.wait()
+        async with asyncio.timeout(5):
+            job = await coordinator.async_submit("lamp.yaml", Operation.INSTALL)
+        assert not question.done()
+        assert job.request.esphome_version == NEWEST
+        may_answer.set()
+        await question
+        await coordinator.async_wait(job)
 
     async def test_damaged_versions_in_the_store_are_looked_up_again(
         self,

@@ -201,9 +201,11 @@ class VersionTracker:
         """
         if version is not None:
             return await self._async_checked(version, device_name)
-        async with self._asking:
-            if self.wanted(target) is None:
-                await self._async_ask()
+        if self.wanted(target) is None:
+            # Of many devices one asks, and the others wait for its answer.
+            async with self._asking:
+                if self.wanted(target) is None:
+                    await self._async_ask()
         if (wanted := self.wanted(target)) is None:
             raise validation_error("no_version_known", device=device_name)
         if self.is_pinned(target):

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 import sys
+from typing import NoReturn
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -169,6 +170,28 @@ async def test_an_installed_version_needs_no_network(
 ) -> None:
     no_uv = Uv(layout, ("/does/not/exist",), layout.root)
     await Versions(processes, no_uv, lambda: (NEWEST,)).check(NEWEST)
+
+
+async def test_an_installed_version_does_not_wait_for_another_question(
+    layout: CacheLayout, processes: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def capture(*_args: object, **_kwargs: object) -> NoReturn:
+        asks.set()
+        await may_answer.wait()
+        raise TimeoutError
+
+    monkeypatch.setattr(processes, "capture", capture)
+    versions = Versions(processes, uv_of(layout), lambda: (NEWEST,))
+    question = asyncio.create_task(versions.newest(prerelease=False))
+    await asks.wait()
+    async with asyncio.timeout(5):
+        await versions.check(NEWEST)
+    assert not question.done()
+    may_answer.set()
+    with pytest.raises(VersionError):
+        await question
 
 
 async def test_what_was_answered_is_not_asked_again(

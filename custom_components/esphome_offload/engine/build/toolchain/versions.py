@@ -119,12 +119,16 @@ class Versions:
     async def check(self, version: str) -> None:
         """Raise VersionError unless the version exists and this Python can run it."""
         version = normal_version(version)
-        async with self._asking:
-            await self._check(version)
+        if not self._is_known(version):  # else it does not wait for other questions either
+            async with self._asking:
+                await self._check(version)
+
+    def _is_known(self, version: str) -> bool:
+        # One that is installed needs no network, and one that exists stays.
+        return version in self._existing or version in self._installed()
 
     async def _check(self, version: str) -> None:
-        # One that is installed needs no network, and one that exists stays.
-        if version in self._existing or version in self._installed():
+        if self._is_known(version):
             return
         # The package itself, because uv heeds only the lower bound of the Python versions that
         # one is for. What is downloaded for it stays in uv's cache for the toolchain.
