@@ -128,8 +128,11 @@ class OutdatedRun:
         if state is None or state.state != STATE_ON:
             return False
         # It may be an update to another version than the one that is wanted.
-        has = self._coordinator.installed_version(target)
-        return has != self._wanted.version or bool(self._coordinator.firmware.is_changed(target))
+        return (
+            self._wanted.version is None
+            or self._coordinator.installed_version(target) != self._wanted.version
+            or bool(self._coordinator.firmware.is_changed(target))
+        )
 
     def _unwanted(self, target: TargetId) -> Why | None:
         """Return why a device does not get the version of the call."""

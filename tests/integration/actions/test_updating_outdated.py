@@ -19,7 +19,7 @@ from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 from custom_components.esphome_offload.engine.target import TargetId
 
 from ...engine.jobs.fakes import Block, VirtualTime, because, failing, settle
-from ..conftest import Stage
+from ..conftest import NEWEST, Stage
 from ..live_lamp import LiveLamp
 from ..outdated_home import furnish, update_entity
 from .calling import Response, call, configurations, refused
@@ -80,6 +80,14 @@ async def test_what_is_skipped_or_runs_the_wanted_version_is_not_outdated(
     response = await update(hass, version="2026.9.1")
     assert configurations(response) == ["porch.yaml"]
     assert not response["left_out"]
+
+
+@pytest.mark.parametrize("wanted", [{}, {"version": NEWEST}], ids=["any", "one"])
+async def test_a_device_whose_version_is_unknown_is_outdated(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, wanted: dict[str, str]
+) -> None:
+    assert coordinator.installed_version(TargetId("lamp.yaml")) is None
+    assert configurations(await update(hass, **wanted)) == ["lamp.yaml"]
 
 
 async def test_a_version_downgrades_nothing(hass: HomeAssistant, home: OffloadCoordinator) -> None:
