@@ -92,12 +92,12 @@ def _is_due(
     # By the time of the attempt: the settings may have moved the window since.
     if device.attempted_at is not None and device.attempted_at in window:
         return False
+    if device.version == device.installed:
+        # Only its configuration is another: what the version has to wait for says nothing about it.
+        return True
     if device.out_since is not None and now < device.out_since + settings.delay:
         return False
-    if fleet.canary is None or not device.waits_for_canary:
-        return True
-    if device.target == fleet.canary.target or device.version == device.installed:
-        # Where only the configuration is another, the canary says nothing about it.
+    if fleet.canary is None or not device.waits_for_canary or device.target == fleet.canary.target:
         return True
     return _vouches(fleet.canary, device.version, settings, now)
 

@@ -97,6 +97,9 @@ class TestDelay:
         settings = replace(SETTINGS, delay=timedelta())
         assert due(replace(LAMP, out_since=NOW), settings=settings) == ("lamp",)
 
+    def test_a_changed_configuration_does_not_wait_for_a_version_that_is_installed(self) -> None:
+        assert due(replace(LAMP, installed=NEW, out_since=NOW)) == ("lamp",)
+
 
 class TestCanary:
     @pytest.mark.parametrize(
