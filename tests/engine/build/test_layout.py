@@ -50,6 +50,16 @@ def test_the_cache_is_closed_to_other_users(tmp_path: Path) -> None:
     assert layout.root.stat().st_mode & 0o077 == 0
 
 
+def test_a_cache_that_was_open_is_closed_where_guests_have_no_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout_module, "guest_users", lambda: None)
+    layout = CacheLayout(tmp_path / "cache")
+    layout.root.mkdir(mode=0o755)
+    layout.make()
+    assert layout.root.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_discarded_folder_leaves_nothing(layout: CacheLayout) -> None:
     tree = layout.tree("lamp.yaml")
     (tree / "build").mkdir(parents=True)

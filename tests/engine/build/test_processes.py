@@ -292,6 +292,13 @@ async def test_without_a_lease_nothing_is_waited_for(processes: Processes) -> No
     assert await processes.wait_for_leftovers(timeout=0.0)
 
 
+async def test_to_wait_for_leftovers_makes_no_cache(tmp_path: Path) -> None:
+    """It would be open to other users."""
+    processes = Processes(tmp_path / "cache" / "lease")
+    assert await processes.wait_for_leftovers(timeout=0.0)
+    assert not (tmp_path / "cache").exists()
+
+
 async def test_leftovers_that_stay_are_waited_for_no_longer_than_asked(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -198,6 +198,9 @@ class CacheLayout:
         """Make the folders that processes expect to be there. Blocks."""
         # Trees hold secrets in plain text, as ESPHome's own data directory does.
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if guest_users() is None:  # else guests' users pass it
+            with contextlib.suppress(OSError):  # not every file system has rights
+                self.root.chmod(0o700)
         for folder in (self.home, self.tmp, self.tools, self.toolchains, self.trees):
             folder.mkdir(exist_ok=True)
 
