@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+import errno
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from custom_components.esphome_offload.engine.build import flasher
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.firmware import BuildResult, FirmwareStore
 from custom_components.esphome_offload.engine.build.flasher import FirmwareFlasher
@@ -204,6 +206,23 @@ async def test_a_folder_that_does_not_answer_holds_up_no_flash(
 async def test_resolved_secrets_do_not_stay_behind(bench: Bench, sink: Sink) -> None:
     await bench.flash({}, sink)
     assert list((bench.layout.flash(LAMP) / "storage").iterdir()) == []
+
+
+async def test_a_device_that_took_the_firmware_is_flashed_also_when_files_of_it_stay_behind(
+    bench: Bench, sink: Sink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    forget = flasher._forget_configuration
+    results = [None, OSError(errno.EROFS, "Read-only file system")]
+
+    def forget_first(data_dir: Path) -> None:
+        forget(data_dir)
+        if (error := results.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(flasher, "_forget_configuration", forget_first)
+    await bench.flash({"says": ["INFO OTA successful"]}, sink)
+    assert results == []
+    assert "Files of the upload to lamp stay: [Errno 30]" in caplog.text
 
 
 async def test_firmware_that_was_altered_is_never_flashed(bench: Bench, sink: Sink) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+import logging
 import os
 from pathlib import Path
 import re
@@ -25,6 +26,8 @@ from .toolchain.esphome_command import (
 )
 from .toolchain.toolchains import Toolchains
 from .upload_diagnosis import judge
+
+_LOGGER = logging.getLogger(__name__)
 
 _TIMEOUT = 1800.0
 """For what comes before the first connection; ESPHome looks for the device's address."""
@@ -109,7 +112,11 @@ class FirmwareFlasher:
             ) from error
         finally:
             # It holds the resolved secrets, and nothing is to be uploaded with old ones.
-            await in_thread(lambda _: _forget_configuration(data_dir))
+            try:
+                await in_thread(lambda _: _forget_configuration(data_dir))
+            except OSError as error:
+                # What the device said still counts. The next flash removes it first.
+                _LOGGER.warning("Files of the upload to %s stay: %s", request.device_name, error)
         if failure is not None:
             raise failure
 
