@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
+import errno
 import os
 from pathlib import Path
 import subprocess
 import sys
+from unittest.mock import patch
 
 import pytest
 
@@ -17,7 +19,7 @@ from custom_components.esphome_offload.engine.build.toolchain.toolchains import 
     Toolchains,
 )
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.reason import ReasonKey
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .conftest import Sink, uv_of
 from .package_index import (
@@ -116,6 +118,29 @@ async def test_one_that_is_there_is_not_made_again(
     await later.ensure(NEWEST, sink.lines)
     await later.ensure(NEWEST, sink.lines)
     assert sink.output == []
+
+
+async def test_one_on_a_disk_that_cannot_be_written_to_is_used(
+    layout: CacheLayout, processes: Processes, sink: Sink
+) -> None:
+    pretended(layout, f"echo 'Version: {NEWEST}'")
+    toolchains = restarted(layout, processes)
+    await toolchains.load()
+    read_only = OSError(errno.EROFS, "Read-only file system")
+    with patch.object(os, "utime", side_effect=read_only):
+        toolchain = await toolchains.ensure(NEWEST, sink.lines)
+        assert await toolchains.ensure(NEWEST, sink.lines) == toolchain
+        assert await toolchains.newest() == toolchain
+
+
+async def test_one_that_the_disk_has_no_room_for_may_be_made_later(
+    toolchains: Toolchains, layout: CacheLayout
+) -> None:
+    layout.root.mkdir(exist_ok=True)
+    layout.trash.write_text("in the way")
+    error = await refused(toolchains, NEWEST)
+    assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert error.reason == Reason(ReasonKey.DISK_UNUSABLE, line="File exists")
 
 
 async def test_a_half_made_one_is_removed_and_never_listed(

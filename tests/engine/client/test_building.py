@@ -2,17 +2,19 @@
 
 import asyncio
 from dataclasses import replace
+import errno
 import os
 
 import pytest
 
 from custom_components.esphome_offload.engine.build.model import (
+    BuildError,
     BuildRequest,
     BuildSink,
     Node,
 )
 from custom_components.esphome_offload.engine.client.attempt_progress import AttemptProgress
-from custom_components.esphome_offload.engine.const import Source, Stage
+from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
 from custom_components.esphome_offload.engine.host.firmware_file import FirmwareFile
 from custom_components.esphome_offload.engine.protocol.messages import Fetch, LinesEvent
 
@@ -186,6 +188,18 @@ async def test_a_tree_is_forgotten_there(ready: Offloader, remote: RemoteBuilder
     assert room.cleaned == ["lamp.yaml"]
     await ready.builder.clean("lamp.yaml", tools=True)
     assert room.cleaned == ["lamp.yaml", "lamp.yaml", "tools"]
+
+
+async def test_a_tree_is_not_forgotten_while_the_disk_here_cannot_be_used(
+    ready: Offloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def invalidate(_configuration: str) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(ready.bundles, "invalidate", invalidate)
+    with pytest.raises(BuildError) as caught:
+        await ready.builder.clean("lamp.yaml")
+    assert caught.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT
 
 
 async def test_several_builds_share_one_connection(ready: Offloader, remote: RemoteBuilder) -> None:

@@ -1,11 +1,14 @@
 """A builder that could not be used just now may be used again, as long as the job may wait."""
 
+import errno
+
 from custom_components.esphome_offload.engine.const import (
     FailureReason,
     JobStatus,
     Operation,
     Source,
 )
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from .fakes import ScriptedBuilder, because, failing, settle
 from .queue_harness import QueueHarness
@@ -44,6 +47,31 @@ async def test_a_builder_that_refuses_repeatedly_counts_as_failed(harness: Queue
     await harness.time.go(100)
     assert job.outcome.failure_reason is FailureReason.BUILDER_UNAVAILABLE
     assert len(peer.requests) == 4
+
+
+async def full_disk(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_job_goes_on_at_another_builder_when_the_disk_is_full(
+    harness: QueueHarness,
+) -> None:
+    peer = harness.add_peer("a" * 64, "Attic")
+    peer.script, harness.builder.script = [full_disk], [full_disk]
+    job = await harness.run(operation=Operation.COMPILE)
+    assert [attempt.failure_reason for attempt in job.attempts] == [
+        FailureReason.BUILDER_ENVIRONMENT,
+        FailureReason.BUILDER_ENVIRONMENT,
+    ]
+    assert job.outcome.error == Reason(ReasonKey.DISK_UNUSABLE, line="No space left on device")
+
+
+async def test_a_device_is_flashed_later_when_the_disk_is_full(harness: QueueHarness) -> None:
+    harness.flasher.script = [full_disk]
+    job = await harness.run()
+    assert not job.terminal
+    await harness.time.go(31)
+    assert job.status is JobStatus.COMPLETED
 
 
 async def test_without_waiting_the_job_fails_at_once(harness: QueueHarness) -> None:

@@ -1,8 +1,7 @@
 """LocalBuilder: compiles on this machine, for ourselves and for guests alike."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 import logging
 import os
@@ -35,6 +34,7 @@ from .model import (
     BuildRequest,
     BuildSink,
     Firmware,
+    disk_errors,
 )
 from .process.containment import Containment, ContainmentError
 from .process.processes import LaunchError, Processes
@@ -173,7 +173,7 @@ class LocalBuilder(Builder):
                 Reason(ReasonKey.FILE_NAME_INVALID, {"configuration": request.configuration}),
             )
         try:
-            with _disk_errors():
+            with disk_errors():
                 async with self._tree(request.configuration):
                     return await self._with_tools(request, sink)
         finally:
@@ -181,7 +181,7 @@ class LocalBuilder(Builder):
 
     @override
     async def clean(self, configuration: str, *, tools: bool = False) -> None:
-        with _disk_errors():
+        with disk_errors():
             async with self._tree(configuration):
                 await in_thread(lambda _: self._layout.discard(self._layout.tree(configuration)))
             if tools:
@@ -369,18 +369,6 @@ class LocalBuilder(Builder):
         if status != self._status:
             self._status = status
             self._listeners.notify()
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Raise BuildError for an OSError."""
-    try:
-        yield
-    except OSError as error:
-        raise BuildError(
-            FailureReason.BUILDER_ENVIRONMENT,
-            Reason(ReasonKey.DISK_UNUSABLE, line=error.strerror),
-        ) from error
 
 
 def _remove(folders: Iterable[Path]) -> None:

@@ -1,6 +1,7 @@
 """The types that jobs and builders exchange."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 import re
@@ -164,6 +165,18 @@ class BuildError(Exception):
         self.failure_reason = failure_reason
         self.reason = reason
         self.exit_code = exit_code
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Raise BuildError (builder_environment) for an OSError: mostly the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise BuildError(
+            FailureReason.BUILDER_ENVIRONMENT,
+            Reason(ReasonKey.DISK_UNUSABLE, line=error.strerror),
+        ) from error
 
 
 class BuildDetached(Exception):  # noqa: N818 - nothing went wrong with the build

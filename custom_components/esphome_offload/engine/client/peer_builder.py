@@ -17,6 +17,7 @@ from ..build.model import (
     BuildRequest,
     BuildSink,
     Firmware,
+    disk_errors,
 )
 from ..clock import SystemTime, Time, sleep
 from ..const import FailureReason, Image, Source, Stage
@@ -102,7 +103,8 @@ class PeerBuilder(Builder):
 
     @override
     async def clean(self, configuration: str, *, tools: bool = False) -> None:
-        await self._bundles.invalidate(configuration)
+        with disk_errors():
+            await self._bundles.invalidate(configuration)
         try:
             await self._link.clean(configuration, tools=tools)
         except ChannelClosed as err:

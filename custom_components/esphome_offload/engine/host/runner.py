@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from ..build.model import BuildError, BuildRequest, Firmware
+from ..build.model import BuildError, BuildRequest, Firmware, disk_errors
 from ..build.slots import Slots
 from ..clock import Time
 from ..const import FailureReason, Stage
@@ -128,27 +128,28 @@ class GuestBuildRunner:
 
     async def _build(self, attempt: GuestAttempt, bundle: Path | None) -> Firmware:
         parameters, sha256 = attempt.submission.parameters, attempt.submission.sha256
-        workspace = await self._workspaces.open(attempt.key.pin_sha256)
-        async with (
-            workspace.device(parameters.configuration),
-            self._slots.slot(attempt.key.pin_sha256, attempt.place),
-        ):
-            _LOGGER.info("Build started: %s", attempt)
-            attempt.stage(Stage.PREPARING)
-            config_dir = await workspace.prepare(parameters.configuration, sha256, bundle)
-            return await workspace.builder.build(
-                BuildRequest(
-                    job_id=parameters.job_id,
-                    attempt_id=parameters.attempt_id,
-                    configuration=parameters.configuration,
-                    config_dir=config_dir,
-                    device_name=parameters.device_name,
-                    esphome_version=parameters.esphome_version,
-                    time_zone=parameters.time_zone,
-                    clean=parameters.clean,
-                ),
-                attempt,
-            )
+        with disk_errors():
+            workspace = await self._workspaces.open(attempt.key.pin_sha256)
+            async with (
+                workspace.device(parameters.configuration),
+                self._slots.slot(attempt.key.pin_sha256, attempt.place),
+            ):
+                _LOGGER.info("Build started: %s", attempt)
+                attempt.stage(Stage.PREPARING)
+                config_dir = await workspace.prepare(parameters.configuration, sha256, bundle)
+                return await workspace.builder.build(
+                    BuildRequest(
+                        job_id=parameters.job_id,
+                        attempt_id=parameters.attempt_id,
+                        configuration=parameters.configuration,
+                        config_dir=config_dir,
+                        device_name=parameters.device_name,
+                        esphome_version=parameters.esphome_version,
+                        time_zone=parameters.time_zone,
+                        clean=parameters.clean,
+                    ),
+                    attempt,
+                )
 
     def _ended(self, attempt: GuestAttempt, task: asyncio.Task[Firmware]) -> None:
         del self._tasks[attempt.key]
@@ -167,10 +168,6 @@ class GuestBuildRunner:
             )
         elif isinstance(error, BuildError):
             attempt.fail(error.failure_reason, error.reason, now, error.exit_code)
-        elif isinstance(error, OSError):
-            # Mostly the disk is full.
-            full = Reason(ReasonKey.DISK_UNUSABLE, line=error.strerror)
-            attempt.fail(FailureReason.BUILDER_ENVIRONMENT, full, now)
         elif error is not None:
             _LOGGER.error("A build for a guest broke", exc_info=error)
             attempt.fail(FailureReason.INTERNAL, Reason(ReasonKey.UNEXPECTED), now)

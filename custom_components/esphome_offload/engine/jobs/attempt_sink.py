@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import override
 
-from ..build.model import BuildError, BuildSink
+from ..build.model import BuildError, BuildSink, disk_errors
 from ..const import FailureReason, Stage
 from ..job_log import OWN, JobLogs
 from ..reason import Reason, ReasonKey
@@ -114,10 +114,11 @@ def attempt_boundary(sink: AttemptSink, stopped: Reason) -> Iterator[None]:
 
     Afterwards the sink is closed. A cancelled job leaves with CancelledError, even if the builder
     turned that into a failure or a success; work that was cancelled from elsewhere leaves with
-    BuildError (builder_unavailable, ``stopped``).
+    BuildError (builder_unavailable, ``stopped``), and a disk that cannot be used as ``disk_errors``.
     """
     try:
-        yield
+        with disk_errors():
+            yield
     except asyncio.CancelledError:
         raise BuildError(FailureReason.BUILDER_UNAVAILABLE, stopped) from None
     finally:

@@ -30,7 +30,7 @@ from ..cache.eviction import (
     folders,
 )
 from ..cache.layout import CacheLayout, lock_of
-from ..model import BuildError
+from ..model import BuildError, disk_errors
 from ..process.environment import process_environment
 from ..process.processes import (
     Command,
@@ -197,15 +197,18 @@ class Toolchains:
         toolchain = self._toolchain(version)
         # Not the lock file: this one also covers the removal of folders and cancellations.
         async with self._locks[version]:
-            complete = await asyncio.to_thread(self._complete, toolchain)
-            if not complete or not await self._works(toolchain):
-                if complete:
-                    _LOGGER.warning("The toolchain of ESPHome %s is broken: made again", version)
-                await self._make(toolchain)
-            elif not await asyncio.to_thread(toolchain.ccache.is_file):
-                await self._add_ccache(toolchain)
-            self._healthy.add(version)
-            self._installed = _newest_first({*self._installed, version})
+            with disk_errors():
+                complete = await asyncio.to_thread(self._complete, toolchain)
+                if not complete or not await self._works(toolchain):
+                    if complete:
+                        _LOGGER.warning(
+                            "The toolchain of ESPHome %s is broken: made again", version
+                        )
+                    await self._make(toolchain)
+                elif not await asyncio.to_thread(toolchain.ccache.is_file):
+                    await self._add_ccache(toolchain)
+                self._healthy.add(version)
+                self._installed = _newest_first({*self._installed, version})
         return toolchain
 
     async def _make(self, toolchain: Toolchain) -> None:
@@ -335,7 +338,9 @@ class Toolchains:
         with self._use:
             if not stamp.is_file() or not toolchain.python.exists():
                 return False
-            os.utime(stamp)
+            with contextlib.suppress(OSError):
+                # On a disk that nothing can be written to, devices are flashed all the same.
+                os.utime(stamp)
             self._recent.note(toolchain.version)
         return True
 
