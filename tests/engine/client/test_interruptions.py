@@ -203,6 +203,8 @@ async def test_a_cancelled_build_ends_there(
     with pytest.raises(asyncio.CancelledError):
         await build
     assert not remote.host.active()
+    # What it has built is kept for nobody.
+    await until(lambda: not remote.host._attempts.all())
     if stage != "waiting":
         await until(lambda: block.cancelled)
     if held is not None:

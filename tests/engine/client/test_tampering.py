@@ -31,7 +31,7 @@ from custom_components.esphome_offload.engine.protocol.messages import (
 )
 from custom_components.esphome_offload.engine.protocol.payloads import FirmwareHeader
 
-from ..host.builder import printing
+from ..host.builder import printing, until
 from .remote import Offloader, RemoteBuilder, Sink
 
 
@@ -78,6 +78,7 @@ async def test_firmware_of_another_build_is_not_kept(
     monkeypatch.setattr(remote.host, "firmware", other)
     monkeypatch.setattr(Call, "send_file", send_file)
     await _fails_with_integrity(ready)
+    await until(lambda: not remote.host._attempts.all())
 
 
 async def test_firmware_that_changes_while_it_is_kept_is_not_used(

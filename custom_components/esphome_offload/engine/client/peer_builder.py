@@ -138,7 +138,10 @@ class PeerBuilder(Builder):
             raise
         # After any other error the result is not waited for any more.
         except BaseException:
-            if progress.submitted and not progress.ended and not self._leaving:
+            if progress.ended and not self._leaving:
+                # The files of an attempt stay there until then.
+                self._link.acknowledge(request.attempt_id)
+            elif progress.submitted and not self._leaving:
                 await self._give_up(request.attempt_id, progress.answer)
             elif progress.answer is not None:
                 progress.answer.cancel()
@@ -170,7 +173,6 @@ class PeerBuilder(Builder):
         if (failure := failure_of(request, self.label, end)) is not None:
             if failure.failure_reason is FailureReason.BUNDLE_INCOMPLETE:
                 await self._bundles.invalidate(request.configuration)
-            self._link.acknowledge(attempt_id)
             raise failure
         # The flasher may get ready while it is on its way.
         sink.stage(Stage.FETCHING)
@@ -293,6 +295,7 @@ class PeerBuilder(Builder):
             await asyncio.wait([submit])
         with suppress(ChannelClosed, CommandRefused):
             await self._link.cancel(attempt_id)
+            self._link.acknowledge(attempt_id)
 
     def _left(self) -> BuildError | BuildDetached:
         if self._link.state is LinkState.STOPPED:
