@@ -91,7 +91,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: AnyConfigEntry) -> bool
     if not await hass.config_entries.async_unload_platforms(entry, platforms):
         return False
     if is_peer(entry):
-        await coordinator.peering.async_disconnect(entry.entry_id)
+        await coordinator.peering.async_disconnect(entry)
     else:
         await coordinator.async_detach(entry)
     return True

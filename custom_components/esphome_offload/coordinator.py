@@ -209,7 +209,7 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         if entry.disabled_by is None:
             await self.lender.async_hold()
         else:
-            self.inventory.delete_repairs()
+            self._delete_repairs()
             await self.lender.async_apply(None)
             await self.queue.cancel_all()
 
@@ -217,9 +217,18 @@ class OffloadCoordinator(BaseDataUpdateCoordinatorProtocol):
         """Cancel all jobs, unpair all guests and peers: "this instance" was removed."""
         await self.queue.cancel_all()
         issues.async_remove_stale(self.hass)
-        self.inventory.delete_repairs()
+        self._delete_repairs()
         await self.lender.async_forget()
         await self.peering.async_remove_entries()
+
+    def _delete_repairs(self) -> None:
+        """Delete the repairs about the folder and the first device, which nothing follows now.
+
+        Not at each stop: Home Assistant remembers of a repair that it is to be ignored.
+        """
+        self.inventory.delete_repairs()
+        issues.async_set_canary_missing(self.hass, missing=False)
+        issues.async_set_canary_blocks(self.hass, "", None)
 
     async def async_renew_identity(self) -> None:
         """Replace the identity and reload the peers, to be paired again; raises IdentityError."""

@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import issue_registry as ir
@@ -391,6 +392,42 @@ class TestUnreachableBuilder:
         stored = hass_storage["esphome_offload.builders"]["data"]["away_since"]
         assert peers["days"].entry_id not in stored
         assert named() == {"hours"}
+
+    @pytest.mark.parametrize("removed", [True, False])
+    async def test_its_repair_and_the_day_outlive_a_reload_and_not_the_entry(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        hass_storage: dict[str, Any],
+        stage: Stage,
+        pass_time: Pass,
+        removed: bool,
+    ) -> None:
+        async def away_since() -> dict[str, str]:
+            await hass.async_block_till_done(wait_background_tasks=True)
+            stored: dict[str, str] = hass_storage["esphome_offload.builders"]["data"]["away_since"]
+            return stored
+
+        peer = add_peer(hass)
+        stage.peers.reachable = False
+        assert await hass.config_entries.async_setup(peer.entry_id)
+        await pass_time(DAY + 60)
+        issue_id, before = f"builder_unreachable_{peer.entry_id}", await away_since()
+        assert before.keys() == {peer.entry_id}
+        ir.async_ignore_issue(hass, DOMAIN, issue_id, ignore=True)
+
+        await hass.config_entries.async_reload(peer.entry_id)
+        issue = repair(hass, issue_id)
+        assert issue is not None
+        assert issue.dismissed_version is not None
+        assert await away_since() == before
+
+        if removed:
+            await hass.config_entries.async_remove(peer.entry_id)
+        else:
+            await hass.config_entries.async_set_disabled_by(peer.entry_id, ConfigEntryDisabler.USER)
+        assert repair(hass, issue_id) is None
+        assert await away_since() == {}
 
     async def test_the_end_of_home_assistant_is_no_absence(
         self,

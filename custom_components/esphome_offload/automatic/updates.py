@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 import logging
 from typing import Final
 
@@ -79,8 +78,6 @@ class AutomaticUpdates:
             async_track_utc_time_change(self._hass, self._look, minute=_MINUTES, second=0),
             async_at_started(self._hass, self._look),
             self._entry.add_update_listener(self._async_options_changed),
-            partial(issues.async_set_canary_missing, self._hass, missing=False),
-            partial(issues.async_set_canary_blocks, self._hass, "", None),
         ):
             self._entry.async_on_unload(unsubscribe)
         self._watch_canary()
@@ -91,14 +88,21 @@ class AutomaticUpdates:
         used = settings.canary is not None and settings.devices is not AutomaticFor.OFF
         target = canary_target(self._hass, settings.canary) if used else None
         issues.async_set_canary_missing(self._hass, missing=used and target is None)
-        device = None if target is None else self._coordinator.devices.get(target)
-        problem = None if device is None else self._canary_problem(settings, device.target)
-        issues.async_set_canary_blocks(
-            self._hass,
-            "" if device is None else device.name,
-            None if problem is None else common_text(self._hass, f"canary_{problem}"),
-        )
+        self._show_canary_problem(settings, target)
         self._check_soon()
+
+    def _show_canary_problem(self, settings: AutomaticSettings, target: TargetId | None) -> None:
+        """Show what is wrong with the canary; while that is not known yet, leave what is shown."""
+        name, text = "", None
+        if target is not None:
+            if (device := self._coordinator.devices.get(target)) is None:
+                return
+            problem = self._canary_problem(settings, target)
+            if problem is None and self._may_come_back(target):
+                return
+            name = device.name
+            text = None if problem is None else common_text(self._hass, f"canary_{problem}")
+        issues.async_set_canary_blocks(self._hass, name, text)
 
     def _canary_problem(
         self, settings: AutomaticSettings, target: TargetId
@@ -110,11 +114,17 @@ class AutomaticUpdates:
         )
 
     def _is_long_away(self, target: TargetId) -> bool:
-        """Return whether a canary is away for long; after a start it has time to come back."""
+        """Return whether a canary is away for long."""
+        return self._was_long_away(target) and dt_util.utcnow() >= self._settled_at
+
+    def _may_come_back(self, target: TargetId) -> bool:
+        """Return whether a canary that was away for long has time to come back after a start."""
+        return self._was_long_away(target) and dt_util.utcnow() < self._settled_at
+
+    def _was_long_away(self, target: TargetId) -> bool:
         if self._seen is None or self._seen[2]:
             return False
-        long_away_at = self._absences.since(target) + _LONG_AWAY
-        return dt_util.utcnow() >= max(long_away_at, self._settled_at)
+        return dt_util.utcnow() >= self._absences.since(target) + _LONG_AWAY
 
     async def _async_options_changed(
         self, _hass: HomeAssistant, _entry: OffloadConfigEntry

@@ -99,6 +99,13 @@ class Peer:
         return self.link.state is LinkState.STOPPED
 
     @callback
+    def stop_timer(self) -> None:
+        """Stop the timer that runs while it is not connected."""
+        if self.end_absence is not None:
+            self.end_absence()
+            self.end_absence = None
+
+    @callback
     def async_add_listener(
         self, update_callback: CALLBACK_TYPE, context: object = None
     ) -> CALLBACK_TYPE:

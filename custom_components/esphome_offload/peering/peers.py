@@ -131,14 +131,16 @@ class Peering:
         await link.start()
         return peer
 
-    async def async_disconnect(self, entry_id: str) -> None:
+    async def async_disconnect(self, entry: PeerConfigEntry) -> None:
         """Close the connection at once; what the peer builds for us goes on there."""
-        peer = self._peers.pop(entry_id, None)
-        if peer is not None:
-            peer.unregister()
-            self._end_absence(peer)
-            await peer.link.stop()
-            async_delete_peer_incompatible(self._hass, entry_id)
+        if (peer := self._peers.pop(entry.entry_id, None)) is None:
+            return
+        peer.unregister()
+        peer.stop_timer()
+        # Not at each reload: Home Assistant remembers of a repair that it is to be ignored.
+        if entry.disabled_by is not None:
+            self._forget(entry.entry_id)
+        await peer.link.stop()
 
     @callback
     def apply(self, entry: PeerConfigEntry) -> None:
@@ -161,7 +163,8 @@ class Peering:
         await asyncio.gather(*(peer.link.stop() for peer in self.peers))
 
     async def async_unpair(self, entry: PeerConfigEntry) -> None:
-        """End the pairing at the peer, if it can be reached."""
+        """End the pairing at the peer, if it can be reached, and delete its repairs."""
+        self._forget(entry.entry_id)
         try:
             link = await self._async_link(PeerSettings.from_entry(entry), tuple)
             try:
@@ -249,7 +252,8 @@ class Peering:
     def _follow_absence(self, peer: Peer) -> None:
         """Create a repair when a peer is away for a day, and delete it when it is back."""
         if peer.link.connected:
-            self._end_absence(peer)
+            peer.stop_timer()
+            self._end_absence(peer.entry.entry_id)
             return
         # At the end of Home Assistant all links are stopped, wherever their builders are.
         if peer.end_absence is not None or peer.stopped:
@@ -270,12 +274,15 @@ class Peering:
         )
 
     @callback
-    def _end_absence(self, peer: Peer) -> None:
-        if peer.end_absence is not None:
-            peer.end_absence()
-            peer.end_absence = None
-        self._absences.end(peer.entry.entry_id)
-        async_delete_builder_unreachable(self._hass, peer.entry.entry_id)
+    def _end_absence(self, entry_id: str) -> None:
+        self._absences.end(entry_id)
+        async_delete_builder_unreachable(self._hass, entry_id)
+
+    @callback
+    def _forget(self, entry_id: str) -> None:
+        """Delete the repairs of a peer that is not wanted any more."""
+        self._end_absence(entry_id)
+        async_delete_peer_incompatible(self._hass, entry_id)
 
 
 def _log_availability(peer: Peer) -> None:

@@ -271,7 +271,27 @@ async def test_the_repair_of_a_peer_goes_with_its_entry(
     hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
 ) -> None:
     link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_NEW)
-    assert await hass.config_entries.async_unload(peer.entry_id)
+    await hass.config_entries.async_set_disabled_by(peer.entry_id, ConfigEntryDisabler.USER)
     assert not ir.async_get(hass).issues
     link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_NEW)
     assert not ir.async_get(hass).issues, "a former connection has no listeners"
+
+
+async def test_the_repair_of_a_peer_goes_when_its_entry_is_removed(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_NEW)
+    await hass.config_entries.async_remove(peer.entry_id)
+    assert not ir.async_get(hass).issues
+
+
+async def test_the_repair_of_a_peer_that_is_ignored_stays_so_over_a_reload(
+    hass: HomeAssistant, peer: MockConfigEntry, link: ScriptedLink
+) -> None:
+    link.become(LinkState.INCOMPATIBLE, ReasonKey.PEER_TOO_NEW)
+    issue_id = f"peer_incompatible_{peer.entry_id}"
+    ir.async_ignore_issue(hass, DOMAIN, issue_id, ignore=True)
+    assert await hass.config_entries.async_unload(peer.entry_id)
+    issue = ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+    assert issue is not None
+    assert issue.dismissed_version is not None

@@ -50,6 +50,14 @@ class Home:
     def issue(self, issue_id: str) -> ir.IssueEntry | None:
         return ir.async_get(self._hass).async_get_issue(DOMAIN, issue_id)
 
+    def ignore(self, issue_id: str) -> None:
+        """Ignore a repair, as people do in the list of them."""
+        ir.async_ignore_issue(self._hass, DOMAIN, issue_id, ignore=True)
+
+    def is_ignored(self, issue_id: str) -> bool:
+        issue = self.issue(issue_id)
+        return issue is not None and issue.dismissed_version is not None
+
     def runs(self, name: str = "lamp", version: str = "2026.9.1") -> None:
         """Let a device announce its version."""
         self.coordinator.firmware._announced(AnnouncedFirmware(name, version))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 import pytest
@@ -171,6 +172,47 @@ async def test_one_that_was_away_at_a_stop_has_time_to_come_back(
     await pass_time(1)
     await fleet.at("2026-12-04 13:30")
     assert fleet.issue("canary_blocks") is None
+
+
+async def test_a_repair_about_it_that_is_ignored_stays_so_over_a_reload(
+    hass: HomeAssistant, fleet: Home, live: MockConfigEntry, canary: str, pass_time: Pass
+) -> None:
+    await fleet.set_options(automatic_canary=canary)
+    live.runtime_data.available = False
+    await pass_time(1)
+    await fleet.at("2026-12-01 13:05")
+    fleet.ignore("canary_blocks")
+    await fleet.restart("2026-12-01 13:10")
+    assert fleet.is_ignored("canary_blocks"), "it is not known yet whether it comes back"
+    await fleet.at("2026-12-01 13:25")
+    assert fleet.is_ignored("canary_blocks")
+
+    er.async_get(hass).async_remove("update.desk_lamp_esphome")
+    await fleet.at("2026-12-01 13:30")
+    assert fleet.issue("canary_blocks") is None
+    fleet.ignore("canary_missing")
+    assert await hass.config_entries.async_unload(fleet.entry.entry_id)
+    assert fleet.is_ignored("canary_missing")
+
+
+@pytest.mark.parametrize("issue_id", ["canary_missing", "canary_blocks"])
+@pytest.mark.parametrize("removed", [True, False])
+async def test_a_repair_about_it_goes_with_the_entry(
+    hass: HomeAssistant, fleet: Home, canary: str, issue_id: str, removed: bool
+) -> None:
+    await fleet.set_options(automatic_canary=canary)
+    if issue_id == "canary_missing":
+        er.async_get(hass).async_remove("update.desk_lamp_esphome")
+    else:
+        await fleet.switch("turn_off")
+    await fleet.at("2026-12-01 13:05")
+    assert fleet.issue(issue_id)
+    entries, entry_id = hass.config_entries, fleet.entry.entry_id
+    if removed:
+        await entries.async_remove(entry_id)
+    else:
+        await entries.async_set_disabled_by(entry_id, ConfigEntryDisabler.USER)
+    assert fleet.issue(issue_id) is None
 
 
 async def test_the_absence_of_a_former_one_is_forgotten(
