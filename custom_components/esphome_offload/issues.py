@@ -189,6 +189,8 @@ def async_rename(hass: HomeAssistant, old: TargetId, new: TargetId) -> None:
             placeholders = issue.translation_placeholders or {}
             data = None if issue.data is None else {**issue.data, "target": now}
             _create_of_target(hass, now, translation_key=key, data=data, **placeholders)
+            if issue.dismissed_version is not None:
+                ir.async_ignore_issue(hass, DOMAIN, f"{key}_{now}", ignore=True)
             ir.async_delete_issue(hass, DOMAIN, issue.issue_id)
 
 

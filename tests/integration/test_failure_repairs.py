@@ -255,6 +255,7 @@ class TestFailedInstallation:
         pass_time: Pass,
         failed: str,
     ) -> None:
+        ir.async_ignore_issue(hass, DOMAIN, FAILED, ignore=True)
         (config_dir / "lamp.yaml").rename(config_dir / "desk.yaml")
         await pass_time(31)
         assert repair(hass) is None
@@ -263,6 +264,7 @@ class TestFailedInstallation:
         assert issue.data is not None
         assert issue.data["target"] == "desk.yaml"
         assert issue.data["job_id"] == failed
+        assert issue.dismissed_version is not None
 
     async def test_what_has_a_repair_of_its_own_has_no_second_one(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
