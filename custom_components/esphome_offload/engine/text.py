@@ -4,7 +4,8 @@ import re
 from typing import Final
 
 _ELLIPSIS: Final = "…"
-_MARKUP: Final = re.compile(r"[][<>`*_|\\~#!]")
+_MARKUP: Final = re.compile(r"[][<>`*|\\~#!]|_+(?!\w)")
+"""An underscore before a letter or a digit cannot end an emphasis, so that none begins."""
 
 
 def one_line(text: str, limit: int) -> str:
@@ -33,5 +34,8 @@ def printable(text: str, limit: int) -> str:
 
 
 def without_markup(text: str) -> str:
-    """Return ``text`` without the characters that have a meaning in Markdown or HTML."""
+    """Return ``text`` without the characters that have a meaning in Markdown or HTML.
+
+    Names keep their underscores, as in ``living_room.yaml`` and ``_common.yaml``.
+    """
     return _MARKUP.sub(" ", text)
