@@ -24,7 +24,7 @@ class LeftOut(TypedDict):
 
 
 class Report(TypedDict):
-    """How a call ended. ``succeeded``: no device that it was for has an update left.
+    """How a call ended. ``succeeded``: every job completed, and no device was left out.
 
     ``waiting`` counts those whose firmware is built and waits for them. ``summary`` has a line for
     each outcome.
