@@ -56,10 +56,6 @@ class OffloadEntity(BaseCoordinatorEntity[OffloadCoordinator]):
             if self.target != before:
                 self.coordinator.listeners.moved(before)
 
-    @callback
-    def async_entity_id_changed(self, old_entity_id: str) -> None:
-        """Change nothing: with this, Home Assistant 2026.11 renames the entity in place."""
-
     @override
     @callback
     def _handle_coordinator_update(self) -> None:
