@@ -55,7 +55,9 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
     coordinator = OffloadCoordinator(hass, build_services, JobLogs(layout.logs))
     hass.data[DATA_COORDINATOR] = coordinator
     hass.async_add_shutdown_job(HassJob(coordinator.async_stop, f"{DOMAIN} stop"))
-    coordinator.queue.subscribe(None, partial(issues.async_job_changed, hass))
+    coordinator.queue.subscribe(
+        None, partial(issues.async_job_changed, hass, coordinator.inventory.is_gone)
+    )
     await coordinator.async_start()
     async_setup_services(hass)
     async_setup_websocket_api(hass)

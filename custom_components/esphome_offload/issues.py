@@ -40,9 +40,16 @@ type _Data = dict[str, str | int | float | None]
 
 
 @callback
-def async_job_changed(hass: HomeAssistant, event: JobEvent, job: FirmwareJob) -> None:
-    """Create or delete the repairs about the firmware of a job that has ended."""
+def async_job_changed(
+    hass: HomeAssistant, is_gone: Callable[[TargetId], bool], event: JobEvent, job: FirmwareJob
+) -> None:
+    """Create or delete the repairs about the firmware of a job that has ended.
+
+    None is created for a target that does not exist any more: nothing could be done about it.
+    """
     target = job.request.target
+    if event is JobEvent.FAILED and is_gone(target):
+        return
     if job.request.operation.flashes:
         if event is JobEvent.COMPLETED:
             ir.async_delete_issue(hass, DOMAIN, f"{_INSTALL_FAILED}_{target}")

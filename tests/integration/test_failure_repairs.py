@@ -277,6 +277,20 @@ class TestFailedInstallation:
             assert last.outcome.failure_reason is reason
             assert repair(hass) is None
 
+    async def test_a_device_that_does_not_exist_any_more_has_none(
+        self,
+        hass: HomeAssistant,
+        coordinator: OffloadCoordinator,
+        entry: MockConfigEntry,
+        stage: Stage,
+    ) -> None:
+        job, block = await stage.start_blocked(coordinator)
+        hass.config_entries.async_update_entry(entry, data={**entry.data, "config_dir": ""})
+        await hass.async_block_till_done()
+        block.release.set()
+        assert (await coordinator.async_wait(job)).status is JobStatus.FAILED
+        assert repair(hass) is None
+
     async def test_a_compilation_that_fails_is_no_installation(
         self, hass: HomeAssistant, coordinator: OffloadCoordinator, stage: Stage
     ) -> None:

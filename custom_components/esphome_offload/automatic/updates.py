@@ -193,9 +193,10 @@ class AutomaticUpdates:
             coordinator.submit(request, Context())
         except ServiceValidationError as err:
             _LOGGER.warning("%s was not updated automatically: %s", name, err)
-            issues.async_create_not_updated(
-                self._hass, target, name, exception_text(self._hass, err)
-            )
+            if not coordinator.inventory.is_gone(target):
+                issues.async_create_not_updated(
+                    self._hass, target, name, exception_text(self._hass, err)
+                )
             return
         _LOGGER.info("Updating %s to ESPHome %s automatically", name, request.esphome_version)
         issues.async_delete_not_updated(self._hass, target)

@@ -1,10 +1,15 @@
 """What stops automatic updates, and what a person is told of it."""
 
+from pathlib import Path
+from typing import Any
+
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
+import pytest
 
 from custom_components.esphome_offload.engine.build.toolchain.versions import VersionError
 from custom_components.esphome_offload.engine.const import FailureReason, JobStatus, Operation
+from custom_components.esphome_offload.engine.jobs.model import JobRequest
 from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ....engine.jobs.fakes import failing
@@ -46,4 +51,21 @@ async def test_what_cannot_even_be_started_is_a_repair_until_an_installation_suc
         await lamp.coordinator.async_submit(LAMP_FILE, Operation.INSTALL)
     )
     await hass.async_block_till_done()
+    assert lamp.issue("not_updated_lamp.yaml") is None
+
+
+async def test_what_is_removed_while_it_is_started_is_no_repair(
+    lamp: Home, config_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator, prepare = lamp.coordinator, lamp.coordinator.async_prepare
+
+    async def remove_first(*args: Any, **options: Any) -> JobRequest:
+        (config_dir / "lamp.yaml").unlink()
+        await coordinator.inventory.async_rescan()
+        return await prepare(*args, **options)
+
+    monkeypatch.setattr(coordinator, "async_prepare", remove_first)
+    await lamp.at("2026-12-01 02:00")
+    assert lamp.jobs == []
+    assert not coordinator.devices
     assert lamp.issue("not_updated_lamp.yaml") is None
