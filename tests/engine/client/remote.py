@@ -164,7 +164,7 @@ class HandMadeBundles(Bundles):
         self.made += 1
         # The name goes into the bundle, the folder does not.
         folder = self._layout.staging / f"bundle of {request.attempt_id}"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         own = {request.configuration: f"esphome:\n  name: {request.device_name}\n".encode()}
         path = make_bundle(folder / "bundle.tar.gz", {**own, **self.files})
         content = bytearray(path.read_bytes())

@@ -13,6 +13,8 @@ from custom_components.esphome_offload.engine.build.model import (
 from custom_components.esphome_offload.engine.client.peer_builder import PATIENCE
 from custom_components.esphome_offload.engine.const import FailureReason, Stage
 from custom_components.esphome_offload.engine.protocol.calls import Call
+from custom_components.esphome_offload.engine.protocol.messages import SendBundle
+from custom_components.esphome_offload.engine.reason import ReasonKey
 
 from ..host.builder import printing, then, until
 from ..jobs.fakes import Block
@@ -177,6 +179,35 @@ async def test_a_bundle_that_is_cut_off_is_sent_again(
     await ready.build()
     await cut[0]
     assert remote.commands["build/bundle"] == 2
+
+
+@pytest.mark.parametrize(("times", "made"), [(1, 2), (5, 3)])
+async def test_a_bundle_that_is_gone_before_it_is_sent_is_made_again_a_few_times(
+    ready: Offloader,
+    remote: RemoteBuilder,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+    made: int,
+) -> None:
+    """Another device of the configuration, with another version, has one made in its place."""
+    send_bundle = ready.link.send_bundle
+    removed = 0
+
+    async def gone(command: SendBundle, path: Path) -> None:
+        nonlocal removed
+        if removed < times:
+            removed += 1
+            path.unlink()
+        await send_bundle(command, path)
+
+    monkeypatch.setattr(ready.link, "send_bundle", gone)
+    if times < made:
+        await ready.build()
+    else:
+        with pytest.raises(BuildError) as failure:
+            await ready.build()
+        assert failure.value.reason.key is ReasonKey.BUNDLE_UNUSABLE
+    assert ready.bundles.made == made
 
 
 @pytest.mark.parametrize("stage", ["waiting", "compiling", "fetching"])

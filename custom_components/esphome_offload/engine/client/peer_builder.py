@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from itertools import count
 import logging
 from typing import Final, override
 
@@ -40,6 +42,7 @@ PATIENCE: Final = 120.0
 SUBMIT_PATIENCE: Final = 20.0
 """The same before a build has started, when another builder may do it."""
 _RETRY_PAUSE: Final = 1.0
+_BUNDLE_TRIES: Final = 3
 _CANCEL_PATIENCE: Final = 4.0
 """Seconds for the answer to a cancel: a job ends within 5 s, also when none comes."""
 
@@ -156,13 +159,7 @@ class PeerBuilder(Builder):
         if request.resume:
             progress.submitted = True
         else:
-            bundle = made = await self._bundles.make(request, sink.lines)
-            await self._insist(
-                lambda: self._submit(request, made, progress),
-                progress,
-                sink,
-                SUBMIT_PATIENCE,
-            )
+            bundle = await self._submit_bundle(request, sink, progress)
         end = await self._insist(
             lambda: self._link.follow(attempt_id, progress.next_line, progress.accept),
             progress,
@@ -192,10 +189,30 @@ class PeerBuilder(Builder):
         self._link.acknowledge(attempt_id)
         return firmware
 
+    async def _submit_bundle(
+        self, request: BuildRequest, sink: BuildSink, progress: AttemptProgress
+    ) -> Bundle:
+        """Make a bundle and submit the build of it; return the one that was submitted."""
+        for number in count(1):
+            bundle = await self._bundles.make(request, sink.lines)
+            submit = partial(self._submit, request, bundle, progress)
+            try:
+                await self._insist(submit, progress, sink, SUBMIT_PATIENCE)
+            except FileNotFoundError as err:
+                # Another device of the configuration had one made for its version meanwhile.
+                if number == _BUNDLE_TRIES:
+                    raise await self._unusable(request, err) from err
+            else:
+                return bundle
+        raise AssertionError("it is submitted or fails")
+
     async def _submit(
         self, request: BuildRequest, bundle: Bundle, progress: AttemptProgress
     ) -> None:
-        """Submit the build; the bundle is sent only when the peer does not have it."""
+        """Submit the build; the bundle is sent only when the peer does not have it.
+
+        Raises FileNotFoundError when the bundle is gone.
+        """
         if bundle.size > BUNDLE_LIMIT:
             raise _unsendable(request)
         parameters = BuildParameters(
@@ -230,11 +247,16 @@ class PeerBuilder(Builder):
                 raise ChannelClosed("it takes no more of the bundle") from err
             await self._bundles.invalidate(request.configuration)
             raise _unsendable(request) from err
+        except FileNotFoundError:
+            raise
         except OSError as err:
-            await self._bundles.invalidate(request.configuration)
-            names = {"configuration": request.configuration}
-            reason = Reason(ReasonKey.BUNDLE_UNUSABLE, names, err.strerror)
-            raise BuildError(FailureReason.BUILDER_ENVIRONMENT, reason) from err
+            raise await self._unusable(request, err) from err
+
+    async def _unusable(self, request: BuildRequest, err: OSError) -> BuildError:
+        await self._bundles.invalidate(request.configuration)
+        names = {"configuration": request.configuration}
+        reason = Reason(ReasonKey.BUNDLE_UNUSABLE, names, err.strerror)
+        return BuildError(FailureReason.BUILDER_ENVIRONMENT, reason)
 
     async def _call_submit(self, submit: Submit, progress: AttemptProgress) -> None:
         """Submit. It is answered also when cancelled: what is not known there cannot be ended."""
