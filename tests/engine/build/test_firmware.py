@@ -1,5 +1,6 @@
 """Kept firmware."""
 
+from collections.abc import Callable
 from dataclasses import replace
 import errno
 import hashlib
@@ -39,6 +40,15 @@ def tree(tmp_path: Path) -> Path:
 def built(tree: Path, content: bytes = b"image", info: BuildInfo = INFO) -> BuildResult:
     (tree / "firmware.bin").write_bytes(content)
     return BuildResult(tree / "firmware.bin", info)
+
+
+def make_unreadable(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def alter(path: Path) -> None:
+    path.write_bytes(b"imagf")
 
 
 async def keep(store: FirmwareStore, tree: Path, content: bytes) -> Firmware:
@@ -199,7 +209,9 @@ async def test_an_unchanged_build_is_not_copied_again(store: FirmwareStore, tree
     firmware = await keep(store, tree, b"image")
     before = firmware.ota.stat()
     assert await keep(store, tree, b"image") == firmware
-    assert firmware.ota.stat() == before
+    after = firmware.ota.stat()
+    # It may have been read.
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
 
 
 async def test_another_record_of_the_same_image_replaces_the_old_one(
@@ -296,6 +308,27 @@ async def test_firmware_without_its_image_is_no_firmware(store: FirmwareStore, t
     with pytest.raises(BuildError) as caught:
         await verify(firmware)
     assert caught.value.failure_reason is FailureReason.NO_FIRMWARE
+
+
+async def test_firmware_that_cannot_be_read_is_as_good_as_gone(
+    store: FirmwareStore, tree: Path
+) -> None:
+    firmware = await keep(store, tree, b"image")
+    make_unreadable(firmware.ota)
+    with pytest.raises(BuildError) as caught:
+        await store.load(LAMP, firmware.sha256)
+    assert caught.value.failure_reason is FailureReason.NO_FIRMWARE
+    assert "Is a directory" in str(caught.value)
+
+
+@pytest.mark.parametrize("harm", [make_unreadable, alter, Path.unlink])
+async def test_a_build_that_makes_it_again_mends_firmware_that_was_damaged(
+    store: FirmwareStore, tree: Path, harm: Callable[[Path], None]
+) -> None:
+    firmware = await keep(store, tree, b"image")
+    harm(firmware.ota)
+    assert await keep(store, tree, b"image") == firmware
+    assert await store.load(LAMP, firmware.sha256) == firmware
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"configuration": "lamp.yaml"}'])

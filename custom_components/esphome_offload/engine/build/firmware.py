@@ -103,7 +103,7 @@ class FirmwareStore:
         return await asyncio.to_thread(lambda: list(self._all(configuration)))
 
     async def load(self, configuration: str, sha256: str) -> Firmware | None:
-        """Return one firmware, None when it is gone; BuildError (integrity) when it was altered."""
+        """Return one firmware; None when it is gone. Raises BuildError like ``verify``."""
         if not _SHA256.fullmatch(sha256):
             return None
         firmware = await asyncio.to_thread(
@@ -172,6 +172,7 @@ class FirmwareStore:
         kept = _read(folder, configuration)
         if (
             kept is None
+            or not _is_intact(kept)
             or (kept.build_info, kept.device_name, kept.node, kept.elsewhere)
             != (result.build_info, device_name, node, result.elsewhere)
             or _contents(kept.validated) != _contents(result.validated)
@@ -229,13 +230,17 @@ class FirmwareStore:
 
 
 async def verify(firmware: Firmware) -> None:
-    """Raise BuildError (integrity) unless the OTA image is the one that was built."""
+    """Raise BuildError (integrity) unless the OTA image is the one that was built.
+
+    One that cannot be read is as good as gone: no_firmware.
+    """
     try:
         sha256 = await asyncio.to_thread(digest, firmware.ota)
-    except FileNotFoundError as error:
+    except OSError as error:
+        line = None if isinstance(error, FileNotFoundError) else error.strerror
         raise BuildError(
             FailureReason.NO_FIRMWARE,
-            Reason(ReasonKey.FIRMWARE_GONE, {"device": firmware.device_name}),
+            Reason(ReasonKey.FIRMWARE_GONE, {"device": firmware.device_name}, line),
         ) from error
     if sha256 != firmware.sha256:
         raise BuildError(
@@ -288,7 +293,7 @@ def _by_age(configuration: Path) -> list[Path]:
 def _stamps(configuration: Path) -> Iterator[tuple[int, Path]]:
     """Yield the folders of a configuration's firmware, and when each was kept or renewed."""
     for path in configuration.glob(f"*/{_MANIFEST}"):
-        with suppress(FileNotFoundError):  # Removed meanwhile.
+        with suppress(OSError):  # Removed meanwhile, or on a bad sector.
             yield path.stat().st_mtime_ns, path.parent
 
 
@@ -332,6 +337,12 @@ def _copy_images(folder: Path, images: Iterable[Path]) -> None:
     (folder / _IMAGES).mkdir()
     for file in images:
         shutil.copyfile(file, folder / _IMAGES / file.name)
+
+
+def _is_intact(firmware: Firmware) -> bool:
+    with suppress(OSError):
+        return digest(firmware.ota) == firmware.sha256
+    return False
 
 
 def _contents(validated: Mapping[str, Path]) -> dict[str, bytes]:
