@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from custom_components.esphome_offload.engine.client.attempt_progress import Att
 from custom_components.esphome_offload.engine.const import FailureReason, Source, Stage
 from custom_components.esphome_offload.engine.host.firmware_file import FirmwareFile
 from custom_components.esphome_offload.engine.protocol.messages import Fetch, LinesEvent
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..host.builder import printing, then, until
 from ..jobs.fakes import Block
@@ -140,6 +142,23 @@ async def test_firmware_that_was_altered_here_is_fetched_again(ready: Offloader)
     first.ota.write_bytes(b"altered")
     second = await ready.build()
     assert second.ota.read_bytes() == b"firmware of esphome:\n  name: lamp\n"
+
+
+async def test_firmware_that_cannot_be_kept_again_is_the_fault_of_this_machine(
+    ready: Offloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ready.build()
+
+    async def validated(_configuration: str, _sha256: str) -> dict[str, Path]:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(ready.bundles, "validated", validated)
+    with pytest.raises(BuildError) as caught:
+        await ready.build()
+    assert caught.value.failure_reason is FailureReason.BUILDER_ENVIRONMENT
+    assert caught.value.reason == Reason(
+        ReasonKey.FIRMWARE_NOT_KEPT, {"device": "lamp"}, "Input/output error"
+    )
 
 
 async def test_the_builder_forgets_firmware_that_is_kept_here(

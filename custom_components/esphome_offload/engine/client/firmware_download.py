@@ -46,39 +46,54 @@ async def fetch_firmware(
     Raises ChannelClosed, CommandRefused and BuildError: integrity when it is not of this attempt
     or not what the peer announced, builder_environment when it cannot be kept.
     """
+    try:
+        return await _fetch_or_reuse(
+            link, request, bundle_sha256, store=store, layout=layout, bundles=bundles
+        )
+    except ProtocolError as err:
+        if err.code is ErrorCode.STALLED:
+            raise ChannelClosed("it sends no more of the firmware") from err
+        if err.code is ErrorCode.NO_SPACE:
+            raise _not_kept(request, None) from err
+        _LOGGER.warning("The firmware that %s sent is not used: %s", link.label, err.detail)
+        names = {"label": link.label, "device": request.device_name}
+        reason = Reason(ReasonKey.FIRMWARE_NOT_OURS, names)
+        raise BuildError(FailureReason.INTEGRITY, reason) from err
+    except OSError as err:
+        raise _not_kept(request, err.strerror) from err
+
+
+async def _fetch_or_reuse(
+    link: PeerLink,
+    request: BuildRequest,
+    bundle_sha256: str | None,
+    *,
+    store: FirmwareStore,
+    layout: CacheLayout,
+    bundles: Bundles,
+) -> Firmware:
     kept = await store.latest(request.configuration)
-    for known in (kept, None):
-        try:
-            return await _fetch(
-                link, request, bundle_sha256, known, store=store, layout=layout, bundles=bundles
-            )
-        except _HereAlready as here:
-            assert kept is not None  # noqa: S101 - else it is not raised
-            try:
-                checked = await store.load(request.configuration, kept.sha256)
-            except BuildError:
-                # Altered on our disk: fetched in full.
-                await store.forget(kept)
-                checked = None
-            if checked is not None:
-                validated = await bundles.validated(
-                    request.configuration, here.header.bundle_sha256
-                )
-                name = here.header.build_info.node_name
-                result = again(checked, validated, name, _elsewhere(link, request, here.header))
-                return await store.keep(request.configuration, request.device_name, result)
-        except ProtocolError as err:
-            if err.code is ErrorCode.STALLED:
-                raise ChannelClosed("it sends no more of the firmware") from err
-            if err.code is ErrorCode.NO_SPACE:
-                raise _not_kept(request, None) from err
-            _LOGGER.warning("The firmware that %s sent is not used: %s", link.label, err.detail)
-            names = {"label": link.label, "device": request.device_name}
-            reason = Reason(ReasonKey.FIRMWARE_NOT_OURS, names)
-            raise BuildError(FailureReason.INTEGRITY, reason) from err
-        except OSError as err:
-            raise _not_kept(request, err.strerror) from err
-    raise AssertionError("without a known one it is fetched or fails")
+    try:
+        return await _fetch(
+            link, request, bundle_sha256, kept, store=store, layout=layout, bundles=bundles
+        )
+    except _HereAlready as err:
+        header = err.header
+    assert kept is not None  # noqa: S101 - else it is not raised
+    try:
+        checked = await store.load(request.configuration, kept.sha256)
+    except BuildError:
+        # Altered on our disk: fetched in full.
+        await store.forget(kept)
+        checked = None
+    if checked is None:
+        return await _fetch(
+            link, request, bundle_sha256, None, store=store, layout=layout, bundles=bundles
+        )
+    validated = await bundles.validated(request.configuration, header.bundle_sha256)
+    name = header.build_info.node_name
+    result = again(checked, validated, name, _elsewhere(link, request, header))
+    return await store.keep(request.configuration, request.device_name, result)
 
 
 async def _fetch(
