@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 import logging
@@ -25,6 +26,10 @@ OWN = "== "
 """The prefix of the lines that we add to those of ESPHome."""
 LINE_LIMIT = 4000
 WRITE_EVERY = 0.5
+RETRY_AFTER = 30.0
+"""Seconds until a disk that took nothing is tried again."""
+_UNWRITTEN = 20
+"""Logs that have ended and are not on disk yet; the oldest of more are given up."""
 _CLOSE_TIMEOUT = 5.0
 """Seconds for the last lines of all logs to reach the disk when Home Assistant stops."""
 
@@ -144,8 +149,14 @@ def _rewrite(path: Path, runs: Iterable[Run]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(".new")
     text = b"".join(map(_text, runs))
-    fresh.write_bytes(text)
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(text)
+        fresh.replace(path)
+    except OSError:
+        # On a full disk a part of it would take the room of what is tried next.
+        with suppress(OSError):
+            fresh.unlink()
+        raise
     return len(text)
 
 
@@ -191,6 +202,7 @@ class JobLogs:
         self._live: dict[str, _Live] = {}
         self._listeners: dict[str, Listeners[[]]] = {}
         self._tasks = BackgroundTasks()
+        self._failing = False
 
     def open(self, job_id: str) -> None:
         """Start the log of a new job."""
@@ -305,40 +317,60 @@ class JobLogs:
         await asyncio.to_thread(others)
 
     async def aclose(self) -> None:
-        """End all logs and return when they are on disk, or the disk takes too long."""
-        for job_id in tuple(self._live):
-            self.finish(job_id)
+        """End all logs and return when they are on disk, or the disk does not take them."""
+        for live in tuple(self._live.values()):
+            self.finish(live.job_id)
+            self._write_now(live)
         if not await self._tasks.wait(_CLOSE_TIMEOUT):
             _LOGGER.warning("The last lines of the job logs are not written yet")
+        for live in tuple(self._live.values()):
+            self._drop(live)
 
     def _path(self, job_id: str) -> Path:
         return self._folder / f"{job_id}.log"
 
-    def _schedule(self, live: _Live) -> None:
+    def _schedule(self, live: _Live, seconds: float = WRITE_EVERY) -> None:
         if live.timer is None and live.writer is None:
-            live.timer = self._time.call_later(WRITE_EVERY, lambda: self._write_now(live))
+            live.timer = self._time.call_later(seconds, lambda: self._write_now(live))
 
-    def _write_now(self, live: _Live) -> None:
+    def _stop_timer(self, live: _Live) -> None:
         if live.timer is not None:
             live.timer()
             live.timer = None
+
+    def _write_now(self, live: _Live) -> None:
+        self._stop_timer(live)
         if live.writer is None:
             live.writer = self._tasks.start(self._write(live), f"write log {live.job_id}")
 
     async def _write(self, live: _Live) -> None:
+        failed = False
         try:
             await self._write_pending(live)
             if live.ended:
                 await self._write_pending(live)
         except OSError as err:
-            _LOGGER.warning("The log %s cannot be written: %s", live.path, err)
+            failed = live.rewrite = True
+            if not self._failing:
+                _LOGGER.warning(
+                    "The log %s cannot be written, it is tried again: %s", live.path, err
+                )
+            self._failing = True
         finally:
             live.writer = None
-        if live.ended:
-            if self._live.get(live.job_id) is live:
-                del self._live[live.job_id]
+        if failed and live.job_id in self._live:
+            self._schedule(live, RETRY_AFTER)
+            for given_up in [each for each in self._live.values() if each.ended][:-_UNWRITTEN]:
+                self._drop(given_up)
+        elif live.ended:
+            self._drop(live)
         elif live.pending or live.rewrite:
             self._schedule(live)
+
+    def _drop(self, live: _Live) -> None:
+        self._stop_timer(live)
+        if self._live.get(live.job_id) is live:
+            del self._live[live.job_id]
 
     async def _write_pending(self, live: _Live) -> None:
         run = Run(live.pending_first, live.pending)
@@ -352,12 +384,15 @@ class JobLogs:
             live.file_bytes = await asyncio.to_thread(_rewrite, live.path, live.lines.runs())
         else:
             live.file_bytes = await asyncio.to_thread(_append, live.path, run)
+        self._failing = False
 
     async def _forget(self, job_ids: Sequence[str]) -> None:
-        lives = (self._live.get(job_id) for job_id in job_ids)
-        # What is being written would come back after it was deleted.
-        if writers := [live.writer for live in lives if live and live.writer]:
+        lives = [live for job_id in job_ids if (live := self._live.get(job_id)) is not None]
+        # What is written, or is to be, would come back after it was deleted.
+        if writers := [live.writer for live in lives if live.writer]:
             await asyncio.wait(writers)
+        for live in lives:
+            self._drop(live)
         await asyncio.to_thread(_delete, [self._path(job_id) for job_id in job_ids])
 
     def _notify(self, job_id: str) -> None:

@@ -1,7 +1,8 @@
 """The log of a job: numbered, bounded, on disk."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+import errno
 import gc
 from pathlib import Path
 import threading
@@ -238,6 +239,85 @@ async def test_a_disk_that_cannot_be_written_is_said_and_does_no_harm(
     assert "cannot be written" in caplog.text
     assert (await logs.read(JOB)).lines == ("a",)
     await logs.aclose()
+
+
+def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let every write take half of it; return what makes room again."""
+    write, is_full = Path.write_bytes, True
+
+    def append(path: Path, run: log_module.Run) -> int:
+        path.parent.mkdir(exist_ok=True)
+        return half(path, log_module._text(run))
+
+    def half(path: Path, text: bytes) -> int:
+        if is_full:
+            write(path, text[: len(text) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, text)
+
+    def make_room() -> None:
+        nonlocal is_full
+        is_full = False
+
+    monkeypatch.setattr(log_module, "_append", append)
+    monkeypatch.setattr(Path, "write_bytes", half)
+    return make_room
+
+
+async def test_what_a_full_disk_does_not_take_is_written_when_it_has_room(
+    logs: JobLogs,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make_room = fill_disk(monkeypatch)
+    assert isinstance(logs._time, VirtualTime)
+    for line in ("a", "b"):
+        logs.append(JOB, [line])
+        await written(logs)
+    assert logs._time.next_in == [log_module.RETRY_AFTER - 0.5]
+    await logs._time.go(log_module.RETRY_AFTER)
+    await logs._tasks.wait()
+    assert caplog.text.count("cannot be written") == 1, "once for all tries"
+    assert not list((tmp_path / "logs").glob("*.new"))
+    make_room()
+    await logs._time.go(log_module.RETRY_AFTER)
+    await logs._tasks.wait()
+    assert (await again(tmp_path)).lines == ("a", "b")
+
+
+async def test_a_log_that_ends_on_a_full_disk_is_readable_and_written_later(
+    logs: JobLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_room = fill_disk(monkeypatch)
+    logs.append(JOB, ["a"])
+    logs.finish(JOB)
+    await written(logs)
+    assert (await logs.read(JOB)).lines == ("a",)
+    make_room()
+    await logs.aclose()
+    assert (await again(tmp_path)).lines == ("a",)
+
+
+async def test_only_so_many_logs_wait_for_a_full_disk_and_none_that_was_deleted(
+    logs: JobLogs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_room = fill_disk(monkeypatch)
+    names = [f"{number:032}" for number in range(1, log_module._UNWRITTEN + 2)]
+    for name in names:
+        logs.open(name)
+        logs.append(name, [name])
+        logs.finish(name)
+        await written(logs)
+    assert [name for name in names if name in logs._live] == names[1:]
+    logs.forget(names[1:2])
+    await logs._tasks.wait()
+    make_room()
+    assert isinstance(logs._time, VirtualTime)
+    await logs._time.go(log_module.RETRY_AFTER)
+    await logs._tasks.wait()
+    assert (await logs.read(names[2])).lines == (names[2],)
+    assert not (tmp_path / "logs" / f"{names[1]}.log").exists()
 
 
 async def test_lines_that_come_while_writing_are_written_next(
