@@ -1,6 +1,7 @@
 """What the last lines of a build mean, and what is told of them."""
 
 from pathlib import Path
+import signal
 import threading
 import time
 
@@ -11,7 +12,7 @@ from custom_components.esphome_offload.engine.build.diagnosis import classify, d
 from custom_components.esphome_offload.engine.build.model import BuildError
 from custom_components.esphome_offload.engine.build.process.processes import ProcessResult
 from custom_components.esphome_offload.engine.const import FailureReason
-from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey, reason_of_peer
 
 FOLDER = Path("/config/esphome")
 FAILED = ProcessResult(exit_code=1)
@@ -256,10 +257,15 @@ def test_what_the_builder_lacks_is_its_environment(line: str, key: ReasonKey) ->
     assert error.reason.key is key
 
 
-def test_a_signal_from_outside_is_not_blamed_on_the_code() -> None:
-    error = judged(["[5/50] CC a.o"], ProcessResult(exit_code=137, signal=9))
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(9, "SIGKILL"), (signal.SIGRTMIN + 6, "SIGRTMIN+6"), (32, "SIG32")],
+)
+def test_a_signal_from_outside_is_not_blamed_on_the_code(number: int, name: str) -> None:
+    error = judged(["[5/50] CC a.o"], ProcessResult(exit_code=128 + number, signal=number))
     assert error.failure_reason is FailureReason.BUILDER_ENVIRONMENT
-    assert error.reason == Reason(ReasonKey.BUILD_KILLED, {"signal": "SIGKILL"})
+    assert error.reason == Reason(ReasonKey.BUILD_KILLED, {"signal": name})
+    assert reason_of_peer(error.reason.key, {"signal": name}, None, {"label": ""}) == error.reason
 
 
 def test_before_anything_was_compiled_it_is_the_builder_that_failed() -> None:

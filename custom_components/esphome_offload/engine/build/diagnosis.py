@@ -50,7 +50,7 @@ _NOT_THERE = re.compile(
 )
 
 _SYMBOL = re.compile(r"undefined symbol ([A-Z][A-Z0-9_]{1,60})\b")
-_SIGNALS = frozenset(each.value for each in signal.Signals)
+_SIGNALS = {each.value: each.name for each in signal.Signals}
 
 type _Meaning = tuple[Sequence[Sentence], FailureReason, ReasonKey]
 
@@ -118,10 +118,9 @@ def classify(
     # As a shell tells it of what it ran.
     ended_by = result.signal or (code - 128 if code - 128 in _SIGNALS else None)
     if ended_by is not None:
-        name = signal.Signals(ended_by).name
         return BuildError(
             FailureReason.BUILDER_ENVIRONMENT,
-            Reason(ReasonKey.BUILD_KILLED, {"signal": name}),
+            Reason(ReasonKey.BUILD_KILLED, {"signal": _signal_name(ended_by)}),
             code,
         )
     ended = {"code": str(code)}
@@ -131,6 +130,12 @@ def classify(
     # Nobody knows whether the code compiles: where it does not, something says so.
     key = ReasonKey.BUILD_BROKE_OFF if log.compiled else ReasonKey.BUILD_NOT_BEGUN
     return BuildError(FailureReason.BUILDER_ENVIRONMENT, Reason(key, ended), code)
+
+
+def _signal_name(number: int) -> str:
+    """Return the name of a signal; of the real-time ones only the first and the last have one."""
+    beyond = number - signal.SIGRTMIN
+    return _SIGNALS.get(number, f"SIGRTMIN+{beyond}" if beyond > 0 else f"SIG{number}")
 
 
 def _first(lines: Sequence[str], meanings: Iterable[_Meaning], code: int) -> BuildError | None:
