@@ -15,9 +15,12 @@ _SEPARATOR = "/"
 
 
 def own_device_info(device: OffloadDevice) -> dr.DeviceInfo:
-    """Return the device of a target that has none in core's esphome."""
+    """Return the device of a target that has none in core's esphome.
+
+    It is known by the target: its name can change, and others may have the same one.
+    """
     return dr.DeviceInfo(
-        identifiers={(DOMAIN, device.name)}, name=device.friendly_name, manufacturer="ESPHome"
+        identifiers={(DOMAIN, device.target)}, name=device.friendly_name, manufacturer="ESPHome"
     )
 
 
@@ -66,25 +69,36 @@ def own_entities(hass: HomeAssistant, entity_ids: Iterable[str], translation_key
 
 @callback
 def async_rename(hass: HomeAssistant, entry_id: str, old: TargetId, new: TargetId) -> None:
-    """Keep the entities of a target that is called otherwise now; see ``moved``."""
+    """Keep the entities and the own device of a target that is called otherwise now.
+
+    See ``moved``.
+    """
     registry = er.async_get(hass)
     for entity, target in _of_targets(hass, entry_id):
         now = moved(target, old, new)
         unique_id = now + entity.unique_id.removeprefix(target)
         if now != target and not registry.async_get_entity_id(entity.domain, DOMAIN, unique_id):
             registry.async_update_entity(entity.entity_id, new_unique_id=unique_id)
+    devices = dr.async_get(hass)
+    for device in dr.async_entries_for_config_entry(devices, entry_id):
+        for _, identifier in device.identifiers:
+            now = moved(TargetId(identifier), old, new)
+            if now != identifier and _own_device(hass, entry_id, now) is None:
+                devices.async_update_device(device.id, new_identifiers={(DOMAIN, now)})
 
 
 @callback
 def async_remove_stale(
     hass: HomeAssistant, entry_id: str, is_gone: Callable[[TargetId], bool]
 ) -> None:
-    """Remove the entities of targets that do not exist any more."""
+    """Remove the entities of targets that do not exist any more.
+
+    ``async_relink`` removes the devices that have none then.
+    """
     registry = er.async_get(hass)
     for entity, target in _of_targets(hass, entry_id):
         if is_gone(target):
             registry.async_remove(entity.entity_id)
-    _remove_unused_devices(hass, entry_id)
 
 
 @callback
@@ -93,20 +107,33 @@ def async_relink(
 ) -> None:
     """Link every entity to its device in core's esphome, else to one of our own."""
     registry = er.async_get(hass)
+    device_ids: dict[TargetId, str] = {}
     for entity, target in _of_targets(hass, entry_id):
         if (device := devices.get(target)) is None:
             continue
-        if device.core is not None and device.core.device_id is not None:
-            device_id = device.core.device_id
-        else:
-            device_id = (
-                dr.async_get(hass)
-                .async_get_or_create(config_entry_id=entry_id, **own_device_info(device))
-                .id
-            )
+        if (device_id := device_ids.get(target)) is None:
+            device_id = device_ids[target] = _async_device_id(hass, entry_id, device)
         if entity.device_id != device_id:
             registry.async_update_entity(entity.entity_id, device_id=device_id)
     _remove_unused_devices(hass, entry_id)
+
+
+@callback
+def _async_device_id(hass: HomeAssistant, entry_id: str, device: OffloadDevice) -> str:
+    """Return the id of a device in core's esphome, else of one of our own with its current name."""
+    if device.core is not None and device.core.device_id is not None:
+        return device.core.device_id
+    own = _own_device(hass, entry_id, device.target)
+    # Home Assistant takes long to find out that nothing has changed.
+    if own is None or own.name != device.friendly_name:
+        own = dr.async_get(hass).async_get_or_create(
+            config_entry_id=entry_id, **own_device_info(device)
+        )
+    return own.id
+
+
+def _own_device(hass: HomeAssistant, entry_id: str, target: TargetId) -> dr.DeviceEntry | None:
+    return dr.async_get(hass).async_get_device_by_identifier((DOMAIN, target), entry_id)
 
 
 def _of_targets(hass: HomeAssistant, entry_id: str) -> list[tuple[er.RegistryEntry, TargetId]]:

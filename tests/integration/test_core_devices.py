@@ -66,7 +66,7 @@ async def test_the_entity_moves_to_cores_device_when_that_appears_and_back(
     await hass.config_entries.async_remove(core_entry.entry_id)
     await pass_time(1)
     again = entity_registry.async_get(ENTITY).device_id
-    assert device_registry.async_get(again).identifiers == {(DOMAIN, "lamp")}
+    assert device_registry.async_get(again).identifiers == {(DOMAIN, "lamp.yaml")}
 
     _, anew = core_device(hass)
     await pass_time(1)

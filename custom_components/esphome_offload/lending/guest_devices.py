@@ -10,10 +10,10 @@ from ..const import DOMAIN
 from ..engine.host.guests import Guest, GuestRegistry
 
 _GUEST = "guest_"
-# A configuration may be called guest_room: only a whole pin makes the device of a guest.
+# A configuration may be called guest_room.yaml: only a whole pin makes the device of a guest.
 _GUEST_DEVICE = re.compile(rf"{_GUEST}([0-9a-f]{{64}})")
 
-# No configuration can have this name: a colon is in no host name.
+# No target has this name: it would end in that of a configuration file or in a MAC address.
 _INSTANCE = "this:instance"
 
 
