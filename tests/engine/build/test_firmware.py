@@ -118,6 +118,25 @@ async def test_to_make_room_only_what_nothing_is_flashed_from_is_removed(
     assert kept.ota.read_bytes() == b"image"
 
 
+async def test_what_is_never_removed_costs_no_other_its_place(
+    store: FirmwareStore, layout: CacheLayout, tree: Path
+) -> None:
+    elf = tree / "firmware.elf"
+    for age, (configuration, size) in enumerate({"desk.yaml": 200_000, LAMP: 10}.items()):
+        elf.write_bytes(b"symbols" * 10_000)
+        result = replace(built(tree, b"i" * size), images=(elf,))
+        await store.keep(configuration, "device", result)
+        used = time.time() - 1000 * age
+        os.utime(layout.firmware(configuration), (used, used))
+    # There is room for the other files of one of them, beside which no image counts.
+    for _ in range(2):
+        await make_room((store,), 100_000)
+        desk, lamp = await store.latest("desk.yaml"), await store.latest(LAMP)
+        assert desk is not None
+        assert lamp is not None
+        assert (Image.ELF in desk.files, Image.ELF in lamp.files) == (True, False)
+
+
 async def test_what_was_validated_is_kept_with_the_firmware(
     store: FirmwareStore, tree: Path
 ) -> None:

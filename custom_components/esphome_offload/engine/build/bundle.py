@@ -11,7 +11,7 @@ import os
 from pathlib import Path, PurePath
 import re
 import tarfile
-from typing import Annotated, Final
+from typing import Annotated, Final, override
 
 from ..clock import Time
 from ..codec import CodecError, Keyed, Number, Text, decode_json, encode_json
@@ -29,7 +29,7 @@ from .bundle_sources import (
     read_sources,
     signature,
 )
-from .cache.eviction import RecentUse
+from .cache.eviction import CacheFolder, RecentUse
 from .cache.layout import CacheLayout, configuration_key
 from .diagnosis import CONFIG_INVALID_EXIT_CODE, classify
 from .model import BuildError, BuildRequest
@@ -91,7 +91,7 @@ class _Record:
     """Files behind links and outside of the folder, and the folders that they are in."""
 
 
-class Bundles:
+class Bundles(CacheFolder):
     """The bundles, one per configuration, each made again when any of its sources has changed."""
 
     def __init__(
@@ -155,10 +155,12 @@ class Bundles:
             await in_thread(lambda _: self._record(configuration).unlink(missing_ok=True))
 
     @property
+    @override
     def folder(self) -> Path:
         """The folder of all bundles."""
         return self._layout.bundles
 
+    @override
     async def discard(self, key: str) -> bool:
         """Remove a bundle, by ``configuration_key``; returns False if it may be in use."""
         lock = self._locks[key]

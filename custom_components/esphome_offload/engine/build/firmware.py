@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 import shutil
 import time
-from typing import Annotated, Final
+from typing import Annotated, Final, override
 import uuid
 
 from packaging.version import InvalidVersion, Version
@@ -20,6 +20,7 @@ from ..codec import CodecError, Text, decode_json, encode_json
 from ..const import FailureReason, Image
 from ..reason import Reason, ReasonKey
 from ..threads import in_thread
+from .cache.eviction import CacheFolder
 from .cache.layout import CacheLayout
 from .model import BuildError, BuildInfo, Elsewhere, Firmware, Node
 from .node import read_node
@@ -74,12 +75,14 @@ class _Manifest:
     elsewhere: Elsewhere | None = None
 
 
-class FirmwareStore:
+class FirmwareStore(CacheFolder):
     """Firmware by configuration and the SHA-256 of its OTA image. All work is done in a thread.
 
     ``in_use`` returns the digests of what may still be flashed, however much is built after it:
     a configuration may have several devices. It is called on the event loop.
     """
+
+    parts = f"*/{_IMAGES}"
 
     def __init__(self, layout: CacheLayout) -> None:
         """Keep it under ``layout``."""
@@ -129,15 +132,17 @@ class FirmwareStore:
         return await in_thread(lambda _: add())
 
     @property
+    @override
     def folder(self) -> Path:
-        """What is kept, one folder per configuration; a ``CacheFolder``."""
+        """What is kept, one folder per configuration."""
         return self._layout.all_firmware
 
+    @override
     async def discard(self, key: str) -> bool:
         """Remove the files that nothing is flashed from, of one configuration."""
 
         def discard() -> None:
-            for images in (self.folder / key).glob(f"*/{_IMAGES}"):
+            for images in (self.folder / key).glob(self.parts):
                 self._layout.discard(images)
 
         await asyncio.to_thread(discard)

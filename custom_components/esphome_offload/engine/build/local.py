@@ -19,7 +19,7 @@ from ..reason import Reason, ReasonKey
 from ..threads import in_thread
 from .build_output import BuildOutput
 from .cache.damaged_tools import Package, find_damaged, trash_all, trash_package
-from .cache.eviction import RecentUse
+from .cache.eviction import CacheFolder, RecentUse
 from .cache.layout import CacheLayout, configuration_key
 from .cache.removal import remove
 from .compiler_cache import CompilerCache, CompilerCaches
@@ -69,7 +69,7 @@ class _Identity:
     build_info: BuildInfo
 
 
-class LocalBuilder(Builder):
+class LocalBuilder(Builder, CacheFolder):
     """Builds in a tree per configuration under the cache; the user's folder stays as it is."""
 
     label = "local"
@@ -201,10 +201,12 @@ class LocalBuilder(Builder):
         return [*trash_all(self._layout), *(path for path in fetched if path is not None)]
 
     @property
+    @override
     def folder(self) -> Path:
         """Where the trees are."""
         return self._layout.trees
 
+    @override
     async def discard(self, key: str) -> bool:
         """Remove a tree, by ``configuration_key``; returns False while it may be in use."""
         lock = self._locks[key]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import os
 from pathlib import Path
 import threading
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from ...clock import SystemTime, Time
 from ...const import GIB
@@ -76,14 +76,17 @@ class CacheEntry:
 
 
 class CacheFolder(Protocol):
-    """Folders of one kind, each of which is removed as a whole."""
+    """Folders of one kind, each of which is removed as a whole, or its ``parts`` are."""
+
+    parts: ClassVar[str] = ""
+    """What is removed, and counts, as a pattern below each folder; all of it without one."""
 
     @property
     def folder(self) -> Path:
         """Where they are."""
 
     async def discard(self, key: str) -> bool:
-        """Remove the folder with this name; returns False if it is in use."""
+        """Remove the folder with this name, or its parts; returns False if it is in use."""
 
 
 async def evict[E: Evictable](
@@ -117,7 +120,11 @@ async def make_room(folders: Iterable[CacheFolder], budget: int) -> None:
     by_path = {each.folder: each for each in folders}
 
     def measure(stop: threading.Event) -> list[CacheEntry]:
-        return [entry for path in by_path for entry in cache_entries(path, stop)]
+        return [
+            entry
+            for path, each in by_path.items()
+            for entry in cache_entries(path, stop, parts=each.parts)
+        ]
 
     await evict(
         await in_thread(measure),
@@ -126,9 +133,12 @@ async def make_room(folders: Iterable[CacheFolder], budget: int) -> None:
     )
 
 
-def cache_entries(parent: Path, stop: threading.Event, stamp: str = ".") -> list[CacheEntry]:
+def cache_entries(
+    parent: Path, stop: threading.Event, stamp: str = ".", parts: str = ""
+) -> list[CacheEntry]:
     """Measure the folders in ``parent``; ``stamp`` is the file whose time says when it was used.
 
+    ``parts`` as of ``CacheFolder``; a folder without any is left out.
     One without its stamp was never finished and counts as never used. Blocks; when ``stop`` is
     set it returns at once.
     """
@@ -138,7 +148,9 @@ def cache_entries(parent: Path, stop: threading.Event, stamp: str = ".") -> list
             used = (path / stamp).stat().st_mtime
         except FileNotFoundError:
             used = 0.0
-        entries.append(CacheEntry(path, disk_usage(path, stop), used))
+        if measured := list(path.glob(parts)) if parts else [path]:
+            size = sum(disk_usage(each, stop) for each in measured)
+            entries.append(CacheEntry(path, size, used))
     return entries
 
 
