@@ -1,8 +1,11 @@
 """Programs that behave badly, and how to see whether they still run."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 import os
 from pathlib import Path
+import resource
 import sys
 
 import pytest
@@ -89,6 +92,17 @@ async def cancel(task: asyncio.Task[ProcessResult]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Have no descriptor left for anything that is opened."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def our_children() -> list[int]:

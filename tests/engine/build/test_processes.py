@@ -25,6 +25,7 @@ from .processes import (
     STUBBORN,
     alive,
     cancel,
+    no_descriptors,
     our_children,
     pids,
     python,
@@ -124,6 +125,13 @@ async def test_a_program_that_is_not_there_is_a_launch_error(
         await processes.run(Command(argv=("/missing",), cwd=tmp_path, env={}))
     with pytest.raises(LaunchError, match=r"No such file or directory.*nowhere"):
         await processes.run(shell("true", tmp_path / "nowhere"))
+
+
+async def test_a_machine_without_room_for_a_process_is_a_launch_error(
+    processes: Processes, tmp_path: Path
+) -> None:
+    with no_descriptors(), pytest.raises(LaunchError, match="Too many open files"):
+        await processes.run(shell("true", tmp_path))
 
 
 @pytest.mark.usefixtures("measured_launcher")

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+import shutil
 import sys
 from typing import NoReturn
 
@@ -19,7 +20,7 @@ from custom_components.esphome_offload.engine.build.toolchain.versions import (
     Versions,
     normal_version,
 )
-from custom_components.esphome_offload.engine.reason import ReasonKey
+from custom_components.esphome_offload.engine.reason import Reason, ReasonKey
 
 from ..jobs.fakes import VirtualTime
 from .conftest import uv_of
@@ -31,6 +32,7 @@ from .package_index import (
     write_index,
     write_other_index,
 )
+from .processes import no_descriptors
 
 UNREACHABLE = "http://127.0.0.1:9/simple"
 
@@ -163,6 +165,22 @@ async def test_without_uv_nothing_is_claimed_about_the_version(
     no_uv = Uv(layout, ("/does/not/exist",), layout.root)
     error = await refused(Versions(processes, no_uv, tuple), NEWEST)
     assert error.reason.key is ReasonKey.VERSION_UNCHECKED
+
+
+async def test_without_room_for_uv_nothing_is_claimed_about_the_version(versions: Versions) -> None:
+    with no_descriptors():
+        error = await refused(versions, NEWEST)
+    assert error.reason.key is ReasonKey.VERSION_UNCHECKED
+
+
+async def test_the_newest_version_is_not_known_while_the_disk_cannot_be_used(
+    versions: Versions, layout: CacheLayout
+) -> None:
+    shutil.rmtree(layout.tmp)
+    layout.tmp.write_text("in the way")
+    with pytest.raises(VersionError) as caught:
+        await versions.newest(prerelease=False)
+    assert caught.value.reason == Reason(ReasonKey.NEWEST_UNCHECKED, line="File exists")
 
 
 async def test_an_installed_version_needs_no_network(

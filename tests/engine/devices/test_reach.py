@@ -15,6 +15,7 @@ from custom_components.esphome_offload.engine.build.process.containment import R
 from custom_components.esphome_offload.engine.build.process.processes import (
     Command,
     LaunchError,
+    NoProcessError,
     Processes,
     TreeLockedError,
 )
@@ -199,6 +200,8 @@ async def test_what_cannot_be_contained_runs_all_the_same(
         (LaunchError("x"), replace(COMMAND, rules=None), 1),
         # Another command has its folder; it was waited for.
         (TreeLockedError("x"), COMMAND, 1),
+        # It could be contained: a moment later it may be.
+        (NoProcessError("x"), COMMAND, 1),
     ],
 )
 async def test_what_cannot_run_at_all_is_told(

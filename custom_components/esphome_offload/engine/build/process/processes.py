@@ -82,6 +82,10 @@ class TreeLockedError(LaunchError):
     """Another command held the lock all the time."""
 
 
+class NoProcessError(LaunchError):
+    """This machine has no memory, descriptor or process left for another command."""
+
+
 class _Report(TypedDict, total=False):
     exit_code: int
     signal: int | None
@@ -205,7 +209,10 @@ class Processes:
     async def _start(
         self, command: Command, on_output: Callable[[bytes], None] | None
     ) -> asyncio.Task[ProcessResult]:
-        running = await self._start_warm(command) or await start_launcher(_LAUNCHER)
+        try:
+            running = await self._start_warm(command) or await start_launcher(_LAUNCHER)
+        except OSError as error:
+            raise NoProcessError(f"no process can be started: {error.strerror}") from error
         # No await from here on: what was started must get an owner.
         spec = {
             "argv": command.argv,

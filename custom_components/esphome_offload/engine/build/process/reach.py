@@ -14,7 +14,7 @@ from typing import Final
 
 from ..launcher import landlock, seccomp
 from .containment import Rules
-from .processes import Command, LaunchError, TreeLockedError
+from .processes import Command, LaunchError, NoProcessError, TreeLockedError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ async def run_within[T](run: Callable[[Command], Awaitable[T]], command: Command
     """Run a command with its rules, or without if they cannot be kept: nothing of it ran yet."""
     try:
         return await run(command)
-    except TreeLockedError:
+    except TreeLockedError, NoProcessError:
         raise
     except LaunchError as error:
         if command.rules is None:

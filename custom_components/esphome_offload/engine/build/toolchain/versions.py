@@ -1,7 +1,8 @@
 """Versions: the ESPHome versions that there are, as uv and its package index know them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 import logging
@@ -137,7 +138,9 @@ class Versions:
             await self._run(
                 version, "install", "--no-deps", "--target", str(target), f"esphome=={version}"
             )
-            if not await asyncio.to_thread(runs_here, target):
+            with _disk_errors(version):
+                runs = await asyncio.to_thread(runs_here, target)
+            if not runs:
                 raise _error(ReasonKey.VERSION_OTHER_PYTHON, version)
         finally:
             await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
@@ -145,8 +148,9 @@ class Versions:
 
     async def _resolve(self, requirement: str, *, prerelease: bool) -> Release:
         file = self._uv.scratch()
-        await asyncio.to_thread(_write, file, requirement)
         try:
+            with _disk_errors(None):
+                await asyncio.to_thread(_write, file, requirement)
             # Without dependencies it is a question about one page.
             output = await self._run(
                 None,
@@ -161,7 +165,7 @@ class Versions:
                 *(() if "UV_INDEX_STRATEGY" in os.environ else _OF_ALL_INDEXES),
             )
         finally:
-            await asyncio.to_thread(file.unlink)
+            await asyncio.to_thread(_remove, file)
         if (found := _RESOLVED.search(output)) is None:
             raise _error(ReasonKey.VERSION_UNCHECKED, None)
         uploaded = map(datetime.fromisoformat, _UPLOADED.findall(output))
@@ -190,8 +194,23 @@ def _write(file: Path, requirement: str) -> None:
     file.write_text(f"{requirement}\n", encoding="utf-8")
 
 
-def _error(key: ReasonKey, version: str | None) -> VersionError:
+def _remove(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink()
+
+
+@contextmanager
+def _disk_errors(version: str | None) -> Iterator[None]:
+    """Raise VersionError for an OSError."""
+    try:
+        yield
+    except OSError as error:
+        raise _error(ReasonKey.VERSION_UNCHECKED, version, error.strerror) from error
+
+
+def _error(key: ReasonKey, version: str | None, line: str | None = None) -> VersionError:
     """Return the error about a version; None: about the newest."""
     if version is None:
-        return VersionError(Reason(ReasonKey.NEWEST_UNCHECKED))
-    return VersionError(Reason(key, {"version": version, "python": platform.python_version()}))
+        return VersionError(Reason(ReasonKey.NEWEST_UNCHECKED, line=line))
+    python = platform.python_version()
+    return VersionError(Reason(key, {"version": version, "python": python}, line))
