@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count, islice
 import os
 from pathlib import Path
 import resource
@@ -94,11 +95,19 @@ async def cancel(task: asyncio.Task[ProcessResult]) -> None:
         await task
 
 
+def descriptors() -> set[int]:
+    found = list(Path("/proc/self/fd").iterdir())
+    # Without that of the list itself.
+    return {int(each.name) for each in found if each.is_symlink()}
+
+
 @contextmanager
-def no_descriptors() -> Iterator[None]:
-    """Have no descriptor left for anything that is opened."""
+def no_descriptors(but: int = 0) -> Iterator[None]:
+    """Have no descriptors left for anything that is opened, but so many."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    used = descriptors()
+    limit = next(islice((each for each in count() if each not in used), but, None))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, before[1]))
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from .processes import (
     STUBBORN,
     alive,
     cancel,
+    descriptors,
     no_descriptors,
     our_children,
     pids,
@@ -277,23 +278,19 @@ async def test_nothing_is_leaked(processes: Processes, tmp_path: Path) -> None:
 
     await use()
     gc.collect()
-    before = _descriptors()
+    before = descriptors()
     tasks = len(asyncio.all_tasks())
     for _ in range(3):
         await use()
     gc.collect()
     await asyncio.sleep(0)
-    assert _descriptors() == before
+    assert descriptors() == before
     assert len(asyncio.all_tasks()) == tasks
     assert not our_children()
 
 
 def _oom_score() -> int:
     return int(Path("/proc/self/oom_score_adj").read_text())
-
-
-def _descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_without_a_lease_nothing_is_waited_for(processes: Processes) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from custom_components.esphome_offload.engine.build.process import warm as warm_module
+from custom_components.esphome_offload.engine.build.process.launching import connect
 from custom_components.esphome_offload.engine.build.process.processes import (
     Command,
     Processes,
@@ -18,7 +19,16 @@ from custom_components.esphome_offload.engine.build.process.processes import (
 )
 from custom_components.esphome_offload.engine.build.process.warm import WarmPythons
 
-from ..processes import FAMILY, LEAVES_A_FAMILY, STAYS, alive, gone, pids
+from ..processes import (
+    FAMILY,
+    LEAVES_A_FAMILY,
+    STAYS,
+    alive,
+    descriptors,
+    gone,
+    no_descriptors,
+    pids,
+)
 from .toolchain import Toolchain, answer, pid_of, remake, run
 
 REPOSITORY = Path(__file__).parents[4]
@@ -81,6 +91,40 @@ async def test_a_call_that_is_cancelled_before_it_has_a_launcher_runs_nothing(
     assert (await answer(processes, toolchain.command()))["calls"] == 1
     assert toolchain.imports == 1
     assert not ran.exists()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 4, 5, 6])
+async def test_a_launcher_whose_call_is_cancelled_while_it_is_connected_ends(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain, turns: int
+) -> None:
+    await run(processes, toolchain.command())
+    before = descriptors()
+    started = await pythons.start((str(toolchain.python), "-P"))
+    assert started is not None
+    process, pipes = started
+    task = asyncio.create_task(connect(process, pipes))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(30):
+        await process.wait()
+    assert descriptors() == before
+
+
+async def test_without_descriptors_for_a_call_a_warm_python_stays_idle(
+    processes: Processes, pythons: WarmPythons, toolchain: Toolchain
+) -> None:
+    await run(processes, toolchain.command())
+    (warm,) = pythons._warm.values()
+    before = descriptors()
+    for enough_for in range(6):
+        with no_descriptors(but=enough_for):
+            assert await pythons.start((str(toolchain.python), "-P")) is None
+        assert not warm.starting
+        assert descriptors() == before
 
 
 async def test_a_call_after_a_cancelled_one_has_a_launcher_of_its_own(

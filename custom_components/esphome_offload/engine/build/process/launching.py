@@ -47,17 +47,29 @@ async def start_launcher(program: str) -> Launched:
 
 
 async def connect(process: Started, pipes: Pipes) -> Launched:
-    """Read and write the pipes of a launcher."""
+    """Read and write the pipes of a launcher; all are closed if that fails or is cancelled."""
     loop = asyncio.get_running_loop()
+    left = [pipes.control, pipes.output, pipes.report]
+    connected: list[asyncio.BaseTransport] = []
 
-    async def read(pipe: int) -> asyncio.StreamReader:
+    async def read() -> asyncio.StreamReader:
         reader = asyncio.StreamReader(limit=_BUFFER)
-        await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", 0)
+        transport, _protocol = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(left.pop(0), "rb", 0)
         )
+        connected.append(transport)
         return reader
 
-    control, _protocol = await loop.connect_write_pipe(
-        asyncio.Protocol, os.fdopen(pipes.control, "wb", 0)
-    )
-    return Launched(process, control, await read(pipes.output), await read(pipes.report))
+    try:
+        control, _protocol = await loop.connect_write_pipe(
+            asyncio.Protocol, os.fdopen(left.pop(0), "wb", 0)
+        )
+        connected.append(control)
+        return Launched(process, control, await read(), await read())
+    except BaseException:
+        # The end of its control pipe ends the launcher.
+        for transport in connected:
+            transport.close()
+        for pipe in left:
+            os.close(pipe)
+        raise

@@ -171,9 +171,9 @@ class WarmPythons:
 
     async def _fork(self, python: Python, warm: _Warm) -> tuple[Started, Pipes]:
         # Nothing is awaited until it counts as busy, so that nobody ends it before.
+        theirs, mine = _pipes()
         number = next(warm.numbers)
         starting = warm.starting[number] = asyncio.get_running_loop().create_future()
-        theirs, mine = _pipes()
         try:
             socket.send_fds(warm.socket, [str(number).encode()], theirs)
             async with asyncio.timeout(_START_TIMEOUT):
@@ -273,7 +273,13 @@ def _environment() -> dict[str, str]:
 
 def _pipes() -> tuple[list[int], Pipes]:
     """Return the ends of the launcher in the order of its standard descriptors, and ours."""
-    control, our_control = os.pipe()
-    our_output, output = os.pipe()
-    our_report, report = os.pipe()
+    opened: list[int] = []
+    try:
+        for _ in range(3):
+            opened.extend(os.pipe())
+    except OSError:
+        for pipe in opened:
+            os.close(pipe)
+        raise
+    control, our_control, our_output, output, our_report, report = opened
     return [control, output, report], Pipes(our_control, our_output, our_report)
