@@ -18,6 +18,7 @@ const DISCOVERED = new Set(["zeroconf", "hassio"]);
 
 export class Store {
   devices = new Map<string, Device>();
+  /** In the order in which they were made: ids go back where a clock is set back. */
   jobs = new Map<string, Job>();
   overview?: Overview;
   /** The labels of the builders that were discovered and are not paired, by config flow. */
@@ -57,7 +58,7 @@ export class Store {
 
   /** Newest first. */
   sortedJobs(): Job[] {
-    return [...this.jobs.values()].sort((a, b) => (a.job_id < b.job_id ? 1 : -1));
+    return [...this.jobs.values()].reverse();
   }
 
   /** The job of a device that goes on or waits, else the one that ended last. */
@@ -112,7 +113,9 @@ export class Store {
 
   private jobsChanged(event: JobsEvent): void {
     if (event.snapshot) this.jobs.clear();
-    for (const job of event.jobs) this.jobs.set(job.job_id, job);
+    // Of all the newest come first.
+    const jobs = event.snapshot ? [...event.jobs].reverse() : event.jobs;
+    for (const job of jobs) this.jobs.set(job.job_id, job);
     for (const [id, expected] of Object.entries(event.expected ?? {})) {
       const job = this.jobs.get(id);
       if (job) this.jobs.set(id, { ...job, ...expected });
