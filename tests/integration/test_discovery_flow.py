@@ -202,6 +202,25 @@ async def test_an_ignored_builder_stays_ignored_until_it_is_added(
     assert added.result["type"] is FlowResultType.CREATE_ENTRY
 
 
+async def test_an_ignored_builder_can_be_entered_where_another_one_was_found(
+    hass: HomeAssistant, coordinator: OffloadCoordinator, builder: ScriptedServer
+) -> None:
+    ignored = MockConfigEntry(
+        domain=DOMAIN, unique_id=builder.identity.pin_sha256, source=SOURCE_IGNORE, data={}
+    )
+    ignored.add_to_hass(hass)
+    dialog = await Dialog.discover(hass, announcement(builder, pin="ab" * 32))
+    builder.refusal = ErrorCode.NOT_LENDING
+    await dialog.submit()
+    assert dialog.step == "pair"
+    builder.refusal = None
+    await dialog.address(builder.url)
+    await dialog.submit(code=builder.open())
+    await hass.async_block_till_done()
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert ignored.data == {}
+
+
 # A peer has another address
 
 

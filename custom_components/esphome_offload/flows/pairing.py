@@ -245,13 +245,26 @@ class PairingSteps(ConfigFlow):
             return self.async_abort(reason="paired_again")
         return await self._async_create(settings)
 
-    async def _async_create(self, settings: PeerSettings) -> ConfigFlowResult:
-        await self.async_set_unique_id(settings.public.pin_sha256, raise_on_progress=False)
-        # A changed entry is set up again by its update listener.
-        self._abort_if_unique_id_configured(
-            updates=settings.data, reload_on_update=False, error="already_paired"
+    async def _async_create(
+        self,
+        settings: PeerSettings,
+        description: str | None = None,
+        placeholders: Mapping[str, str] | None = None,
+    ) -> ConfigFlowResult:
+        pin = settings.public.pin_sha256
+        await self.async_set_unique_id(pin, raise_on_progress=False)
+        # The new entry replaces an ignored one, whichever dialog it was found in.
+        if self._taken(pin):
+            # A changed entry is set up again by its update listener.
+            self._abort_if_unique_id_configured(
+                updates=settings.data, reload_on_update=False, error="already_paired"
+            )
+        return self.async_create_entry(
+            title=settings.label,
+            data=settings.data,
+            description=description,
+            description_placeholders=placeholders,
         )
-        return self.async_create_entry(title=settings.label, data=settings.data)
 
     def _taken(self, pin_sha256: str) -> bool:
         """Return whether another entry than the one that is paired again is for this peer."""

@@ -8,6 +8,7 @@ from typing import Any, Final, override
 
 import aiohttp
 from homeassistant.config_entries import SOURCE_SYSTEM, ConfigFlowContext, ConfigFlowResult
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
 from ..const import DOMAIN
@@ -71,13 +72,25 @@ class SeveralSteps(PairingSteps):
     async def async_step_several(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Make an entry of each builder that knows this Home Assistant; its pin was confirmed."""
-        first, *others = self._knowing
+        """Make an entry of each builder that knows this Home Assistant; its pin was confirmed.
+
+        The last one is the result, and says which of them were paired with meanwhile.
+        """
+        taken = [each for each in self._knowing if self._taken(each.public.pin_sha256)]
+        *others, last = [each for each in self._knowing if each not in taken] or self._knowing
         for each in others:
-            await self.hass.config_entries.flow.async_init(
+            result = await self.hass.config_entries.flow.async_init(
                 DOMAIN, context=ConfigFlowContext(source=SOURCE_SYSTEM), data=each
             )
-        return await self._async_create(first)
+            if result["type"] is not FlowResultType.CREATE_ENTRY:
+                taken.append(each)
+        if not taken:
+            return await self._async_create(last)
+        not_added = _bullets(
+            f"{each.url}: " + error_text(self.hass, "already_paired", {"label": shown(each.label)})
+            for each in taken
+        )
+        return await self._async_create(last, "not_all_added", {"others": not_added})
 
     async def async_step_system(self, settings: PeerSettings) -> ConfigFlowResult:
         """Make an entry of one of several."""

@@ -5,11 +5,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from unittest.mock import patch
 
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntryState, ConfigFlowResult
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.esphome_offload.config_flow import OffloadConfigFlow
 from custom_components.esphome_offload.const import DOMAIN
 from custom_components.esphome_offload.coordinator import OffloadCoordinator
 from custom_components.esphome_offload.engine.protocol.channel import ChannelClosed
@@ -19,10 +21,12 @@ from custom_components.esphome_offload.engine.protocol.identity import (
 )
 from custom_components.esphome_offload.engine.reason import ReasonKey
 from custom_components.esphome_offload.flows import several
+from custom_components.esphome_offload.peering.entry import PeerSettings
 from custom_components.esphome_offload.stores.identity import async_get_identity
 
 from ...engine.client.scripted_server import ScriptedServer
 from ..pairing_dialogs import Dialog, pairs, unused_url
+from ..peer_entries.entries import add_builder
 
 pytestmark = pytest.mark.usefixtures("socket_enabled", "coordinator")
 
@@ -95,6 +99,75 @@ async def test_all_that_know_this_home_assistant_become_entries(
         attic.identity.pin_sha256: "attic",
         cellar.identity.pin_sha256: "cellar",
     }
+
+
+async def test_ignored_ones_become_entries_as_well(
+    hass: HomeAssistant, builders: list[ScriptedServer]
+) -> None:
+    attic, cellar, _ = builders
+    pins = {each.identity.pin_sha256: each.label for each in (attic, cellar)}
+    for pin in pins:
+        MockConfigEntry(domain=DOMAIN, unique_id=pin, source=SOURCE_IGNORE, data={}).add_to_hass(
+            hass
+        )
+    dialog = await listed(hass, attic.url, cellar.url)
+    await dialog.submit()
+    await hass.async_block_till_done()
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert paired(hass) == pins
+    assert not [
+        entry
+        for entry in hass.config_entries.async_entries(DOMAIN)
+        if entry.source == SOURCE_IGNORE
+    ]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+async def test_one_that_was_paired_with_meanwhile_is_named_at_the_end(
+    hass: HomeAssistant, builders: list[ScriptedServer], which: int
+) -> None:
+    attic, cellar, _ = builders
+    dialog = await listed(hass, attic.url, cellar.url)
+    taken = builders[which]
+    entry = await add_builder(hass, taken)
+    await dialog.submit()
+    await hass.async_block_till_done()
+    assert dialog.result["type"] is FlowResultType.CREATE_ENTRY
+    assert dialog.result["description"] == "not_all_added"
+    assert dialog.placeholders["others"].startswith(f"- {taken.url}: {taken.label} is paired")
+    assert hass.config_entries.async_get_entry(entry.entry_id) is entry
+    added = builders[1 - which].identity.pin_sha256
+    assert added in paired(hass)
+
+
+async def test_one_that_is_paired_with_at_the_same_moment_is_named_as_well(
+    hass: HomeAssistant, builders: list[ScriptedServer]
+) -> None:
+    attic, cellar, _ = builders
+    dialog = await listed(hass, attic.url, cellar.url)
+    step = OffloadConfigFlow.async_step_system
+
+    async def late(flow: OffloadConfigFlow, settings: PeerSettings) -> ConfigFlowResult:
+        await add_builder(hass, attic)
+        return await step(flow, settings)
+
+    with patch.object(OffloadConfigFlow, "async_step_system", late):
+        await dialog.submit()
+    await hass.async_block_till_done()
+    assert dialog.placeholders["others"].startswith(f"- {attic.url}: attic is paired")
+    assert cellar.identity.pin_sha256 in paired(hass)
+
+
+async def test_where_all_were_paired_with_meanwhile_it_ends(
+    hass: HomeAssistant, builders: list[ScriptedServer]
+) -> None:
+    attic, cellar, _ = builders
+    dialog = await listed(hass, attic.url, cellar.url)
+    for each in (attic, cellar):
+        await add_builder(hass, each)
+    await dialog.submit()
+    assert dialog.result["type"] is FlowResultType.ABORT
+    assert dialog.result["reason"] == "already_paired"
 
 
 async def test_one_with_its_pin_needs_no_code_either(
