@@ -11,14 +11,15 @@ import { standing } from "./texts";
 import {
   isOver,
   isWaiting,
+  replacesJob,
   replacesVersion,
   type Device,
   type Job,
-  type Operation,
+  type JobRequest,
 } from "./types";
 
-/** A dialog of a device: one that shows something, or the question before an action. */
-export type Dialog = "choose" | "download" | "why" | Operation;
+/** A dialog of a device: one that shows something, or the question before a request. */
+export type Dialog = "choose" | "download" | "why" | JobRequest;
 
 @customElement("esphome-offload-device-row")
 export class DeviceRow extends Part {
@@ -74,7 +75,7 @@ export class DeviceRow extends Part {
           : html`<button
               class=${update ? "primary" : ""}
               ?disabled=${this.busy || !canInstall(device)}
-              @click=${() => this.act("install")}
+              @click=${() => this.act({ operation: "install" })}
             >
               ${this.installLabel(device, update)}<span class="hidden"> ${device.name}</span>
             </button>`}
@@ -107,16 +108,24 @@ export class DeviceRow extends Part {
     return [
       {
         label: text("devices.rebuild"),
-        act: () => this.act("install", { rebuild: true }),
+        act: () => this.act({ operation: "install", rebuild: true }),
         disabled: taken || !able,
       },
-      { label: text("operation.compile"), act: () => this.act("compile"), disabled: taken },
+      {
+        label: text("operation.compile"),
+        act: () => this.act({ operation: "compile" }),
+        disabled: taken,
+      },
       {
         label: text("devices.upload"),
-        act: () => this.act("upload"),
+        act: () => this.act({ operation: "upload" }),
         disabled: taken || !able,
       },
-      { label: text("devices.clean"), act: () => this.act("clean"), disabled: taken },
+      {
+        label: text("devices.clean"),
+        act: () => this.act({ operation: "clean" }),
+        disabled: taken,
+      },
       { label: text("devices.choose_build"), act: () => this.open("choose") },
       { label: text("devices.download"), act: () => this.open("download") },
       { label: text("devices.show_why"), act: () => this.open("why") },
@@ -177,11 +186,12 @@ export class DeviceRow extends Part {
   }
 
   /** The log opens by itself: it is what a person wants to see next. */
-  private async act(operation: Operation, options: { rebuild?: boolean } = {}): Promise<void> {
+  private async act(request: JobRequest): Promise<void> {
     const { device, job } = this;
-    const replaces = operation === "install" && replacesVersion(device);
-    if (replaces || (job && isWaiting(job))) {
-      this.open(operation);
+    const { operation, ...options } = request;
+    const anotherVersion = operation === "install" && replacesVersion(device);
+    if (anotherVersion || (job && replacesJob(request, device, job))) {
+      this.open(request);
       return;
     }
     this.busy = true;

@@ -130,7 +130,7 @@ export class OffloadDevices extends Part {
     const { kind } = this.dialog;
     const job = this.store.jobOf(device);
     const closed = (): void => (this.dialog = undefined);
-    return kind === "choose" || kind === "download" || kind === "why"
+    return typeof kind === "string"
       ? html`<esphome-offload-device-dialog
           .hass=${this.hass}
           .store=${this.store}
@@ -144,7 +144,7 @@ export class OffloadDevices extends Part {
           .store=${this.store}
           .device=${device}
           .job=${job}
-          .operation=${kind}
+          .request=${kind}
           @closed=${closed}
         ></esphome-offload-device-confirm>`;
   }

@@ -202,6 +202,28 @@ export const isWaiting = (job: Job): boolean =>
   (job.status === "running" &&
     (job.stage === "waiting_builder" || job.stage === "waiting_device"));
 
+/** What is asked for with one press; ``rebuild``: also when nothing has changed. */
+export interface JobRequest {
+  operation: Operation;
+  rebuild?: boolean;
+}
+
+/** Whether a request takes the place of a device's job: one for the same work joins it. */
+export const replacesJob = (
+  { operation, rebuild = false }: JobRequest,
+  device: Device,
+  job: Job,
+): boolean =>
+  isWaiting(job) &&
+  !(
+    job.operation === operation &&
+    job.rebuild === rebuild &&
+    !job.clean &&
+    job.requested_source === "auto" &&
+    // What was built last is uploaded, of whatever version it is.
+    (operation === "upload" || job.esphome_version === (device.wanted_version ?? ""))
+  );
+
 /** Whether an installation puts another version in place of one that is no older. */
 export const replacesVersion = ({ update, installed_version, wanted_version }: Device): boolean =>
   !update && !!installed_version && !!wanted_version && installed_version !== wanted_version;

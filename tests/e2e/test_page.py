@@ -1,6 +1,7 @@
 """The sidebar page in a real browser, on a phone and on a desk."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 import re
 import time
 
@@ -10,7 +11,7 @@ import pytest_asyncio
 
 from .harness.browser import DESK, PHONE, Screen, needs_chromium, open_browser, open_screen
 from .harness.device import NEW_VERSION
-from .harness.jobs import follow, job_now, output, submit
+from .harness.jobs import cancel_all, follow, job_now, output, submit
 from .harness.offloader import Offloader
 from .harness.scripted import Part, go_on
 from .harness.steps import STEPS, Task
@@ -50,6 +51,15 @@ def install_button(screen: Screen) -> Locator:
     names = (page_text("devices.install"), page_text("devices.install_again"))
     name = re.compile(f"^({'|'.join(names)}) {DEVICE}$")
     return screen.device(DEVICE).get_by_role("button", name=name)
+
+
+def add_attic(offloader: Offloader) -> Path:
+    """Add a second device, which is never built, and return its file."""
+    attic = offloader.device.yaml.with_name("attic.yaml")
+    attic.write_text(
+        "esphome:\n  name: attic\n  friendly_name: Attic\nhost:\nota:\n  platform: esphome\n"
+    )
+    return attic
 
 
 async def lines(screen: Screen) -> list[str]:
@@ -232,6 +242,55 @@ async def test_each_part_is_accessible_in_the_dark_and_from_right_to_left(
             await screen.page.keyboard.press("Escape")
 
 
+@on_a_desk
+async def test_a_rebuild_in_place_of_a_job_that_waits_is_asked_about_and_is_a_rebuild(
+    screen: Screen, offloader: Offloader
+) -> None:
+    attic, client, page = add_attic(offloader), offloader.client, screen.page
+    command, rebuild = "esphome_offload/job/submit", page_text("devices.rebuild")
+
+    async def press_rebuild() -> None:
+        more = page_text("devices.more_of", device="Attic")
+        await page.get_by_role("button", name=more).click()
+        await page.get_by_role("menuitem", name=rebuild).click()
+
+    try:
+        await expect(screen.device("Attic")).to_be_visible()
+        offloader.device.play(Part.TALK)
+        kitchen = offloader.device.yaml.name
+        await client.call(command, device=kitchen, operation="compile", rebuild=True)
+        waits = (await client.call(command, device=attic.name, operation="install"))["job"]
+        cancel = f"{page_text('cancel')} Attic"
+        await expect(screen.device("Attic").get_by_role("button", name=cancel)).to_be_visible()
+
+        await press_rebuild()
+        await expect(page.get_by_role("dialog", name=f"{rebuild} · Attic")).to_be_visible()
+        question = page.locator("esphome-offload-device-confirm")
+        await expect(question).to_contain_text(
+            page_text(
+                "confirm.replaces",
+                operation=page_text("operation.install"),
+                stage=page_text("status.queued"),
+            )
+        )
+        await screen.assert_usable()
+        await question.get_by_role("button", name=rebuild).click()
+        job_page = re.compile(r"/job/[0-9a-f]{32}$")
+        await expect(page).to_have_url(job_page)
+        job_id = page.url.rpartition("/")[2]
+        assert (await job_now(client, job_id))["rebuild"] is True
+        assert (await job_now(client, waits["job_id"]))["failure_reason"] == "superseded"
+
+        # Once more it is the same job: there is nothing to ask.
+        await screen.go_to("devices")
+        await press_rebuild()
+        await expect(page).to_have_url(job_page)
+        assert page.url.rpartition("/")[2] == job_id
+    finally:
+        await cancel_all(client)
+        attic.unlink()
+
+
 @on_a_phone
 async def test_the_page_leads_to_the_settings_of_automatic_updates(screen: Screen) -> None:
     page = screen.page
@@ -249,11 +308,7 @@ async def test_the_page_leads_to_the_settings_of_automatic_updates(screen: Scree
 
 @on_a_desk
 async def test_a_row_moves_only_when_nobody_is_at_it(screen: Screen, offloader: Offloader) -> None:
-    attic = offloader.device.yaml.with_name("attic.yaml")
-    attic.write_text(
-        "esphome:\n  name: attic\n  friendly_name: Attic\nhost:\nota:\n  platform: esphome\n"
-    )
-    page = screen.page
+    attic, page = add_attic(offloader), screen.page
     names = page.get_by_role("list", name=page_text("tab.devices"), exact=True).get_by_role(
         "heading"
     )
