@@ -5,7 +5,7 @@ import { property } from "lit/decorators.js";
 
 import { shared } from "./styles";
 import type { Store } from "./store";
-import { errorText, textsOf, type Text } from "./texts";
+import { isAnswer, textsOf, type Text } from "./texts";
 import type { HomeAssistant, Job, Operation } from "./types";
 
 /** Home Assistant gives a new object at each change of a state, of which nothing is shown here. */
@@ -40,7 +40,7 @@ export abstract class Part extends LitElement {
         new CustomEvent("page-error", {
           bubbles: true,
           composed: true,
-          detail: errorText(error),
+          detail: isAnswer(error) ? error.message : this.text("no_answer"),
         }),
       );
       return undefined;

@@ -7,7 +7,7 @@ import "./log-lines";
 import { isAnother } from "./element";
 import type { LogLines } from "./log-lines";
 import { shared } from "./styles";
-import { counted, errorText, isAnswer, textsOf } from "./texts";
+import { counted, isAnswer, textsOf } from "./texts";
 import type { HomeAssistant, OutputEvent } from "./types";
 
 /** Milliseconds without news after which it is asked for again. */
@@ -109,7 +109,7 @@ export class LogView extends LitElement {
       // Else it is asked again when the connection is back.
       if (mine === this.subscription && isAnswer(error)) {
         this.ended = true;
-        this.dispatchEvent(new CustomEvent("missing", { detail: errorText(error) }));
+        this.dispatchEvent(new CustomEvent("missing", { detail: error.message }));
       }
     }
   }

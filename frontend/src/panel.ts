@@ -12,7 +12,7 @@ import "./jobs";
 import { PAGE, follow, isAnother } from "./element";
 import { Store } from "./store";
 import { shared } from "./styles";
-import { counted, errorText, isAnswer, textsOf } from "./texts";
+import { counted, isAnswer, textsOf } from "./texts";
 import { isOver, type HomeAssistant, type Route } from "./types";
 
 const TEXTS_RETRY = 3000;
@@ -90,7 +90,7 @@ export class OffloadPanel extends LitElement {
   private startStore(): void {
     this.subscribed = true;
     this.store.start(this.hass).catch((error: unknown) => {
-      if (isAnswer(error)) this.showError(errorText(error));
+      if (isAnswer(error)) this.showError(error.message);
       // The connection was lost before the answer: both are asked again when it is back.
       else {
         this.store.stop();

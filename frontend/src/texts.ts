@@ -93,9 +93,5 @@ export const moment = (hass: HomeAssistant, iso: string): string =>
   new Date(iso).toLocaleString(hass.language, { dateStyle: "medium", timeStyle: "short" });
 
 /** Whether Home Assistant has answered with this error; else the connection was lost meanwhile. */
-export const isAnswer = (error: unknown): boolean =>
+export const isAnswer = (error: unknown): error is { code: string; message: string } =>
   typeof (error as { code?: unknown } | undefined)?.code === "string";
-
-/** The sentence of an error of a websocket command. */
-export const errorText = (error: unknown): string =>
-  (error as { message?: string } | undefined)?.message ?? String(error);

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from .harness.browser import DESK, PHONE, Screen, needs_chromium, open_browser, open_screen
 from .harness.device import NEW_VERSION
-from .harness.jobs import cancel_all, follow, job_now, output, submit
+from .harness.jobs import all_jobs, cancel_all, follow, job_now, output, submit
 from .harness.offloader import Offloader
 from .harness.scripted import Part, go_on
 from .harness.steps import STEPS, Task
@@ -217,6 +217,26 @@ async def test_a_lost_connection_loses_and_doubles_no_line(
         return await lines(screen) == kept
 
     await until(complete, "all lines, once each")
+
+
+@on_a_phone
+async def test_a_command_whose_answer_is_lost_says_so(screen: Screen, offloader: Offloader) -> None:
+    before = await all_jobs(offloader.client)
+    button = install_button(screen)
+    # The command is lost with the connection.
+    await button.evaluate(
+        """button => {
+          const connection = document.querySelector('home-assistant').hass.connection;
+          connection.sendMessage = () => {};
+          button.click();
+          delete connection.sendMessage;
+          connection.reconnect(true);
+        }"""
+    )
+    alert = screen.page.get_by_role("alert")
+    await expect(alert.get_by_role("paragraph")).to_have_text([page_text("no_answer")])
+    await expect(button).to_be_enabled()
+    assert await all_jobs(offloader.client) == before
 
 
 @pytest.mark.next
