@@ -157,7 +157,15 @@ class TestWithoutContainment:
 
 
 @pytest.fixture
-def announced(hass: HomeAssistant, mock_async_zeroconf: MagicMock) -> Generator[MagicMock]:
+def addresses() -> AsyncMock:
+    """Return what says at which addresses this machine is announced."""
+    return AsyncMock(return_value=["192.168.1.20"])
+
+
+@pytest.fixture
+def announced(
+    hass: HomeAssistant, mock_async_zeroconf: MagicMock, addresses: AsyncMock
+) -> Generator[MagicMock]:
     """Zeroconf, which sends nothing."""
     hass.config.components.add("zeroconf")
     hass.config.components.add("network")
@@ -165,7 +173,7 @@ def announced(hass: HomeAssistant, mock_async_zeroconf: MagicMock) -> Generator[
     with (
         patch(
             f"{package}.lending.announcement.network.async_get_announce_addresses",
-            AsyncMock(return_value=["192.168.1.20"]),
+            addresses,
         ),
         patch(
             f"{package}.inventory.announced_firmware.AsyncServiceBrowser",
@@ -201,6 +209,36 @@ async def test_it_is_announced_while_it_is_lent(
     hass.config_entries.async_update_entry(entry, options={**LEND, "accept_builds": False})
     await hass.async_block_till_done()
     announced.async_unregister_service.assert_called_once_with(info)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "listening"),
+    [
+        (["0.0.0.0", "::"], ["192.168.1.20", "10.0.0.7", "fd00::7"]),
+        (["192.168.1.20", "127.0.0.1"], ["192.168.1.20"]),
+        (["0.0.0.0"], ["192.168.1.20", "10.0.0.7"]),
+        (["10.0.0.7", "::"], ["10.0.0.7", "fd00::7"]),
+        (["127.0.0.1"], ["192.168.1.20", "10.0.0.7", "fd00::7"]),
+        (["attic.local", "10.0.0.7"], ["192.168.1.20", "10.0.0.7", "fd00::7"]),
+        (None, ["192.168.1.20", "10.0.0.7", "fd00::7"]),
+    ],
+)
+async def test_addresses_that_home_assistant_does_not_listen_on_are_not_announced(
+    hass: HomeAssistant,
+    announced: MagicMock,
+    coordinator: OffloadCoordinator,
+    entry: MockConfigEntry,
+    addresses: AsyncMock,
+    hosts: list[str] | None,
+    listening: list[str],
+) -> None:
+    """Behind a proxy on the same machine it listens on none of them, and the proxy does."""
+    addresses.return_value = ["192.168.1.20", "10.0.0.7", "fd00::7"]
+    hass.http.server_host = hosts
+    hass.config_entries.async_update_entry(entry, options=LEND)
+    await hass.async_block_till_done()
+    info = announced.async_register_service.call_args.args[0]
+    assert info.parsed_addresses() == listening
 
 
 async def test_lending_goes_on_where_it_cannot_be_announced(

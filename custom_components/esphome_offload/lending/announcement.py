@@ -1,8 +1,9 @@
 """The announcement of a builder in the local network."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 import logging
 
 from homeassistant.components import network, zeroconf
@@ -73,8 +74,9 @@ class Announcement:
             if not self._cancel or (self._info is not None and builder == self._announced):
                 return
             await self._async_withdraw()
+            http = self._hass.http
             addresses = await network.async_get_announce_addresses(self._hass)
-            info = builder.service(addresses, self._hass.http.server_port)
+            info = builder.service(listened_on(addresses, http.server_host), http.server_port)
             shared = await zeroconf.async_get_async_instance(self._hass)
             try:
                 await shared.async_register_service(info, allow_name_change=True)
@@ -87,3 +89,22 @@ class Announcement:
         with suppress(NoURLAvailableError):
             return get_url(self._hass, allow_external=False, allow_cloud=False)
         return ""
+
+
+def listened_on(addresses: Sequence[str], hosts: Sequence[str] | None) -> Sequence[str]:
+    """Return those of the addresses that a server listens on that is bound to ``hosts``.
+
+    Return all where it listens on none of them, because a proxy on this machine does then, and
+    where it is bound to a name: it is not known which address that is.
+    """
+    try:
+        bound = {ip_address(host) for host in hosts or ()}
+    except ValueError:
+        return addresses
+    versions = {each.version for each in bound if each.is_unspecified}
+    found = [
+        address
+        for address, ip in zip(addresses, map(ip_address, addresses), strict=True)
+        if ip in bound or ip.version in versions
+    ]
+    return found or addresses
