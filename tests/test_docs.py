@@ -88,6 +88,7 @@ def test_every_message_is_documented_with_its_fields(message: type) -> None:
         f"on up to {guest_sessions.PER_GUEST} connections",
         f"at most {bodies.WINDOW // MIB} MiB ahead",
         f"After {limits.STALL_TIMEOUT} seconds without progress",
+        f"when {limits.KEEP_TIMEOUT} seconds after its last piece",
         f"at most {limits.WANTED_LIMIT} attempt ids",
         f"`size` int up to {limits.BUNDLE_LIMIT // MIB} MiB",
         f"`size` (up to {limits.FIRMWARE_LIMIT // MIB} MiB)",

@@ -391,15 +391,40 @@ async def test_many_short_pieces_fill_no_memory(source: Path, target: Path) -> N
         assert "protocol" in await pair.lost[0]
 
 
-async def test_a_body_that_does_not_begin_is_given_up(
-    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(session_module, "STALL_TIMEOUT", 0.05)
+def hanging(before: Handler | None = None) -> Handler:
+    """Return a handler whose disk does not answer any more, ``before`` or from the start."""
 
-    async def handler(_: Call) -> None:
+    async def handler(call: Call) -> None:
+        if before is not None:
+            await before(call)
         await asyncio.Event().wait()
 
-    async with sessions(handler) as pair:
+    return handler
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_a_fetch_from_a_disk_that_hangs_is_given_up(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    monkeypatch.setattr(session_module, "STALL_TIMEOUT", 0.05)
+    async with sessions(hanging(sending(source) if begins else None)) as pair:
         with pytest.raises(ProtocolError) as caught:
             await pair.offloader.fetch_file(Ask(), lambda _: expected(source, target))
         assert caught.value.code is ErrorCode.STALLED
+        assert pair.offloader.lost is None
+
+
+@pytest.mark.parametrize("begins", [False, True])
+async def test_a_file_that_is_sent_to_a_disk_that_hangs_is_given_up(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    monkeypatch.setattr(session_module, "KEEP_TIMEOUT" if begins else "STALL_TIMEOUT", 0.05)
+    file = expected(source, target)
+    async with sessions(hanging(receiving(file) if begins else None)) as pair:
+        with pytest.raises(ProtocolError) as caught:
+            await pair.offloader.send_file(Ask(), source, file.size)
+        assert caught.value.code is ErrorCode.STALLED
+        assert pair.offloader.lost is None
+        # The builder has been told that nobody waits for it any more.
+        while pair.builder._served:  # noqa: ASYNC110 - nothing is told of that
+            await asyncio.sleep(0)

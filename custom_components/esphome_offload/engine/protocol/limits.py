@@ -37,6 +37,8 @@ PAIRING_EXCHANGE_TIMEOUT: Final = 15
 HANDSHAKE_TIMEOUT: Final = 10
 STALL_TIMEOUT: Final = 60
 """A board that swaps may be silent for a while; a dead connection must still end."""
+KEEP_TIMEOUT: Final = 300
+"""From the last piece of a bundle to the result; a slow SD card may have to write all of it first."""
 
 PAIRING_TRIES: Final = 3
 CODE_DIGITS: Final = 8

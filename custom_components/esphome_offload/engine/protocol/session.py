@@ -20,7 +20,7 @@ from .bodies import Bodies, IncomingBody, IncomingFile
 from .calls import Call, CommandRefused, Handler
 from .channel import Channel, ChannelClosed, Piece
 from .errors import ErrorCode, ProtocolError
-from .limits import DETAIL_LIMIT, STALL_TIMEOUT
+from .limits import DETAIL_LIMIT, KEEP_TIMEOUT, STALL_TIMEOUT
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -165,13 +165,15 @@ class Session:
         wanted, listen = _first_event()
         with self._bodies.outgoing(command_id) as body:
             async with _running(self._call(command_id, command, None, listen)) as result:
-                await _first(result, wanted)
+                async with self._no_longer_than(STALL_TIMEOUT, "a body is not asked for"):
+                    await _first(result, wanted)
                 if not result.done():
                     async with _running(body.read(path, size)) as reading:
                         await _first(result, reading)
                         if not result.done():
                             await reading
-                return await result
+                async with self._no_longer_than(KEEP_TIMEOUT, "a body is not confirmed"):
+                    return await result
 
     async def fetch_file(self, command: object, accept: Callable[[object], IncomingFile]) -> None:
         """Send a command and write the body that answers it.
@@ -183,20 +185,27 @@ class Session:
         header, listen = _first_event()
         with self._bodies.incoming(command_id) as body:
             async with _running(self._call(command_id, command, None, listen)) as result:
-                try:
-                    async with timeout_by(self._time, STALL_TIMEOUT):
-                        await _first(result, header)
-                except TimeoutError as err:
-                    raise ProtocolError(ErrorCode.STALLED, "a body does not begin") from err
+                async with self._no_longer_than(STALL_TIMEOUT, "a body does not begin"):
+                    await _first(result, header)
                 if header.done():
                     # A command that failed has no whole body either.
                     result.add_done_callback(lambda done: _pass_failure(done, body))
                     await body.write(accept(header.result()))
-                await result
+                async with self._no_longer_than(STALL_TIMEOUT, "a body does not end"):
+                    await result
                 if not header.done():
                     raise ProtocolError(ErrorCode.MALFORMED, "a body without a header")
 
     # Internals.
+
+    @asynccontextmanager
+    async def _no_longer_than(self, seconds: float, why: str) -> AsyncGenerator[None]:
+        """Raise ProtocolError STALLED after so many seconds: its disk may hang, and not the link."""
+        try:
+            async with timeout_by(self._time, seconds):
+                yield
+        except TimeoutError as err:
+            raise ProtocolError(ErrorCode.STALLED, why) from err
 
     def _next_id(self) -> int:
         self._last_id += 1
