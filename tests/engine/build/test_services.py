@@ -5,12 +5,13 @@ from functools import partial
 import os
 from pathlib import Path
 import sys
+import threading
 import time
 from unittest.mock import patch
 
 import pytest
 
-from custom_components.esphome_offload.engine.build import services as services_module
+from custom_components.esphome_offload.engine.build import local, services as services_module
 from custom_components.esphome_offload.engine.build.cache.layout import CacheLayout
 from custom_components.esphome_offload.engine.build.cache.ownership import guest_user
 from custom_components.esphome_offload.engine.build.cache.shared_folders import sweep
@@ -52,6 +53,42 @@ async def test_a_guest_has_a_builder_of_its_own_that_shares_the_slots(
     contained = GuestContainment(own, private, by_users=False) if here is CONTAINED else None
     assert guest.builder._containment == contained
     await services.aclose()
+
+
+def built(layout: CacheLayout) -> None:
+    for folder in (layout.tree("lamp.yaml"), layout.tools / "platformio"):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+
+
+async def test_what_is_cleaned_for_a_guest_is_deleted_in_the_background(tmp_path: Path) -> None:
+    services = BuildServices(CacheLayout(tmp_path / "cache"), ())
+    guest = await services.make_guest(services.layout.guest(PIN))
+    built(guest.layout)
+    await guest.builder.clean("lamp.yaml", tools=True)
+    await services._background.wait()
+    assert not list(guest.layout.trees.iterdir())
+    assert not list(guest.layout.tools.iterdir())
+    assert not list(guest.layout.trash.iterdir())
+    await services.aclose()
+
+
+async def test_a_guest_does_not_wait_until_all_is_deleted_nor_does_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = BuildServices(CacheLayout(tmp_path / "cache"), ())
+    guest = await services.make_guest(services.layout.guest(PIN))
+    built(guest.layout)
+
+    def remove(_folder: Path, stop: threading.Event) -> None:
+        assert stop.wait(30)
+
+    monkeypatch.setattr(local, "remove", remove)
+    await guest.builder.clean("lamp.yaml", tools=True)
+    assert not list(guest.layout.trees.iterdir())
+    assert not list(guest.layout.tools.iterdir())
+    await services.aclose()
+    assert len(list(guest.layout.trash.iterdir())) == 2, "deleted at the next start"
 
 
 FORKS = """

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import logging
 import os
 from pathlib import Path
+import threading
 from typing import Annotated, override
 import uuid
 
@@ -16,6 +17,7 @@ from ..job_log import OWN
 from ..listeners import Listeners
 from ..locks import Locks
 from ..reason import Reason, ReasonKey
+from ..tasks import BackgroundTasks
 from ..threads import in_thread
 from .build_output import BuildOutput
 from .cache.damaged_tools import Package, find_damaged, trash_all, trash_package
@@ -91,17 +93,21 @@ class LocalBuilder(Builder, CacheFolder):
         slots: Slots | None = None,
         containment: Containment | None = None,
         compiler_cache: CompilerCache | None = None,
+        background: BackgroundTasks | None = None,
         time: Time | None = None,
     ) -> None:
         """``why_not`` says that this machine cannot compile at all; None: find out.
 
         ``slots`` are those of this machine, where others build on it as well. ``containment`` says
         what builds may use, for those of a guest; where that cannot be enforced they fail.
+        ``background``: ``clean`` does not wait there until all is deleted; None: it waits.
         """
         self._layout = layout
         self._processes = processes
         self._toolchains = toolchains
         self._firmware = firmware
+        self._background = background
+        self._deleting = asyncio.Lock()
         self._file_counts = FileCounts(layout)
         self._entry = entry
         self._containment = containment
@@ -183,7 +189,10 @@ class LocalBuilder(Builder, CacheFolder):
     async def clean(self, configuration: str, *, tools: bool = False) -> None:
         with disk_errors():
             async with self._tree(configuration):
-                await in_thread(lambda _: self._layout.discard(self._layout.tree(configuration)))
+                tree = self._layout.tree(configuration)
+                doomed = await in_thread(lambda _: self._layout.to_trash(tree))
+            if doomed is not None:
+                await self._delete([doomed])
             if tools:
                 await self._clean_tools()
             await self.refresh()
@@ -194,7 +203,20 @@ class LocalBuilder(Builder, CacheFolder):
                 reason = Reason(ReasonKey.TOOLS_IN_USE, {"label": self.label})
                 raise BuildError(FailureReason.BUILDER_UNAVAILABLE, reason)
             doomed = await in_thread(lambda _stop: self._trash_all())
-        await asyncio.to_thread(_remove, doomed)
+        await self._delete(doomed)
+
+    async def _delete(self, doomed: Iterable[Path]) -> None:
+        """Delete what is in the trash: some 100,000 files take a slow board minutes."""
+
+        async def delete() -> None:
+            async with self._deleting:
+                await in_thread(lambda stop: _remove(doomed, stop))
+            await self.refresh()
+
+        if self._background is None:
+            await delete()
+        else:
+            self._background.start(delete(), "esphome_offload delete")
 
     def _trash_all(self) -> list[Path]:
         fetched = map(self._layout.to_trash, self._layout.fetched)
@@ -373,6 +395,6 @@ class LocalBuilder(Builder, CacheFolder):
             self._listeners.notify()
 
 
-def _remove(folders: Iterable[Path]) -> None:
+def _remove(folders: Iterable[Path], stop: threading.Event | None = None) -> None:
     for folder in folders:
-        remove(folder)
+        remove(folder, stop)

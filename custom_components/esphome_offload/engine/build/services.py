@@ -112,6 +112,8 @@ class BuildServices:
             slots=self.builder.slots,
             containment=containment,
             compiler_cache=CompilerCache(self.compiler_caches, layout, guest=True),
+            # A guest's connection counts as lost when a command takes too long.
+            background=self._background,
         )
         await builder.refresh()
         return GuestBuildServices(layout, builder, firmware)

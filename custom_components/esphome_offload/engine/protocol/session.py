@@ -25,7 +25,7 @@ from .limits import DETAIL_LIMIT, KEEP_TIMEOUT, STALL_TIMEOUT
 _LOGGER = logging.getLogger(__name__)
 
 COMMAND_TIMEOUT: Final = 30.0
-"""Seconds; commands are answered from memory or after one look at the disk."""
+"""Seconds; commands are answered from memory or after a few looks at the disk."""
 HEARTBEAT: Final = 30.0
 """Seconds between two pings, which ask the other end's event loop as well."""
 PONG_TIMEOUT: Final = 20.0
