@@ -194,3 +194,29 @@ async def test_one_long_build_does_not_make_a_builder_slow_two_do(harness: Queue
     assert await expected_at_cellar() == 500
     await measure(cellar, 900)
     assert await expected_at_cellar() == 900
+
+
+async def test_a_warm_build_that_is_quicker_than_guessed_does_not_make_a_builder_fast(
+    harness: QueueHarness,
+) -> None:
+    attic = harness.add_peer("aa", "Attic")
+
+    async def build(name: str, seconds: float) -> None:
+        attic.script = [taking(harness.time, seconds)]
+        await harness.run(name, operation=Operation.COMPILE, requested_source="aa")
+        await harness.time.go(seconds)
+
+    async def expected() -> float | None:
+        attic.script = [Block()]
+        job = await harness.run("other.yaml", requested_source="aa")
+        seconds = harness.queue.forecast(job).seconds
+        await harness.queue.cancel(job.job_id)
+        return seconds
+
+    await build("a.yaml", 100)
+    await build("b.yaml", 100)
+    attic.become(replace(attic.state, warm=frozenset({"a.yaml", "b.yaml"})))
+    await build("a.yaml", 1)
+    assert await expected() == 100
+    await build("b.yaml", 1)
+    assert await expected() == 100

@@ -97,10 +97,13 @@ class BuildTimes:
             # The stages are those of all attempts together.
             return
         work = self._work_of(configuration, warm=attempt.warm)
-        slowness = self._slowness.setdefault(builder_id, _Slowness())
-        known = (configuration, attempt.warm) in self._work
-        slowness.add(1.0 if work is None else seconds / work, known=known)
-        work = seconds / slowness.value
+        if work is None or self._typical_work[attempt.warm].value is not None:
+            known = (configuration, attempt.warm) in self._work
+            slowness = self._slowness.setdefault(builder_id, _Slowness())
+            slowness.add(1.0 if work is None else seconds / work, known=known)
+        # Else it was a guess what such a build takes: that it is wrong says nothing of the builder.
+        own = self._slowness.get(builder_id)
+        work = seconds / (self._slowness_of(builder_id) if own is None else own.value)
         self._work[configuration, attempt.warm] = work
         self._typical_work[attempt.warm].add(work)
 
