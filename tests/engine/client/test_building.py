@@ -161,6 +161,20 @@ async def test_firmware_that_cannot_be_kept_again_is_the_fault_of_this_machine(
     )
 
 
+async def test_firmware_is_kept_although_its_copy_cannot_be_removed(
+    ready: Offloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Path.unlink
+
+    def refuse_staged(path: Path, *, missing_ok: bool = False) -> None:
+        if path.parent == ready.layout.staging:
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse_staged)
+    assert (await ready.build()).device_name == "lamp"
+
+
 async def test_the_builder_forgets_firmware_that_is_kept_here(
     ready: Offloader, remote: RemoteBuilder
 ) -> None:

@@ -1,7 +1,9 @@
 """Download of firmware from a peer: fetched unless it is here already, checked, kept."""
 
 import asyncio
+from contextlib import suppress
 import logging
+from pathlib import Path
 import uuid
 
 from ..build.bundle import Bundles
@@ -137,7 +139,7 @@ async def _fetch(
         )
         firmware = await store.keep(request.configuration, request.device_name, result)
     finally:
-        await asyncio.to_thread(target.unlink, missing_ok=True)
+        await asyncio.to_thread(_discard, target)
     if firmware.sha256 != header.sha256:
         raise ProtocolError(ErrorCode.TAMPERED, "it was altered on its way to the disk")
     return firmware
@@ -169,7 +171,7 @@ async def fetch_image(
             await link.fetch(FetchImage(named, firmware.sha256, image), accept)
             return await store.add_image(firmware, names[0], target)
         finally:
-            await asyncio.to_thread(target.unlink, missing_ok=True)
+            await asyncio.to_thread(_discard, target)
     except ProtocolError as err:
         if err.code is ErrorCode.STALLED:
             raise ChannelClosed("it sends no more of the file") from err
@@ -199,6 +201,12 @@ def _check(header: FirmwareHeader, request: BuildRequest, bundle_sha256: str | N
 def _build_info(header: FirmwareHeader) -> BuildInfo:
     info = header.build_info
     return BuildInfo(info.esphome_version, info.build_time, info.config_hash)
+
+
+def _discard(staged: Path) -> None:
+    # What stays goes at the next start; the firmware is kept all the same.
+    with suppress(OSError):
+        staged.unlink()
 
 
 def _not_kept(request: BuildRequest | Firmware, line: str | None) -> BuildError:
