@@ -46,6 +46,22 @@ async def test_esphome_is_imported_once_and_no_call_sees_what_another_changed(
     assert toolchain.imports == 1
 
 
+async def test_garbage_is_collected_in_long_calls_only(
+    processes: Processes, toolchain: Toolchain
+) -> None:
+    program = textwrap.dedent("""
+        import gc, sys
+        kept = [[] for _ in range(int(sys.argv[1]))]
+        print(sum(each["collections"] for each in gc.get_stats()) > int(sys.argv[2]))
+        """)
+    # What the warm Python itself has collected before it was frozen counts, too.
+    before = "import gc; print(sum(each['collections'] for each in gc.get_stats()))"
+    _result, collected = await run(processes, toolchain.program(before))
+    for count, expected in ((30_000, "False\n"), (300_000, "True\n")):
+        command = toolchain.program(program, str(count), collected.strip())
+        assert await run(processes, command) == (ProcessResult(0), expected)
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "said"),
     [
