@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -25,7 +25,7 @@ TAIL_LIMIT = 320 * 1024
 OWN = "== "
 """The prefix of the lines that we add to those of ESPHome."""
 LINE_LIMIT = 4000
-WRITE_EVERY = 0.5
+WRITE_EVERY = 2.0
 RETRY_AFTER = 30.0
 """Seconds until a disk that took nothing is tried again."""
 _UNWRITTEN = 20
@@ -229,7 +229,7 @@ class JobLogs:
         return unsubscribe_and_forget
 
     def append(self, job_id: str, lines: Sequence[str]) -> None:
-        """Add lines; cheap, they reach the disk within half a second or so.
+        """Add lines; cheap, they reach the disk within two seconds or so.
 
         Lines for a log that has ended, or that was never opened, are dropped.
         """
@@ -274,12 +274,14 @@ class JobLogs:
         ended: Callable[[], bool],
         limit: int,
         size: int | None = None,
+        pause: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[LogPage]:
         """Yield a log page by page, from a line on, until it ends.
 
         The first page comes at once, another whenever ``woken`` is set, without lines if there
         are no new ones. ``ended`` says that no line will be added; the page that then reaches the
-        end is ``last``. ``limit`` and ``size`` bound a page in lines and bytes. A slow reader
+        end is ``last``. ``limit`` and ``size`` bound a page in lines and bytes. ``pause`` is awaited
+        before each page but the first: what comes meanwhile is in that page, too. A slow reader
         delays nothing: it gets what is still kept.
         """
         lines: NumberedLines | None = None
@@ -294,11 +296,13 @@ class JobLogs:
             from_line = page.next_line
             if from_line < page.total:
                 yield page
-                continue
-            yield replace(page, last=no_more)
-            if no_more:
-                return
-            await woken.wait()
+            else:
+                yield replace(page, last=no_more)
+                if no_more:
+                    return
+                await woken.wait()
+            if pause is not None:
+                await pause()
 
     def forget(self, job_ids: Iterable[str]) -> None:
         """Delete logs."""

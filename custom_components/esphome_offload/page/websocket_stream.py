@@ -66,6 +66,7 @@ class ThrottledSubscription:
             ended=ended,
             limit=_LINES_PER_EVENT,
             size=_BYTES_PER_EVENT,
+            pause=self.ready,
         )
         async with aclosing(pages):
             async for page in pages:
@@ -78,8 +79,6 @@ class ThrottledSubscription:
                         "terminal": page.last,
                     }
                 )
-                if not page.last:
-                    await self.ready()
 
     async def ready(self) -> None:
         """Return when the next event may be sent."""

@@ -11,7 +11,12 @@ import pytest
 
 from custom_components.esphome_offload.engine import job_log as log_module
 from custom_components.esphome_offload.engine.clock import SystemTime
-from custom_components.esphome_offload.engine.job_log import FILE_LIMIT, JobLogs, LogPage
+from custom_components.esphome_offload.engine.job_log import (
+    FILE_LIMIT,
+    WRITE_EVERY,
+    JobLogs,
+    LogPage,
+)
 
 from ..jobs.fakes import VirtualTime
 
@@ -34,7 +39,7 @@ async def again(tmp_path: Path) -> LogPage:
 async def written(logs: JobLogs) -> None:
     """Let half a second pass and wait for the writer."""
     assert isinstance(logs._time, VirtualTime)
-    await logs._time.go(0.5)
+    await logs._time.go(WRITE_EVERY)
     await logs._tasks.wait()
 
 
@@ -182,6 +187,25 @@ async def test_following_an_ended_log_reads_its_file_once(
     assert len(loads) == 1
 
 
+async def test_what_comes_during_the_pause_is_in_the_page_after_it(logs: JobLogs) -> None:
+    woken, pauses = asyncio.Event(), list[None]()
+    unsubscribe = logs.subscribe(JOB, woken.set)
+
+    async def pause() -> None:
+        pauses.append(None)
+        logs.append(JOB, [f"during pause {len(pauses)}"])
+
+    logs.append(JOB, ["a", "b", "c"])
+    pages = logs.follow(JOB, 0, woken=woken, ended=lambda: False, limit=2, pause=pause)
+    assert (await anext(pages)).lines == ("a", "b")
+    assert not pauses
+    assert (await anext(pages)).lines == ("c", "during pause 1")
+    logs.append(JOB, ["d"])
+    assert (await anext(pages)).lines == ("d", "during pause 2")
+    unsubscribe()
+    await pages.aclose()
+
+
 async def test_following_goes_on_with_a_log_that_ends_meanwhile(logs: JobLogs) -> None:
     woken = asyncio.Event()
     logs.append(JOB, ["a", "b"])
@@ -275,7 +299,7 @@ async def test_what_a_full_disk_does_not_take_is_written_when_it_has_room(
     for line in ("a", "b"):
         logs.append(JOB, [line])
         await written(logs)
-    assert logs._time.next_in == [log_module.RETRY_AFTER - 0.5]
+    assert logs._time.next_in == [log_module.RETRY_AFTER - WRITE_EVERY]
     await logs._time.go(log_module.RETRY_AFTER)
     await logs._tasks.wait()
     assert caplog.text.count("cannot be written") == 1, "once for all tries"
@@ -329,7 +353,7 @@ async def test_lines_that_come_while_writing_are_written_next(
     await asyncio.sleep(0)
     logs.append(JOB, ["b"])
     await logs._tasks.wait()
-    assert logs._time.next_in == [0.5]
+    assert logs._time.next_in == [WRITE_EVERY]
     await written(logs)
     assert (await again(tmp_path)).lines == ("a", "b")
 
