@@ -8,6 +8,7 @@ import pytest
 
 from custom_components.esphome_offload.engine.const import MIB, FailureReason
 from custom_components.esphome_offload.engine.host import (
+    attempt,
     build_host,
     guest_sessions,
     inbox,
@@ -95,6 +96,8 @@ def test_every_message_is_documented_with_its_fields(message: type) -> None:
         f"`busy` ({inbox.AT_ONCE} are on their way)",
         f"`busy` ({build_host.ACTIVE} of this guest",
         f"{limits.LINES_PER_BATCH} {TIMES} free text({limits.LINE_LIMIT})",
+        f"at most every {attempt.NOTIFY_INTERVAL} seconds",
+        f"after {attempt.NOTIFY_CHARACTERS // 1024} Ki characters",
         f"together at most {limits.BATCH_CHARACTERS // 1024} Ki characters",
         f"at most {limits.VERSIONS_LIMIT} {TIMES} version",
         f"at most {limits.WARM_LIMIT} {TIMES} configuration",

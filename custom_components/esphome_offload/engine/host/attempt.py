@@ -16,7 +16,7 @@ from ..protocol.messages import AttemptEvent, AttemptState, SentReason
 from ..protocol.payloads import BuildParameters
 from ..reason import Reason
 
-NOTIFY_INTERVAL: Final = 0.1
+NOTIFY_INTERVAL: Final = 0.5
 """Seconds; output and progress in between is sent together, a change of the state at once."""
 NOTIFY_CHARACTERS: Final = 64 * 1024
 """Output that is sent at once: a log keeps no more than 320 KiB of its end."""
