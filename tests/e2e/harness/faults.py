@@ -37,4 +37,5 @@ def small_disk(folder: Path, options: str) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(("umount", str(folder)), check=True)
+        # Something may look at it just now.
+        subprocess.run(("umount", "--lazy", str(folder)), check=True)
