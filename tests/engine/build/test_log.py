@@ -15,8 +15,8 @@ from custom_components.esphome_offload.engine.job_log import (
     FILE_LIMIT,
     WRITE_EVERY,
     JobLogs,
-    LogPage,
 )
+from custom_components.esphome_offload.engine.numbered_lines import LogPage, Run
 
 from ..jobs.fakes import VirtualTime
 
@@ -37,7 +37,7 @@ async def again(tmp_path: Path) -> LogPage:
 
 
 async def written(logs: JobLogs) -> None:
-    """Let half a second pass and wait for the writer."""
+    """Let the pause of the writer pass, and wait for it."""
     assert isinstance(logs._time, VirtualTime)
     await logs._time.go(WRITE_EVERY)
     await logs._tasks.wait()
@@ -269,7 +269,7 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let every write take half of it; return what makes room again."""
     write, is_full = Path.write_bytes, True
 
-    def append(path: Path, run: log_module.Run) -> int:
+    def append(path: Path, run: Run) -> int:
         path.parent.mkdir(exist_ok=True)
         return half(path, log_module._text(run))
 
@@ -378,7 +378,7 @@ async def test_a_log_that_is_deleted_while_it_is_written_does_not_come_back(
     may_write = threading.Event()
     append = log_module._append
 
-    def late(path: Path, run: log_module.Run) -> int:
+    def late(path: Path, run: Run) -> int:
         may_write.wait(30)
         return append(path, run)
 
