@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 import os
+from pathlib import Path
 from random import Random
 import signal
 
@@ -136,6 +137,7 @@ def full_disk(place: str) -> Act:
         cache = fleet.attic.cache
         if place != "inbox":
             cache = fleet.attic.workspace(fleet.offloader.identity)
+        await _nothing_to_hide(cache / place)
         with small_disk(cache / place, rng.choice(("size=64k", "nr_inodes=2"))):
             await pause(_seconds(rng, 1.0, 5.0))
             await _not_used(cache / place)
@@ -143,7 +145,17 @@ def full_disk(place: str) -> Act:
     return act
 
 
-async def _not_used(folder: object) -> None:
+async def _nothing_to_hide(folder: Path) -> None:
+    """Wait until nothing lies in a folder that would be removed while another is in its place."""
+
+    async def empty() -> bool:
+        return not any(path.is_file() for path in folder.rglob("*.tar.gz"))
+
+    with suppress(TimeoutError):
+        await until(empty, "the end of the bundles that are used", 10.0)
+
+
+async def _not_used(folder: Path) -> None:
     async def free() -> bool:
         return not at_work(str(folder))
 
@@ -239,7 +251,12 @@ async def nothing(_fleet: Fleet, _rng: Random) -> None:
 _LOST_LINK = (r"esphome_offload\.peering", r"esphome_offload\.engine\.client\.link")
 _NO_TOOL = (r"engine\.devices\.inspector", r"engine\.build\.(process|toolchain)")
 _NO_ROOM = (r"engine\.host\.(build_host|firmware_file)", r"engine\.client\.firmware_download")
-_LOST_DEVICE = (r"homeassistant\.components\.esphome", r"aioesphomeapi", r"\[aioesphomeapi")
+_LOST_DEVICE = (
+    r"homeassistant\.components\.esphome",
+    r"aioesphomeapi",
+    r"\[aioesphomeapi",
+    r"engine\.jobs\.transition_log",  # firmware that waits for it
+)
 
 FAULTS: tuple[Fault, ...] = (
     Fault("nothing", nothing),

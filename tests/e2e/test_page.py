@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from .harness.browser import DESK, PHONE, Screen, needs_chromium, open_browser, open_screen
 from .harness.device import NEW_VERSION
-from .harness.jobs import all_jobs, cancel_all, follow, job_now, output, submit
+from .harness.jobs import all_jobs, cancel_all, follow, in_stage, job_now, output, reach, submit
 from .harness.offloader import Offloader
 from .harness.scripted import Part, go_on
 from .harness.steps import STEPS, Task
@@ -278,7 +278,8 @@ async def test_a_rebuild_in_place_of_a_job_that_waits_is_asked_about_and_is_a_re
         await expect(screen.device("Attic")).to_be_visible()
         offloader.device.play(Part.TALK)
         kitchen = offloader.device.yaml.name
-        await client.call(command, device=kitchen, operation="compile", rebuild=True)
+        builds = await client.call(command, device=kitchen, operation="compile", rebuild=True)
+        await reach(client, builds["job"]["job_id"], in_stage("compiling"))
         waits = (await client.call(command, device=attic.name, operation="install"))["job"]
         cancel = f"{page_text('cancel')} Attic"
         await expect(screen.device("Attic").get_by_role("button", name=cancel)).to_be_visible()

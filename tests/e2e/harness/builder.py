@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import override
 
 from .any_builder import AnyBuilder
+from .client import RequestFailedError
 from .home_assistant import HomeAssistant
 from .instance import Instance
 from .jobs import DOMAIN
@@ -87,7 +88,12 @@ class Builder(HomeAssistant, AnyBuilder):
 
     @override
     async def remove_guest(self, guest: str) -> None:
-        await self.client.call("config/device_registry/remove", device_id=guest)
+        try:
+            await self.client.call("config/device_registry/remove", device_id=guest)
+        except RequestFailedError:
+            # It may have ended the pairing itself just now.
+            if guest in await self.guests():
+                raise
 
     async def accept_builds(self, *, accept: bool = True) -> None:
         """Turn the switch of that name."""
