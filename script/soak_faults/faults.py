@@ -149,10 +149,14 @@ async def _nothing_to_hide(folder: Path) -> None:
     """Wait until nothing lies in a folder that would be removed while another is in its place."""
 
     async def empty() -> bool:
-        return not any(path.is_file() for path in folder.rglob("*.tar.gz"))
+        return not _bundles_in(folder)
 
     with suppress(TimeoutError):
         await until(empty, "the end of the bundles that are used", 10.0)
+
+
+def _bundles_in(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.tar.gz"))
 
 
 async def _not_used(folder: Path) -> None:
