@@ -212,6 +212,7 @@ class Machine:
             if path.exists()
         }
         await guest.builder.clean("lamp.yaml", tools=True)
+        assert await self.services._background.wait(60.0)  # it is deleted after the answer
         outcome["trash"] = [str(path) for path in guest.layout.trash.iterdir()]
         outcome["left"] = [*_left(self.abstract), *map(str, guest.layout.trees.glob("lamp*/"))]
 
