@@ -236,12 +236,12 @@ class Guest:
         return (folder / "firmware").read_bytes()
 
     async def compiling(self, link: PeerLink, attempt_id: str) -> None:
-        """Return once the compiler has begun."""
+        """Return once the compiler has begun: what is in its cache takes no time after that."""
         self.lines.clear()
         following = asyncio.create_task(link.follow(attempt_id, 0, self.seen))
 
         async def begun() -> bool:
-            return any("] CXX " in line for line in self.lines)
+            return any("Compiling app" in line for line in self.lines)
 
         await until(begun, "the compiler")
         following.cancel()
