@@ -1,15 +1,12 @@
 """An install that is interrupted while it compiles: by a cancel, a reload, a crash."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 import re
 import threading
 
 import psutil
 import pytest
-import pytest_asyncio
-
-from custom_components.esphome_offload.options import NUMBERS, EntryKey
 
 from .harness.device import Device
 from .harness.jobs import follow, has_printed, reach, submit
@@ -21,7 +18,6 @@ from .harness.waiting import until
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 OTHER_OPTIONS = {"parallel_builds": 2, "parallel_uploads": 3, "wait_hours": 12}
-USUAL_OPTIONS = {name: NUMBERS[EntryKey(name)].default for name in OTHER_OPTIONS}
 
 
 def build_processes(offloader: Offloader) -> dict[int, str]:
@@ -81,14 +77,6 @@ async def test_cancel_leaves_no_process_behind(
     assert (job["status"], job["failure_reason"]) == ("cancelled", "cancelled")
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def usual_options_again(offloader: Offloader) -> AsyncIterator[None]:
-    """Set the options back in the end: other tests expect one build at a time."""
-    yield
-    await offloader.client.change_options(offloader.entry_id, "settings", **USUAL_OPTIONS)
-
-
-@pytest.mark.usefixtures("usual_options_again")
 async def test_build_goes_on_while_the_entry_is_reloaded_and_its_options_change(
     offloader: Offloader, entity: str
 ) -> None:
