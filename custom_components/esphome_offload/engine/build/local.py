@@ -207,16 +207,15 @@ class LocalBuilder(Builder, CacheFolder):
 
     async def _delete(self, doomed: Iterable[Path]) -> None:
         """Delete what is in the trash: some 100,000 files take a slow board minutes."""
-
-        async def delete() -> None:
-            async with self._deleting:
-                await in_thread(lambda stop: _remove(doomed, stop))
-            await self.refresh()
-
         if self._background is None:
-            await delete()
+            await in_thread(lambda stop: _remove(doomed, stop))
         else:
-            self._background.start(delete(), "esphome_offload delete")
+            self._background.start(self._delete_later(doomed), "esphome_offload delete")
+
+    async def _delete_later(self, doomed: Iterable[Path]) -> None:
+        async with self._deleting:
+            await in_thread(lambda stop: _remove(doomed, stop))
+        await self.refresh()
 
     def _trash_all(self) -> list[Path]:
         fetched = map(self._layout.to_trash, self._layout.fetched)
